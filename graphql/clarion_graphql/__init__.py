@@ -1,0 +1,1 @@
+"""Clarion's GraphQL layer: queries and subscriptions over the projections."""

@@ -1,0 +1,1 @@
+"""Clarion: follows Stacks and Bitcoin block by block into Postgres projections."""

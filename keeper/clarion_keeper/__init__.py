@@ -1,0 +1,1 @@
+"""Clarion's keeper: settles what is due with signed transactions."""
