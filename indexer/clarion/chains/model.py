@@ -1,0 +1,146 @@
+"""The values every chain source produces and everything after it consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Union
+
+Chain = Literal["stacks", "bitcoin"]
+
+#: JSON as it is stored: integers are exact at any size, byte strings are ``0x`` hex text.
+JsonValue = Union[None, bool, int, str, list["JsonValue"], dict[str, "JsonValue"]]  # noqa: UP007
+
+
+class EventKind(StrEnum):
+    """What a contract said: a ``print``, or something that happened to an asset."""
+
+    PRINT = "print"
+    STX_TRANSFER = "stx_transfer"
+    STX_MINT = "stx_mint"
+    STX_BURN = "stx_burn"
+    STX_LOCK = "stx_lock"
+    FT_TRANSFER = "ft_transfer"
+    FT_MINT = "ft_mint"
+    FT_BURN = "ft_burn"
+    NFT_TRANSFER = "nft_transfer"
+    NFT_MINT = "nft_mint"
+    NFT_BURN = "nft_burn"
+    UNKNOWN = "unknown"
+
+
+class TransactionStatus(StrEnum):
+    """How a mined transaction ended, in the node's own words."""
+
+    SUCCESS = "success"
+    ABORT_BY_RESPONSE = "abort_by_response"
+    ABORT_BY_POST_CONDITION = "abort_by_post_condition"
+    PROBLEMATIC_SKIPPED = "problematic_skipped"
+
+
+class Finality(StrEnum):
+    """How sure it is that a block stays.
+
+    ``soft``: seen. ``anchored``: its burn block is known and canonical. ``final``: that burn block is deep enough to be
+    irreversible in practice (a setting, counted in burn blocks).
+    """
+
+    SOFT = "soft"
+    ANCHORED = "anchored"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """Names one block. A Stacks block's ``hash`` is its index block hash."""
+
+    chain: Chain
+    height: int
+    hash: bytes
+    parent_hash: bytes
+
+    def __str__(self) -> str:
+        return f"{self.chain} block {self.height} (0x{self.hash.hex()})"
+
+
+@dataclass(frozen=True, slots=True)
+class BurnBlock:
+    """A Bitcoin block as a Stacks node reports it. ``parent_hash`` and ``time`` are absent in old payloads."""
+
+    height: int
+    hash: bytes
+    parent_hash: bytes | None = None
+    time: int | None = None
+
+    def __str__(self) -> str:
+        return f"burn block {self.height} (0x{self.hash.hex()})"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing a contract said.
+
+    ``index`` counts from 0 within the transaction, in the order the chain produced the events; it is the same from
+    every source. ``topic`` is what handlers select by: for a ``print`` of a tuple its ``topic`` (or ``event``,
+    ``action``, ``notification``) field, otherwise the kind. ``value`` is the JSON form; ``raw`` the consensus bytes
+    of a print's or NFT's Clarity value.
+    """
+
+    tx_index: int
+    index: int
+    kind: EventKind
+    contract: str | None
+    topic: str
+    value: JsonValue
+    raw: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One mined transaction. ``kind`` is the payload's name, ``burn_operation`` for one made on Bitcoin, or
+    ``undecodable`` (then ``decode_error`` says why). ``fee`` is in micro-STX. ``payload`` is the JSON form of what it
+    asked for (contract, function and arguments of a call, recipient and amount of a transfer).
+    """
+
+    index: int
+    id: bytes
+    status: TransactionStatus
+    kind: str
+    sender: str | None
+    sponsor: str | None
+    nonce: int | None
+    fee: int | None
+    contract: str | None
+    function: str | None
+    payload: JsonValue
+    result: bytes | None
+    raw: bytes
+    vm_error: str | None = None
+    decode_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block with everything in it.
+
+    ``time`` is Unix seconds. ``burn`` is the Bitcoin block it is anchored to (for Bitcoin: itself), None only where
+    the source could not tell. ``events`` are ordered by (transaction, index). ``extra`` holds what the source said
+    beyond this (tenure height, consensus hash, block hash).
+    """
+
+    ref: BlockRef
+    time: int | None
+    burn: BurnBlock | None
+    transactions: tuple[Transaction, ...]
+    events: tuple[Event, ...]
+    extra: dict[str, JsonValue]
+
+    @property
+    def height(self) -> int:
+        """The block's height on its own chain."""
+        return self.ref.height
+
+    @property
+    def hash(self) -> bytes:
+        """The block's hash (for Stacks the index block hash)."""
+        return self.ref.hash
