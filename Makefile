@@ -1,0 +1,53 @@
+# Needs Python 3.11+, make and git. Everything else comes from the lock files: see tools/bootstrap.py.
+PYTHON ?= python3
+PY := .venv/bin/python
+NPM := $(PY) -m clarion.node npm --prefix contracts
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev test test-all check format bench migration lock clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what the lock files name into .venv and contracts/node_modules
+	@$(PYTHON) tools/bootstrap.py
+
+dev: setup ## Run a local chain, the indexer, GraphQL and the keeper (options in ARGS)
+	@exec .venv/bin/clarion dev $(ARGS)
+
+test: setup ## Run the tests, the slow ones left out (pytest options in ARGS)
+	$(PY) -m pytest $(ARGS)
+	$(NPM) test
+
+test-all: setup ## Run every test
+	$(PY) -m pytest -m "slow or not slow" $(ARGS)
+	$(NPM) test
+
+check: setup ## Run the linters, the type checkers and the migration check
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(NPM) run types
+	$(PY) tools/migrations.py check
+
+format: setup ## Format the Python code and repair what the linter can
+	$(PY) -m ruff check --fix-only
+	$(PY) -m ruff format
+
+bench: setup ## Run the benchmarks
+	$(PY) -m pytest tests/bench -m "slow or not slow" -s $(ARGS)
+
+migration: setup ## Write the migration that brings the tables to the models: make migration MESSAGE="add fees"
+	@test -n "$(MESSAGE)" || { echo 'Say what changes: make migration MESSAGE="add fees"' >&2; exit 2; }
+	$(PY) tools/migrations.py new "$(MESSAGE)"
+
+lock: setup ## Lock again after a change of dependencies (options of uv in ARGS, such as --upgrade)
+	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev \
+		$(ARGS) pyproject.toml --output-file requirements.lock
+	$(NPM) install --package-lock-only
+
+clean: ## Remove everything that make and clarion made here, the embedded database too
+	@if [ -x $(PY) ]; then $(PY) tools/clean.py; fi
+	@$(PYTHON) tools/bootstrap.py --remove
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

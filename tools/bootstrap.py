@@ -1,0 +1,172 @@
+"""Makes this checkout runnable from its lock files: `.venv`, the locked packages, and `contracts/node_modules`.
+
+Needs Python 3.11 or newer and nothing else, so it uses the standard library only. `make` runs it before every target;
+when nothing changed it does nothing. Each step has a stamp naming what it was made from. The stamp is removed before the
+step starts and written after it ends, so a run that was killed is repeated, and `flock` on the checkout keeps two runs apart.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+UV = VENV / "bin" / "uv"
+CONTRACTS = ROOT / "contracts"
+MINIMUM_PYTHON = (3, 11)
+
+# What pip was told about where packages come from, under the names uv knows.
+UV_NAME_OF_PIP_OPTION = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "no-index": "UV_NO_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+}
+UV_LISTS_SEPARATED_BY_COMMAS = {"UV_FIND_LINKS"}
+
+
+class BootstrapError(Exception):
+    """The checkout could not be made runnable; the message says what to do."""
+
+
+def fingerprint(files: Iterable[Path], *extra: str) -> str:
+    """SHA-256 over the contents of `files` and the strings of `extra`."""
+    digest = hashlib.sha256()
+    for part in [*(path.read_bytes() for path in files), *(text.encode() for text in extra)]:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def is_done(stamp: Path, key: str) -> bool:
+    """Whether the step behind `stamp` was completed from the inputs that `key` names."""
+    return stamp.is_file() and stamp.read_text() == key
+
+
+def run_step(label: str, stamp: Path, key: str, action: Callable[[], None]) -> None:
+    """Run `action` unless `stamp` says that it was completed for `key`."""
+    if is_done(stamp, key):
+        return
+    print(f"bootstrap: {label}", file=sys.stderr, flush=True)
+    stamp.unlink(missing_ok=True)
+    action()
+    stamp.parent.mkdir(exist_ok=True)
+    unfinished = stamp.with_suffix(".tmp")
+    unfinished.write_text(key)
+    unfinished.replace(stamp)
+
+
+def run(command: list[str | Path], env: Mapping[str, str] | None = None) -> None:
+    """Run `command` in the checkout.
+
+    Raises:
+        BootstrapError: the command failed.
+    """
+    if code := subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False).returncode:
+        shown = " ".join(str(word) for word in command)
+        raise BootstrapError(f"`{shown}` failed with exit code {code}; its output above says why. Then run make again.")
+
+
+def writable_caches(environ: Mapping[str, str]) -> dict[str, str]:
+    """Settings that move package caches into the checkout where the user has no home to write to."""
+    home = Path(environ.get("HOME", "/nonexistent"))
+    if home.is_dir() and os.access(home, os.W_OK):
+        return {}
+    cache = VENV / "cache"
+    names = {"PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv", "npm_config_cache": "npm"}
+    return {name: str(cache / folder) for name, folder in names.items() if name not in environ}
+
+
+def uv_settings(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Translate the output of `pip config list` into uv's environment; what `environ` sets already stays."""
+    options: dict[str, str] = {}
+    # pip lists the least specific place first and the environment last
+    for line in sorted(pip_config.splitlines(), key=lambda line: line.startswith(":env:")):
+        key, separator, value = line.partition("=")
+        name = UV_NAME_OF_PIP_OPTION.get(key.rpartition(".")[2])
+        if separator and name and name not in environ:
+            words = value.strip("'\"").replace("\\n", " ").split()
+            options[name] = ("," if name in UV_LISTS_SEPARATED_BY_COMMAS else " ").join(words)
+    # pip takes a version from any index; hashes make that as safe for uv
+    return {"UV_INDEX_STRATEGY": environ.get("UV_INDEX_STRATEGY", "unsafe-best-match")} | options
+
+
+def make_venv() -> None:
+    """Create `.venv`, from nothing where an earlier one is unusable, with the pinned uv in it."""
+    if importlib.util.find_spec("ensurepip") is None:
+        raise BootstrapError(
+            f"{sys.executable} cannot make virtual environments: its ensurepip module is missing. On Debian or Ubuntu "
+            "install the package python3-venv; elsewhere choose a complete Python with `make PYTHON=/path/to/python3`."
+        )
+    run([sys.executable, "-m", "venv", "--clear", VENV])
+    run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        + ["-r", ROOT / "requirements-bootstrap.txt"])  # fmt: skip
+
+
+def bootstrap() -> None:
+    """Bring every step up to date."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")}
+    environ |= writable_caches(environ)
+    os.environ.clear()
+    os.environ.update(environ)
+
+    # a virtual environment holds absolute paths: it is made again when the checkout or the interpreter moves
+    venv = fingerprint([ROOT / "requirements-bootstrap.txt"], str(ROOT), os.path.realpath(sys.executable), sys.version)
+    packages = fingerprint([ROOT / "requirements.lock"], venv)
+    project = fingerprint([ROOT / "pyproject.toml"], packages)
+    node = fingerprint([CONTRACTS / name for name in ("package.json", "package-lock.json", ".npmrc")])
+
+    venv_stamp = VENV / "bootstrap" / "venv"
+    packages_stamp = VENV / "bootstrap" / "packages"
+    if not PYTHON.exists() or (is_done(venv_stamp, venv) and not packages_stamp.exists()):
+        venv_stamp.unlink(missing_ok=True)  # a half-written package is not seen by any installer: start from nothing
+
+    def uv(*arguments: str | Path) -> None:
+        listing = [PYTHON, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+        pip_config = subprocess.run(listing, capture_output=True, text=True, check=False).stdout
+        run([UV, "pip", *arguments, "--quiet", "--python", PYTHON], environ | uv_settings(pip_config, environ))
+
+    run_step("creating .venv", venv_stamp, venv, make_venv)
+    run_step("installing requirements.lock", packages_stamp, packages,
+             lambda: uv("sync", "--require-hashes", ROOT / "requirements.lock"))  # fmt: skip
+    run_step("installing clarion", VENV / "bootstrap" / "project", project,
+             lambda: uv("install", "--no-deps", "--no-build-isolation", "--editable", ROOT))  # fmt: skip
+    run_step("installing contracts/package-lock.json", CONTRACTS / "node_modules" / ".bootstrap", node,
+             lambda: run([PYTHON, "-m", "clarion.node", "npm", "ci", "--prefix", CONTRACTS, "--loglevel=error"]))  # fmt: skip
+
+
+def remove_installed() -> None:
+    """Remove what `bootstrap` made."""
+    shutil.rmtree(VENV, ignore_errors=True)
+    shutil.rmtree(CONTRACTS / "node_modules", ignore_errors=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Bring the checkout up to date, or with `--remove` take away what was installed."""
+    if sys.version_info < MINIMUM_PYTHON:
+        needed = ".".join(str(part) for part in MINIMUM_PYTHON)
+        print(f"bootstrap: Python {needed} or newer is needed, {sys.executable} is {sys.version.split()[0]}. "
+              "Name another one with `make PYTHON=/path/to/python3`.", file=sys.stderr)  # fmt: skip
+        return 1
+    checkout = os.open(ROOT, os.O_RDONLY)
+    fcntl.flock(checkout, fcntl.LOCK_EX)  # given back when this process ends, however it ends
+    try:
+        remove_installed() if "--remove" in arguments else bootstrap()
+    except BootstrapError as error:
+        print(f"bootstrap: {error}", file=sys.stderr)
+        return 1
+    finally:
+        os.close(checkout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
