@@ -1,8 +1,8 @@
 """Makes this checkout runnable from its lock files: `.venv`, the locked packages, and `contracts/node_modules`.
 
 Needs Python 3.11 or newer and nothing else, so it uses the standard library only. `make` runs it before every target;
-when nothing changed it does nothing. Each step has a stamp naming what it was made from. The stamp is removed before the
-step starts and written after it ends, so a run that was killed is repeated, and `flock` on the checkout keeps two runs apart.
+when nothing changed it does nothing. Each step has a stamp naming what it was made from, removed before the step starts
+and written after it ends, so a run that was killed is repeated. `flock` on the checkout keeps two runs apart.
 """
 
 import fcntl
@@ -21,6 +21,8 @@ PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 CONTRACTS = ROOT / "contracts"
 MINIMUM_PYTHON = (3, 11)
+
+Command = list[str | Path]
 
 # What pip was told about where packages come from, under the names uv knows.
 UV_NAME_OF_PIP_OPTION = {
@@ -64,15 +66,31 @@ def run_step(label: str, stamp: Path, key: str, action: Callable[[], None]) -> N
     unfinished.replace(stamp)
 
 
-def run(command: list[str | Path], env: Mapping[str, str] | None = None) -> None:
-    """Run `command` in the checkout.
+class Runner:
+    """Runs the installers. Each holds the lock too: one that outlives a killed bootstrap keeps the next waiting."""
 
-    Raises:
-        BootstrapError: the command failed.
-    """
-    if code := subprocess.run(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, check=False).returncode:
-        shown = " ".join(str(word) for word in command)
-        raise BootstrapError(f"`{shown}` failed with exit code {code}; its output above says why. Then run make again.")
+    def __init__(self, lock: int, environ: Mapping[str, str]) -> None:
+        self._lock = lock
+        self.environ = environ
+
+    def __call__(self, command: Command, **settings: str) -> None:
+        """Run `command` in the checkout, with `settings` added to its environment.
+
+        Raises:
+            BootstrapError: the command failed.
+        """
+        env = {**self.environ, **settings}
+        finished = subprocess.run(
+            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, pass_fds=[self._lock], check=False
+        )
+        if finished.returncode:
+            shown = " ".join(str(word) for word in command)
+            raise BootstrapError(f"`{shown}` failed (exit code {finished.returncode}). Its output above says why.")
+
+
+def without_python_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` less what would lead the new virtual environment's Python elsewhere."""
+    return {name: value for name, value in environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")}
 
 
 def writable_caches(environ: Mapping[str, str]) -> dict[str, str]:
@@ -99,48 +117,56 @@ def uv_settings(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {"UV_INDEX_STRATEGY": environ.get("UV_INDEX_STRATEGY", "unsafe-best-match")} | options
 
 
-def make_venv() -> None:
-    """Create `.venv`, from nothing where an earlier one is unusable, with the pinned uv in it."""
+def make_venv(run: Runner, python: str) -> None:
+    """Create `.venv` from nothing, with the pinned uv in it."""
     if importlib.util.find_spec("ensurepip") is None:
         raise BootstrapError(
-            f"{sys.executable} cannot make virtual environments: its ensurepip module is missing. On Debian or Ubuntu "
-            "install the package python3-venv; elsewhere choose a complete Python with `make PYTHON=/path/to/python3`."
+            f"{python} cannot make virtual environments: its ensurepip module is missing. On Debian or Ubuntu install "
+            "the package python3-venv; elsewhere choose a complete Python with `make PYTHON=/path/to/python3`."
         )
-    run([sys.executable, "-m", "venv", "--clear", VENV])
-    run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        + ["-r", ROOT / "requirements-bootstrap.txt"])  # fmt: skip
+    pip_install: Command = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+    ]
+    run([python, "-m", "venv", "--clear", VENV])
+    run([*pip_install, "--requirement", ROOT / "requirements-bootstrap.txt"])
 
 
-def bootstrap() -> None:
+def run_uv_pip(run: Runner, *arguments: str | Path) -> None:
+    """Run `uv pip` on `.venv`, with the package index that pip is set to."""
+    listing: Command = [PYTHON, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    told = subprocess.run(listing, env=run.environ, capture_output=True, text=True, check=False).stdout
+    run([UV, "pip", *arguments, "--quiet", "--python", PYTHON], **uv_settings(told, run.environ))
+
+
+def bootstrap(run: Runner) -> None:
     """Bring every step up to date."""
-    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")}
-    environ |= writable_caches(environ)
-    os.environ.clear()
-    os.environ.update(environ)
-
     # a virtual environment holds absolute paths: it is made again when the checkout or the interpreter moves
-    venv = fingerprint([ROOT / "requirements-bootstrap.txt"], str(ROOT), os.path.realpath(sys.executable), sys.version)
+    python = os.path.realpath(sys.executable)
+    venv = fingerprint([ROOT / "requirements-bootstrap.txt"], str(ROOT), python, sys.version)
     packages = fingerprint([ROOT / "requirements.lock"], venv)
     project = fingerprint([ROOT / "pyproject.toml"], packages)
     node = fingerprint([CONTRACTS / name for name in ("package.json", "package-lock.json", ".npmrc")])
 
     venv_stamp = VENV / "bootstrap" / "venv"
     packages_stamp = VENV / "bootstrap" / "packages"
-    if not PYTHON.exists() or (is_done(venv_stamp, venv) and not packages_stamp.exists()):
-        venv_stamp.unlink(missing_ok=True)  # a half-written package is not seen by any installer: start from nothing
+    project_stamp = VENV / "bootstrap" / "project"
+    node_stamp = CONTRACTS / "node_modules" / ".bootstrap"
+    if not PYTHON.exists() or not packages_stamp.exists():
+        venv_stamp.unlink(missing_ok=True)  # an installer does not see that a package is half written: start afresh
 
-    def uv(*arguments: str | Path) -> None:
-        listing = [PYTHON, "-m", "pip", "--disable-pip-version-check", "config", "list"]
-        pip_config = subprocess.run(listing, capture_output=True, text=True, check=False).stdout
-        run([UV, "pip", *arguments, "--quiet", "--python", PYTHON], environ | uv_settings(pip_config, environ))
-
-    run_step("creating .venv", venv_stamp, venv, make_venv)
-    run_step("installing requirements.lock", packages_stamp, packages,
-             lambda: uv("sync", "--require-hashes", ROOT / "requirements.lock"))  # fmt: skip
-    run_step("installing clarion", VENV / "bootstrap" / "project", project,
-             lambda: uv("install", "--no-deps", "--no-build-isolation", "--editable", ROOT))  # fmt: skip
-    run_step("installing contracts/package-lock.json", CONTRACTS / "node_modules" / ".bootstrap", node,
-             lambda: run([PYTHON, "-m", "clarion.node", "npm", "ci", "--prefix", CONTRACTS, "--loglevel=error"]))  # fmt: skip
+    sync = ("sync", "--require-hashes", ROOT / "requirements.lock")
+    install = ("install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+    npm_ci: Command = [PYTHON, "-m", "clarion.node", "npm", "ci", "--prefix", CONTRACTS, "--loglevel=error"]
+    run_step("creating .venv", venv_stamp, venv, lambda: make_venv(run, python))
+    run_step("installing requirements.lock", packages_stamp, packages, lambda: run_uv_pip(run, *sync))
+    run_step("installing clarion", project_stamp, project, lambda: run_uv_pip(run, *install))
+    run_step("installing contracts/package-lock.json", node_stamp, node, lambda: run(npm_ci))
 
 
 def remove_installed() -> None:
@@ -156,15 +182,17 @@ def main(arguments: list[str]) -> int:
         print(f"bootstrap: Python {needed} or newer is needed, {sys.executable} is {sys.version.split()[0]}. "
               "Name another one with `make PYTHON=/path/to/python3`.", file=sys.stderr)  # fmt: skip
         return 1
-    checkout = os.open(ROOT, os.O_RDONLY)
-    fcntl.flock(checkout, fcntl.LOCK_EX)  # given back when this process ends, however it ends
+    lock = os.open(ROOT, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    environ = without_python_settings(os.environ)
     try:
-        remove_installed() if "--remove" in arguments else bootstrap()
+        if "--remove" in arguments:
+            remove_installed()
+        else:
+            bootstrap(Runner(lock, environ | writable_caches(environ)))
     except BootstrapError as error:
         print(f"bootstrap: {error}", file=sys.stderr)
         return 1
-    finally:
-        os.close(checkout)
     return 0
 
 

@@ -29,7 +29,7 @@ def _wheel_root() -> Path | None:
 def _major_version(node: Path) -> int:
     """Major version of the program `node`; 0 where it does not run or does not tell."""
     try:
-        told = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        told = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return 0
     match = re.match(r"v(\d+)\.", told.stdout)
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> int:
     except NodeNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
-    return subprocess.run(command, env=node_environment(), check=False).returncode  # noqa: S603
+    return subprocess.run(command, env=node_environment(), check=False).returncode
 
 
 if __name__ == "__main__":
