@@ -1,1 +1,1 @@
-"""Where blocks and what they mean are kept: chain log, projections, change log, cursor, all in one Postgres database."""
+"""Where blocks and what they mean are kept: chain log, projections, change log and cursor, in one Postgres."""

@@ -27,7 +27,7 @@ UINT128 = Numeric(39, 0)
 
 
 class Row(SQLModel):
-    """A projection table's base. Columns hold text, integers, booleans or JSON: nothing that a float or clock could enter.
+    """A projection table's base. Columns hold text, integers, booleans or JSON: no float or clock can enter.
 
     ``updated_height`` is the chain height of the block that last changed the row; the projector sets it.
     """
@@ -59,7 +59,7 @@ class RowType:
                 isinstance(column.type, Numeric) and column.type.scale != 0
             ):
                 raise RowSchemaError(
-                    f"{table.fullname}.{column.name} is {column.type!r}: use Text, BigInteger, Boolean, JSONB or UINT128"
+                    f"{table.fullname}.{column.name} is {column.type!r}; use Text, BigInteger, Boolean, JSONB, UINT128"
                 )
         self.model = model
         self.name: str = table.fullname
@@ -97,7 +97,7 @@ def _tuple_getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row's before and after within one block, whole rows as JSON; ``before`` is None on insert, ``after`` on delete."""
+    """One row's before and after within one block, as JSON. ``before`` is None on insert, ``after`` on delete."""
 
     table: str
     key: Key
@@ -194,10 +194,6 @@ class Rows:
         self._touched.clear()
         changes.sort(key=lambda change: (change.table, [str(part) for part in change.key]))
         return changes
-
-    def discard_block(self) -> None:
-        """Forget the current block's writes together with everything cached."""
-        self.clear()
 
     def clear(self) -> None:
         """Forget everything; rows are loaded again when asked for."""

@@ -1,0 +1,153 @@
+"""The chain log: blocks, transactions and events as they arrived, written once and read back whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from psycopg import Connection
+
+from clarion.chains.model import Block, BlockRef, BurnBlock, Chain, Event, EventKind, Transaction, TransactionStatus
+
+_json = msgspec.json.Encoder(order="sorted").encode
+
+
+def json_text(value: Any) -> str | None:
+    """A JSON column's text for COPY and parameters; Postgres's own null for None."""
+    return None if value is None else _json(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What fork choice needs of a block in the log."""
+
+    ref: BlockRef
+    burn_height: int | None
+    burn_hash: bytes | None
+
+
+def header_of(block: Block) -> Header:
+    """A block's header."""
+    burn = block.burn
+    return Header(block.ref, burn.height if burn else None, burn.hash if burn else None)
+
+
+def append(connection: Connection[Any], blocks: Sequence[Block]) -> None:
+    """Write blocks with their transactions and events. The caller makes sure that none is in the log yet."""
+    with connection.cursor() as cursor:
+        with cursor.copy(
+            "COPY clarion.block (chain, hash, height, parent_hash, time, burn_height, burn_hash, "
+            "transaction_count, event_count, extra) FROM STDIN"
+        ) as copy:
+            for block in blocks:
+                ref, burn = block.ref, block.burn
+                copy.write_row(
+                    (ref.chain, ref.hash, ref.height, ref.parent_hash, block.time)
+                    + ((burn.height, burn.hash) if burn else (None, None))
+                    + (len(block.transactions), len(block.events), json_text(block.extra))
+                )
+        with cursor.copy(
+            "COPY clarion.transaction (chain, height, block_hash, tx_index, tx_id, status, kind, sender, sponsor, "
+            "nonce, fee, contract, function, payload, result, raw, vm_error, decode_error) FROM STDIN"
+        ) as copy:
+            for block in blocks:
+                where = (block.ref.chain, block.ref.height, block.ref.hash)
+                for tx in block.transactions:
+                    copy.write_row(
+                        (*where, tx.index, tx.id, tx.status.value, tx.kind, tx.sender, tx.sponsor, tx.nonce, tx.fee)
+                        + (tx.contract, tx.function, json_text(tx.payload), tx.result, tx.raw)
+                        + (_storable(tx.vm_error), _storable(tx.decode_error))
+                    )
+        with cursor.copy(
+            "COPY clarion.event (chain, height, block_hash, tx_index, event_index, kind, contract, topic, value, raw) "
+            "FROM STDIN"
+        ) as copy:
+            for block in blocks:
+                where = (block.ref.chain, block.ref.height, block.ref.hash)
+                for event in block.events:
+                    copy.write_row(
+                        (*where, event.tx_index, event.index, event.kind.value, event.contract, event.topic)
+                        + (json_text(event.value), event.raw)
+                    )
+
+
+def _storable(text: str | None) -> str | None:
+    """Postgres text cannot hold NUL."""
+    return None if text is None else text.replace("\x00", "\\0")
+
+
+def header(connection: Connection[Any], chain: Chain, block_hash: bytes) -> Header | None:
+    """The header of a block in the log, or None."""
+    found = connection.execute(
+        "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block WHERE chain = %s AND hash = %s",
+        (chain, block_hash),
+    ).fetchone()
+    return None if found is None else _header(chain, found)
+
+
+def children(connection: Connection[Any], chain: Chain, parent_hash: bytes) -> list[Header]:
+    """Headers of the blocks in the log that build on ``parent_hash``, in the order of their hashes."""
+    return [
+        _header(chain, row)
+        for row in connection.execute(
+            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
+            "WHERE chain = %s AND parent_hash = %s ORDER BY hash",
+            (chain, parent_hash),
+        )
+    ]
+
+
+def _header(chain: Chain, row: Sequence[Any]) -> Header:
+    height, block_hash, parent_hash, burn_height, burn_hash = row
+    return Header(BlockRef(chain, height, block_hash, parent_hash), burn_height, burn_hash)
+
+
+def load(connection: Connection[Any], chain: Chain, hashes: Iterable[bytes]) -> list[Block]:
+    """Whole blocks out of the log, in the order of ``hashes``. Raises LookupError for one that is not there."""
+    wanted = list(hashes)
+    blocks = {
+        row[0]: row
+        for row in connection.execute(
+            "SELECT b.hash, b.height, b.parent_hash, b.time, b.burn_height, b.burn_hash, b.extra, "
+            "bb.parent_hash, bb.time FROM clarion.block b LEFT JOIN clarion.burn_block bb ON bb.hash = b.burn_hash "
+            "WHERE b.chain = %s AND b.hash = ANY(%s)",
+            (chain, wanted),
+        )
+    }
+    heights = [row[1] for row in blocks.values()]
+    transactions: dict[bytes, list[Transaction]] = {block_hash: [] for block_hash in wanted}
+    events: dict[bytes, list[Event]] = {block_hash: [] for block_hash in wanted}
+    for row in connection.execute(
+        "SELECT block_hash, tx_index, tx_id, status, kind, sender, sponsor, nonce, fee, contract, function, payload, "
+        "result, raw, vm_error, decode_error FROM clarion.transaction "
+        "WHERE chain = %s AND height = ANY(%s) AND block_hash = ANY(%s) ORDER BY tx_index",
+        (chain, heights, wanted),
+    ):
+        block_hash, index, tx_id, status, *rest = row
+        transactions[block_hash].append(Transaction(index, tx_id, TransactionStatus(status), *rest))
+    for row in connection.execute(
+        "SELECT block_hash, tx_index, event_index, kind, contract, topic, value, raw FROM clarion.event "
+        "WHERE chain = %s AND height = ANY(%s) AND block_hash = ANY(%s) ORDER BY tx_index, event_index",
+        (chain, heights, wanted),
+    ):
+        block_hash, tx_index, index, kind, contract, topic, value, raw = row
+        events[block_hash].append(Event(tx_index, index, EventKind(kind), contract, topic, value, raw))
+    loaded = []
+    for block_hash in wanted:
+        if block_hash not in blocks:
+            raise LookupError(f"{chain} block 0x{block_hash.hex()} is not in the chain log")
+        _, height, parent_hash, time, burn_height, burn_hash, extra, burn_parent, burn_time = blocks[block_hash]
+        burn = None if burn_hash is None else BurnBlock(burn_height, burn_hash, burn_parent, burn_time)
+        loaded.append(
+            Block(
+                BlockRef(chain, height, block_hash, parent_hash),
+                time,
+                burn,
+                tuple(transactions[block_hash]),
+                tuple(events[block_hash]),
+                extra,
+            )
+        )
+    return loaded
