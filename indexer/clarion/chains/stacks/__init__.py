@@ -1,0 +1,1 @@
+"""Stacks: addresses, Clarity values, transactions, keys and the sources blocks come from."""
