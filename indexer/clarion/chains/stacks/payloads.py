@@ -171,6 +171,13 @@ def write_payload(payload: Payload, out: bytearray) -> None:
     writer(payload, out)
 
 
+def encode_payload(payload: Payload) -> bytes:
+    """The wire bytes of a payload alone, which nodes estimate fees for."""
+    out = bytearray()
+    write_payload(payload, out)
+    return bytes(out)
+
+
 def _read_transfer(cursor: Cursor) -> Payload:
     return TokenTransfer(cursor.principal(), cursor.integer(8, "an amount"), cursor.take(MEMO_LENGTH, "a memo"))
 
