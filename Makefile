@@ -5,7 +5,7 @@ NPM := $(PY) -m clarion.node npm --prefix contracts
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-all check format bench migration lock clean
+.PHONY: help setup dev test test-all check format bench migration docs lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: setup ## Run the benchmarks
 migration: setup ## Write the migration that brings the tables to the models: make migration MESSAGE="add fees"
 	@test -n "$(MESSAGE)" || { echo 'Say what changes: make migration MESSAGE="add fees"' >&2; exit 2; }
 	$(PY) tools/migrations.py new "$(MESSAGE)"
+
+docs: setup ## Write docs/configuration.md from the settings
+	$(PY) -m clarion.config > docs/configuration.md
 
 lock: setup ## Lock again after a change of dependencies (options of uv in ARGS, such as --upgrade)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev \

@@ -1,0 +1,367 @@
+"""Clarion's settings, and the one place that reads the environment and `clarion.toml`.
+
+A setting comes from the first of these that has it: the caller (command line options), the environment, the TOML file,
+the default. `python -m clarion.config` prints the reference that is `docs/configuration.md`.
+"""
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from clarion.chains.stacks.networks import Network
+
+ENV_PREFIX: Final = "CLARION_"
+SECTION_SEPARATOR: Final = "__"
+CONFIG_FILE_VARIABLE: Final = "CLARION_CONFIG"
+DEFAULT_CONFIG_FILE: Final = Path("clarion.toml")
+
+
+class ConfigurationError(Exception):
+    """The settings are not usable; the message names each one that is wrong and where it comes from."""
+
+
+class NetworkName(StrEnum):
+    """A Stacks network. Devnet and mocknet are private ones that share testnet's constants."""
+
+    DEVNET = "devnet"
+    MOCKNET = "mocknet"
+    TESTNET = "testnet"
+    MAINNET = "mainnet"
+
+    @property
+    def constants(self) -> Network:
+        """Chain id, transaction version and address versions."""
+        return Network.MAINNET if self is NetworkName.MAINNET else Network.TESTNET
+
+
+class LogLevel(StrEnum):
+    """The least serious messages that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How messages are written: for people, or one JSON object a line."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value.rstrip("/")
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    scheme, separator, rest = value.get_secret_value().partition("://")
+    if not separator or scheme not in ("postgres", "postgresql"):
+        raise ValueError("must be a URL that starts with postgresql://")
+    return SecretStr(f"postgresql://{rest}")
+
+
+def _split_at_commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _setting(default: Any, description: str, *, unit: str | None = None, **constraints: Any) -> Any:
+    """A field whose description, default and unit the reference shows."""
+    copied = (
+        {"default_factory": lambda: type(default)(default)}
+        if isinstance(default, list | dict)
+        else {"default": default}
+    )
+    return Field(description=description, json_schema_extra={"unit": unit}, **copied, **constraints)
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split_at_commas)]
+HttpUrls = Annotated[list[HttpUrl], NoDecode, BeforeValidator(_split_at_commas)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Observer(_Section):
+    """Where a Stacks node sends its events (`[[events_observer]]` in the node's configuration)."""
+
+    host: str = _setting("127.0.0.1", "Address the event observer listens on.")
+    port: Port = _setting(3700, "Port the event observer listens on; 0 takes a free one.")
+
+
+class Node(_Section):
+    """The Stacks node that is asked for what its events do not carry, and given transactions."""
+
+    url: HttpUrl = _setting("http://127.0.0.1:20443", "RPC address of the node.")
+    auth_token: SecretStr | None = _setting(
+        None, "The node's `auth_token`, which its block proposal and replay endpoints ask for."
+    )
+
+
+class GraphQL(_Section):
+    """The GraphQL server."""
+
+    host: str = _setting("127.0.0.1", "Address the server listens on.")
+    port: Port = _setting(8000, "Port the server listens on; 0 takes a free one.")
+
+
+class Devnet(_Section):
+    """The local chain that `clarion dev` runs."""
+
+    host: str = _setting("127.0.0.1", "Address the devnet's RPC listens on.")
+    port: Port = _setting(20443, "Port the devnet's RPC listens on; 0 takes a free one.")
+    block_interval_ms: int = _setting(
+        2_000, "Time between Stacks blocks; 0 mines only when asked to.", unit="milliseconds", ge=0
+    )
+    burn_interval_ms: int = _setting(
+        10_000, "Time between Bitcoin blocks; 0 mines only when asked to.", unit="milliseconds", ge=0
+    )
+    seed: int = _setting(1, "Where hashes and made-up activity start from: the same seed gives the same chain.", ge=0)
+
+
+class Keeper(_Section):
+    """The keeper, which sends the transactions that anyone may send."""
+
+    key_file: Path | None = _setting(
+        None, "File with the keeper's private key in hexadecimal, readable by its user alone."
+    )
+    graphql_url: HttpUrl = _setting("http://127.0.0.1:8000/graphql", "Where the keeper reads what there is to do.")
+    node_urls: HttpUrls = _setting([], "RPC addresses of the nodes that transactions are sent to; none: `node.url`.")
+    fee_micro_stx: int = _setting(10_000, "Fee of a transaction before any increase.", unit="micro-STX", gt=0)
+    lease_s: int = _setting(
+        30, "How long a keeper that stopped responding keeps others of the same key from working.", unit="seconds", gt=0
+    )
+
+
+class Log(_Section):
+    """What is written to standard error."""
+
+    level: LogLevel = _setting(LogLevel.INFO, "Least serious messages to write: debug, info, warning or error.")
+    format: LogFormat = _setting(LogFormat.CONSOLE, "`console` for people, `json` for one object a line.")
+
+
+class Metrics(_Section):
+    """Prometheus metrics."""
+
+    host: str = _setting("127.0.0.1", "Address that metrics are served on.")
+    port: Port | None = _setting(None, "Port that metrics are served on; 0 takes a free one. Not set: not served.")
+
+
+class Settings(BaseModel):
+    """Every setting. Constructing it reads nothing from outside: see `load_settings`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state_dir: Path = _setting(
+        Path(".clarion"), "Folder for what Clarion keeps between runs: the embedded database and the devnet's chain."
+    )
+    database_url: PostgresUrl | None = _setting(
+        None, "URL of a Postgres database to use (`postgresql://user:password@host/name`). Not set: an embedded one."
+    )
+    network: NetworkName = _setting(
+        NetworkName.DEVNET, "Stacks network: devnet, mocknet, testnet or mainnet. Sets chain id and address versions."
+    )
+    start_height: int = _setting(0, "First Stacks block to index.", unit="Stacks blocks", ge=0)
+    finality_burn_depth: int = _setting(
+        6,
+        "How deep a block's anchor is under Bitcoin's tip when the block counts as final.",
+        unit="Bitcoin blocks",
+        ge=1,
+    )
+    protocols: Names = _setting(["bithedge"], "Protocols to index, by name; separated by commas in the environment.")
+    deployers: dict[str, str] = _setting(
+        {}, "Address that deployed a protocol's contracts, by protocol. Not set: the protocol's own for the network."
+    )
+    observer: Observer = Field(default_factory=Observer)
+    node: Node = Field(default_factory=Node)
+    graphql: GraphQL = Field(default_factory=GraphQL)
+    devnet: Devnet = Field(default_factory=Devnet)
+    keeper: Keeper = Field(default_factory=Keeper)
+    log: Log = Field(default_factory=Log)
+    metrics: Metrics = Field(default_factory=Metrics)
+
+    @model_validator(mode="after")
+    def _deployers_are_of_enabled_protocols(self) -> Self:
+        if unknown := sorted(self.deployers.keys() - set(self.protocols)):
+            raise ValueError(f"deployers names {', '.join(unknown)}, which protocols does not enable")
+        return self
+
+    @property
+    def keeper_node_urls(self) -> list[str]:
+        """RPC addresses that the keeper sends transactions to."""
+        return self.keeper.node_urls or [self.node.url]
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings; `overrides` holds what the caller knows better, with sections as nested mappings.
+
+    Raises:
+        ConfigurationError: the file is missing or unreadable, or a setting is unknown or wrong.
+    """
+    named = os.environ.get(CONFIG_FILE_VARIABLE)
+    path = Path(named) if named else DEFAULT_CONFIG_FILE
+    in_file = _read_toml(path) if named or path.exists() else {}
+
+    class FromOutside(BaseSettings, Settings):
+        model_config = SettingsConfigDict(
+            env_prefix=ENV_PREFIX, env_nested_delimiter=SECTION_SEPARATOR, extra="forbid", frozen=True
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, in_file)
+
+    try:
+        return FromOutside(**(overrides or {}))
+    except SettingsError as error:
+        raise ConfigurationError(f"The environment cannot be read: {error}") from error
+    except ValidationError as error:
+        problems = [
+            _explain(problem["type"], problem["loc"], problem["msg"], in_file, path) for problem in error.errors()
+        ]
+        raise ConfigurationError("\n".join(problems)) from None  # the cause would print values, secrets among them
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read: {error}") from error
+
+
+def _explain(kind: str, location: tuple[int | str, ...], message: str, in_file: Mapping[str, Any], path: Path) -> str:
+    """One problem in words: where the setting stands, its name, what is wrong with it."""
+    name = ".".join(str(part) for part in location)
+    found: Any = in_file
+    for part in location:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    origin = str(path) if found is not None else "settings"
+    if kind == "extra_forbidden":
+        section = ".".join(str(part) for part in location[:-1])
+        known = [entry.name for entry in settings_list() if entry.name.rpartition(".")[0] == section]
+        sections = [title for title, _ in _sections() if not section]
+        return f"{origin}: {name} is no setting. There are: {', '.join([*known, *sections])}."
+    return f"{origin}: {name + ': ' if name else ''}{message.removeprefix('Value error, ')}"
+
+
+class Entry(NamedTuple):
+    """A setting as the reference shows it."""
+
+    name: str
+    variable: str
+    default: str
+    unit: str
+    description: str
+
+
+def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name, field.annotation
+
+
+def settings_list() -> list[Entry]:
+    """Every setting, those outside sections first."""
+    sections = dict(_sections())
+    entries = [_entry(name, field) for name, field in Settings.model_fields.items() if name not in sections]
+    for section, model in sections.items():
+        entries += [_entry(f"{section}.{name}", field) for name, field in model.model_fields.items()]
+    return entries
+
+
+def _entry(name: str, field: FieldInfo) -> Entry:
+    extra = field.json_schema_extra
+    unit = extra.get("unit") if isinstance(extra, dict) else None
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = str(default) if isinstance(default, str | Path) else json.dumps(default)
+    return Entry(
+        name=name,
+        variable=ENV_PREFIX + name.replace(".", SECTION_SEPARATOR).upper(),
+        default="" if default in (None, [], {}) else f"`{shown}`",
+        unit=str(unit or ""),
+        description=field.description or "",
+    )
+
+
+def reference() -> str:
+    """The text of `docs/configuration.md`."""
+    lines = [
+        "# Configuration",
+        "",
+        "Clarion needs no configuration to run locally. A setting comes from the first of these that has it: an option",
+        "on the command line, the environment, the TOML file, the default.",
+        "",
+        f"The file is `{DEFAULT_CONFIG_FILE}` in the working directory, or the one that `{CONFIG_FILE_VARIABLE}` names.",
+        "A name with a dot is a setting in a section:",
+        "",
+        "```toml",
+        'network = "testnet"',
+        "",
+        "[graphql]",
+        "port = 8080",
+        "",
+        "[deployers]",
+        'bithedge = "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM"',
+        "```",
+        "",
+        "In the environment a section is separated by two underscores: `CLARION_GRAPHQL__PORT=8080`,",
+        "`CLARION_DEPLOYERS__BITHEDGE=ST1…`. A name in the file, or in a section, that is none of these is an error.",
+        "",
+        "Keep secrets (`database_url` with a password, `node.auth_token`) in the environment rather than in the file.",
+        "",
+        "This page is made by `make docs` from `indexer/clarion/config.py`.",
+    ]
+    sections = dict(_sections())
+    for section in ["", *sections]:
+        lines += ["", f"## {section or 'General'}", ""]
+        if section:
+            lines += [(sections[section].__doc__ or "").strip(), ""]
+        lines += ["| Setting | In the environment | Default | Unit | Meaning |", "|---|---|---|---|---|"]
+        lines += [
+            f"| `{entry.name}` | `{entry.variable}` | {entry.default} | {entry.unit} | {entry.description} |"
+            for entry in settings_list()
+            if entry.name.rpartition(".")[0] == section
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
