@@ -1,0 +1,163 @@
+"""A Stacks node's HTTP interface, as far as Clarion uses it: tip, accounts, sending, read-only calls, blocks by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+import stamina
+
+#: Passing faults that a further try may cure. An answer of the node, even a bad one, is not among them.
+TRANSIENT: Final = (httpx.TransportError,)
+
+
+class NodeError(RuntimeError):
+    """The node did not give what was asked for. The message names the route, what came back and what to do."""
+
+
+class TransactionRejectedError(NodeError):
+    """The node refused a transaction. ``reason`` is the node's own word (``BadNonce``, ``FeeTooLow``, …)."""
+
+    def __init__(self, reason: str, data: Any, tx_id: str | None, url: str) -> None:
+        super().__init__(
+            f"{url} rejected transaction {tx_id or '(undecodable)'}: {reason} {data if data else ''}".rstrip()
+        )
+        self.reason = reason
+        self.data = data
+        self.tx_id = tx_id
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """Where a node stands (``GET /v2/info``)."""
+
+    stacks_tip_height: int
+    stacks_tip: bytes
+    stacks_tip_consensus_hash: bytes
+    burn_block_height: int
+    chain_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at the node's tip. ``balance`` and ``locked`` in micro-STX; ``nonce`` is the next to be mined."""
+
+    balance: int
+    locked: int
+    nonce: int
+
+
+class NodeClient:
+    """One node. Use as an async context manager; transport faults are tried again a few times, answers are not.
+
+    ``auth_token`` is the node's ``[connection_options] auth_token``, which its block replay route asks for.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        auth_token: str | None = None,
+        timeout_seconds: float = 10,
+        attempts: int = 3,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._auth_token = auth_token
+        self._attempts = attempts
+        self._client = httpx.AsyncClient(base_url=self.url, timeout=timeout_seconds, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def info(self) -> NodeInfo:
+        """The node's tip."""
+        answer = await self._json("GET", "/v2/info")
+        return NodeInfo(
+            stacks_tip_height=answer["stacks_tip_height"],
+            stacks_tip=bytes.fromhex(answer["stacks_tip"].removeprefix("0x")),
+            stacks_tip_consensus_hash=bytes.fromhex(answer["stacks_tip_consensus_hash"].removeprefix("0x")),
+            burn_block_height=answer["burn_block_height"],
+            chain_id=answer["network_id"],
+        )
+
+    async def account(self, address: str) -> Account:
+        """Balance and next nonce of an address at the tip; the mempool does not count."""
+        answer = await self._json("GET", f"/v2/accounts/{address}?proof=0")
+        return Account(int(answer["balance"], 16), int(answer["locked"], 16), answer["nonce"])
+
+    async def send(self, raw: bytes) -> bytes:
+        """Put a signed transaction into the node's mempool and give its id. Sending the same bytes again is harmless.
+
+        Raises TransactionRejectedError with the node's reason.
+        """
+        response = await self._request(
+            "POST", "/v2/transactions", content=raw, headers={"content-type": "application/octet-stream"}
+        )
+        if response.status_code == httpx.codes.OK:
+            return bytes.fromhex(response.json().removeprefix("0x"))
+        if response.headers.get("content-type", "").startswith("application/json"):
+            body = response.json()
+            if isinstance(body, dict) and "reason" in body:
+                raise TransactionRejectedError(body["reason"], body.get("reason_data"), body.get("txid"), self.url)
+        raise TransactionRejectedError("Undecodable", response.text[:500], None, self.url)
+
+    async def call_read_only(self, contract: str, function: str, arguments: Sequence[bytes], *, sender: str) -> bytes:
+        """A read-only call at the tip: serialised Clarity values in, one out. Raises NodeError with the node's cause."""
+        address, name = contract.split(".")
+        path = f"/v2/contracts/call-read/{address}/{name}/{function}"
+        body = {"sender": sender, "arguments": [f"0x{argument.hex()}" for argument in arguments]}
+        answer = await self._json("POST", path, json=body)
+        if not answer["okay"]:
+            raise NodeError(f"{self.url}: read-only call {contract} {function} failed: {answer.get('cause')}")
+        return bytes.fromhex(answer["result"].removeprefix("0x"))
+
+    async def contract_interface(self, contract: str) -> Any:
+        """The contract's interface (functions, variables, maps, tokens), or None where there is no such contract."""
+        address, name = contract.split(".")
+        return await self._json("GET", f"/v2/contracts/interface/{address}/{name}", missing=True)
+
+    async def replay_block(self, block_hash: bytes) -> Any:
+        """A whole block with its events by index block hash (``GET /v3/blocks/replay``), or None if unknown.
+
+        Raises NodeError where the node asks for a token it was not given.
+        """
+        headers = {"authorization": self._auth_token} if self._auth_token else {}
+        return await self._json("GET", f"/v3/blocks/replay/{block_hash.hex()}", missing=True, headers=headers)
+
+    async def sortition(self, consensus_hash: str) -> Any:
+        """The sortition (burn block) with this consensus hash as the node tells it, or None if unknown."""
+        path = f"/v3/sortitions/consensus/{consensus_hash.removeprefix('0x')}"
+        answer = await self._json("GET", path, missing=True)
+        return answer[0] if isinstance(answer, list) and answer else answer or None
+
+    async def _json(self, method: str, path: str, *, missing: bool = False, **arguments: Any) -> Any:
+        response = await self._request(method, path, **arguments)
+        if missing and response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise NodeError(f"{self.url}{path} asks for a token: set CLARION_NODE_AUTH_TOKEN to the node's auth_token")
+        if response.status_code != httpx.codes.OK:
+            raise NodeError(f"{self.url}{path} answered {response.status_code}: {response.text[:300]}")
+        return response.json()
+
+    async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            async for attempt in stamina.retry_context(on=TRANSIENT, attempts=self._attempts, timeout=30.0):
+                with attempt:
+                    return await self._client.request(method, path, **arguments)
+        except TRANSIENT as error:
+            raise NodeError(f"{self.url}{path} cannot be reached: {error!r}; is the node running?") from error
+        raise AssertionError("a retry ends with an answer or an error")
