@@ -1,0 +1,304 @@
+"""The store and the follower on a real Postgres: apply, fork, roll back, and end where a fresh index would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import toy
+
+from clarion.chains.model import Block, BurnBlock, Finality
+from clarion.follower import Followed, Follower, finality
+from clarion.protocol import ProjectionError
+from clarion.store.database import connect
+from clarion.store.digest import EMPTY_DIGEST
+from clarion.store.store import FencedOutError, Store, UnknownBlockError
+
+Item = Block | BurnBlock
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(database_url, autocommit=True) as opened:
+        toy.create_tables(opened)
+        yield opened
+
+
+@pytest.fixture
+def store(connection: psycopg.Connection[Any]) -> Store:
+    opened = Store(connection, "stacks", [toy.deployed()])
+    opened.open()
+    return opened
+
+
+def ingest(store: Store, items: Sequence[Item], *, start_height: int | None = 0) -> Followed:
+    with store.batch() as batch:
+        return Follower(store, start_height=start_height).ingest(batch, items)
+
+
+def accounts(store: Store) -> list[tuple[Any, ...]]:
+    return store.connection.execute(
+        "SELECT owner, balance, note, updated_height FROM toy.account ORDER BY owner"
+    ).fetchall()
+
+
+def canonical(store: Store) -> list[tuple[int, bytes, bytes]]:
+    return store.connection.execute(
+        "SELECT height, hash, digest FROM clarion.canonical_block WHERE chain = 'stacks' ORDER BY height"
+    ).fetchall()
+
+
+def chain_of(length: int, *, on: Block | None = None, branch: str = "main") -> list[Block]:
+    blocks: list[Block] = []
+    for index in range(length):
+        parent = blocks[-1] if blocks else on
+        height = 1 if parent is None else parent.height + 1
+        values = [toy.move(f"owner-{height % 3}", height * 10 + index)]
+        if height % 5 == 0:
+            values.append(toy.close(f"owner-{(height + 1) % 3}"))
+        blocks.append(toy.block(parent, values, branch=branch))
+    return blocks
+
+
+def test_events_become_rows_changes_and_a_digest(store: Store) -> None:
+    first = toy.block(None, [toy.move("alice", 5), toy.move("bob", 2**128 - 1)])
+    second = toy.block(first, [toy.move("alice", 7), toy.close("bob")])
+
+    followed = ingest(store, [first, second])
+
+    assert [ref.height for ref in followed.applied] == [1, 2]
+    assert accounts(store) == [("alice", 7, "burn 2", 2)]
+    changes = store.connection.execute(
+        "SELECT sequence, height, key, op, before ->> 'balance', after ->> 'balance' FROM clarion.change ORDER BY sequence"
+    ).fetchall()
+    assert changes == [
+        (2, 1, ["alice"], "insert", None, "5"),
+        (3, 1, ["bob"], "insert", None, str(2**128 - 1)),
+        (5, 2, ["alice"], "update", "5", "7"),
+        (6, 2, ["bob"], "delete", str(2**128 - 1), None),
+    ]
+    assert store.tip.sequence == 6
+    assert store.tip.digest not in (EMPTY_DIGEST, canonical(store)[0][2])
+
+
+def test_digest_and_rows_do_not_depend_on_how_blocks_were_batched(database_url: str, store: Store) -> None:
+    blocks = chain_of(12)
+    for block in blocks:
+        ingest(store, [block])
+    one_by_one = (accounts(store), canonical(store))
+    store.connection.execute("TRUNCATE clarion.canonical_block, clarion.block, clarion.transaction, clarion.event")
+    store.connection.execute("TRUNCATE clarion.change, clarion.step, clarion.cursor, toy.account")
+    fresh = Store(store.connection, "stacks", [toy.deployed()])
+    fresh.open()
+    ingest(fresh, blocks)
+    assert (accounts(fresh), canonical(fresh)) == one_by_one
+
+
+def test_a_longer_branch_wins_and_leaves_what_a_fresh_index_of_it_has(store: Store) -> None:
+    trunk = chain_of(6)
+    losing = chain_of(3, on=trunk[-1], branch="a")
+    winning = chain_of(5, on=trunk[-1], branch="b")
+    ingest(store, trunk + losing)
+    before = accounts(store)
+
+    assert ingest(store, winning[:3]).applied == []
+    assert accounts(store) == before
+    followed = ingest(store, winning[3:])
+
+    assert followed.rolled_back == 3
+    assert [ref.hash for ref in followed.applied] == [block.hash for block in winning]
+    assert [row[1] for row in canonical(store)] == [block.hash for block in trunk + winning]
+    assert (accounts(store), canonical(store)) == fresh_index(store, trunk + winning)
+
+
+def fresh_index(store: Store, blocks: Sequence[Item]) -> tuple[Any, Any]:
+    """What an index of ``blocks`` alone holds, made in the same database inside a transaction that is undone."""
+    with store.connection.transaction(force_rollback=True):
+        store.connection.execute(
+            "TRUNCATE clarion.canonical_block, clarion.block, clarion.transaction, clarion.event, clarion.change, "
+            "clarion.step, clarion.cursor, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block, toy.account"
+        )
+        fresh = Store(store.connection, "stacks", [toy.deployed()])
+        fresh.open()
+        ingest(fresh, blocks)
+        return accounts(fresh), canonical(fresh)
+
+
+def test_a_block_whose_parent_is_unknown_waits_for_it(store: Store) -> None:
+    blocks = chain_of(5)
+    ingest(store, blocks[:2])
+    followed = ingest(store, blocks[3:])
+    assert followed.missing == {blocks[2].hash}
+    assert store.tip.height == 2
+    followed = ingest(store, [blocks[2]])
+    assert [ref.height for ref in followed.applied] == [3, 4, 5]
+    assert not followed.missing
+
+
+def test_an_empty_index_asks_for_what_comes_before_the_first_block(store: Store) -> None:
+    blocks = chain_of(4)
+    assert ingest(store, [blocks[3]]).missing == {blocks[2].hash}
+    assert store.tip.height is None
+    ingest(store, blocks[:3])
+    assert store.tip.height == 4
+
+
+def test_a_recorded_piece_of_a_chain_starts_where_it_starts(store: Store) -> None:
+    blocks = chain_of(8)
+    ingest(store, blocks[5:], start_height=None)
+    assert [row[0] for row in canonical(store)] == [6, 7, 8]
+
+
+def test_duplicates_change_nothing(store: Store) -> None:
+    blocks = chain_of(4)
+    ingest(store, blocks)
+    before = (store.tip, accounts(store))
+    assert ingest(store, blocks + blocks).applied == []
+    assert (store.tip, accounts(store)) == before
+
+
+def test_a_bitcoin_reorg_rolls_back_the_blocks_anchored_to_it_and_only_those(store: Store) -> None:
+    burns = [toy.burn_block(height) for height in range(1, 5)]
+    first = toy.block(None, [toy.move("alice", 1)], burn=burns[0])
+    second = toy.block(first, [toy.move("alice", 2)], burn=burns[1])
+    third = toy.block(second, [toy.move("alice", 3)], burn=burns[2])
+    fourth = toy.block(third, [toy.move("alice", 4)], burn=burns[2])
+    ingest(store, [*burns[:3], first, second, third, fourth])
+
+    other = toy.burn_block(3, "other")
+    assert ingest(store, [other]).rolled_back == 2
+    assert accounts(store) == [("alice", 2, "burn 2", 2)]
+
+    replacement = toy.block(second, [toy.move("alice", 33)], branch="other", burn=other)
+    assert [ref.height for ref in ingest(store, [replacement]).applied] == [3]
+    late = toy.block(fourth, [toy.move("alice", 5)], burn=burns[2])
+    assert ingest(store, [late]).applied == []
+
+    assert ingest(store, [burns[2]]).rolled_back == 1
+    assert accounts(store) == [("alice", 5, "burn 3", 5)]
+
+
+def test_a_rollback_is_in_the_change_log_as_retractions(store: Store) -> None:
+    trunk = chain_of(3)
+    ingest(store, [*trunk, *chain_of(2, on=trunk[-1], branch="a")])
+    since = store.tip.sequence
+    held = {row[0]: row for row in accounts(store)}
+    ingest(store, chain_of(3, on=trunk[-1], branch="b"))
+
+    steps = store.connection.execute(
+        "SELECT op, height FROM clarion.step WHERE sequence > %s ORDER BY sequence", (since,)
+    ).fetchall()
+    assert steps == [("retract", 5), ("retract", 4), ("apply", 4), ("apply", 5), ("apply", 6)]
+    for key, after in store.connection.execute(
+        "SELECT key, after FROM clarion.change WHERE sequence > %s ORDER BY sequence", (since,)
+    ):
+        if after is None:
+            del held[key[0]]
+        else:
+            held[key[0]] = (after["owner"], after["balance"], after["note"], after["updated_height"])
+    assert sorted(held.values()) == accounts(store)
+
+
+def test_a_second_writer_fences_the_first_out(database_url: str, store: Store) -> None:
+    blocks = chain_of(3)
+    ingest(store, blocks[:1])
+    with connect(database_url, autocommit=True) as other:
+        second = Store(other, "stacks", [toy.deployed()])
+        second.open()
+        with pytest.raises(FencedOutError, match="another process"):
+            ingest(store, blocks[1:2])
+        ingest(second, blocks[1:])
+    assert len(accounts(store)) == 3
+
+
+def test_a_failed_batch_leaves_nothing_behind(store: Store) -> None:
+    blocks = chain_of(4)
+    ingest(store, blocks[:2])
+    before = (store.tip, accounts(store))
+    with pytest.raises(RuntimeError, match="interrupted"), store.batch() as batch:
+        Follower(store).ingest(batch, blocks[2:])
+        raise RuntimeError("interrupted")
+    assert (store.tip, accounts(store)) == before
+    ingest(store, blocks[2:])
+    assert (accounts(store), canonical(store)) == fresh_index(store, blocks)
+
+
+def test_what_cannot_be_understood_is_recorded_and_does_not_stop_the_chain(store: Store) -> None:
+    values = [{"topic": "account.frozen"}, {"topic": "account.moved", "owner": "alice"}, toy.move("bob", 1), 7]
+    ingest(store, [toy.block(None, values)])
+    assert [row[0] for row in accounts(store)] == ["bob"]
+    anomalies = store.connection.execute(
+        "SELECT event_index, kind, topic FROM clarion.anomaly ORDER BY event_index"
+    ).fetchall()
+    assert anomalies == [
+        (0, "unknown_topic", "account.frozen"),
+        (1, "undecodable_event", "account.moved"),
+        (3, "unknown_topic", "print"),
+    ]
+
+
+def test_a_defective_handler_stops_before_the_block(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = toy.block(None, [toy.move("alice", 1)])
+    ingest(store, [first])
+    monkeypatch.setattr(toy, "Account", None)
+    with pytest.raises(ProjectionError, match=r"stacks block 2 .*transaction 0x"):
+        ingest(store, [toy.block(first, [toy.move("alice", 2)])])
+    assert store.tip.height == 1
+
+
+def test_rolling_back_to_a_block_that_is_not_canonical_is_refused(store: Store) -> None:
+    ingest(store, chain_of(2))
+    with pytest.raises(UnknownBlockError, match="stacks block 9"), store.batch() as batch:
+        batch.rollback(9)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_order_of_any_tree_ends_where_a_fresh_index_of_the_best_branch_does(store: Store, data: st.DataObject) -> None:
+    with store.connection.transaction(force_rollback=True):
+        blocks: list[Block] = []
+        owners = st.sampled_from(["alice", "bob", "carol"])
+        for index in range(data.draw(st.integers(3, 14))):
+            parent = None if not blocks else data.draw(st.sampled_from([*blocks[-3:], *blocks[:1]]))
+            value = st.one_of(st.builds(toy.move, owners, st.integers(0, 9)), st.builds(toy.close, owners))
+            values = data.draw(st.lists(value, max_size=3))
+            blocks.append(toy.block(parent, values, branch=str(index)))
+        order = data.draw(st.permutations(blocks))
+        sizes = data.draw(st.lists(st.integers(1, 4), min_size=len(order), max_size=len(order)))
+        at = 0
+        for size in sizes:
+            ingest(store, order[at : at + size])
+            at += size
+        tip = store.tip
+        assert tip.height == max(block.height for block in blocks)
+        by_hash = {block.hash: block for block in blocks}
+        surviving = []
+        current = by_hash.get(tip.hash or b"")
+        while current is not None:
+            surviving.append(current)
+            current = by_hash.get(current.ref.parent_hash)
+        assert (accounts(store), canonical(store)) == fresh_index(store, surviving[::-1])
+    store.tip = type(store.tip)(None, None, 0, EMPTY_DIGEST)
+    store._rows.clear()
+
+
+@pytest.mark.parametrize(
+    ("burn_height", "burn_known", "burn_tip", "expected"),
+    [
+        (100, True, 100, Finality.ANCHORED),
+        (100, True, 105, Finality.ANCHORED),
+        (100, True, 106, Finality.FINAL),
+        (100, False, 106, Finality.SOFT),
+        (None, False, 106, Finality.SOFT),
+        (100, True, None, Finality.SOFT),
+    ],
+)
+def test_finality_counts_bitcoin_blocks(
+    burn_height: int | None, burn_known: bool, burn_tip: int | None, expected: Finality
+) -> None:
+    found = finality(burn_height, burn_known=burn_known, burn_tip=burn_tip, final_depth=6)
+    assert found is expected

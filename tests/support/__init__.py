@@ -1,0 +1,1 @@
+"""What several tests share: synthetic chains and a toy protocol."""
