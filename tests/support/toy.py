@@ -95,7 +95,9 @@ def digest_of(*parts: object) -> bytes:
 
 def burn_block(height: int, branch: str = "main") -> BurnBlock:
     """A Bitcoin block of a branch."""
-    return BurnBlock(height, digest_of("burn", height, branch), digest_of("burn", height - 1, branch), 1_700_000_000 + height * 600)
+    return BurnBlock(
+        height, digest_of("burn", height, branch), digest_of("burn", height - 1, branch), 1_700_000_000 + height * 600
+    )
 
 
 def block(

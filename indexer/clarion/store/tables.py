@@ -63,7 +63,7 @@ class TransactionRow(SQLModel, table=True):
     fee: int | None = Field(default=None, sa_type=Numeric(20, 0))
     contract: str | None = Field(default=None, sa_type=Text)
     function: str | None = Field(default=None, sa_type=Text)
-    payload: Any = Field(default=None, sa_type=JSONB)
+    payload: Any = Field(default=None, sa_type=JSONB, nullable=True)
     result: bytes | None = Field(default=None, sa_type=LargeBinary)
     raw: bytes = Field(sa_type=LargeBinary)
     vm_error: str | None = Field(default=None, sa_type=Text)
@@ -86,7 +86,7 @@ class EventRow(SQLModel, table=True):
     kind: str = Field(sa_type=Text)
     contract: str | None = Field(default=None, sa_type=Text)
     topic: str = Field(sa_type=Text)
-    value: Any = Field(default=None, sa_type=JSONB)
+    value: Any = Field(default=None, sa_type=JSONB, nullable=True)
     raw: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
@@ -171,8 +171,8 @@ class ChangeRow(SQLModel, table=True):
     table: str = Field(sa_type=Text)
     key: Any = Field(sa_type=JSONB)
     op: str = Field(sa_type=Text)
-    before: Any = Field(default=None, sa_type=JSONB)
-    after: Any = Field(default=None, sa_type=JSONB)
+    before: Any = Field(default=None, sa_type=JSONB, nullable=True)
+    after: Any = Field(default=None, sa_type=JSONB, nullable=True)
     retraction: bool = Field(default=False)
 
 

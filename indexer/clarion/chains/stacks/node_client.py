@@ -115,7 +115,7 @@ class NodeClient:
         raise TransactionRejectedError("Undecodable", response.text[:500], None, self.url)
 
     async def call_read_only(self, contract: str, function: str, arguments: Sequence[bytes], *, sender: str) -> bytes:
-        """A read-only call at the tip: serialised Clarity values in, one out. Raises NodeError with the node's cause."""
+        """A read-only call at the tip: serialised Clarity values in, one out. Raises NodeError with the cause."""
         address, name = contract.split(".")
         path = f"/v2/contracts/call-read/{address}/{name}/{function}"
         body = {"sender": sender, "arguments": [f"0x{argument.hex()}" for argument in arguments]}
