@@ -1,8 +1,8 @@
 """Runs the migrations on the connection that `clarion.store.database` or `tools/migrations.py` hands over.
 
 Alembic executes this file; its own command line is not used, because where the database is and which models there are
-is known to Clarion. The attributes of the configuration are `connection` (a SQLAlchemy connection in a transaction) and,
-to compare models with the database, `metadata` (their `MetaData`).
+is known to Clarion. The attributes of the configuration are `connection` (a SQLAlchemy connection in a transaction)
+and, to compare models with the database, `metadata` (their `MetaData`).
 """
 
 from collections.abc import Iterable

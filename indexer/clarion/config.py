@@ -329,7 +329,7 @@ def reference() -> str:
         "Clarion needs no configuration to run locally. A setting comes from the first of these that has it: an option",
         "on the command line, the environment, the TOML file, the default.",
         "",
-        f"The file is `{DEFAULT_CONFIG_FILE}` in the working directory, or the one that `{CONFIG_FILE_VARIABLE}` names.",
+        f"The file is `{DEFAULT_CONFIG_FILE}` in the working directory, or what `{CONFIG_FILE_VARIABLE}` names.",
         "A name with a dot is a setting in a section:",
         "",
         "```toml",

@@ -179,7 +179,9 @@ def with_database(url: str, name: str) -> str:
 def make_engine(url: str) -> sqlalchemy.Engine:
     """A SQLAlchemy engine on psycopg that keeps no connection: for migrations, which are rare."""
     driver_url = sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
-    return sqlalchemy.create_engine(driver_url, poolclass=sqlalchemy.NullPool)
+    # a user named as one of the schemas would have that as its default, which Alembic then takes for the unnamed one
+    options = {"options": "-c search_path=public"}
+    return sqlalchemy.create_engine(driver_url, poolclass=sqlalchemy.NullPool, connect_args=options)
 
 
 def migrations_folder() -> Path:

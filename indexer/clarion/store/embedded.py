@@ -36,7 +36,7 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
-SUPERUSER = "clarion"
+SUPERUSER = "postgres"
 PORT = 5432  # names the socket file only: the server listens on no TCP port
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 LONGEST_SOCKET_PATH = 103  # bytes: the shortest sun_path of the supported systems, macOS's, less its terminating zero
