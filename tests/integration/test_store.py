@@ -73,7 +73,8 @@ def test_events_become_rows_changes_and_a_digest(store: Store) -> None:
     assert [ref.height for ref in followed.applied] == [1, 2]
     assert accounts(store) == [("alice", 7, "burn 2", 2)]
     changes = store.connection.execute(
-        "SELECT sequence, height, key, op, before ->> 'balance', after ->> 'balance' FROM clarion.change ORDER BY sequence"
+        "SELECT sequence, height, key, op, before ->> 'balance', after ->> 'balance' FROM clarion.change "
+        "ORDER BY sequence"
     ).fetchall()
     assert changes == [
         (2, 1, ["alice"], "insert", None, "5"),
@@ -120,7 +121,8 @@ def fresh_index(store: Store, blocks: Sequence[Item]) -> tuple[Any, Any]:
     with store.connection.transaction(force_rollback=True):
         store.connection.execute(
             "TRUNCATE clarion.canonical_block, clarion.block, clarion.transaction, clarion.event, clarion.change, "
-            "clarion.step, clarion.cursor, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block, toy.account"
+            "clarion.step, clarion.cursor, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block, "
+            "toy.account"
         )
         fresh = Store(store.connection, "stacks", [toy.deployed()])
         fresh.open()
@@ -219,12 +221,17 @@ def test_a_failed_batch_leaves_nothing_behind(store: Store) -> None:
     blocks = chain_of(4)
     ingest(store, blocks[:2])
     before = (store.tip, accounts(store))
-    with pytest.raises(RuntimeError, match="interrupted"), store.batch() as batch:
-        Follower(store).ingest(batch, blocks[2:])
-        raise RuntimeError("interrupted")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        interrupted_ingest(store, blocks[2:])
     assert (store.tip, accounts(store)) == before
     ingest(store, blocks[2:])
     assert (accounts(store), canonical(store)) == fresh_index(store, blocks)
+
+
+def interrupted_ingest(store: Store, items: Sequence[Item]) -> None:
+    with store.batch() as batch:
+        Follower(store).ingest(batch, items)
+        raise RuntimeError("interrupted")
 
 
 def test_what_cannot_be_understood_is_recorded_and_does_not_stop_the_chain(store: Store) -> None:

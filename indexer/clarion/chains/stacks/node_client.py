@@ -148,7 +148,7 @@ class NodeClient:
         if missing and response.status_code == httpx.codes.NOT_FOUND:
             return None
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            raise NodeError(f"{self.url}{path} asks for a token: set CLARION_NODE_AUTH_TOKEN to the node's auth_token")
+            raise NodeError(f"{self.url}{path} asks for a token: set CLARION_NODE__AUTH_TOKEN to the node's auth_token")
         if response.status_code != httpx.codes.OK:
             raise NodeError(f"{self.url}{path} answered {response.status_code}: {response.text[:300]}")
         return response.json()
