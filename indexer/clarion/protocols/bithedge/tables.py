@@ -1,0 +1,642 @@
+"""BitHedge's projection tables, schema ``bithedge``.
+
+Units are in the names, as in :mod:`clarion.protocols.bithedge.units`: ``…_usd8``, ``…_bp``, ``…_sat``, ``…_burn``,
+``…_e12``; amounts without a suffix are base units of the row's ``token``. A token is named by its contract, a
+transaction by ``0x`` hex. ``…_height`` is a Stacks block height, ``…_time`` Unix seconds.
+
+Ids, heights and counts that the contracts bound are ``bigint``; every other ``uint`` is :data:`UINT128`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Index, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from clarion.protocols.bithedge.units import E12, BasisPoints, BurnBlocks, BurnHeight, Sats, TokenAmount, Usd8
+from clarion.store.rows import UINT128, Row
+
+SCHEMA: Final = "bithedge"
+
+_args: Final = {"schema": SCHEMA}
+
+
+# Where the events stand
+
+
+class ContractSequence(Row, table=True):
+    """How far a contract's events were seen. Rows that sum up are exact only while nothing is missing."""
+
+    __tablename__ = "contract_sequence"
+    __table_args__ = _args
+    contract: str = Field(primary_key=True, sa_type=Text, description="Contract id")
+    first_seq: int = Field(sa_type=BigInteger, description="Number of the first event seen; more than 1: begun late")
+    last_seq: int = Field(sa_type=BigInteger, description="Number of the last event seen")
+    missing: int = Field(default=0, sa_type=BigInteger, description="How many numbers were skipped since the first")
+
+
+class SequenceGap(Row, table=True):
+    """An event whose number was not the one after the contract's last."""
+
+    __tablename__ = "sequence_gap"
+    __table_args__ = _args
+    contract: str = Field(primary_key=True, sa_type=Text, description="Contract id")
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number the event has")
+    expected: int = Field(sa_type=BigInteger, description="Number it should have had")
+    height: int = Field(sa_type=BigInteger, description="Stacks block it was found in")
+    tx_id: str = Field(sa_type=Text, description="Transaction it was found in")
+
+
+# bh-registry
+
+
+class Role(Row, table=True):
+    """A role somebody holds. A revoked one is gone."""
+
+    __tablename__ = "role"
+    __table_args__ = (Index("role_by_holder", "who"), _args)
+    role: str = Field(primary_key=True, sa_type=Text, description="governance, guardian, …")
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal that holds it")
+    until_burn: int | None = Field(
+        default=None, sa_type=UINT128, description="Last Bitcoin block it holds in; null: without end"
+    )
+    granted_height: int = Field(sa_type=BigInteger, description="Stacks block it was last granted in")
+
+
+class Module(Row, table=True):
+    """A contract that is a version of a module."""
+
+    __tablename__ = "module"
+    __table_args__ = (Index("module_by_contract", "contract"), _args)
+    module: str = Field(primary_key=True, sa_type=Text, description="Module name, such as vault or policy")
+    version: int = Field(primary_key=True, sa_type=BigInteger, description="Version, from 1")
+    contract: str = Field(sa_type=Text, description="Contract id")
+    code_hash: str | None = Field(default=None, sa_type=Text, description="Hash of its code, 0x hex")
+    state: str = Field(sa_type=Text, description="registered, active, draining or deprecated")
+    active_from_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="First Bitcoin block it may be activated in"
+    )
+
+
+# bh-params
+
+
+class Parameter(Row, table=True):
+    """A protocol parameter as it is."""
+
+    __tablename__ = "parameter"
+    __table_args__ = _args
+    key: str = Field(primary_key=True, sa_type=Text, description="Name")
+    kind: str = Field(sa_type=Text, description="Unit of value, min and max: burn, bp, count, sat, usd8")
+    value: int = Field(sa_type=UINT128, description="Value in force")
+    min: int = Field(sa_type=UINT128, description="Least value governance can set")
+    max: int = Field(sa_type=UINT128, description="Greatest value governance can set")
+
+
+class ParameterChange(Row, table=True):
+    """One setting of a parameter."""
+
+    __tablename__ = "parameter_change"
+    __table_args__ = (Index("parameter_change_by_key", "key", "seq"), _args)
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-params")
+    key: str = Field(sa_type=Text, description="Name of the parameter")
+    before: int | None = Field(default=None, sa_type=UINT128, description="Value until then; null: a new parameter")
+    value: int = Field(sa_type=UINT128, description="Value from then on")
+    proposal: int | None = Field(default=None, sa_type=UINT128, description="Governance proposal, where it names one")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class Switch(Row, table=True):
+    """What can be stopped: a flag of governance and a breaker of the guardian under one name.
+
+    Open when the flag is on and the breaker not tripped. Null: not known, because indexing began after it was set.
+    """
+
+    __tablename__ = "switch"
+    __table_args__ = _args
+    name: str = Field(primary_key=True, sa_type=Text, description="create, exercise, cancel, deposit, withdraw, oracle")
+    flag: bool | None = Field(default=None, description="Governance's flag: on")
+    tripped: bool | None = Field(default=None, description="The guardian's breaker: tripped")
+    reason: str | None = Field(default=None, sa_type=Text, description="Why the breaker was tripped; null: it is not")
+    since_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block since which the breaker is as it is"
+    )
+    is_open: bool | None = Field(default=None, description="Flag on and breaker not tripped")
+
+
+class Tier(Row, table=True):
+    """A risk tier: which policies it takes and how they are covered."""
+
+    __tablename__ = "tier"
+    __table_args__ = _args
+    name: str = Field(primary_key=True, sa_type=Text, description="Name")
+    rank: int = Field(sa_type=BigInteger, description="Place, from 0, in the order in which tiers are tried")
+    strike_min_bp: BasisPoints = Field(sa_type=UINT128, description="Least strike it takes, in bp of spot")
+    strike_max_bp: BasisPoints = Field(sa_type=UINT128, description="First strike above it, in bp of spot")
+    max_duration_burn: BurnBlocks = Field(sa_type=BigInteger, description="Longest policy, in Bitcoin blocks")
+    premium_mult_bp: BasisPoints = Field(sa_type=UINT128, description="Premium multiplier")
+    ratio_min_bp: BasisPoints = Field(sa_type=UINT128, description="Collateral per liability of a new policy")
+    ratio_warn_bp: BasisPoints = Field(sa_type=UINT128, description="Health a withdrawal must leave")
+    max_policy_bp: BasisPoints = Field(sa_type=UINT128, description="Most of a position that one policy locks")
+    max_expiry_bp: BasisPoints = Field(sa_type=UINT128, description="Most of a position that one expiry locks")
+    active: bool = Field(description="Takes deposits and policies")
+
+
+class Token(Row, table=True):
+    """A collateral token."""
+
+    __tablename__ = "token"
+    __table_args__ = _args
+    token: str = Field(primary_key=True, sa_type=Text, description="Contract id; native STX is that of bh-stx")
+    asset: str = Field(sa_type=Text, description="Price feed that values it")
+    asset_name: str = Field(sa_type=Text, description="Its name in post-conditions")
+    native: bool = Field(description="Native STX")
+    decimals: int = Field(sa_type=BigInteger, description="Decimal places of a base unit")
+    haircut_bp: BasisPoints = Field(sa_type=UINT128, description="Part of its value that does not count as collateral")
+    cap: TokenAmount = Field(sa_type=UINT128, description="Most that the vault takes by deposits")
+    active: bool = Field(description="Takes deposits and policies")
+
+
+class FeeShares(Row, table=True):
+    """How a premium is shared. One row."""
+
+    __tablename__ = "fee_shares"
+    __table_args__ = _args
+    contract: str = Field(primary_key=True, sa_type=Text, description="Contract that set them: bh-params")
+    provider_bp: BasisPoints = Field(sa_type=UINT128, description="Share of the providers")
+    platform_bp: BasisPoints = Field(sa_type=UINT128, description="Share of the platform")
+    reserve_bp: BasisPoints = Field(sa_type=UINT128, description="Share of the insurance reserve")
+
+
+# bh-oracle
+
+
+class OracleProvider(Row, table=True):
+    """Somebody who submits prices, now or earlier."""
+
+    __tablename__ = "oracle_provider"
+    __table_args__ = _args
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    weight: int = Field(default=0, sa_type=UINT128, description="Weight in the median; 0: removed")
+    submissions: int = Field(default=0, sa_type=BigInteger, description="Prices submitted")
+    last_observed_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block of the newest observation"
+    )
+    last_submitted_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block of the newest submission"
+    )
+
+
+class Asset(Row, table=True):
+    """A price feed with its latest price. Null: not known, because indexing began after it was set."""
+
+    __tablename__ = "asset"
+    __table_args__ = _args
+    asset: str = Field(primary_key=True, sa_type=Text, description="Name, such as BTC")
+    active: bool | None = Field(default=None, description="Takes rounds")
+    insurable: bool | None = Field(default=None, description="Policies may be on it")
+    reference_usd8: Usd8 | None = Field(
+        default=None, sa_type=UINT128, description="What the first round is compared with"
+    )
+    next_round: int = Field(default=1, sa_type=BigInteger, description="Number of the open or next round")
+    last_round: int = Field(default=0, sa_type=BigInteger, description="Number of the last closed round; 0: none")
+    price_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Last closed price; 0: none")
+    opened_burn: BurnHeight = Field(
+        default=BurnHeight(0), sa_type=BigInteger, description="Bitcoin block from which the last price was observed"
+    )
+    var_e12: E12 = Field(default=E12(0), sa_type=UINT128, description="Variance per Bitcoin block x 10^12")
+    candidate_usd8: Usd8 | None = Field(
+        default=None, sa_type=UINT128, description="Rejected price that waits for a confirmation"
+    )
+    fallback_usd8: Usd8 | None = Field(default=None, sa_type=UINT128, description="Price announced by the guardian")
+    fallback_from_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="First Bitcoin block it may be applied in"
+    )
+    fallback_reason: str | None = Field(default=None, sa_type=Text, description="Why it was announced")
+
+
+class PriceRound(Row, table=True):
+    """A round of prices. Rounds are kept for ever."""
+
+    __tablename__ = "price_round"
+    __table_args__ = (
+        Index("price_round_by_opened", "asset", "state", "opened_burn"),
+        Index("price_round_by_time", "asset", "closed_time"),
+        _args,
+    )
+    asset: str = Field(primary_key=True, sa_type=Text, description="Price feed")
+    round: int = Field(primary_key=True, sa_type=BigInteger, description="Number, from 1")
+    state: str = Field(sa_type=Text, description="open, closed or rejected")
+    mode: str = Field(
+        sa_type=Text,
+        description="open; normal, confirmed or fallback where closed; deviation, no-quorum or fallback where rejected",
+    )
+    opened_burn: BurnHeight = Field(sa_type=BigInteger, description="Every price was observed at or after this block")
+    count: int = Field(default=0, sa_type=BigInteger, description="Submissions")
+    weight: int = Field(default=0, sa_type=UINT128, description="Weight of the submissions")
+    price_usd8: Usd8 | None = Field(
+        default=None, sa_type=UINT128, description="Weighted median; null while open or where there was none"
+    )
+    before_usd8: Usd8 | None = Field(default=None, sa_type=UINT128, description="Price it was compared with")
+    deviation_bp: BasisPoints | None = Field(default=None, sa_type=UINT128, description="Distance from that price")
+    spread_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Largest distance of a submission from the median"
+    )
+    var_e12: E12 | None = Field(default=None, sa_type=UINT128, description="Variance per Bitcoin block x 10^12 then")
+    prev_round: int | None = Field(default=None, sa_type=BigInteger, description="Closed round before it; 0: none")
+    prev_opened_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block that round opened at"
+    )
+    closed_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block it ended in")
+    closed_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+    closed_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+
+
+class PriceSubmission(Row, table=True):
+    """A provider's price in a round."""
+
+    __tablename__ = "price_submission"
+    __table_args__ = (Index("price_submission_by_provider", "provider", "height"), _args)
+    asset: str = Field(primary_key=True, sa_type=Text, description="Price feed")
+    round: int = Field(primary_key=True, sa_type=BigInteger, description="Round")
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    place: int = Field(sa_type=BigInteger, description="Place among the round's submissions, from 1")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="Price")
+    weight: int = Field(sa_type=UINT128, description="The provider's weight then")
+    observed_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block it was observed at")
+    height: int = Field(sa_type=BigInteger, description="Stacks block it was submitted in")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class ExpiryPrice(Row, table=True):
+    """The price that everything of an asset expiring at a Bitcoin block settles at. Fixed once."""
+
+    __tablename__ = "expiry_price"
+    __table_args__ = _args
+    asset: str = Field(primary_key=True, sa_type=Text, description="Price feed")
+    expiry_burn: BurnHeight = Field(primary_key=True, sa_type=BigInteger, description="Expiry")
+    round: int = Field(sa_type=BigInteger, description="Round the price is from")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="Price")
+    fixed_height: int = Field(sa_type=BigInteger, description="Stacks block it was fixed in")
+
+
+# bh-vault
+
+
+class Provider(Row, table=True):
+    """Somebody who provides, or provided, capital."""
+
+    __tablename__ = "provider"
+    __table_args__ = _args
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    auto_match: bool = Field(default=True, description="Policies may be put on the provider's positions")
+    first_seen_height: int = Field(sa_type=BigInteger, description="Stacks block of the first event")
+
+
+class Position(Row, table=True):
+    """A provider's capital of one token in one tier.
+
+    ``available`` + ``locked`` = ``deposited`` - ``withdrawn`` - ``paid_out``, where indexing began at the first event.
+    """
+
+    __tablename__ = "position"
+    __table_args__ = (Index("position_by_pool", "tier", "token"), Index("position_by_token", "token"), _args)
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    tier: str = Field(primary_key=True, sa_type=Text, description="Risk tier")
+    token: str = Field(primary_key=True, sa_type=Text, description="Collateral token")
+    available: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Not locked; what is requested back included"
+    )
+    locked: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Backs policies")
+    requested: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Asked back, not yet withdrawn; no policy can lock it"
+    )
+    liability_usd8: Usd8 = Field(
+        default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts that it backs"
+    )
+    deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
+    withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to policy owners, in all")
+    premium_unearned: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Its part of the premiums of active policies"
+    )
+    premium_earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium earned, in all")
+    active_policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs")
+    first_deposit_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+    first_deposit_burn: int | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+
+
+class Exposure(Row, table=True):
+    """What a position has locked for the policies of one expiry."""
+
+    __tablename__ = "exposure"
+    __table_args__ = (Index("exposure_by_pool", "tier", "token", "expiry_burn"), _args)
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    tier: str = Field(primary_key=True, sa_type=Text, description="Risk tier")
+    token: str = Field(primary_key=True, sa_type=Text, description="Collateral token")
+    expiry_burn: BurnHeight = Field(primary_key=True, sa_type=BigInteger, description="Expiry")
+    amount: TokenAmount = Field(sa_type=UINT128, description="Collateral locked for it")
+
+
+class YieldBalance(Row, table=True):
+    """A provider's earned premiums of one token, over all tiers."""
+
+    __tablename__ = "yield_balance"
+    __table_args__ = _args
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    claimable: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Can be claimed now")
+    earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Earned, in all")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Claimed, in all")
+
+
+class WithdrawRequest(Row, table=True):
+    """A provider's request to take capital out."""
+
+    __tablename__ = "withdraw_request"
+    __table_args__ = (
+        Index("withdraw_request_by_provider", "provider", "state"),
+        Index("withdraw_request_by_unlock", "state", "unlock_burn"),
+        _args,
+    )
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Request id")
+    provider: str = Field(sa_type=Text, description="Principal")
+    tier: str = Field(sa_type=Text, description="Risk tier")
+    token: str = Field(sa_type=Text, description="Collateral token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="Asked back")
+    state: str = Field(sa_type=Text, description="pending or withdrawn")
+    unlock_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="First Bitcoin block it can be withdrawn in"
+    )
+    requested_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+    withdrawn_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+
+
+class PolicyLock(Row, table=True):
+    """What the vault holds for a policy, whichever contract made it."""
+
+    __tablename__ = "policy_lock"
+    __table_args__ = (Index("policy_lock_by_owner", "owner"), _args)
+    policy: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id")
+    module: str | None = Field(default=None, sa_type=Text, description="Contract that locked and may end it")
+    owner: str | None = Field(default=None, sa_type=Text, description="Owner of the policy")
+    tier: str = Field(sa_type=Text, description="Risk tier")
+    token: str = Field(sa_type=Text, description="Token of collateral and premium")
+    expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry")
+    state: str = Field(sa_type=Text, description="locked or closed")
+    max_payout_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of its allocations' liabilities")
+    collateral: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Locked at the start")
+    premium: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid by the owner")
+    premium_provider: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="The providers' part")
+    providers: list[Any] = Field(sa_type=JSONB, description="Providers in the order of the allocations")
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid out to the owner")
+    refunded: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium given back")
+    earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium that became yield")
+
+
+class Allocation(Row, table=True):
+    """The part of a policy that one provider covers."""
+
+    __tablename__ = "allocation"
+    __table_args__ = (
+        Index("allocation_by_provider", "provider", "state", "expiry_burn"),
+        Index("allocation_by_pool", "tier", "token", "state"),
+        _args,
+    )
+    policy: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id")
+    provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    place: int = Field(sa_type=BigInteger, description="Place among the policy's allocations, from 0")
+    tier: str = Field(sa_type=Text, description="Risk tier of the position")
+    token: str = Field(sa_type=Text, description="Token of the position")
+    expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry of the policy")
+    state: str = Field(sa_type=Text, description="active or released")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the maximum payout")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked at the start")
+    premium: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Its part of the premium, by liability"
+    )
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid out to the owner")
+    released: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Collateral that came back")
+    premium_earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium that was earned")
+
+
+class AccountEntry(Row, table=True):
+    """One movement of an account's money in or out of the vault, or between its own balances there."""
+
+    __tablename__ = "account_entry"
+    __table_args__ = (
+        Index("account_entry_by_account", "account", "seq"),
+        Index("account_entry_by_policy", "policy"),
+        Index("account_entry_by_kind", "kind", "token", "height"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-vault")
+    account: str = Field(sa_type=Text, description="Principal whose money it is")
+    kind: str = Field(
+        sa_type=Text,
+        description=(
+            "deposit, withdrawal, payout-debit, premium-earned, yield-claim (providers); "
+            "premium-paid, payout, premium-refund (owners); fee-collection (treasury and fund)"
+        ),
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    tier: str | None = Field(default=None, sa_type=Text, description="Risk tier, of a position's movement")
+    policy: int | None = Field(default=None, sa_type=BigInteger, description="Policy, where one is concerned")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class TierPool(Row, table=True):
+    """All positions of one token in one tier."""
+
+    __tablename__ = "tier_pool"
+    __table_args__ = _args
+    tier: str = Field(primary_key=True, sa_type=Text, description="Risk tier")
+    token: str = Field(primary_key=True, sa_type=Text, description="Collateral token")
+    available: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Not locked")
+    locked: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Backs policies")
+    requested: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Asked back, of the available")
+    liability_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts it backs")
+    deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
+    withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to owners, in all")
+    premium_unearned: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="The providers' premium of active policies"
+    )
+    premium_earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium earned, in all")
+    positions: int = Field(default=0, sa_type=BigInteger, description="Positions with capital")
+    active_policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs")
+    policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs or backed")
+
+
+class TokenPool(Row, table=True):
+    """Everything the vault holds of one token.
+
+    It owes ``available`` + ``locked`` + ``unearned`` + ``yield_payable`` + ``platform_fees`` + ``reserve_fees``.
+    """
+
+    __tablename__ = "token_pool"
+    __table_args__ = _args
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    available: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Capital that is not locked")
+    locked: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Capital that backs policies")
+    unearned: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="The providers' premium of active policies"
+    )
+    yield_payable: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Earned premium that providers have not claimed"
+    )
+    platform_fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Platform fees held")
+    reserve_fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Reserve fees held")
+    requested: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Asked back, of the available")
+    liability_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts it backs")
+    deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
+    withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to owners, in all")
+    premiums: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premiums paid, in all")
+    premiums_earned: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Premium that became yield, in all"
+    )
+    premiums_refunded: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Premium given back, in all"
+    )
+    yield_claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Yield claimed, in all")
+    fees_collected: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Fees collected, in all")
+    positions: int = Field(default=0, sa_type=BigInteger, description="Positions with capital")
+    active_policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs")
+    policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs or backed")
+
+
+# bh-policy
+
+
+class Policy(Row, table=True):
+    """A policy, from its creation to its end."""
+
+    __tablename__ = "policy"
+    __table_args__ = (
+        Index("policy_by_owner", "owner", "state"),
+        Index("policy_by_expiry", "state", "expiry_burn"),
+        Index("policy_by_asset", "asset", "state", "expiry_burn"),
+        Index("policy_by_tier", "tier", "token", "state"),
+        Index("policy_by_creation", "created_height"),
+        _args,
+    )
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id, from 1")
+    owner: str = Field(sa_type=Text, description="Principal that bought it and is paid")
+    type: str = Field(sa_type=Text, description="put or call")
+    style: str = Field(sa_type=Text, description="european or american")
+    tier: str = Field(sa_type=Text, description="Risk tier that covers it")
+    asset: str = Field(sa_type=Text, description="Price feed it is on")
+    token: str = Field(sa_type=Text, description="Token of premium, collateral and payout")
+    strike_usd8: Usd8 = Field(sa_type=UINT128, description="Strike")
+    notional_sat: Sats = Field(sa_type=UINT128, description="Protected amount")
+    max_payout_usd8: Usd8 = Field(sa_type=UINT128, description="Most it pays")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it")
+    spot_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the asset at creation")
+    round: int = Field(sa_type=BigInteger, description="Round of that price")
+    token_price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token at creation")
+    token_round: int = Field(sa_type=BigInteger, description="Round of that price")
+    vol_bp: BasisPoints = Field(sa_type=UINT128, description="Annual volatility it was priced with")
+    util_bp: BasisPoints = Field(sa_type=UINT128, description="Utilisation it was priced with")
+    premium_usd8: Usd8 = Field(sa_type=UINT128, description="Premium")
+    premium: TokenAmount = Field(sa_type=UINT128, description="Premium paid")
+    fee_platform: TokenAmount = Field(sa_type=UINT128, description="Part of it for the platform")
+    fee_reserve: TokenAmount = Field(sa_type=UINT128, description="Part of it for the insurance reserve")
+    premium_provider: TokenAmount = Field(sa_type=UINT128, description="Part of it for the providers")
+    created_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block of creation")
+    expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block of expiry")
+    cancel_until_burn: BurnHeight = Field(sa_type=BigInteger, description="Last Bitcoin block to cancel in")
+    created_height: int = Field(sa_type=BigInteger, description="Stacks block of creation")
+    created_time: int = Field(sa_type=BigInteger, description="Unix seconds of that block")
+    created_tx: str = Field(sa_type=Text, description="Transaction")
+    state: str = Field(sa_type=Text, description="active, exercised, settled-itm, expired-otm or cancelled")
+    settlement_usd8: Usd8 | None = Field(default=None, sa_type=UINT128, description="Price it ended at")
+    settlement_round: int | None = Field(default=None, sa_type=BigInteger, description="Round of that price")
+    settlement_token_usd8: Usd8 | None = Field(
+        default=None, sa_type=UINT128, description="Price of the token it was paid at"
+    )
+    settlement_token_round: int | None = Field(default=None, sa_type=BigInteger, description="Round of that price")
+    payoff_usd8: Usd8 | None = Field(default=None, sa_type=UINT128, description="Due at its end; null: not ended")
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to the owner")
+    unpaid_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Still owed to the owner")
+    refund: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium given back on cancel")
+    cancel_fee: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premium kept on cancel")
+    settled_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block of its end")
+    settled_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block of its end")
+    settled_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    settled_tx: str | None = Field(default=None, sa_type=Text, description="Transaction that ended it")
+
+
+class RemainderCover(Row, table=True):
+    """A payment of the fund for what a policy's collateral had not covered."""
+
+    __tablename__ = "remainder_cover"
+    __table_args__ = (Index("remainder_cover_by_policy", "policy"), _args)
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-policy")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    by: str = Field(sa_type=Text, description="Contract that paid")
+    amount_usd8: Usd8 = Field(sa_type=UINT128, description="Paid")
+    unpaid_usd8: Usd8 = Field(sa_type=UINT128, description="Left to pay")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class PolicyTotals(Row, table=True):
+    """All policies on one asset."""
+
+    __tablename__ = "policy_totals"
+    __table_args__ = _args
+    asset: str = Field(primary_key=True, sa_type=Text, description="Price feed")
+    created: int = Field(default=0, sa_type=BigInteger, description="Policies created")
+    active: int = Field(default=0, sa_type=BigInteger, description="Policies active")
+    exercised: int = Field(default=0, sa_type=BigInteger, description="Policies exercised")
+    settled_itm: int = Field(default=0, sa_type=BigInteger, description="Policies expired in the money")
+    expired_otm: int = Field(default=0, sa_type=BigInteger, description="Policies expired worthless")
+    cancelled: int = Field(default=0, sa_type=BigInteger, description="Policies cancelled")
+    notional_sat: Sats = Field(default=Sats(0), sa_type=UINT128, description="Notional of active policies")
+    max_payout_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Maximum payout of active policies")
+    premium_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Premiums, in all, at creation prices")
+    payoff_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Payoffs, in all, at settlement prices")
+    unpaid_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Still owed to owners")
+
+
+TABLES: Final[tuple[type[Row], ...]] = (
+    ContractSequence,
+    SequenceGap,
+    Role,
+    Module,
+    Parameter,
+    ParameterChange,
+    Switch,
+    Tier,
+    Token,
+    FeeShares,
+    OracleProvider,
+    Asset,
+    PriceRound,
+    PriceSubmission,
+    ExpiryPrice,
+    Provider,
+    Position,
+    Exposure,
+    YieldBalance,
+    WithdrawRequest,
+    PolicyLock,
+    Allocation,
+    AccountEntry,
+    TierPool,
+    TokenPool,
+    Policy,
+    RemainderCover,
+    PolicyTotals,
+)
+"""Every table of the protocol."""
