@@ -1,0 +1,80 @@
+"""Recorded posts of a node: files of four tab-separated columns, as ``COPY`` writes an observer's table of raw posts.
+
+The columns are a sequence number, when the post came, its path and its JSON. ``.gz`` and ``.zst`` files are read as
+they are.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+import msgspec
+import zstandard
+
+_COLUMNS: Final = 4
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+#: Backslash sequences of Postgres' COPY text format; any other character stands for itself.
+_ESCAPED: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+class RecordingError(ValueError):
+    """A file is not a recording. The message names the file, the line and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One recorded post. ``line`` counts from 1."""
+
+    line: int
+    path: str
+    body: bytes
+
+
+def read_recording(path: Path) -> Iterator[Post]:
+    """The posts of a recorded file in the order they came.
+
+    Raises RecordingError at a line that has not four columns, OSError where the file cannot be read.
+    """
+    with _open(path) as file:
+        lines = enumerate(file, start=1)
+        while True:
+            try:
+                number, line = next(lines)
+            except StopIteration:
+                return
+            except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
+                raise RecordingError(f"{path}: cannot be decompressed: {error}") from error
+            columns = line.rstrip(b"\r\n").split(b"\t", _COLUMNS - 1)
+            if len(columns) != _COLUMNS or not columns[2].startswith(b"/"):
+                raise RecordingError(
+                    f"{path}, line {number}: expected {_COLUMNS} tab-separated columns (id, time, path, JSON), "
+                    f"found {line[:80]!r}"
+                )
+            yield Post(number, columns[2].decode("utf-8", "replace"), _unescape(columns[3]))
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", reader), buffer_size=1 << 20))
+    return path.open("rb")
+
+
+def _unescape(column: bytes) -> bytes:
+    """A column as it was before COPY doubled its backslashes; some recorders write JSON as it is instead."""
+    if b"\\" not in column:
+        return column
+    text = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), column)
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.MsgspecError, ValueError):
+        return column
+    return text
