@@ -1,0 +1,265 @@
+import { Cl, createAddress, serializeCV } from '@stacks/transactions';
+import { HttpError, hexBytes, jsonBody } from './http.js';
+import { replayedBlock } from './payloads.js';
+import { Rejection } from './rejection.js';
+import { DecodeError, decodeTransaction } from './transaction.js';
+import { VmError } from './vm.js';
+
+/**
+ * The node's own routes: https://docs.stacks.co/reference/node-operations/rpc-api
+ *
+ * @typedef {import('./http.js').Route} Route
+ * @typedef {import('./http.js').Call} Call
+ * @typedef {import('./devnet.js').Devnet} Devnet
+ */
+
+const SERVER_VERSION = 'stacks-node devnet (Clarinet simnet, epoch 4.0)';
+/** Bitcoin regtest, to which a Stacks development network belongs. */
+const PARENT_NETWORK_ID = 3669344250;
+/** uSTX a byte, for the low, middle and high estimate. Blocks take transactions as they come, so the lowest does. */
+const FEE_RATES = [1, 2, 4];
+const NO_COST = { read_count: 0, read_length: 0, runtime: 0, write_count: 0, write_length: 0 };
+
+/**
+ * @param {Devnet} devnet
+ * @returns {Route[]}
+ */
+export function nodeRoutes(devnet) {
+  const { chain, vm } = devnet;
+  const contract = '([A-Z0-9]+)/([a-zA-Z0-9_-]+)';
+  return [
+    { method: 'GET', path: /^\/v2\/info$/, handle: () => ({ json: info(devnet) }) },
+    { method: 'POST', path: /^\/v2\/transactions$/, handle: (call) => submit(devnet, call) },
+    {
+      method: 'GET',
+      path: /^\/v2\/accounts\/([^/]+)$/,
+      handle: ({ params: [principal], query }) => {
+        checkPrincipal(principal);
+        const { unlocked, locked, unlockHeight } = devnet.account(principal);
+        const proofs = query.get('proof') === '0' ? {} : { balance_proof: '', nonce_proof: '' };
+        return {
+          json: {
+            balance: hex128(unlocked),
+            locked: hex128(locked),
+            unlock_height: unlockHeight,
+            nonce: Number(chain.nonceOf(principal)),
+            ...proofs,
+          },
+        };
+      },
+    },
+    { method: 'POST', path: new RegExp(`^/v2/contracts/call-read/${contract}/([^/]+)$`), handle: (call) => callRead(devnet, call) },
+    {
+      method: 'GET',
+      path: new RegExp(`^/v2/contracts/interface/${contract}$`),
+      handle: ({ params: [address, name] }) => {
+        const abi = chain.contracts.get(`${address}.${name}`)?.abi;
+        return abi ? { json: abi } : { status: 404, text: 'No contract interface data found' };
+      },
+    },
+    {
+      method: 'GET',
+      path: new RegExp(`^/v2/contracts/source/${contract}$`),
+      handle: ({ params: [address, name], query }) => {
+        const id = `${address}.${name}`;
+        const source = devnet.contractSource(id);
+        if (source === undefined) return { status: 404, text: 'No contract source data found' };
+        const proofs = query.get('proof') === '0' ? {} : { marf_proof: '' };
+        return { json: { source, publish_height: chain.contracts.get(id)?.height ?? 0, ...proofs } };
+      },
+    },
+    {
+      method: 'GET',
+      path: new RegExp(`^/v2/data_var/${contract}/([^/]+)$`),
+      handle: ({ params: [address, name, variable] }) => {
+        try {
+          return { json: { data: `0x${serializeCV(vm.simnet.getDataVar(`${address}.${name}`, variable))}` } };
+        } catch {
+          return { status: 404, text: 'Data var not found' };
+        }
+      },
+    },
+    {
+      method: 'POST',
+      path: new RegExp(`^/v2/map_entry/${contract}/([^/]+)$`),
+      handle: ({ params: [address, name, map], body }) => {
+        const key = deserialize(parseJson(body), 'the map key');
+        try {
+          return { json: { data: `0x${serializeCV(vm.simnet.getMapEntry(`${address}.${name}`, map, key))}` } };
+        } catch {
+          return { status: 404, text: 'Map not found' };
+        }
+      },
+    },
+    { method: 'GET', path: /^\/v2\/fees\/transfer$/, handle: () => ({ json: FEE_RATES[0] }) },
+    { method: 'POST', path: /^\/v2\/fees\/transaction$/, handle: estimateFee },
+    {
+      method: 'GET',
+      path: /^\/v3\/blocks\/replay\/(?:0x)?([0-9a-f]{64})$/,
+      handle: ({ params: [hash] }) => {
+        const block = chain.known.get(hash);
+        return block ? { json: replayedBlock(block) } : { status: 404, text: `No such block ${hash}` };
+      },
+    },
+    {
+      method: 'GET',
+      path: /^\/v3\/transaction\/(?:0x)?([0-9a-f]{64})$/,
+      handle: ({ params: [txid] }) => {
+        const place = chain.transactions.get(txid);
+        if (!place) return { status: 404, text: `Transaction ${txid} not found` };
+        const { transaction, result } = place.block.receipts[place.index];
+        return {
+          json: { index_block_hash: place.block.indexHash, tx: transaction.hex, result: `0x${result}`, block_height: place.block.height, is_canonical: true },
+        };
+      },
+    },
+    {
+      method: 'GET',
+      path: /^\/v3\/sortitions(?:\/(consensus|burn|burn_height)\/(?:0x)?([0-9a-f]+))?$/,
+      handle: ({ params: [by, key] }) => {
+        const burn =
+          by === undefined
+            ? chain.burnTip
+            : by === 'burn_height'
+              ? chain.burns[Number(key)]
+              : chain.burns.find(({ hash, consensusHash }) => key === (by === 'burn' ? hash : consensusHash));
+        return burn ? { json: [sortition(burn)] } : { status: 404, text: 'No such sortition' };
+      },
+    },
+  ];
+}
+
+/** @param {Devnet} devnet */
+function info({ chain, chainId }) {
+  const { tip, burnTip } = chain;
+  return {
+    peer_version: 402653199,
+    pox_consensus: burnTip.consensusHash,
+    burn_block_height: burnTip.height,
+    stable_pox_consensus: burnTip.consensusHash,
+    stable_burn_block_height: burnTip.height,
+    server_version: SERVER_VERSION,
+    network_id: chainId,
+    parent_network_id: PARENT_NETWORK_ID,
+    stacks_tip_height: tip.height,
+    stacks_tip: tip.hash,
+    stacks_tip_consensus_hash: tip.burn.consensusHash,
+    genesis_chainstate_hash: chain.blocks[0].indexHash,
+    unanchored_tip: null,
+    unanchored_seq: null,
+    tenure_height: tip.tenureHeight,
+    exit_at_block_height: null,
+    is_fully_synced: true,
+    stackerdbs: [],
+  };
+}
+
+/** @param {import('./chain.js').BurnBlock} burn */
+function sortition(burn) {
+  return {
+    burn_block_hash: `0x${burn.hash}`,
+    burn_block_height: burn.height,
+    burn_header_timestamp: burn.time ?? 0,
+    sortition_id: `0x${burn.hash}`,
+    parent_sortition_id: `0x${burn.parentHash}`,
+    consensus_hash: `0x${burn.consensusHash}`,
+    was_sortition: true,
+  };
+}
+
+/**
+ * @param {Devnet} devnet
+ * @param {Call} call
+ * @returns {import('./http.js').Answer}
+ */
+function submit(devnet, call) {
+  const bytes = call.contentType.startsWith('application/json') ? hexBytes(jsonBody(call).tx, 'tx') : call.body;
+  try {
+    const transaction = decodeTransaction(bytes, devnet.mainnet);
+    try {
+      devnet.submit(transaction);
+      return { json: transaction.txid };
+    } catch (error) {
+      if (error instanceof Rejection) return { status: 400, json: error.toBody(transaction.txid) };
+      throw error;
+    }
+  } catch (error) {
+    if (error instanceof DecodeError) return { status: 400, text: error.message };
+    throw error;
+  }
+}
+
+/**
+ * @param {Devnet} devnet
+ * @param {Call} call
+ * @returns {import('./http.js').Answer}
+ */
+function callRead(devnet, call) {
+  const [address, name, fn] = call.params;
+  const { sender, arguments: args } = jsonBody(call);
+  if (typeof sender !== 'string') throw new HttpError(400, 'sender is missing');
+  checkPrincipal(sender);
+  if (!Array.isArray(args)) throw new HttpError(400, 'arguments is not a list');
+  const values = args.map((arg, i) => deserialize(arg, `argument ${i}`));
+  const id = `${address}.${name}`;
+  if (devnet.contractSource(id) === undefined) return { json: { okay: false, cause: `Unchecked(NoSuchContract("${id}"))` } };
+  try {
+    return { json: { okay: true, result: `0x${serializeCV(devnet.vm.callReadOnly(id, fn, values, sender))}` } };
+  } catch (error) {
+    if (!(error instanceof VmError)) throw error;
+    return { json: { okay: false, cause: error.message } };
+  }
+}
+
+/**
+ * @param {Call} call
+ * @returns {import('./http.js').Answer}
+ */
+function estimateFee(call) {
+  const { transaction_payload: payload, estimated_len: length } = jsonBody(call);
+  const size = Math.max(typeof length === 'number' ? length : 0, hexBytes(payload, 'transaction_payload').length);
+  return {
+    json: {
+      cost_scalar_change_by_byte: 0,
+      estimated_cost: NO_COST,
+      estimated_cost_scalar: 0,
+      estimations: FEE_RATES.map((rate) => ({ fee: rate * size, fee_rate: rate })),
+    },
+  };
+}
+
+/** @param {string} principal */
+export function checkPrincipal(principal) {
+  const [address, ...name] = principal.split('.');
+  try {
+    createAddress(address);
+  } catch {
+    throw new HttpError(400, `${principal} is not a principal`);
+  }
+  if (name.length > 1 || (name.length === 1 && !/^[a-zA-Z][a-zA-Z0-9_-]{0,39}$/.test(name[0]))) throw new HttpError(400, `${principal} is not a principal`);
+}
+
+/** @param {unknown} text @param {string} what */
+function deserialize(text, what) {
+  const bytes = hexBytes(text, what);
+  try {
+    return Cl.deserialize(bytes.toString('hex'));
+  } catch {
+    throw new HttpError(400, `${what} is not a serialized Clarity value`);
+  }
+}
+
+/** @param {Buffer} body */
+function parseJson(body) {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    throw new HttpError(400, 'the body is not JSON');
+  }
+}
+
+/** @param {bigint} amount */
+function hex128(amount) {
+  return `0x${amount.toString(16).padStart(32, '0')}`;
+}
+
