@@ -1,0 +1,422 @@
+;; PUT and CALL policies on the price of BTC: created against providers' locked collateral, settled at a price that the
+;; oracle fixed once for the expiry height. Anyone may settle; nobody chooses the price.
+
+(use-trait sip010 .bh-traits.token)
+
+(define-constant ERR-CREATE-CLOSED (err u6001))
+(define-constant ERR-BAD-TYPE (err u6002))
+(define-constant ERR-BAD-STYLE (err u6003))
+(define-constant ERR-NOT-INSURABLE (err u6004))
+(define-constant ERR-BAD-TOKEN (err u6005))
+(define-constant ERR-MIN-NOTIONAL (err u6006))
+(define-constant ERR-MIN-DURATION (err u6007))
+(define-constant ERR-EXPIRY-STEP (err u6008))
+(define-constant ERR-NO-TIER (err u6009))
+(define-constant ERR-MAX-PREMIUM (err u6010))
+(define-constant ERR-UNKNOWN-POLICY (err u6011))
+(define-constant ERR-NOT-ACTIVE (err u6012))
+(define-constant ERR-NOT-EXPIRED (err u6013))
+(define-constant ERR-PRICE-NOT-FIXED (err u6014))
+(define-constant ERR-NOT-OWNER (err u6015))
+(define-constant ERR-EXERCISE-CLOSED (err u6016))
+(define-constant ERR-EUROPEAN (err u6017))
+(define-constant ERR-EXPIRED (err u6018))
+(define-constant ERR-ROUND-TOO-OLD (err u6019))
+(define-constant ERR-OUT-OF-MONEY (err u6020))
+(define-constant ERR-CANCEL-CLOSED (err u6021))
+(define-constant ERR-CANCEL-WINDOW (err u6022))
+(define-constant ERR-IN-MONEY (err u6023))
+(define-constant ERR-NOT-FUND-MODULE (err u6024))
+(define-constant ERR-UNPAID (err u6025))
+
+(define-constant BP u10000)
+
+;; Number of the last event.
+(define-data-var seq uint u0)
+;; Id of the last policy.
+(define-data-var last-policy uint u0)
+
+;; Every policy ever made. paid is in the token's base units, unpaid-usd8 what collateral could not cover.
+(define-map policies
+  uint
+  {
+    owner: principal,
+    type: (string-ascii 4),
+    style: (string-ascii 8),
+    tier: (string-ascii 16),
+    asset: (string-ascii 12),
+    token: principal,
+    strike-usd8: uint,
+    notional-sat: uint,
+    max-payout-usd8: uint,
+    collateral: uint,
+    created-burn: uint,
+    expiry-burn: uint,
+    cancel-until-burn: uint,
+    state: (string-ascii 12),
+    paid: uint,
+    unpaid-usd8: uint,
+  }
+)
+
+;; Fields common to all events; counts the event.
+(define-private (envelope (topic (string-ascii 40)))
+  (let ((number (+ (var-get seq) u1)))
+    (var-set seq number)
+    {topic: topic, v: u1, seq: number, actor: tx-sender, caller: contract-caller}
+  )
+)
+
+;; The row of a policy.
+(define-read-only (get-policy (policy uint))
+  (map-get? policies policy)
+)
+
+;; Id of the last policy; ids start at 1.
+(define-read-only (get-last-policy)
+  (var-get last-policy)
+)
+
+;; Number of the last event.
+(define-read-only (get-seq)
+  (var-get seq)
+)
+
+;; Terms of a policy made now: its tier, premium and its parts, maximum payout, and everything they were computed from.
+(define-read-only (quote
+    (type (string-ascii 4))
+    (asset (string-ascii 12))
+    (strike-usd8 uint)
+    (notional-sat uint)
+    (expiry-burn uint)
+    (token principal)
+  )
+  (let (
+      (is-put (is-eq type "put"))
+      (is-known-type (asserts! (or is-put (is-eq type "call")) ERR-BAD-TYPE))
+      (asset-row (unwrap! (contract-call? .bh-oracle get-asset asset) ERR-NOT-INSURABLE))
+      (is-insurable (asserts! (get insurable asset-row) ERR-NOT-INSURABLE))
+      (token-row (unwrap! (contract-call? .bh-params get-token token) ERR-BAD-TOKEN))
+      (is-token-active (asserts! (get active token-row) ERR-BAD-TOKEN))
+      (min-notional (try! (contract-call? .bh-params get-param "min-notional-sat")))
+      (is-large-enough (asserts! (>= notional-sat min-notional) ERR-MIN-NOTIONAL))
+      (min-duration (try! (contract-call? .bh-params get-param "min-duration")))
+      (is-long-enough (asserts! (>= expiry-burn (+ burn-block-height min-duration)) ERR-MIN-DURATION))
+      (expiry-step (try! (contract-call? .bh-params get-param "expiry-step")))
+      (is-on-step (asserts! (is-eq (mod expiry-burn expiry-step) u0) ERR-EXPIRY-STEP))
+      (spot (try! (contract-call? .bh-oracle get-fresh-price asset)))
+      (token-price (try! (contract-call? .bh-oracle get-fresh-price (get asset token-row))))
+      (vol-bp (try! (contract-call? .bh-oracle get-volatility-bp asset)))
+      (duration (- expiry-burn burn-block-height))
+      (tier (unwrap!
+        (contract-call? .bh-params classify type strike-usd8 (get price-usd8 spot) duration)
+        ERR-NO-TIER
+      ))
+      (tier-row (unwrap! (contract-call? .bh-params get-tier tier) ERR-NO-TIER))
+      (pool (contract-call? .bh-vault get-pool tier token))
+      (capital (+ (get available pool) (get locked pool)))
+      (util-bp (if (is-eq capital u0) u0 (/ (* (get locked pool) BP) capital)))
+      (util-slope (try! (contract-call? .bh-params get-param "util-slope-bp")))
+      (premium-usd8 (contract-call? .bh-math premium-usd8 {
+        type: type,
+        spot-usd8: (get price-usd8 spot),
+        strike-usd8: strike-usd8,
+        notional-sat: notional-sat,
+        vol-bp: vol-bp,
+        duration-burn: duration,
+        type-mult-bp: (try! (contract-call? .bh-params get-param (if is-put "put-mult-bp" "call-mult-bp"))),
+        tier-mult-bp: (get premium-mult-bp tier-row),
+        util-mult-bp: (+ BP (/ (* util-slope util-bp) BP)),
+        floor-bp: (try! (contract-call? .bh-params get-param "premium-min-bp")),
+      }))
+      (premium (contract-call? .bh-math tokens-up premium-usd8 (get decimals token-row) (get price-usd8 token-price)))
+      (fees (contract-call? .bh-params get-fees))
+      (fee-platform (/ (* premium (get platform-bp fees)) BP))
+      (fee-reserve (/ (* premium (get reserve-bp fees)) BP))
+      (call-cap (try! (contract-call? .bh-params get-param "call-cap-bp")))
+    )
+    (ok {
+      tier: tier,
+      spot-usd8: (get price-usd8 spot),
+      round: (get round spot),
+      token-price-usd8: (get price-usd8 token-price),
+      token-round: (get round token-price),
+      vol-bp: vol-bp,
+      util-bp: util-bp,
+      premium-usd8: premium-usd8,
+      premium: premium,
+      fee-platform: fee-platform,
+      fee-reserve: fee-reserve,
+      premium-provider: (- premium fee-platform fee-reserve),
+      max-payout-usd8: (contract-call? .bh-math max-payout-usd8 type strike-usd8 notional-sat call-cap),
+    })
+  )
+)
+
+;; Makes a policy for the caller: takes the premium and locks the providers' collateral. Gives the policy's id.
+(define-public (create-policy
+    (type (string-ascii 4))
+    (style (string-ascii 8))
+    (asset (string-ascii 12))
+    (strike-usd8 uint)
+    (notional-sat uint)
+    (expiry-burn uint)
+    (max-premium uint)
+    (token <sip010>)
+    (allocations (list 10 {provider: principal, liability-usd8: uint}))
+  )
+  (let (
+      (token-id (contract-of token))
+      (policy (+ (var-get last-policy) u1))
+      (is-open (asserts! (contract-call? .bh-params is-open "create") ERR-CREATE-CLOSED))
+      (is-known-style (asserts! (or (is-eq style "european") (is-eq style "american")) ERR-BAD-STYLE))
+      (terms (try! (quote type asset strike-usd8 notional-sat expiry-burn token-id)))
+      (is-affordable (asserts! (<= (get premium terms) max-premium) ERR-MAX-PREMIUM))
+      (cancel-until-burn (+ burn-block-height (try! (contract-call? .bh-params get-param "cancel-window"))))
+      (collateral (try! (contract-call? .bh-vault lock policy contract-caller token
+        {
+          tier: (get tier terms),
+          expiry-burn: expiry-burn,
+          max-payout-usd8: (get max-payout-usd8 terms),
+          price-usd8: (get token-price-usd8 terms),
+        }
+        {
+          platform: (get fee-platform terms),
+          reserve: (get fee-reserve terms),
+          provider: (get premium-provider terms),
+        }
+        allocations
+      )))
+      (row {
+        owner: contract-caller,
+        type: type,
+        style: style,
+        tier: (get tier terms),
+        asset: asset,
+        token: token-id,
+        strike-usd8: strike-usd8,
+        notional-sat: notional-sat,
+        max-payout-usd8: (get max-payout-usd8 terms),
+        collateral: collateral,
+        created-burn: burn-block-height,
+        expiry-burn: expiry-burn,
+        cancel-until-burn: cancel-until-burn,
+      })
+    )
+    (var-set last-policy policy)
+    (map-set policies policy (merge row {state: "active", paid: u0, unpaid-usd8: u0}))
+    (print (merge (merge (merge (envelope "policy.created") row) terms) {policy: policy}))
+    (ok policy)
+  )
+)
+
+;; Ends a policy at a price of its asset and a price of its token. The vault's call is the only step that can fail, and
+;; nothing is written before it, so that one policy of a batch fails alone. Gives 0, or the error's number.
+(define-private (end-policy
+    (policy uint)
+    (token <sip010>)
+    (row {
+      owner: principal,
+      type: (string-ascii 4),
+      style: (string-ascii 8),
+      tier: (string-ascii 16),
+      asset: (string-ascii 12),
+      token: principal,
+      strike-usd8: uint,
+      notional-sat: uint,
+      max-payout-usd8: uint,
+      collateral: uint,
+      created-burn: uint,
+      expiry-burn: uint,
+      cancel-until-burn: uint,
+      state: (string-ascii 12),
+      paid: uint,
+      unpaid-usd8: uint,
+    })
+    (price {round: uint, price-usd8: uint})
+    (token-price {round: uint, price-usd8: uint})
+    (decimals uint)
+    (is-exercise bool)
+  )
+  (let (
+      (payoff (contract-call? .bh-math payoff-usd8 (get type row) (get strike-usd8 row) (get price-usd8 price)
+        (get notional-sat row) (get max-payout-usd8 row)
+      ))
+      (due (contract-call? .bh-math tokens-down payoff decimals (get price-usd8 token-price)))
+    )
+    (match (contract-call? .bh-vault settle policy token (get owner row) due)
+      paid (let (
+          (unpaid (if (is-eq paid due)
+            u0
+            (- payoff (contract-call? .bh-math value-usd8 paid decimals (get price-usd8 token-price)))
+          ))
+        )
+        (map-set policies policy
+          (merge row {
+            state: (if is-exercise "exercised" (if (> payoff u0) "settled-itm" "expired-otm")),
+            paid: paid,
+            unpaid-usd8: unpaid,
+          })
+        )
+        (if (> payoff u0)
+          (begin
+            (print (merge (envelope (if is-exercise "policy.exercised" "policy.settled-itm")) {
+              policy: policy,
+              owner: (get owner row),
+              token: (get token row),
+              round: (get round price),
+              price-usd8: (get price-usd8 price),
+              token-round: (get round token-price),
+              token-price-usd8: (get price-usd8 token-price),
+              payoff-usd8: payoff,
+              paid: paid,
+              unpaid-usd8: unpaid,
+              settled-burn: burn-block-height,
+            }))
+            u0
+          )
+          (begin
+            (print (merge (envelope "policy.expired-otm") {
+              policy: policy,
+              owner: (get owner row),
+              token: (get token row),
+              round: (get round price),
+              price-usd8: (get price-usd8 price),
+              settled-burn: burn-block-height,
+            }))
+            u0
+          )
+        )
+      )
+      code code
+    )
+  )
+)
+
+;; Settles one expired policy. Gives 0, or the error's number with nothing changed.
+(define-private (settle-one (policy uint) (token <sip010>))
+  (match (expiry-terms policy)
+    terms (end-policy policy token (get row terms) (get price terms) (get token-price terms)
+      (get decimals terms) false
+    )
+    code code
+  )
+)
+
+;; An active, expired policy with the two prices that were fixed for its expiry.
+(define-private (expiry-terms (policy uint))
+  (let (
+      (row (unwrap! (map-get? policies policy) ERR-UNKNOWN-POLICY))
+      (token-row (unwrap! (contract-call? .bh-params get-token (get token row)) ERR-BAD-TOKEN))
+      (expiry (get expiry-burn row))
+    )
+    (asserts! (is-eq (get state row) "active") ERR-NOT-ACTIVE)
+    (asserts! (>= burn-block-height expiry) ERR-NOT-EXPIRED)
+    (ok {
+      row: row,
+      price: (unwrap! (contract-call? .bh-oracle get-expiry-price (get asset row) expiry) ERR-PRICE-NOT-FIXED),
+      token-price: (unwrap! (contract-call? .bh-oracle get-expiry-price (get asset token-row) expiry) ERR-PRICE-NOT-FIXED),
+      decimals: (get decimals token-row),
+    })
+  )
+)
+
+;; Settles an expired policy at the fixed prices of its expiry.
+(define-public (settle (policy uint) (token <sip010>))
+  (let ((code (settle-one policy token)))
+    (if (is-eq code u0) (ok true) (err code))
+  )
+)
+
+;; Settles one item of a batch and says what became of it.
+(define-private (settle-item (item {policy: uint, token: <sip010>}))
+  (let ((token (get token item)))
+    {policy: (get policy item), error: (settle-one (get policy item) token)}
+  )
+)
+
+;; Settles up to 20 expired policies; an item that fails changes nothing and does not stop the others.
+(define-public (settle-many (items (list 20 {policy: uint, token: <sip010>})))
+  (ok (map settle-item items))
+)
+
+;; A fresh price of an asset from a round that opened after a burn height.
+(define-private (price-after (asset (string-ascii 12)) (burn uint))
+  (let ((price (try! (contract-call? .bh-oracle get-fresh-price asset))))
+    (asserts! (> (get opened-burn price) burn) ERR-ROUND-TOO-OLD)
+    (ok {round: (get round price), price-usd8: (get price-usd8 price)})
+  )
+)
+
+;; The owner's early exercise of an american policy at the current price.
+(define-public (exercise (policy uint) (token <sip010>))
+  (let (
+      (row (unwrap! (map-get? policies policy) ERR-UNKNOWN-POLICY))
+      (token-row (unwrap! (contract-call? .bh-params get-token (get token row)) ERR-BAD-TOKEN))
+      (is-owner (asserts! (is-eq contract-caller (get owner row)) ERR-NOT-OWNER))
+      (is-open (asserts! (contract-call? .bh-params is-open "exercise") ERR-EXERCISE-CLOSED))
+      (is-active (asserts! (is-eq (get state row) "active") ERR-NOT-ACTIVE))
+      (is-american (asserts! (is-eq (get style row) "american") ERR-EUROPEAN))
+      (is-alive (asserts! (< burn-block-height (get expiry-burn row)) ERR-EXPIRED))
+      (price (try! (price-after (get asset row) (get created-burn row))))
+      (token-price (try! (price-after (get asset token-row) (get created-burn row))))
+      (payoff (contract-call? .bh-math payoff-usd8 (get type row) (get strike-usd8 row) (get price-usd8 price)
+        (get notional-sat row) (get max-payout-usd8 row)
+      ))
+      (is-in-money (asserts! (> payoff u0) ERR-OUT-OF-MONEY))
+      (code (end-policy policy token row price token-price (get decimals token-row) true))
+    )
+    (if (is-eq code u0) (ok true) (err code))
+  )
+)
+
+;; Takes a new policy back inside its cancel window while it is out of the money; the owner gets the providers' part of the
+;; premium less a fee.
+(define-public (cancel (policy uint) (token <sip010>))
+  (let (
+      (row (unwrap! (map-get? policies policy) ERR-UNKNOWN-POLICY))
+      (is-owner (asserts! (is-eq contract-caller (get owner row)) ERR-NOT-OWNER))
+      (is-open (asserts! (contract-call? .bh-params is-open "cancel") ERR-CANCEL-CLOSED))
+      (is-active (asserts! (is-eq (get state row) "active") ERR-NOT-ACTIVE))
+      (is-early (asserts! (<= burn-block-height (get cancel-until-burn row)) ERR-CANCEL-WINDOW))
+      (price (try! (contract-call? .bh-oracle get-fresh-price (get asset row))))
+      (is-out (asserts!
+        (is-eq (contract-call? .bh-math intrinsic-usd8 (get type row) (get strike-usd8 row) (get price-usd8 price)) u0)
+        ERR-IN-MONEY
+      ))
+      (fee-bp (try! (contract-call? .bh-params get-param "cancel-fee-bp")))
+      (result (try! (contract-call? .bh-vault refund policy token contract-caller fee-bp)))
+    )
+    (map-set policies policy (merge row {state: "cancelled"}))
+    (print (merge (envelope "policy.cancelled") {
+      policy: policy,
+      owner: contract-caller,
+      token: (get token row),
+      refund: (get refund result),
+      fee: (get fee result),
+      settled-burn: burn-block-height,
+    }))
+    (ok true)
+  )
+)
+
+;; Records that the fund paid an owner part of what collateral could not cover. Gives what is left.
+(define-public (reduce-unpaid (policy uint) (usd8 uint))
+  (let (
+      (row (unwrap! (map-get? policies policy) ERR-UNKNOWN-POLICY))
+      (before (get unpaid-usd8 row))
+      (is-fund (asserts! (contract-call? .bh-registry is-active "fund" contract-caller) ERR-NOT-FUND-MODULE))
+      (is-owed (asserts! (and (> usd8 u0) (<= usd8 before)) ERR-UNPAID))
+      (after (- before usd8))
+    )
+    (map-set policies policy (merge row {unpaid-usd8: after}))
+    (print (merge (envelope "remainder.covered") {
+      policy: policy,
+      by: contract-caller,
+      usd8: usd8,
+      unpaid-usd8-before: before,
+      unpaid-usd8-after: after,
+    }))
+    (ok after)
+  )
+)
