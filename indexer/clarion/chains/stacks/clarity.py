@@ -260,37 +260,50 @@ T = TypeVar("T")
 Read: TypeAlias = Callable[[bytes, int, int], tuple[T, int]]
 
 
-@lru_cache(maxsize=8192)
-def _clarity_name_from_wire(raw: bytes) -> str:
-    return check_clarity_name(raw.decode("ascii"))
+# Big-endian is its default. Looking it up once makes reading an integer a third faster.
+_from_bytes = int.from_bytes
 
 
-@lru_cache(maxsize=8192)
-def _contract_name_from_wire(raw: bytes) -> str:
-    return check_contract_name(raw.decode("ascii"))
+class _Names(dict[bytes, str]):
+    """Checked names by their wire bytes, so that a name seen before costs one look-up."""
+
+    _MOST = 8192
+
+    def __init__(self, check: Callable[[str], str]) -> None:
+        super().__init__()
+        self._check = check
+
+    def __missing__(self, raw: bytes) -> str:
+        name = self._check(raw.decode("ascii"))
+        if len(self) < self._MOST:
+            self[raw] = name
+        return name
 
 
-def read_name(data: bytes, at: int, from_wire: Callable[[bytes], str], what: str) -> tuple[str, int]:
-    """A name with a one-byte length at ``at``: the name and the position after it."""
+_CLARITY_NAMES = _Names(check_clarity_name)
+_CONTRACT_NAMES = _Names(check_contract_name)
+
+
+def _read_name(data: bytes, at: int, names: _Names, what: str) -> tuple[str, int]:
     start = at + 1
     end = start + data[at]
     raw = data[start:end]
     if len(raw) != end - start:
         raise DecodeError(f"{what} of {end - start} bytes", start, f"{len(raw)} bytes")
     try:
-        return from_wire(raw), end
+        return names[raw], end
     except ValueError:
         raise DecodeError(what, start, repr(raw)) from None
 
 
 def read_clarity_name(data: bytes, at: int) -> tuple[str, int]:
     """A Clarity name at ``at``: the name and the position after it."""
-    return read_name(data, at, _clarity_name_from_wire, "a Clarity name")
+    return _read_name(data, at, _CLARITY_NAMES, "a Clarity name")
 
 
 def read_contract_name(data: bytes, at: int) -> tuple[str, int]:
     """A contract name at ``at``: the name and the position after it."""
-    return read_name(data, at, _contract_name_from_wire, "a contract name")
+    return _read_name(data, at, _CONTRACT_NAMES, "a contract name")
 
 
 def build_reader(
@@ -318,7 +331,7 @@ def build_reader(
 
     def sized(data: bytes, at: int, what: str) -> tuple[bytes, int]:
         start = at + 4
-        length = int.from_bytes(data[at:start], "big")
+        length = _from_bytes(data[at:start])
         if start > len(data) or length > MAX_SEQUENCE_BYTES:
             raise DecodeError(f"the length of {what}, at most {MAX_SEQUENCE_BYTES}", at, data[at:start].hex())
         end = start + length
@@ -330,13 +343,13 @@ def build_reader(
         end = at + 16
         if end > len(data):
             raise DecodeError("an int of 16 bytes", at, f"{len(data) - at} bytes")
-        return int_(int.from_bytes(data[at:end], "big", signed=True)), end
+        return int_(_from_bytes(data[at:end], signed=True)), end
 
     def read_uint(data: bytes, at: int, depth: int) -> tuple[T, int]:
         end = at + 16
         if end > len(data):
             raise DecodeError("a uint of 16 bytes", at, f"{len(data) - at} bytes")
-        return uint(int.from_bytes(data[at:end], "big")), end
+        return uint(_from_bytes(data[at:end])), end
 
     def read_buffer(data: bytes, at: int, depth: int) -> tuple[T, int]:
         raw, end = sized(data, at, "a buffer")
@@ -389,7 +402,7 @@ def build_reader(
 
     def entries(data: bytes, at: int, depth: int, what: str) -> tuple[int, int]:
         start = at + 4
-        count = int.from_bytes(data[at:start], "big")
+        count = _from_bytes(data[at:start])
         # Every entry takes at least a byte, so a count beyond the input is refused before anything is allocated.
         if start > len(data) or count > MAX_SEQUENCE_BYTES or count > len(data) - start:
             raise DecodeError(f"a count of {what} that follow", at, data[at:start].hex())
@@ -413,12 +426,13 @@ def build_reader(
             raise DecodeError("a tuple with at least one key", at)
         depth += 1
         fields: dict[str, T] = {}
+        names = _CLARITY_NAMES
         before = ""
         for _ in range(count):
             start = at + 1
             end = start + data[at]
             try:
-                name = _clarity_name_from_wire(data[start:end])
+                name = names[data[start:end]]
             except ValueError:
                 raise DecodeError("a Clarity name", start, repr(data[start:end])) from None
             if name <= before:

@@ -22,6 +22,7 @@ typed values.
 """
 
 import re
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from clarion.chains.model import JsonValue
@@ -55,12 +56,14 @@ def _same(value: T) -> T:
     return value
 
 
+@lru_cache(maxsize=65_536)
 def _address(raw: bytes) -> str:
     return c32.encode_address(raw[0], raw[1:])
 
 
+@lru_cache(maxsize=65_536)
 def _contract(raw: bytes, name: str) -> str:
-    return f"{c32.encode_address(raw[0], raw[1:])}.{name}"
+    return f"{_address(raw)}.{name}"
 
 
 def _ok(value: Any) -> Any:

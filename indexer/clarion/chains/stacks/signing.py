@@ -3,8 +3,8 @@
 Most callers need two functions: ``signed_transaction`` and ``verify``.
 
 A signature covers the transaction with an emptied authorization, then the fee and nonce of whoever signs; in
-sequential multisig also the signature before it, and a sponsor's also the origin's. So changing a fee or nonce takes new
-signatures.
+sequential multisig also the signature before it, and a sponsor's also the origin's. So a changed fee or nonce takes
+new signatures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -140,12 +140,14 @@ def sign_multisig(transaction: Transaction, public_keys: Sequence[bytes], keys: 
     return _with_origin(transaction, signed)
 
 
-def sign_as_sponsor(transaction: Transaction, key: PrivateKey, *, nonce: int, fee: int) -> Transaction:
+def sign_as_sponsor(
+    transaction: Transaction, key: PrivateKey, *, nonce: int, fee: int, hash_mode: HashMode = HashMode.P2PKH
+) -> Transaction:
     """The sponsored transaction with the sponsor's account, ``nonce`` and ``fee`` (micro-STX) filled in and signed.
 
     Raises ``SignatureError`` where the origin has not signed, or did not sign for being sponsored.
     """
-    sponsor = single_sig(key.public_key, nonce=nonce, fee=fee)
+    sponsor = single_sig(key.public_key, nonce=nonce, fee=fee, hash_mode=hash_mode)
     signed = _sign_single(sponsor, _sponsor_sighash(transaction), AuthType.SPONSORED, key)
     return _with_sponsor(transaction, signed)
 
