@@ -454,8 +454,8 @@ class PremiumRefunded(Event, frozen=True, kw_only=True):
 class LockClosed(Event, frozen=True, kw_only=True):
     """The vault is done with a policy.
 
-    ``paid`` and ``refunded`` went to ``to``, ``earned`` became the providers' yield. ``unearned_…`` and ``yield_…`` are the token's
-    buckets.
+    ``paid`` and ``refunded`` went to ``to``, ``earned`` became the providers' yield. ``unearned_…`` and ``yield_…``
+    are the token's buckets.
     """
 
     policy: Id

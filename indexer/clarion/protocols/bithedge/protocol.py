@@ -50,6 +50,11 @@ def follow_sequence(seq: int, at: EventContext, rows: Rows) -> None:
                 seq=seq,
                 expected=expected,
                 height=at.height,
-                tx_id=f"0x{at.tx_id.hex()}",
+                tx_id=tx_text(at),
             )
     known.last_seq = seq
+
+
+def tx_text(at: EventContext) -> str:
+    """The transaction's id as columns hold it."""
+    return f"0x{at.tx_id.hex()}"
