@@ -16,8 +16,9 @@ class IntentRow(SQLModel, table=True):
     """One thing to get done on the chain, such as settling policy 7.
 
     ``key`` is its idempotency key: at most one intent with that key is open at a time. ``state``: ``planned`` (no
-    transaction yet), ``sent`` (``tx_id`` carries it), ``done`` (the chain says so, by us or by anybody), ``failed`` (the
-    contract refused for a reason that trying again does not cure), ``cancelled`` (no longer due; may be planned again).
+    transaction yet), ``sent`` (``tx_id`` carries it), ``done`` (the chain says so, by us or by anybody), ``failed``
+    (the contract refused for a reason that trying again does not cure), ``cancelled`` (no longer due; may be planned
+    again).
     """
 
     __tablename__ = "intent"
@@ -41,8 +42,8 @@ class IntentRow(SQLModel, table=True):
 class OutgoingRow(SQLModel, table=True):
     """A transaction the keeper signed. The bytes are stored before they are sent, and sent again after a crash.
 
-    ``state``: ``signed`` (stored, not known to be with a node), ``broadcast`` (a node took it), ``mined`` (in a canonical
-    block), ``final`` (that block is final), ``rejected`` (no node takes it; its intents were released).
+    ``state``: ``signed`` (stored, not known to be with a node), ``broadcast`` (a node took it), ``mined`` (in a
+    canonical block), ``final`` (that block is final), ``rejected`` (no node takes it; its intents were released).
     """
 
     __tablename__ = "outgoing"
