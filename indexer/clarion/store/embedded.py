@@ -162,19 +162,25 @@ def _require_owner(directory: Path, uid: int) -> None:
 
 def _copy_installation(source: Path, folder: Path) -> Path:
     """Copy the Postgres in `source` to `folder`, once per version and readable by all."""
+    package = source.parent
+    libraries = package.with_name(
+        f"{package.name}.libs"
+    )  # where Linux wheels have what they link with, found relatively
     binary = (source / "bin" / "postgres").stat()
     version = hashlib.sha256(f"{source}\0{binary.st_size}\0{binary.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = folder / f"postgres-{version}"
+    target = folder / f"binaries-{version}"
     if not target.exists():
-        for outdated in folder.glob("postgres-*"):
+        for outdated in folder.glob("binaries-*"):
             shutil.rmtree(outdated)
         unfinished = target.with_suffix(".unfinished")
-        shutil.copytree(source, unfinished, symlinks=True)
+        shutil.copytree(source, unfinished / package.name / source.name, symlinks=True)
+        if libraries.is_dir():
+            shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
         for path in [unfinished, *unfinished.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
         unfinished.rename(target)
-    return target
+    return target / package.name / source.name
 
 
 def _servers_in(data_dir: Path) -> list[psutil.Process]:
