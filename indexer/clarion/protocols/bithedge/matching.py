@@ -21,22 +21,53 @@ MAX_ALLOCATIONS: Final = 10
 class TierRules(Protocol):
     """What matching reads of a tier; rows of the table ``tier`` have it."""
 
-    name: str
-    rank: int
-    strike_min_bp: BasisPoints
-    strike_max_bp: BasisPoints
-    max_duration_burn: BurnBlocks
-    ratio_min_bp: BasisPoints
-    max_policy_bp: BasisPoints
-    max_expiry_bp: BasisPoints
-    active: bool
+    @property
+    def name(self) -> str:
+        """Name."""
+
+    @property
+    def rank(self) -> int:
+        """Place, from 0, in the order in which tiers are tried."""
+
+    @property
+    def strike_min_bp(self) -> BasisPoints:
+        """Least strike, in bp of spot."""
+
+    @property
+    def strike_max_bp(self) -> BasisPoints:
+        """First strike above the band, in bp of spot."""
+
+    @property
+    def max_duration_burn(self) -> BurnBlocks:
+        """Longest policy."""
+
+    @property
+    def ratio_min_bp(self) -> BasisPoints:
+        """Collateral per liability."""
+
+    @property
+    def max_policy_bp(self) -> BasisPoints:
+        """Most of a position that one policy locks."""
+
+    @property
+    def max_expiry_bp(self) -> BasisPoints:
+        """Most of a position that one expiry locks."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it takes policies."""
 
 
 class TokenRules(Protocol):
     """What matching reads of a token; rows of the table ``token`` have it."""
 
-    decimals: int
-    haircut_bp: BasisPoints
+    @property
+    def decimals(self) -> int:
+        """Decimal places of a base unit."""
+
+    @property
+    def haircut_bp(self) -> BasisPoints:
+        """Part of its value that does not count as collateral."""
 
 
 class NoTierError(ValueError):
