@@ -3,6 +3,7 @@
  *
  *   node stacks_js.mjs generate SEED   writes keys, addresses, values, transactions and signatures made from SEED
  *   node stacks_js.mjs check           reads {values, transactions} (hex) on stdin, reads and rewrites each of them
+ *   node stacks_js.mjs evaluate        reads Clarity expressions on stdin, evaluates them and writes the values' bytes
  */
 import { createRequire } from 'node:module';
 import { createHash } from 'node:crypto';
@@ -294,6 +295,17 @@ function check({ values, transactions }) {
   };
 }
 
+/** @param {string[]} expressions */
+async function evaluate(expressions) {
+  const simnet = await require('@stacks/clarinet-sdk').getSDK();
+  await simnet.initEmptySession({ enabled: false });
+  simnet.setEpoch('4.0');
+  return expressions.map(expression => stacks.serializeCV(simnet.execute(expression).result));
+}
+
 const [command, seed] = process.argv.slice(2);
-const answer = command === 'generate' ? generate(seed) : check(JSON.parse(await text(process.stdin)));
+const answer =
+  command === 'generate' ? generate(seed)
+  : command === 'check' ? check(JSON.parse(await text(process.stdin)))
+  : await evaluate(JSON.parse(await text(process.stdin)));
 process.stdout.write(JSON.stringify(answer));

@@ -5,7 +5,7 @@ A type is the JSON of a node's contract interface: ``"uint128"``, ``{"optional":
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from clarion.chains.stacks.clarity import (
     NONE,
@@ -27,9 +27,12 @@ from clarion.chains.stacks.clarity import (
     bytes_from_hex,
     principal,
 )
-from clarion.chains.stacks.codec_errors import EncodeError
+from clarion.chains.stacks.codec_errors import CodecError, EncodeError
 
 ClarityType: TypeAlias = str | Mapping[str, Any]
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 def from_python(value: Any, clarity_type: ClarityType) -> Value:
@@ -37,8 +40,7 @@ def from_python(value: Any, clarity_type: ClarityType) -> Value:
 
     Takes what ``to_python`` and ``to_json`` give: a buffer is bytes or ``"0x.."``, ``None`` is ``none`` and anything
     else fills an optional, a response is ``{"ok": x}`` or ``{"err": x}``. A typed value is taken as it is if it has the
-    type. Raises ``EncodeError`` (naming the place within the value) where it does not fit, ``AddressError`` for a
-    mistyped principal.
+    type. Raises ``EncodeError``, which names the place within the value, where it does not fit.
     """
     return _convert(value, clarity_type, "value")
 
@@ -87,12 +89,19 @@ def _integer(value: Any, where: str, expected: str) -> int:
     return value
 
 
+def _made(make: Callable[[T], V], value: T, where: str) -> V:
+    try:
+        return make(value)
+    except CodecError as error:
+        raise EncodeError(f"{where}: {error}") from error
+
+
 def _int(value: Any, where: str) -> Value:
-    return value if isinstance(value, Int) else Int(_integer(value, where, "int"))
+    return value if isinstance(value, Int) else _made(Int, _integer(value, where, "int"), where)
 
 
 def _uint(value: Any, where: str) -> Value:
-    return value if isinstance(value, UInt) else UInt(_integer(value, where, "uint"))
+    return value if isinstance(value, UInt) else _made(UInt, _integer(value, where, "uint"), where)
 
 
 def _bool(value: Any, where: str) -> Value:
@@ -108,7 +117,7 @@ def _principal(value: Any, where: str) -> Value:
         return value
     if not isinstance(value, str):
         raise _mismatch(where, "principal", value)
-    return principal(value)
+    return _made(principal, value, where)
 
 
 def _contract(value: Any, where: str) -> Value:
@@ -135,11 +144,11 @@ def _buffer(value: Any, detail: Mapping[str, int], where: str) -> Value:
     elif isinstance(value, bytes | bytearray | memoryview):
         raw = bytes(value)
     elif isinstance(value, str) and value.startswith("0x"):
-        raw = bytes_from_hex(value)
+        raw = _made(bytes_from_hex, value, where)
     else:
         raise _mismatch(where, 'bytes or "0x.."', value)
     _limited(len(raw), detail["length"], where, "bytes")
-    return Buffer(raw)
+    return _made(Buffer, raw, where)
 
 
 def _string_ascii(value: Any, detail: Mapping[str, int], where: str) -> Value:
@@ -147,19 +156,22 @@ def _string_ascii(value: Any, detail: Mapping[str, int], where: str) -> Value:
     if not isinstance(text, str):
         raise _mismatch(where, "string-ascii", value)
     _limited(len(text), detail["length"], where, "characters")
-    return StringAscii(text)
+    return _made(StringAscii, text, where)
 
 
 def _string_utf8(value: Any, detail: Mapping[str, int], where: str) -> Value:
     text = value
     if isinstance(value, StringUtf8):
         text = value.value
-    elif isinstance(value, Mapping) and set(value) == {"utf8"}:
-        text = bytes_from_hex(value["utf8"]).decode()
+    elif isinstance(value, Mapping) and isinstance(value.get("utf8"), str) and len(value) == 1:
+        try:
+            text = _made(bytes_from_hex, value["utf8"], where).decode()
+        except UnicodeDecodeError as error:
+            raise EncodeError(f"{where}: not UTF-8: {error}") from error
     if not isinstance(text, str):
         raise _mismatch(where, "string-utf8", value)
     _limited(len(text), detail["length"], where, "characters")
-    return StringUtf8(text)
+    return _made(StringUtf8, text, where)
 
 
 def _is_optional(clarity_type: ClarityType) -> bool:
