@@ -250,7 +250,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             return init_settings, env_settings, InitSettingsSource(settings_cls, in_file)
 
     try:
-        return FromOutside(**(overrides or {}))
+        read = FromOutside(**(overrides or {}))
     except SettingsError as error:
         raise ConfigurationError(f"The environment cannot be read: {error}") from error
     except ValidationError as error:
@@ -258,6 +258,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             _explain(problem["type"], problem["loc"], problem["msg"], in_file, path) for problem in error.errors()
         ]
         raise ConfigurationError("\n".join(problems)) from None  # the cause would print values, secrets among them
+    return Settings(**{name: getattr(read, name) for name in Settings.model_fields})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -273,7 +274,7 @@ def _explain(kind: str, location: tuple[int | str, ...], message: str, in_file: 
     found: Any = in_file
     for part in location:
         found = found.get(part) if isinstance(found, Mapping) else None
-    origin = str(path) if found is not None else "settings"
+    origin = str(path) if found is not None else "the environment"
     if kind == "extra_forbidden":
         section = ".".join(str(part) for part in location[:-1])
         known = [entry.name for entry in settings_list() if entry.name.rpartition(".")[0] == section]
