@@ -99,6 +99,23 @@ def children(connection: Connection[Any], chain: Chain, parent_hash: bytes) -> l
     ]
 
 
+def highest_above(connection: Connection[Any], chain: Chain, block_hash: bytes) -> int | None:
+    """Height of the highest block in the log that builds on ``block_hash``, or None where none does."""
+    found = connection.execute(
+        """
+        WITH RECURSIVE above AS (
+            SELECT hash, height FROM clarion.block WHERE chain = %(chain)s AND parent_hash = %(hash)s
+            UNION ALL
+            SELECT b.hash, b.height FROM clarion.block b JOIN above a ON b.parent_hash = a.hash
+            WHERE b.chain = %(chain)s
+        )
+        SELECT max(height) FROM above
+        """,
+        {"chain": chain, "hash": block_hash},
+    ).fetchone()
+    return None if found is None else found[0]
+
+
 def _header(chain: Chain, row: Sequence[Any]) -> Header:
     height, block_hash, parent_hash, burn_height, burn_hash = row
     return Header(BlockRef(chain, height, block_hash, parent_hash), burn_height, burn_hash)

@@ -6,20 +6,27 @@ applied once whenever a process dies, and a node never has to send twice because
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeVar
 
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, OperationalError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+CONNECT_TIMEOUT_SECONDS: Final = 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class InboxPost:
-    """A post that waits."""
+    """A post that waits. ``waited_seconds`` is since it was received."""
 
     id: int
     path: str
     body: bytes
+    waited_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,11 @@ def take(connection: Connection[Any], *, limit: int, limit_bytes: int) -> list[I
     if not ids:
         return []
     cursor = connection.cursor(binary=True)
-    cursor.execute("SELECT id, path, body FROM clarion.inbox WHERE id = ANY(%s) ORDER BY id", (ids,))
+    cursor.execute(
+        "SELECT id, path, body, extract(epoch FROM now() - received_at)::float8 FROM clarion.inbox "
+        "WHERE id = ANY(%s) ORDER BY id",
+        (ids,),
+    )
     return [InboxPost(*row) for row in cursor]
 
 
@@ -68,8 +79,13 @@ def set_failed(connection: Connection[Any], post_id: int, error: str) -> None:
 
 
 def retry_failed(connection: Connection[Any]) -> int:
-    """Let posts that were put aside be tried again, as after an update of Clarion. Returns how many."""
-    return connection.execute("UPDATE clarion.inbox SET error = NULL WHERE error IS NOT NULL").rowcount
+    """Let posts that were put aside be tried again, as after an update of Clarion. Returns how many.
+
+    Those that were too large to keep have no body and stay.
+    """
+    return connection.execute(
+        "UPDATE clarion.inbox SET error = NULL WHERE error IS NOT NULL AND octet_length(body) > 0"
+    ).rowcount
 
 
 STATE = """
@@ -84,3 +100,42 @@ async def state(connection: AsyncConnection[Any]) -> InboxState:
     row = await (await connection.execute(STATE)).fetchone()
     assert row is not None
     return InboxState(*row)
+
+
+class InboxWriter:
+    """Keeps posts over one connection of its own, made when needed and again after it was lost."""
+
+    def __init__(self, url: str) -> None:
+        options = conninfo_to_dict(url).get("options") or ""
+        self._url = make_conninfo(url, options=f"{options} -c synchronous_commit=on".strip())
+        self._connection: AsyncConnection[Any] | None = None
+        self._lock = asyncio.Lock()
+
+    async def put(self, path: str, body: bytes, *, error: str | None = None) -> None:
+        """Keep a post; it is on disk when this returns. Raises psycopg.Error where it cannot be kept now."""
+        async with self._lock:
+            await self._with_connection(lambda connection: put(connection, path, body, error=error))
+
+    async def state(self) -> InboxState:
+        """How much waits. Raises psycopg.Error where the database cannot be asked."""
+        async with self._lock:
+            return await self._with_connection(state)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        async with self._lock:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
+
+    async def _with_connection(self, action: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+        if self._connection is not None and not self._connection.closed:
+            try:
+                return await action(self._connection)
+            except OperationalError:
+                # The server may have gone and come back since the last post. Keeping a post twice does no harm.
+                await self._connection.close()
+        self._connection = await AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        )
+        return await action(self._connection)

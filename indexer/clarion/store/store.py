@@ -68,6 +68,16 @@ class Store:
         self._reload()
         return self.tip
 
+    def reconnect(self, connection: Connection[Any]) -> Tip:
+        """Go on over another connection after one was lost, and read where the index stands.
+
+        The fence is not taken again: a writer that took over meanwhile refuses this one.
+        """
+        self.connection = connection
+        self._rows.clear()
+        self._reload()
+        return self.tip
+
     @contextmanager
     def batch(self) -> Iterator[Batch]:
         """A transaction to write in; all of it is committed at the end, or nothing.

@@ -10,6 +10,9 @@ from typing import Any, Final, Self
 import httpx
 import stamina
 
+from clarion.chains.model import Block, BurnBlock
+from clarion.chains.stacks.node_payloads import decode_replayed_block, decode_sortition, replayed_consensus_hash
+
 #: Passing faults that a further try may cure. An answer of the node, even a bad one, is not among them.
 TRANSIENT: Final = (httpx.TransportError,)
 
@@ -129,19 +132,30 @@ class NodeClient:
         address, name = contract.split(".")
         return await self._json("GET", f"/v2/contracts/interface/{address}/{name}", missing=True)
 
-    async def replay_block(self, block_hash: bytes) -> Any:
-        """A whole block with its events by index block hash (``GET /v3/blocks/replay``), or None if unknown.
+    async def block(self, block_hash: bytes) -> Block | None:
+        """A whole block with its events by index block hash, or None where the node does not have it.
 
-        Raises NodeError where the node asks for a token it was not given.
+        Nodes give blocks since Nakamoto only, and only where they have an ``auth_token``. Raises NodeError where the
+        node does not serve them, and PayloadError where it answers something else.
         """
         headers = {"authorization": self._auth_token} if self._auth_token else {}
-        return await self._json("GET", f"/v3/blocks/replay/{block_hash.hex()}", missing=True, headers=headers)
+        body = await self._get(f"/v3/blocks/replay/{block_hash.hex()}", headers=headers)
+        if body is None:
+            return None
+        burn = await self.sortition(replayed_consensus_hash(body))
+        return decode_replayed_block(body, burn)
 
-    async def sortition(self, consensus_hash: str) -> Any:
-        """The sortition (burn block) with this consensus hash as the node tells it, or None if unknown."""
-        path = f"/v3/sortitions/consensus/{consensus_hash.removeprefix('0x')}"
-        answer = await self._json("GET", path, missing=True)
-        return answer[0] if isinstance(answer, list) and answer else answer or None
+    async def sortition(self, consensus_hash: str) -> BurnBlock | None:
+        """The Bitcoin block that a consensus hash (40 hexadecimal digits) names, or None where it is unknown."""
+        body = await self._get(f"/v3/sortitions/consensus/{consensus_hash}")
+        return None if body is None else decode_sortition(body)
+
+    async def _get(self, path: str, **arguments: Any) -> bytes | None:
+        response = await self._request("GET", path, **arguments)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        self._check(path, response)
+        return response.content
 
     async def _json(self, method: str, path: str, *, missing: bool = False, **arguments: Any) -> Any:
         response = await self._request(method, path, **arguments)
