@@ -130,7 +130,7 @@ export function nodeRoutes(devnet) {
 }
 
 /** @param {Devnet} devnet */
-function info({ chain, chainId }) {
+function info({ chain, network: { chainId } }) {
   const { tip, burnTip } = chain;
   return {
     peer_version: 402653199,
@@ -173,11 +173,13 @@ function sortition(burn) {
  * @returns {import('./http.js').Answer}
  */
 function submit(devnet, call) {
-  const bytes = call.contentType.startsWith('application/json') ? hexBytes(jsonBody(call).tx, 'tx') : call.body;
+  const json = call.contentType.startsWith('application/json') ? jsonBody(call) : null;
+  const bytes = json ? hexBytes(json.tx, 'tx') : call.body;
+  const attachment = json?.attachment == null ? undefined : hexBytes(json.attachment, 'attachment');
   try {
-    const transaction = decodeTransaction(bytes, devnet.mainnet);
+    const transaction = decodeTransaction(bytes, devnet.network.mainnet);
     try {
-      devnet.submit(transaction);
+      devnet.submit(transaction, attachment);
       return { json: transaction.txid };
     } catch (error) {
       if (error instanceof Rejection) return { status: 400, json: error.toBody(transaction.txid) };

@@ -20,6 +20,7 @@ import { deployOf } from './transaction.js';
  * @property {string | null} vmError
  * @property {Abi | null} abi interface of the contract that it deployed
  * @typedef {object} Block A Stacks block, canonical or not.
+ * @property {number} serial counts all blocks of all branches, in the order in which they were made
  * @property {number} height
  * @property {string} hash 64 hex digits
  * @property {string} indexHash 64 hex digits
@@ -53,14 +54,16 @@ export class Chain {
     /** @type {Map<string, {block: Block, index: number}>} canonical transactions by txid */
     this.transactions = new Map();
 
-    const burn = this.addBurnBlock(0);
+    const [burn] = this.nextBurnBlocks(1);
+    this.burns.push({ ...burn, time: 0 });
     /** @type {Block} */
     const genesis = {
+      serial: 0,
       height: 0,
       hash: ZERO_HASH,
       indexHash: indexBlockHash(ZERO_HASH, burn.consensusHash),
       parent: null,
-      burn,
+      burn: this.burnTip,
       tenureHeight: 0,
       time: 0,
       receipts: [],
@@ -85,18 +88,21 @@ export class Chain {
   }
 
   /**
-   * Appends a burn block.
-   * @param {number | null} [time]
-   * @returns {BurnBlock}
+   * The burn blocks that come next on this branch. They count once they are pushed to `burns`.
+   * @param {number} count
+   * @returns {BurnBlock[]}
    */
-  addBurnBlock(time = null) {
-    const height = this.burns.length;
-    const parentHash = height === 0 ? ZERO_HASH : this.burnTip.hash;
-    const hash = derive('burn block', this.seed, this.branch, height, parentHash);
-    const consensusHash = height === 0 ? '00'.repeat(20) : derive('consensus', hash).slice(0, 40);
-    const burn = { height, hash, parentHash, consensusHash, time };
-    this.burns.push(burn);
-    return burn;
+  nextBurnBlocks(count) {
+    /** @type {BurnBlock[]} */
+    const next = [];
+    for (let i = 0; i < count; i++) {
+      const height = this.burns.length + i;
+      const parentHash = next[i - 1]?.hash ?? this.burns[height - 1]?.hash ?? ZERO_HASH;
+      const hash = derive('burn block', this.seed, this.branch, height, parentHash);
+      const consensusHash = height === 0 ? '00'.repeat(20) : derive('consensus', hash).slice(0, 40);
+      next.push({ height, hash, parentHash, consensusHash, time: null });
+    }
+    return next;
   }
 
   /**
@@ -113,6 +119,7 @@ export class Chain {
     const hash = derive('block', this.seed, this.branch, height, parent.indexHash, burn.hash, ...receipts.map(({ transaction }) => transaction.txid));
     /** @type {Block} */
     const block = {
+      serial: this.known.size,
       height,
       hash,
       indexHash: indexBlockHash(hash, burn.consensusHash),

@@ -1,8 +1,11 @@
+import { Attachments } from './attachments.js';
 import { Chain } from './chain.js';
 import { BlockExecution } from './execute.js';
-import { createGenesis, deriveKey } from './genesis.js';
+import { createGenesis } from './genesis.js';
 import { Mempool } from './mempool.js';
 import { dropMempoolTx, newBlock, newBurnBlock } from './payloads.js';
+import { deriveKey } from './signing.js';
+import { openingTransactions } from './tenure.js';
 import { decodeTransaction, isDeploy } from './transaction.js';
 
 /** A block takes no more transactions than this; the rest wait for the next. */
@@ -25,41 +28,60 @@ export class Devnet {
    * @param {import('./vm.js').Vm} options.vm newly started
    * @param {string} options.seed hashes and keys follow from it
    * @param {number} options.chainId
-   * @param {(operation: Operation) => void} options.log
    * @param {import('./observer.js').Observers} options.observers
+   * @param {(message: Record<string, unknown>) => void} options.report
    */
-  constructor({ vm, seed, chainId, log, observers }) {
+  constructor({ vm, seed, chainId, observers, report }) {
     this.vm = vm;
-    this.chainId = chainId;
-    this.mainnet = chainId === 1;
-    this.log = log;
+    this.network = { seed, chainId, mainnet: chainId === 1 };
     this.observers = observers;
+    this.report = report;
     this.mempool = new Mempool();
-    const { faucet, contracts } = createGenesis(vm, { seed, chainId, mainnet: this.mainnet });
+    this.attachments = new Attachments();
+    this.miner = deriveKey('miner', this.network);
+    const { faucet, contracts } = createGenesis(vm, this.network);
     this.faucet = faucet;
-    this.miner = deriveKey('miner', seed, this.mainnet);
     this.chain = new Chain({ seed, contracts });
     this.forks = 0;
+    /** @type {(operation: Operation) => void} where operations are written down */
+    this.log = () => {};
+    /** @type {(block: Block) => boolean} whether a block may have to be gone back to */
+    this.worthKeeping = () => true;
     this.postBlock(this.chain.tip);
     this.announceBurnBlock();
+    // The simnet is a few blocks old when it is ready; they are empty but for their tenure's opening.
     while (this.chain.tip.height < vm.height) {
       const height = this.chain.tip.height + 1;
-      const { result } = vm.execute(this.faucet.address, `(unwrap-panic (get-stacks-block-info? time u${height - (height === vm.height ? 1 : 0)}))`);
-      this.chain.addBlock({ time: Number(/** @type {{value: bigint}} */ (result).value), receipts: [] });
+      const time = height === vm.height ? 'stacks-block-time' : `(unwrap-panic (get-stacks-block-info? time u${height}))`;
+      const { result } = vm.execute(this.faucet.address, time);
+      const execution = new BlockExecution(vm, { feeRecipient: this.miner.address, opening: this.openingTransactions() });
+      this.chain.addBlock({ time: Number(/** @type {{value: bigint}} */ (result).value), receipts: execution.receipts });
       this.postBlock(this.chain.tip);
     }
   }
 
   /**
+   * Runs a log again.
+   * @param {Operation[]} history
+   */
+  replay(history) {
+    this.worthKeeping = blocksWorthKeeping(history, this.chain.tip.serial, this.vm.keep);
+    for (const operation of history) this.apply(operation);
+    this.worthKeeping = () => true;
+  }
+
+  /**
    * Takes a transaction into the mempool; one that is known already changes nothing.
    * @param {Transaction} transaction
+   * @param {Buffer} [attachment] content whose hash the transaction prints
    * @throws {import('./rejection.js').Rejection}
    */
-  submit(transaction) {
+  submit(transaction, attachment) {
     const { txid } = transaction;
     if (this.mempool.has(txid) || this.chain.transactions.has(txid)) return;
     const replaced = this.mempool.admit(transaction, this.admissionState(), this.chain.tip.height);
-    this.log({ op: 'tx', hex: transaction.hex });
+    if (attachment) this.attachments.add(attachment);
+    this.log({ op: 'tx', hex: transaction.hex, ...(attachment && { attachment: attachment.toString('hex') }) });
     this.observers.post('/new_mempool_tx', () => [`0x${transaction.hex}`]);
     if (replaced.length > 0) {
       this.observers.post('/drop_mempool_tx', () => dropMempoolTx(replaced.map((old) => old.txid), 'ReplaceByFee', txid));
@@ -82,7 +104,7 @@ export class Devnet {
    * @returns {BurnBlock}
    */
   burn() {
-    if (this.chain.tenurePending) this.buildBlock();
+    if (this.chain.tenurePending) this.mine();
     const burn = this.announceBurnBlock();
     this.log({ op: 'burn' });
     return burn;
@@ -97,8 +119,8 @@ export class Devnet {
    */
   fork({ depth, blocks = depth + 1, keep }) {
     const { chain } = this;
-    const available = this.vm.undo.length;
-    if (depth < 1 || depth > available) throw new RangeError(`depth must be between 1 and ${available}, the blocks that can be rolled back`);
+    const deepest = chain.tip.height - this.vm.oldest;
+    if (depth < 1 || depth > deepest) throw new RangeError(`depth must be from 1 to ${deepest}, the blocks that can be rolled back now`);
     const forkPoint = chain.blocks[chain.tip.height - depth];
     const replacedBurns = chain.burnTip.height - forkPoint.burn.height;
     const least = Math.max(depth, replacedBurns) + 1;
@@ -106,21 +128,19 @@ export class Devnet {
     this.log({ op: 'fork', depth, blocks, keep });
 
     const { blocks: oldBlocks, burns: oldBurns } = chain.rollBack(depth);
-    this.vm.rewind(depth);
+    this.vm.rewind(forkPoint.height);
     this.forks += 1;
-    const rolledBack = oldBlocks.flatMap(({ receipts }) => receipts.map(({ transaction }) => transaction));
+    const rolledBack = oldBlocks.flatMap(({ receipts }) => receipts.map(({ transaction }) => transaction).filter(({ origin }) => origin !== this.miner.address));
     const returned = keep ? this.mempool.putBack(rolledBack, chain.tip.height) : [];
     const dropped = rolledBack.filter((transaction) => !returned.includes(transaction));
     if (dropped.length > 0) this.observers.post('/drop_mempool_tx', () => dropMempoolTx(dropped.map(({ txid }) => txid), 'ReplaceAcrossFork'));
 
-    const tenures = oldBurns.length + 1;
-    const newBurns = Array.from({ length: tenures }, () => chain.addBurnBlock());
+    const newBurns = chain.nextBurnBlocks(oldBurns.length + 1);
     for (const burn of newBurns) this.observers.post('/new_burn_block', () => newBurnBlock(burn));
     const newBlocks = [];
-    // The tenures open evenly over the new branch, the first with its first block.
-    chain.burns.length -= tenures;
-    for (let i = 0; i < blocks; i++) {
-      if (i === 0 || Math.floor((i * tenures) / blocks) > Math.floor(((i - 1) * tenures) / blocks)) chain.burns.push(newBurns[chain.burns.length - forkPoint.burn.height - 1]);
+    for (let i = 0, opened = 0; i < blocks; i++) {
+      // The tenures open evenly over the new branch, the first with its first block.
+      if (opened * blocks <= i * newBurns.length) chain.burns.push(newBurns[opened++]);
       newBlocks.push(this.buildBlock());
     }
     return { forkPoint, oldBlocks, newBlocks, oldBurns, newBurns, returned, dropped };
@@ -133,11 +153,10 @@ export class Devnet {
    */
   fund({ asset, recipient, amount }) {
     const nonce = this.mempool.nextNonce(this.faucet.address, this.chain.nonceOf(this.faucet.address));
-    const bytes =
+    const transaction =
       asset === 'stx'
         ? this.faucet.sendStx(recipient, amount, nonce)
         : this.faucet.mintSbtc(recipient, amount, nonce, this.chain.tip.burn.height);
-    const transaction = decodeTransaction(bytes, this.mainnet);
     this.submit(transaction);
     return transaction;
   }
@@ -146,7 +165,10 @@ export class Devnet {
   apply(operation) {
     switch (operation.op) {
       case 'tx':
-        this.submit(decodeTransaction(Buffer.from(operation.hex, 'hex'), this.mainnet));
+        this.submit(
+          decodeTransaction(Buffer.from(operation.hex, 'hex'), this.network.mainnet),
+          operation.attachment === undefined ? undefined : Buffer.from(operation.attachment, 'hex'),
+        );
         return;
       case 'block':
         this.mine();
@@ -185,8 +207,7 @@ export class Devnet {
   /** @returns {import('./mempool.js').State} */
   admissionState() {
     return {
-      mainnet: this.mainnet,
-      chainId: this.chainId,
+      network: this.network,
       nonceOf: (address) => this.chain.nonceOf(address),
       balanceOf: (address) => this.account(address).unlocked,
       hasContract: (id) => this.contractSource(id) !== undefined,
@@ -196,64 +217,120 @@ export class Devnet {
 
   /** @returns {BurnBlock} */
   announceBurnBlock() {
-    const burn = this.chain.addBurnBlock();
+    const [burn] = this.chain.nextBurnBlocks(1);
+    this.chain.burns.push(burn);
     this.observers.post('/new_burn_block', () => newBurnBlock(burn));
     return burn;
   }
 
-  /** @returns {Block} */
+  /** @returns {Transaction[]} what the next block begins with when it opens a tenure */
+  openingTransactions() {
+    const { chain, miner, network } = this;
+    return chain.tenurePending ? openingTransactions({ chain, miner, network }) : [];
+  }
+
+  /**
+   * Mines a block from the mempool, oldest transactions first.
+   * @returns {Block}
+   */
   buildBlock() {
     const { chain, vm, mempool } = this;
-    const opensTenure = chain.tenurePending;
-    const execution = new BlockExecution(vm, { opensTenure, feeRecipient: this.miner.address });
-    const nonces = new Map();
-    const nonceOf = (/** @type {string} */ address) => nonces.get(address) ?? chain.nonceOf(address);
-    const isNext = (/** @type {Transaction} */ { origin, originNonce, payer, payerNonce, sponsored }) =>
-      nonceOf(origin) === originNonce && (!sponsored || nonceOf(payer) === payerNonce);
-    const take = (/** @type {Transaction} */ { origin, originNonce, payer, payerNonce, sponsored }) => {
-      nonces.set(origin, originNonce + 1n);
-      if (sponsored) nonces.set(payer, payerNonce + 1n);
-    };
-
-    /** @type {Transaction[]} */
-    const deploys = [];
-    const others = [];
-    for (const { transaction } of mempool.entries.values()) {
-      if (!isDeploy(transaction)) others.push(transaction);
-      else if (!opensTenure && isNext(transaction) && deploys.length < MAX_BLOCK_TRANSACTIONS) {
-        deploys.push(transaction);
-        take(transaction);
-      }
-    }
+    const started = performance.now();
+    const opening = this.openingTransactions();
+    // The checkpoint is the state that this block builds on: what it fails to do is undone to there.
+    if (mempool.size > 0 || this.worthKeeping(chain.tip)) vm.checkpoint();
+    const execution = new BlockExecution(vm, { feeRecipient: this.miner.address, opening });
+    const transactions = [...mempool.entries.values()].map(({ transaction }) => transaction);
+    const sequence = new Sequence((address) => chain.nonceOf(address));
+    const deploys = opening.length > 0 ? [] : transactions.filter((transaction) => isDeploy(transaction) && sequence.take(transaction)).slice(0, MAX_BLOCK_TRANSACTIONS);
     execution.open(deploys);
-    nonces.clear();
-    for (const { transaction } of execution.receipts) take(transaction);
-    for (let waiting = others, progress = true; progress && execution.receipts.length < MAX_BLOCK_TRANSACTIONS; ) {
-      progress = false;
-      const later = [];
-      for (const transaction of waiting) {
-        if (execution.receipts.length < MAX_BLOCK_TRANSACTIONS && isNext(transaction) && execution.run(transaction)) {
-          take(transaction);
-          progress = true;
-        } else later.push(transaction);
-      }
-      waiting = later;
+
+    const taken = new Sequence((address) => chain.nonceOf(address));
+    for (const { transaction } of execution.receipts) taken.take(transaction);
+    let waiting = transactions.filter((transaction) => !isDeploy(transaction));
+    for (let before = -1; before !== waiting.length; ) {
+      before = waiting.length;
+      waiting = waiting.filter((transaction) => {
+        if (execution.receipts.length >= MAX_BLOCK_TRANSACTIONS || !taken.isNext(transaction) || !execution.run(transaction)) return true;
+        taken.take(transaction);
+        return false;
+      });
     }
 
     const block = chain.addBlock({ time: vm.time, receipts: execution.receipts });
     if (vm.height !== block.height || vm.burnHeight !== block.burn.height) {
       throw new Error(`the simnet is at ${vm.height}/${vm.burnHeight}, the chain at ${block.height}/${block.burn.height}`);
     }
-    vm.checkpoint();
     for (const { transaction } of execution.receipts) mempool.remove(transaction.txid);
     this.postBlock(block);
     const stale = mempool.collectStale(block.height);
     if (stale.length > 0) this.observers.post('/drop_mempool_tx', () => dropMempoolTx(stale, 'StaleGarbageCollect'));
+    this.report({ event: 'block', height: block.height, index_block_hash: block.indexHash, transactions: block.receipts.length, ms: Math.round(performance.now() - started) });
     return block;
   }
 
   /** @param {Block} block */
   postBlock(block) {
     this.observers.post('/new_block', () => newBlock(block, this.miner.privateKey));
+    if (this.attachments.contents.size === 0) return;
+    const attachments = this.attachments.announcedIn(block);
+    if (attachments.length > 0) this.observers.post('/attachments/new', () => attachments);
   }
+}
+
+/** Which transactions may follow each other in a block: each account's by nonce. */
+class Sequence {
+  /** @param {(address: string) => bigint} nonceOf the accounts' nonces before the block */
+  constructor(nonceOf) {
+    this.before = nonceOf;
+    /** @type {Map<string, bigint>} */
+    this.nonces = new Map();
+  }
+
+  /** @param {string} address */
+  nonceOf(address) {
+    return this.nonces.get(address) ?? this.before(address);
+  }
+
+  /** @param {Transaction} transaction */
+  isNext({ origin, originNonce, payer, payerNonce, sponsored }) {
+    return this.nonceOf(origin) === originNonce && (!sponsored || this.nonceOf(payer) === payerNonce);
+  }
+
+  /**
+   * @param {Transaction} transaction
+   * @returns {boolean} whether it was next
+   */
+  take(transaction) {
+    if (!this.isNext(transaction)) return false;
+    const { origin, originNonce, payer, payerNonce, sponsored } = transaction;
+    this.nonces.set(origin, originNonce + 1n);
+    if (sponsored) this.nonces.set(payer, payerNonce + 1n);
+    return true;
+  }
+}
+
+/**
+ * Which blocks of a log need a checkpoint when it is run again: those that a fork starts from, and the last ones. The
+ * others would only cost time.
+ * @param {Operation[]} history
+ * @param {number} first serial number of the tip before the log
+ * @param {number} keep how many of the last blocks
+ * @returns {(block: Block) => boolean}
+ */
+function blocksWorthKeeping(history, first, keep) {
+  const branch = [first];
+  let serial = first;
+  /** @type {Set<number>} */
+  const wanted = new Set();
+  for (const operation of history) {
+    if (operation.op === 'fork') {
+      branch.length -= operation.depth;
+      wanted.add(branch[branch.length - 1]);
+    }
+    const blocks = operation.op === 'fork' ? operation.blocks : operation.op === 'block' ? 1 : 0;
+    for (let i = 0; i < blocks; i++) branch.push(++serial);
+  }
+  for (const block of branch.slice(-keep)) wanted.add(block);
+  return (block) => wanted.has(block.serial);
 }

@@ -24,11 +24,11 @@ const ERR_NONE = serializeCV(Cl.error(Cl.none()));
 export class BlockExecution {
   /**
    * @param {Vm} vm positioned at a checkpoint
-   * @param {{opensTenure: boolean, feeRecipient: string}} options
+   * @param {{feeRecipient: string, opening: Transaction[]}} options `opening`: the tenure change and coinbase of a block that opens a tenure
    */
-  constructor(vm, { opensTenure, feeRecipient }) {
+  constructor(vm, { feeRecipient, opening }) {
     this.vm = vm;
-    this.opensTenure = opensTenure;
+    this.opensTenure = opening.length > 0;
     this.feeRecipient = feeRecipient;
     /** @type {Transaction[]} deploys that take effect when the block opens */
     this.deploys = [];
@@ -37,7 +37,7 @@ export class BlockExecution {
     /** @type {Effect[]} */
     this.effects = [];
     /** @type {Receipt[]} */
-    this.receipts = [];
+    this.receipts = opening.map((transaction) => receipt(transaction, 'success', OK_TRUE, {}));
   }
 
   /**

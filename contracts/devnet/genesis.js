@@ -1,17 +1,7 @@
 import { readFileSync } from 'node:fs';
-import {
-  Cl,
-  PostConditionMode,
-  TransactionSigner,
-  StacksTransactionWire,
-  createContractCallPayload,
-  createSingleSigSpendingCondition,
-  createStandardAuth,
-  createTokenTransferPayload,
-  getAddressFromPrivateKey,
-  privateKeyToPublic,
-} from '@stacks/transactions';
+import { Cl, createContractCallPayload, createTokenTransferPayload } from '@stacks/transactions';
 import { derive } from './hashes.js';
+import { deriveKey, signTransaction } from './signing.js';
 
 /** sBTC's deployer, the same on every network that the simnet imitates. */
 export const SBTC_DEPLOYER = 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4';
@@ -21,35 +11,21 @@ const FAUCET_USTX = 1_000_000_000_000_000n;
 const SCRATCH_DEPLOYER = 'ST000000000000000000002AMW42H';
 
 /**
- * @typedef {import('./vm.js').Vm} Vm
- * @typedef {object} Key
- * @property {string} privateKey 66 hex digits, ending in 01
- * @property {string} address
+ * @typedef {import('./transaction.js').Transaction} Transaction
  * @typedef {object} Faucet Signs the transactions that give test accounts STX and sBTC.
  * @property {string} address
- * @property {(recipient: string, amount: bigint, nonce: bigint) => Uint8Array} sendStx raw transaction
- * @property {(recipient: string, amount: bigint, nonce: bigint, burnHeight: number) => Uint8Array} mintSbtc raw transaction
+ * @property {(recipient: string, amount: bigint, nonce: bigint) => Transaction} sendStx amount in microSTX
+ * @property {(recipient: string, amount: bigint, nonce: bigint, burnHeight: number) => Transaction} mintSbtc amount in satoshi
  */
-
-/**
- * A key that is the same for the same seed.
- * @param {string} purpose @param {string} seed @param {boolean} mainnet
- * @returns {Key}
- */
-export function deriveKey(purpose, seed, mainnet) {
-  const privateKey = `${derive('key', purpose, seed)}01`;
-  return { privateKey, address: getAddressFromPrivateKey(privateKey, mainnet ? 'mainnet' : 'testnet') };
-}
 
 /**
  * Prepares the empty chain: a rich faucet, and the contract through which it mints sBTC.
- * @param {Vm} vm
- * @param {{seed: string, chainId: number, mainnet: boolean}} network
+ * @param {import('./vm.js').Vm} vm
+ * @param {import('./signing.js').Network} network
  * @returns {{faucet: Faucet, contracts: Map<string, import('./chain.js').Contract>}} contracts that exist from the start
  */
-export function createGenesis(vm, { seed, chainId, mainnet }) {
-  const key = deriveKey('faucet', seed, mainnet);
-  const depositSource = readFileSync(new URL('./sbtc-deposit.clar', import.meta.url), 'utf8').replace('{{signer}}', key.address);
+export function createGenesis(vm, network) {
+  const key = deriveKey('faucet', network);
   const sources = new Map(
     ['sbtc-registry', 'sbtc-token'].map((name) => {
       const source = vm.simnet.getContractSource(`${SBTC_DEPLOYER}.${name}`);
@@ -57,49 +33,50 @@ export function createGenesis(vm, { seed, chainId, mainnet }) {
       return [name, source];
     }),
   );
+  const depositSource = readFileSync(new URL('./sbtc-deposit.clar', import.meta.url), 'utf8').replace('{{signer}}', key.address);
   sources.set(SBTC_DEPOSIT, depositSource);
+  const contracts = describe(vm, sources);
+  vm.simnet.mintSTX(key.address, FAUCET_USTX);
+  vm.openBlock([{ name: SBTC_DEPOSIT, source: depositSource, clarityVersion: 3, sender: SBTC_DEPLOYER }]);
+  vm.forgetBefore();
+  return { contracts, faucet: createFaucet(key, network) };
+}
 
-  // The simnet describes only contracts deployed through it, so copies are deployed, read, and taken back.
+/**
+ * The interfaces of sBTC's contracts. The simnet describes only contracts deployed through it, so copies are deployed,
+ * read, and taken back.
+ * @param {import('./vm.js').Vm} vm
+ * @param {Map<string, string>} sources by contract name
+ * @returns {Map<string, import('./chain.js').Contract>}
+ */
+function describe(vm, sources) {
   vm.checkpoint();
   for (const [name, source] of sources) vm.openBlock([{ name, source, clarityVersion: 3, sender: SCRATCH_DEPLOYER }]);
   const interfaces = vm.simnet.getContractsInterfaces();
-  const contracts = new Map(
-    [...sources].map(([name, source]) => [
-      `${SBTC_DEPLOYER}.${name}`,
-      { source, height: 0, abi: /** @type {import('./chain.js').Abi} */ (interfaces.get(`${SCRATCH_DEPLOYER}.${name}`)) },
-    ]),
-  );
   vm.revert();
+  return new Map(
+    [...sources].map(([name, source]) => {
+      const abi = /** @type {import('./chain.js').Abi} */ (/** @type {unknown} */ (interfaces.get(`${SCRATCH_DEPLOYER}.${name}`)));
+      return [`${SBTC_DEPLOYER}.${name}`, { source, height: 0, abi }];
+    }),
+  );
+}
 
-  vm.simnet.mintSTX(key.address, FAUCET_USTX);
-  vm.openBlock([{ name: SBTC_DEPOSIT, source: depositSource, clarityVersion: 3, sender: SBTC_DEPLOYER }]);
-  vm.checkpoint();
-
-  const sign = (/** @type {import('@stacks/transactions').PayloadInput} */ payload, /** @type {bigint} */ nonce) => {
-    const condition = createSingleSigSpendingCondition(0, privateKeyToPublic(key.privateKey), nonce, 0);
-    const transaction = new StacksTransactionWire({
-      payload,
-      auth: createStandardAuth(condition),
-      postConditionMode: PostConditionMode.Allow,
-      transactionVersion: mainnet ? 0x00 : 0x80,
-      chainId,
-      network: mainnet ? 'mainnet' : 'testnet',
-    });
-    transaction.setFee(transaction.serializeBytes().length);
-    new TransactionSigner(transaction).signOrigin(key.privateKey);
-    return transaction.serializeBytes();
-  };
+/**
+ * @param {import('./signing.js').Key} key
+ * @param {import('./signing.js').Network} network
+ * @returns {Faucet}
+ */
+function createFaucet(key, network) {
+  const sign = (/** @type {import('@stacks/transactions').PayloadInput} */ payload, /** @type {bigint} */ nonce) =>
+    signTransaction(payload, { key, nonce, feePerByte: 1, network });
   return {
-    contracts,
-    faucet: {
-      address: key.address,
-      sendStx: (recipient, amount, nonce) => sign(createTokenTransferPayload(Cl.address(recipient), amount, 'devnet faucet'), nonce),
-      mintSbtc: (recipient, amount, nonce, burnHeight) => {
-        const deposit = Cl.bufferFromHex(derive('deposit', seed, key.address, String(nonce)));
-        const hash = (/** @type {string} */ purpose) => Cl.bufferFromHex(derive(purpose, seed, String(nonce)));
-        const args = [deposit, Cl.uint(0), Cl.uint(amount), Cl.address(recipient), hash('sweep burn'), Cl.uint(burnHeight), hash('sweep')];
-        return sign(createContractCallPayload(SBTC_DEPLOYER, SBTC_DEPOSIT, 'complete-deposit-wrapper', args), nonce);
-      },
+    address: key.address,
+    sendStx: (recipient, amount, nonce) => sign(createTokenTransferPayload(Cl.address(recipient), amount, 'devnet faucet'), nonce),
+    mintSbtc: (recipient, amount, nonce, burnHeight) => {
+      const hash = (/** @type {string} */ purpose) => Cl.bufferFromHex(derive(purpose, network.seed, String(nonce)));
+      const args = [hash('deposit'), Cl.uint(0), Cl.uint(amount), Cl.address(recipient), hash('sweep burn block'), Cl.uint(burnHeight), hash('sweep')];
+      return sign(createContractCallPayload(SBTC_DEPLOYER, SBTC_DEPOSIT, 'complete-deposit-wrapper', args), nonce);
     },
   };
 }

@@ -98,10 +98,11 @@ async function start(options) {
     report,
   });
   const vm = await Vm.start({ genesisTime: time });
-  let log = (/** @type {import('./store.js').Operation} */ _operation) => {};
-  const devnet = new Devnet({ vm, seed, chainId, observers, log: (operation) => log(operation) });
-  for (const operation of store?.history() ?? []) devnet.apply(operation);
-  log = (operation) => store?.append(operation);
+  const devnet = new Devnet({ vm, seed, chainId, observers, report });
+  if (store) {
+    devnet.replay(store.history());
+    devnet.log = (operation) => store.append(operation);
+  }
   observers.start(known === null);
 
   const miner = new Miner(devnet, reportError);

@@ -1,4 +1,4 @@
-import { PayloadType, PostConditionMode, addressToString } from '@stacks/transactions';
+import { PayloadType, addressToString } from '@stacks/transactions';
 import { admits } from './clarity-source.js';
 import { SBTC_DEPLOYER } from './genesis.js';
 import { Rejection } from './rejection.js';
@@ -15,8 +15,7 @@ const MIN_FEE_PER_BYTE = 1n;
  * @typedef {import('./transaction.js').Transaction} Transaction
  * @typedef {{transaction: Transaction, height: number}} Entry a waiting transaction and the tip's height when it came
  * @typedef {object} State What admission needs to know about the chain's tip.
- * @property {boolean} mainnet
- * @property {number} chainId
+ * @property {import('./signing.js').Network} network
  * @property {(address: string) => bigint} nonceOf
  * @property {(address: string) => bigint} balanceOf unlocked microSTX
  * @property {(id: string) => boolean} hasContract
@@ -128,7 +127,7 @@ function slotsOf({ origin, originNonce, payer, payerNonce, sponsored }) {
 }
 
 /** @param {Transaction} transaction @param {State} state */
-function checkNetwork({ wire, txid }, { chainId, mainnet }) {
+function checkNetwork({ wire, txid }, { network: { chainId, mainnet } }) {
   if (wire.chainId !== chainId) {
     throw new Rejection('SignatureValidation', { message: `Invalid tx ${txid}: invalid chain ID ${wire.chainId} (expected ${chainId})` });
   }
@@ -167,8 +166,8 @@ function checkPayload(transaction, state) {
       const recipient = payload.recipient.value;
       if (recipient === origin) throw new Rejection('TransferRecipientCannotEqualSender', { recipient });
       if (payload.amount === 0n) throw new Rejection('TransferAmountMustBePositive');
-      if (!ofNetwork(recipient, state.mainnet)) throw new Rejection('BadAddressVersionByte');
-      if (wire.postConditions.values.length > 0 && wire.postConditionMode !== PostConditionMode.Allow) {
+      if (!ofNetwork(recipient, state.network.mainnet)) throw new Rejection('BadAddressVersionByte');
+      if (wire.postConditions.values.length > 0) {
         throw new Rejection('ServerFailureOther', { message: 'Invalid Stacks transaction: TokenTransfer transactions do not support post-conditions' });
       }
       afford(origin, payload.amount + (payer === origin ? fee : 0n));
@@ -176,7 +175,7 @@ function checkPayload(transaction, state) {
     }
     case PayloadType.ContractCall: {
       const address = addressToString(payload.contractAddress);
-      if (!ofNetwork(address, state.mainnet) && address !== SBTC_DEPLOYER) throw new Rejection('BadAddressVersionByte');
+      if (!ofNetwork(address, state.network.mainnet) && address !== SBTC_DEPLOYER) throw new Rejection('BadAddressVersionByte');
       const id = contractIdOf(payload);
       if (!state.hasContract(id)) throw new Rejection('NoSuchContract');
       const abi = state.abiOf(id);

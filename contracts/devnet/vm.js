@@ -13,11 +13,12 @@ const PAGE = 4096;
  * @typedef {{event: string, data: Record<string, unknown>}} SimnetEvent
  * @typedef {{result: ClarityValue, events: SimnetEvent[]}} Execution
  * @typedef {{exports: Record<string, unknown>}} InstanceLike
- * @typedef {object} Checkpoint Undo record: the bytes that the pages had before the block that this record undoes.
+ * @typedef {object} Undo The way from one checkpoint back to the one before it.
+ * @property {number} height of the checkpoint before
  * @property {number} memoryBytes memory size before
  * @property {number} tableLength length of the table of JavaScript references before
  * @property {Uint32Array} pages indexes of the changed pages
- * @property {Buffer} bytes their former contents, page after page
+ * @property {Buffer} bytes former contents of these pages, one after the other
  */
 
 /**
@@ -120,11 +121,12 @@ export class Vm {
     this.machine = machine;
     this.keep = keep;
     this.sender = '';
-    /** @type {Checkpoint[]} */
+    /** @type {Undo[]} */
     this.undo = [];
-    /** The memory as it was at the newest checkpoint. */
+    /** The memory as it was at the newest checkpoint, and the block height then. */
     this.shadow = Buffer.alloc(0);
     this.shadowTable = 0;
+    this.shadowHeight = -1;
   }
 
   /**
@@ -208,10 +210,10 @@ export class Vm {
     return attempt(() => this.simnet.callReadOnlyFn(contract, name, args, sender)).result;
   }
 
-  /** Makes the current state one that `revert` and `rewind` return to. */
+  /** Makes the current state, after the block of the current height, one to go back to. Does nothing when it is already. */
   checkpoint() {
+    if (this.shadowHeight === this.height) return;
     const memory = Buffer.from(this.machine.memory.buffer);
-    const tableLength = this.machine.references.length;
     if (this.shadow.length > 0) {
       const pages = [];
       for (let page = 0, at = 0; at < this.shadow.length; page++, at += PAGE) {
@@ -219,7 +221,7 @@ export class Vm {
       }
       const bytes = Buffer.allocUnsafeSlow(pages.length * PAGE);
       pages.forEach((page, i) => this.shadow.copy(bytes, i * PAGE, page * PAGE, (page + 1) * PAGE));
-      this.undo.push({ memoryBytes: this.shadow.length, tableLength: this.shadowTable, pages: Uint32Array.from(pages), bytes });
+      this.undo.push({ height: this.shadowHeight, memoryBytes: this.shadow.length, tableLength: this.shadowTable, pages: Uint32Array.from(pages), bytes });
       if (this.undo.length > this.keep) this.undo.shift();
       if (memory.length === this.shadow.length) {
         for (const page of pages) memory.copy(this.shadow, page * PAGE, page * PAGE, (page + 1) * PAGE);
@@ -229,7 +231,8 @@ export class Vm {
       this.shadow = Buffer.allocUnsafeSlow(memory.length);
       memory.copy(this.shadow);
     }
-    this.shadowTable = tableLength;
+    this.shadowTable = this.machine.references.length;
+    this.shadowHeight = this.height;
   }
 
   /** Goes back to the newest checkpoint. */
@@ -242,20 +245,30 @@ export class Vm {
     this.sender = '';
   }
 
+  /** Makes the current state the oldest to go back to. */
+  forgetBefore() {
+    this.checkpoint();
+    this.undo = [];
+  }
+
+  /** The lowest block height that `rewind` can go back to. */
+  get oldest() {
+    return this.undo[0]?.height ?? this.shadowHeight;
+  }
+
   /**
-   * Goes back `count` checkpoints before the newest and forgets those after.
-   * @param {number} count 0 = the newest
-   * @throws {RangeError} when fewer are kept
+   * Goes back to the checkpoint of a block height and forgets those after it.
+   * @param {number} height
+   * @throws {RangeError} when there is none; nothing has changed then
    */
-  rewind(count) {
-    if (count > this.undo.length) {
-      throw new RangeError(`cannot go back ${count} blocks: ${this.undo.length} are kept`);
-    }
-    for (let i = 0; i < count; i++) {
-      const { memoryBytes, tableLength, pages, bytes } = /** @type {Checkpoint} */ (this.undo.pop());
+  rewind(height) {
+    const to = this.undo.findIndex((record) => record.height === height);
+    if (to < 0 && height !== this.shadowHeight) throw new RangeError(`no checkpoint of height ${height} is kept`);
+    for (const { height: before, memoryBytes, tableLength, pages, bytes } of to < 0 ? [] : this.undo.splice(to).reverse()) {
       if (memoryBytes !== this.shadow.length) this.shadow = Buffer.from(this.shadow.subarray(0, memoryBytes));
       pages.forEach((page, at) => bytes.copy(this.shadow, page * PAGE, at * PAGE, (at + 1) * PAGE));
       this.shadowTable = tableLength;
+      this.shadowHeight = before;
     }
     this.revert();
   }
@@ -263,7 +276,7 @@ export class Vm {
   /** How much memory the machine and the undo history take, in bytes. */
   memoryUse() {
     const undo = this.undo.reduce((sum, { bytes }) => sum + bytes.length, 0);
-    return { machine: this.machine.memory.buffer.byteLength, undo, checkpoints: this.undo.length };
+    return { machine: this.machine.memory.buffer.byteLength, undo, checkpoints: this.undo.length, oldest_height: this.oldest };
   }
 }
 
