@@ -1,0 +1,36 @@
+import { expect, test } from 'vitest';
+import type { Costs, Row } from './support/chain.ts';
+import { createPolicy, fixExpiry, market, BTC_USD8, STX_USD8 } from './support/flow.ts';
+
+/** What one Stacks block may cost (epoch 2.05 and later). */
+const BLOCK: Costs = {
+  runtime: 5_000_000_000,
+  readCount: 15_000,
+  readLength: 100_000_000,
+  writeCount: 15_000,
+  writeLength: 15_000_000,
+};
+
+function share(costs: Costs | null): Record<string, number> {
+  if (costs === null) throw new Error('the simulator tracked no costs');
+  return Object.fromEntries(
+    Object.entries(BLOCK).map(([key, limit]) => [key, Math.round((100_00 * costs[key as keyof Costs]) / limit) / 100]),
+  );
+}
+
+test('settle-many of 20 policies with 10 allocations each fits a block', async () => {
+  const chain = await market({ extraProviders: 7 });
+  const expiry = chain.burn + 40n;
+  const backers = chain.providers.map((provider) => ({ provider, share: 1n }));
+  const created = Array.from({ length: 20 }, () => createPolicy(chain, { expiry, backers }));
+  expect(created.map(({ code }) => code)).toEqual(Array(20).fill(0));
+  fixExpiry(chain, expiry, { BTC: (BTC_USD8 * 8n) / 10n, STX: STX_USD8 });
+  const items = created.map(({ value }) => ({ policy: value as bigint, token: chain.stx }));
+  const settled = chain.must('bh-policy', 'settle-many', [items], chain.stranger);
+  expect((settled.value as Row[]).every((item) => item['error'] === 0n)).toBe(true);
+  expect(settled.events.filter(({ topic }) => topic === 'collateral.released')).toHaveLength(200);
+  const used = share(settled.costs);
+  console.info('create-policy, 10 allocations, % of a block:', share(created[0]!.costs));
+  console.info('settle-many 20 x 10, % of a block:', used, settled.costs);
+  for (const part of Object.values(used)) expect(part).toBeLessThan(100);
+});

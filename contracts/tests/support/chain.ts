@@ -1,0 +1,264 @@
+import { readFileSync } from 'node:fs';
+import { getSDK, type Simnet } from '@stacks/clarinet-sdk';
+import { Cl, ClarityType, cvToString, getAddressFromPrivateKey, type ClarityValue, type TupleCV } from '@stacks/transactions';
+import { documentedEvents, ENVELOPE, hasType } from './doc.ts';
+
+export const CONTRACTS = [
+  'bh-traits',
+  'bh-stx',
+  'bh-math',
+  'bh-registry',
+  'bh-params',
+  'bh-oracle',
+  'bh-vault',
+  'bh-policy',
+] as const;
+/** Contracts that keep state and print events. */
+export const STATEFUL = ['bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'] as const;
+/** The SDK runs Clarity 6 but its type stops at 5. */
+const CLARITY_VERSION = 6 as 5;
+export const SBTC = 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token';
+
+const EVENTS = new Map(STATEFUL.map((contract) => [contract as string, documentedEvents(contract)]));
+
+const ADDRESSES = [
+  'ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM',
+  'ST1SJ3DTE5DN7X54YDH5D64R3BCB6A2AG2ZQ8YPD5',
+  'ST2CY5V39NHDPWSXMW9QDT3HC3GD6Q6XX4CFRK9AG',
+  'ST2JHG361ZXG51QTKY2NQCVBPPRRE2KZB1HR05NNC',
+  'ST2NEB84ASENDXKYGJPQW86YXQCEFEX2ZQPG87ND',
+  'ST2REHHS5J3CERCRBEPMGH7921Q6PYKAADT7JP2VB',
+  'ST3AM1A56AK2C1XAFJ4115ZSV26EB49BVQ10MGCS0',
+  'ST3PF13W7Z0RRM42A8VZRVFQ75SV1K26RXEP8YGKJ',
+  'ST3NBRSFKX28FQ2ZJ1MAKX58HKHSDGNV5N7R21XCP',
+  'STNHKEPYEPJ8ET55ZZ0M5A34J0R3N5FM2CMMMAZ6',
+] as const;
+
+/** A Clarity value as plain data: numbers are bigint, principals and strings are strings, none is null. */
+export type Plain = bigint | boolean | string | null | Plain[] | { [key: string]: Plain };
+export type Row = { [key: string]: Plain };
+/** One printed event, checked against the documentation. */
+export type PrintedEvent = Row & { contract: string; topic: string };
+/** One native transfer of a token, STX included. */
+export type Transfer = { asset: string; amount: bigint; sender: string; recipient: string };
+export type Costs = { runtime: number; readCount: number; readLength: number; writeCount: number; writeLength: number };
+export type Outcome = {
+  ok: boolean;
+  value: Plain;
+  /** The error's number; 0 when ok. */
+  code: number;
+  events: PrintedEvent[];
+  transfers: Transfer[];
+  costs: Costs | null;
+};
+
+/** Plain data of a Clarity value; a response gives what is inside it. */
+export function plain(value: ClarityValue): Plain {
+  switch (value.type) {
+    case ClarityType.Int:
+    case ClarityType.UInt:
+      return BigInt(value.value);
+    case ClarityType.BoolTrue:
+      return true;
+    case ClarityType.BoolFalse:
+      return false;
+    case ClarityType.OptionalNone:
+      return null;
+    case ClarityType.OptionalSome:
+    case ClarityType.ResponseOk:
+    case ClarityType.ResponseErr:
+      return plain(value.value);
+    case ClarityType.List:
+      return value.value.map(plain);
+    case ClarityType.Tuple:
+      return Object.fromEntries(Object.entries(value.value).map(([key, item]) => [key, plain(item)]));
+    default:
+      return value.value;
+  }
+}
+
+/** Clarity arguments from plain ones: bigint is uint, a string with an address is a principal, any other is ASCII. */
+export function clarity(value: ClarityArgument): ClarityValue {
+  if (value === null) return Cl.none();
+  if (typeof value === 'bigint') return Cl.uint(value);
+  if (typeof value === 'boolean') return Cl.bool(value);
+  if (typeof value === 'string') return /^S[TMPN][0-9A-Z]{30,}/.test(value) ? Cl.principal(value) : Cl.stringAscii(value);
+  if (Array.isArray(value)) return Cl.list(value.map(clarity));
+  if ('some' in value) return Cl.some(clarity(value.some as ClarityArgument));
+  return Cl.tuple(Object.fromEntries(Object.entries(value).map(([key, item]) => [key, clarity(item)])));
+}
+export type ClarityArgument =
+  | bigint
+  | boolean
+  | string
+  | null
+  | ClarityArgument[]
+  | { [key: string]: ClarityArgument };
+
+const log = console.log;
+const error = console.error;
+
+/** The simulator writes every print and every runtime error to the console; tests read them from results instead. */
+function quietly<T>(run: () => T): T {
+  console.log = console.error = () => {};
+  const restore = () => {
+    console.log = log;
+    console.error = error;
+  };
+  try {
+    const result = run();
+    if (result instanceof Promise) return result.finally(restore) as T;
+    restore();
+    return result;
+  } catch (cause) {
+    restore();
+    throw cause;
+  }
+}
+
+function checkEvent(contract: string, value: TupleCV): PrintedEvent {
+  const topicValue = value.value['topic'];
+  if (topicValue?.type !== ClarityType.StringASCII) throw new Error(`${contract} printed an event without a topic`);
+  const topic = topicValue.value;
+  const fields = EVENTS.get(contract)?.get(topic);
+  if (!fields) throw new Error(`${contract} printed ${topic}, which docs/contracts.md does not list`);
+  const documented = new Map([...ENVELOPE, ...fields]);
+  for (const [name, type] of documented) {
+    const field = value.value[name];
+    if (!field) throw new Error(`${contract} ${topic} lacks the documented field ${name}`);
+    if (!hasType(field, type)) throw new Error(`${contract} ${topic}.${name} is ${cvToString(field)}, documented as ${type}`);
+  }
+  for (const name of Object.keys(value.value)) {
+    if (!documented.has(name)) throw new Error(`${contract} ${topic} has the undocumented field ${name}`);
+  }
+  return { ...(plain(value) as Row), contract, topic };
+}
+
+type SimnetEvent = { event: string; data: Record<string, unknown> };
+
+let sdk: Promise<Simnet> | undefined;
+
+/** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
+export class Chain {
+  readonly deployer = ADDRESSES[0];
+  readonly guardian = ADDRESSES[1];
+  readonly buyer = ADDRESSES[2];
+  readonly stranger = ADDRESSES[3];
+  readonly feeders = [ADDRESSES[4], ADDRESSES[5], ADDRESSES[6]] as const;
+  readonly providers: readonly string[];
+  readonly stx = `${ADDRESSES[0]}.bh-stx`;
+  readonly sbtc = SBTC;
+  /** Every event printed so far, in order. */
+  readonly events: PrintedEvent[] = [];
+
+  private constructor(readonly simnet: Simnet, extraProviders: number) {
+    this.providers = [...ADDRESSES.slice(7), ...Array.from({ length: extraProviders }, (_, i) => extraAddress(i))];
+  }
+
+  /** Starts an empty chain and deploys the contracts in manifest order. */
+  static async create({ extraProviders = 0 } = {}): Promise<Chain> {
+    sdk ??= quietly(() => getSDK({ trackCosts: true, trackCoverage: false }));
+    const simnet = await sdk;
+    await quietly(() => simnet.initEmptySession({ enabled: false } as Parameters<Simnet['initEmptySession']>[0]));
+    const chain = new Chain(simnet, extraProviders);
+    simnet.setEpoch('4.0');
+    quietly(() => {
+      for (const who of [...ADDRESSES, ...chain.providers.slice(3)]) {
+        simnet.mintSTX(who, 100_000_000_000_000n);
+        simnet.mintFT(`${SBTC}.sbtc-token`, who, 100_000_000_000n);
+      }
+    });
+    for (const name of CONTRACTS) {
+      chain.deploy(name, readFileSync(new URL(`../../contracts/${name}.clar`, import.meta.url), 'utf8'));
+    }
+    return chain;
+  }
+
+  get burn(): bigint {
+    return BigInt(this.simnet.burnBlockHeight);
+  }
+
+  /** Deploys a contract next to the others. */
+  deploy(name: string, source: string): string {
+    quietly(() => this.simnet.deployContract(name, source, { clarityVersion: CLARITY_VERSION }, this.deployer));
+    return `${this.deployer}.${name}`;
+  }
+
+  id(contract: string): string {
+    return contract.includes('.') ? contract : `${this.deployer}.${contract}`;
+  }
+
+  /** Calls a public function as a wallet would. */
+  call(contract: string, fn: string, args: ClarityArgument[], sender: string): Outcome {
+    const { result, events, costs } = quietly(() =>
+      this.simnet.callPublicFn(this.id(contract), fn, args.map(clarity), sender),
+    );
+    const printed = (events as SimnetEvent[])
+      .filter(({ event }) => event === 'print_event')
+      .filter(({ data }) => EVENTS.has(String(data['contract_identifier']).replace(`${this.deployer}.`, '')))
+      .map(({ data }) =>
+        checkEvent(String(data['contract_identifier']).replace(`${this.deployer}.`, ''), data['value'] as TupleCV),
+      );
+    this.events.push(...printed);
+    const ok = result.type === ClarityType.ResponseOk;
+    return {
+      ok,
+      value: plain(result),
+      code: ok ? 0 : Number(plain(result)),
+      events: printed,
+      transfers: (events as SimnetEvent[])
+        .filter(({ event }) => event === 'stx_transfer_event' || event === 'ft_transfer_event')
+        .map(({ data }) => ({
+          asset: data['asset_identifier'] === undefined ? 'STX' : String(data['asset_identifier']).split('::')[0]!,
+          amount: BigInt(String(data['amount'])),
+          sender: String(data['sender']),
+          recipient: String(data['recipient']),
+        })),
+      costs: (costs?.total as Costs | undefined) ?? null,
+    };
+  }
+
+  /** Calls a public function that must succeed. */
+  must(contract: string, fn: string, args: ClarityArgument[], sender: string): Outcome {
+    const outcome = this.call(contract, fn, args, sender);
+    if (!outcome.ok) throw new Error(`${contract}.${fn} failed with ${outcome.code}`);
+    return outcome;
+  }
+
+  /** Result of a read-only function. */
+  read(contract: string, fn: string, args: ClarityArgument[] = []): Plain {
+    return plain(
+      quietly(() => this.simnet.callReadOnlyFn(this.id(contract), fn, args.map(clarity), this.stranger)).result,
+    );
+  }
+
+  /** Number of the error that a read-only function gives; 0 when it succeeds. */
+  readError(contract: string, fn: string, args: ClarityArgument[] = []): number {
+    const { result } = quietly(() => this.simnet.callReadOnlyFn(this.id(contract), fn, args.map(clarity), this.stranger));
+    return result.type === ClarityType.ResponseErr ? Number(plain(result)) : 0;
+  }
+
+  /** Row of a map, or null. */
+  mapEntry(contract: string, map: string, key: ClarityArgument): Plain {
+    return plain(this.simnet.getMapEntry(this.id(contract), map, clarity(key)));
+  }
+
+  /** Units of a token that a principal owns. */
+  balance(token: string, who: string): bigint {
+    return this.read(token, 'get-balance', [who]) as bigint;
+  }
+
+  mineBurn(count: bigint | number): void {
+    this.simnet.mineEmptyBurnBlocks(Number(count));
+  }
+
+  /** Mines Bitcoin blocks until a height is reached. */
+  mineTo(burn: bigint): void {
+    if (burn > this.burn) this.mineBurn(burn - this.burn);
+  }
+}
+
+/** Address of a key made from a number, for policies with more providers than the named accounts. */
+function extraAddress(index: number): string {
+  return getAddressFromPrivateKey(`${(index + 1).toString(16).padStart(64, '0')}01`, 'testnet');
+}

@@ -1,0 +1,105 @@
+import { readFileSync } from 'node:fs';
+import { ClarityType, type ClarityValue } from '@stacks/transactions';
+
+const TEXT = readFileSync(new URL('../../../docs/contracts.md', import.meta.url), 'utf8');
+
+/** `docs/contracts.md` states once the fields that every event about a position carries. */
+const POSITION_IMAGE = ['available', 'locked', 'requested', 'liability-usd8'].flatMap((name) => [
+  [`${name}-before`, 'uint'] as const,
+  [`${name}-after`, 'uint'] as const,
+]);
+
+export const ENVELOPE: ReadonlyMap<string, string> = new Map([
+  ['topic', '(string-ascii 40)'],
+  ['v', 'uint'],
+  ['seq', 'uint'],
+  ['actor', 'principal'],
+  ['caller', 'principal'],
+]);
+
+function section(title: string): string[] {
+  const lines = TEXT.split('\n');
+  const start = lines.indexOf(title);
+  if (start < 0) throw new Error(`docs/contracts.md has no section '${title}'`);
+  const depth = title.indexOf(' ');
+  const end = lines.findIndex((line, i) => i > start && /^#+ /.test(line) && line.indexOf(' ') <= depth);
+  return lines.slice(start + 1, end < 0 ? undefined : end);
+}
+
+function rows(title: string): string[][] {
+  return section(title)
+    .filter((line) => line.startsWith('| `') || /^\| \d/.test(line))
+    .map((line) => line.slice(2, -2).split(' | '));
+}
+
+/** Signature of each function of a contract as documented: `name (access) args → result`. */
+export function documentedFunctions(contract: string): string[] {
+  return rows(`### ${contract}`)
+    .filter(([name]) => / \((public|read-only)\)$/.test(name ?? ''))
+    .map(([name, signature]) => `${name} ${signature}`.replaceAll('`', ''));
+}
+
+/** Name and contract of each documented error, by number. */
+export function documentedErrors(): Map<number, { name: string; contract: string }> {
+  return new Map(
+    rows('## Errors').map(([code, name, contract]) => [
+      Number(code),
+      { name: name!.replaceAll('`', ''), contract: contract! },
+    ]),
+  );
+}
+
+/** Fields and Clarity types of each documented event of a contract, without the envelope. */
+export function documentedEvents(contract: string): Map<string, Map<string, string>> {
+  return new Map(
+    rows(`### Events of ${contract}`).map(([topic, fields]) => [
+      topic!.replaceAll('`', ''),
+      new Map(
+        fields!.split(/, (?=`|position image)/).flatMap((field) => {
+          if (field === 'position image') return POSITION_IMAGE;
+          const [, name, type] = /^`([a-z0-9-]+): (.+)`$/.exec(field) ?? [];
+          if (!name || !type) throw new Error(`docs/contracts.md: field '${field}' of ${topic} is not \`name: type\``);
+          return [[name, type] as const];
+        }),
+      ),
+    ]),
+  );
+}
+
+/** Parameter rows as documented, by key. */
+export function documentedParams(): Map<string, { kind: string; value: bigint; min: bigint; max: bigint }> {
+  return new Map(
+    rows('### bh-params')
+      .filter((row) => row.length === 6)
+      .map(([key, kind, value, min, max]) => [
+        key!.replaceAll('`', ''),
+        { kind: kind!, value: BigInt(value!), min: BigInt(min!), max: BigInt(max!) },
+      ]),
+  );
+}
+
+/** Tier rows as documented, in order. */
+export function documentedTiers(): [string, bigint[]][] {
+  return rows('### bh-params')
+    .filter((row) => row.length === 9)
+    .map(([name, ...numbers]) => [name!.replaceAll('`', ''), numbers.map(BigInt)]);
+}
+
+/** Whether a value is of a documented type. */
+export function hasType(value: ClarityValue, type: string): boolean {
+  if (type === 'uint') return value.type === ClarityType.UInt;
+  if (type === 'bool') return value.type === ClarityType.BoolTrue || value.type === ClarityType.BoolFalse;
+  if (type === 'principal') {
+    return value.type === ClarityType.PrincipalStandard || value.type === ClarityType.PrincipalContract;
+  }
+  const [, form, argument] = /^\((\S+) (.+)\)$/.exec(type) ?? [];
+  if (form === 'string-ascii') return value.type === ClarityType.StringASCII && value.value.length <= Number(argument);
+  if (form === 'buff') return value.type === ClarityType.Buffer && value.value.length === 2 * Number(argument);
+  if (form === 'optional') {
+    return (
+      value.type === ClarityType.OptionalNone ||
+      (value.type === ClarityType.OptionalSome && hasType(value.value, argument!))
+    );
+  }
+  throw new Error(`docs/contracts.md uses a type that the tests do not know: ${type}`);
+}
