@@ -151,7 +151,7 @@ class Rows:
             if name in columns:
                 setattr(row, name, columns[name])
             elif name in row_type.defaults:
-                setattr(row, name, row_type.defaults[name])
+                setattr(row, name, _copy(row_type.defaults[name]))
             else:
                 raise TypeError(f"{row_type.name} needs {name}")
         unknown = columns.keys() - set(row_type.columns)

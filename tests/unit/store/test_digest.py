@@ -1,0 +1,43 @@
+"""The digest says whether two indexes hold the same."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from clarion.chains.model import BlockRef
+from clarion.store.digest import EMPTY_DIGEST, block_digest
+from clarion.store.rows import Change
+
+BLOCK = BlockRef("stacks", 7, bytes([7]) * 32, bytes([6]) * 32)
+CHANGE = Change("toy.account", ("alice",), "update", {"balance": 1, "owner": "alice"}, {"balance": 2, "owner": "alice"})
+
+
+def test_the_order_of_columns_does_not_matter_and_everything_else_does() -> None:
+    digest = block_digest(EMPTY_DIGEST, BLOCK, [CHANGE])
+    turned = replace(CHANGE, before={"owner": "alice", "balance": 1})
+    assert block_digest(EMPTY_DIGEST, BLOCK, [turned]) == digest
+    others = [
+        block_digest(digest, BLOCK, [CHANGE]),
+        block_digest(EMPTY_DIGEST, replace(BLOCK, height=8), [CHANGE]),
+        block_digest(EMPTY_DIGEST, replace(BLOCK, hash=bytes(32)), [CHANGE]),
+        block_digest(EMPTY_DIGEST, BLOCK, []),
+        block_digest(EMPTY_DIGEST, BLOCK, [CHANGE, CHANGE]),
+        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, op="insert")]),
+        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, key=("bob",))]),
+        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, before=None)]),
+        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, after={"balance": 3, "owner": "alice"})]),
+    ]
+    assert len({digest, *others}) == len(others) + 1
+
+
+def test_integers_of_any_size_are_exact() -> None:
+    big, bigger = (replace(CHANGE, after={"balance": 2**128 - 2 + extra}) for extra in (0, 1))
+    assert block_digest(EMPTY_DIGEST, BLOCK, [big]) != block_digest(EMPTY_DIGEST, BLOCK, [bigger])
+
+
+def test_the_format_is_what_the_documentation_says() -> None:
+    """The bytes hashed are part of the interface: another implementation must be able to check them."""
+    text = b'["toy.account",["alice"],"update",{"balance":1,"owner":"alice"},{"balance":2,"owner":"alice"}]\n'
+    expected = hashlib.sha256(EMPTY_DIGEST + (7).to_bytes(8, "big") + BLOCK.hash + text).digest()
+    assert block_digest(EMPTY_DIGEST, BLOCK, [CHANGE]) == expected
