@@ -1,0 +1,192 @@
+"""BitHedge's rows in memory, and what must always be true of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction, TransactionStatus
+from clarion.protocols.bithedge import protocol
+from clarion.protocols.bithedge.tables import (
+    Allocation,
+    ContractSequence,
+    Exposure,
+    Policy,
+    PolicyLock,
+    PolicyTotals,
+    Position,
+    TierPool,
+    TokenPool,
+    YieldBalance,
+)
+from clarion.store.rows import Row, Rows
+
+DEPLOYER = "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM"
+
+
+class Folded:
+    """BitHedge's rows in memory, made from events as an index makes them."""
+
+    def __init__(self) -> None:
+        self._rows = Rows(protocol.row_types, lambda _type, _key: None)
+        self._deployed = protocol.deployed_by(DEPLOYER)
+        self._changes: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
+        self._height = 0
+
+    def block(self, events: Sequence[tuple[str, Any]], *, burn: int = 0, sender: str = DEPLOYER) -> None:
+        """One block with one transaction that printed these (contract id, value) events."""
+        self._height += 1
+        burn_block = BurnBlock(burn, burn.to_bytes(32, "big"))
+        transaction = Transaction(
+            0,
+            self._height.to_bytes(32, "big"),
+            TransactionStatus.SUCCESS,
+            "contract_call",
+            sender,
+            None,
+            0,
+            0,
+            None,
+            None,
+            None,
+            None,
+            b"",
+        )
+        printed = tuple(
+            Event(0, index, EventKind.PRINT, contract, str(value["topic"]), value, b"")
+            for index, (contract, value) in enumerate(events)
+        )
+        ref = BlockRef("stacks", self._height, self._height.to_bytes(32, "big"), b"")
+        block = Block(ref, 1_700_000_000 + self._height, burn_block, (transaction,), printed, {})
+        for event in printed:
+            self._deployed.project(event, block, transaction, self._rows)
+        for change in self._rows.end_block(self._height):
+            table = self._changes.setdefault(change.table, {})
+            if change.after is None:
+                del table[change.key]
+            else:
+                table[change.key] = change.after
+
+    def all(self, table: type[Row]) -> list[dict[str, Any]]:
+        """Every row of a table, in order of key, without the column that only says when it changed."""
+        rows = self._changes.get(f"bithedge.{table.__tablename__}", {})
+        return [
+            {name: value for name, value in row.items() if name != "updated_height"} for _, row in sorted(rows.items())
+        ]
+
+    def one(self, table: type[Row], *key: Any) -> dict[str, Any] | None:
+        """A row by its key, or None."""
+        return self._changes.get(f"bithedge.{table.__tablename__}", {}).get(key)
+
+    def assert_complete(self) -> None:
+        """No contract's numbering has a hole."""
+        for row in self.all(ContractSequence):
+            assert (row["first_seq"], row["missing"]) == (1, 0), row
+
+    def assert_invariants(self) -> None:
+        """Positions, allocations, locks and totals tell the same story. Needs events from the first on."""
+        self.assert_complete()
+        self._assert_positions()
+        self._assert_policies()
+        for row in self.all(TierPool):
+            where = {"tier": row["tier"], "token": row["token"]}
+            self._assert_sums(row, Position, where, (*_CAPITAL, *_FLOWS, "premium_unearned", "premium_earned"))
+            held = [position for position in self._where(Position, where) if position["available"] + position["locked"]]
+            assert row["positions"] == len(held)
+            locks = self._where(PolicyLock, where)
+            assert row["policies"] == len(locks)
+            assert row["active_policies"] == sum(lock["state"] == "locked" for lock in locks)
+        for row in self.all(TokenPool):
+            where = {"token": row["token"]}
+            self._assert_sums(row, TierPool, where, (*_CAPITAL, *_FLOWS, "positions", "active_policies", "policies"))
+            assert row["unearned"] == sum(pool["premium_unearned"] for pool in self._where(TierPool, where))
+            balances = self._where(YieldBalance, where)
+            assert row["yield_payable"] == sum(balance["claimable"] for balance in balances)
+            assert row["yield_claimed"] == sum(balance["claimed"] for balance in balances)
+            assert row["premiums_earned"] == sum(balance["earned"] for balance in balances)
+            assert self.owed(row["token"]) == (
+                row["deposited"]
+                - row["withdrawn"]
+                - row["paid_out"]
+                + row["premiums"]
+                - row["premiums_refunded"]
+                - row["yield_claimed"]
+                - row["fees_collected"]
+            )
+
+    def owed(self, token: str) -> int:
+        """Everything the vault holds of a token, by the rows."""
+        pool = self.one(TokenPool, token)
+        return 0 if pool is None else sum(pool[bucket] for bucket in _BUCKETS)
+
+    def _where(self, table: type[Row], columns: dict[str, Any]) -> list[dict[str, Any]]:
+        return [row for row in self.all(table) if columns.items() <= row.items()]
+
+    def _assert_sums(
+        self, row: dict[str, Any], parts: type[Row], where: dict[str, Any], columns: Sequence[str]
+    ) -> None:
+        for column in columns:
+            assert row[column] == sum(part[column] for part in self._where(parts, where)), (column, row)
+
+    def _assert_positions(self) -> None:
+        for row in self.all(Position):
+            key = {name: row[name] for name in ("provider", "tier", "token")}
+            assert min(row["available"], row["locked"], row["liability_usd8"], row["active_policies"]) >= 0
+            assert row["requested"] <= row["available"]
+            assert row["available"] + row["locked"] == row["deposited"] - row["withdrawn"] - row["paid_out"]
+            active = [allocation for allocation in self._where(Allocation, key) if allocation["state"] == "active"]
+            assert row["active_policies"] == len(active)
+            assert row["locked"] == sum(allocation["collateral"] for allocation in active)
+            assert row["liability_usd8"] == sum(allocation["liability_usd8"] for allocation in active)
+            assert row["premium_unearned"] == sum(allocation["premium"] for allocation in active)
+            exposure = Counter[int]()
+            for allocation in active:
+                exposure[allocation["expiry_burn"]] += allocation["collateral"]
+            assert {part["expiry_burn"]: part["amount"] for part in self._where(Exposure, key)} == exposure
+        for row in self.all(YieldBalance):
+            assert row["claimable"] == row["earned"] - row["claimed"] >= 0
+            key = {"provider": row["provider"], "token": row["token"]}
+            assert row["earned"] == sum(part["premium_earned"] for part in self._where(Allocation, key))
+
+    def _assert_policies(self) -> None:
+        for row in self.all(PolicyLock):
+            allocations = sorted(self._where(Allocation, {"policy": row["policy"]}), key=lambda part: part["place"])
+            assert [part["provider"] for part in allocations] == row["providers"]
+            for column, parts in (
+                ("max_payout_usd8", "liability_usd8"),
+                ("collateral", "collateral"),
+                ("premium_provider", "premium"),
+                ("paid", "paid"),
+                ("earned", "premium_earned"),
+            ):
+                assert row[column] == sum(part[parts] for part in allocations), (column, row)
+            ended = row["state"] == "closed"
+            assert {part["state"] for part in allocations} == {"released" if ended else "active"}
+            if ended:
+                assert row["premium_provider"] == row["refunded"] + row["earned"]
+                assert all(part["collateral"] == part["paid"] + part["released"] for part in allocations)
+        for row in self.all(Policy):
+            lock = self.one(PolicyLock, row["id"])
+            assert lock is not None
+            assert (lock["state"] == "locked") == (row["state"] == "active")
+            same = ("owner", "tier", "token", "expiry_burn", "max_payout_usd8", "collateral", "premium", "paid")
+            assert {name: row[name] for name in same} == {name: lock[name] for name in same}
+            assert row["premium"] == row["fee_platform"] + row["fee_reserve"] + row["premium_provider"]
+        for row in self.all(PolicyTotals):
+            policies = self._where(Policy, {"asset": row["asset"]})
+            assert row["created"] == len(policies)
+            states = Counter(policy["state"].replace("-", "_") for policy in policies)
+            for state in ("active", "exercised", "settled_itm", "expired_otm", "cancelled"):
+                assert row[state] == states[state], state
+            live = [policy for policy in policies if policy["state"] == "active"]
+            assert row["notional_sat"] == sum(policy["notional_sat"] for policy in live)
+            assert row["max_payout_usd8"] == sum(policy["max_payout_usd8"] for policy in live)
+            assert row["premium_usd8"] == sum(policy["premium_usd8"] for policy in policies)
+            assert row["payoff_usd8"] == sum(policy["payoff_usd8"] or 0 for policy in policies)
+            assert row["unpaid_usd8"] == sum(policy["unpaid_usd8"] for policy in policies)
+
+
+_CAPITAL = ("available", "locked", "requested", "liability_usd8")
+_FLOWS = ("deposited", "withdrawn", "paid_out")
+_BUCKETS = ("available", "locked", "unearned", "yield_payable", "platform_fees", "reserve_fees")
