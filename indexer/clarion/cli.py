@@ -1,0 +1,253 @@
+"""The `clarion` command. Each subcommand is one process; what they share is a database.
+
+`serve` and `keep` belong to other packages and are found through the entry points `clarion.commands`; a package is
+imported when its command is used. `docs/commands.md` describes the commands and their exit codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import psycopg
+import typer
+from rich.console import Console
+
+from clarion.config import CONFIG_FILE_VARIABLE, ConfigurationError, Settings, load_settings
+
+COMMANDS_GROUP: Final = "clarion.commands"
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+commands = typer.Typer(
+    name="clarion",
+    help="Reads what contracts on Stacks and Bitcoin say into Postgres, serves GraphQL, and keeps protocols settled.",
+    epilog="Settings come from CLARION_… variables and clarion.toml: see docs/configuration.md.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+database = typer.Typer(help="Prepare the database, or show where it is.", no_args_is_help=True)
+commands.add_typer(database, name="db")
+
+Dev = Annotated[bool, typer.Option("--dev", help="Of the chain that `clarion dev` runs in this folder.")]
+Deployers = Annotated[
+    list[str] | None,
+    typer.Option("--deployer", metavar="PROTOCOL=ADDRESS", help="Who deployed a protocol's contracts; repeatable."),
+]
+
+
+def app(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, `sys.argv` unless given, and exit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _add_installed_commands(words)
+    try:
+        commands(words, prog_name="clarion")
+    except ConfigurationError as error:
+        _fail(error, WRONG_USAGE)
+    except Exception as error:
+        if not _is_foreseen(error):
+            raise
+        _fail(error, FAILED)
+
+
+def _add_installed_commands(words: Sequence[str]) -> None:
+    """Add the commands of other packages: the one that is asked for, or all where none is."""
+    asked = next((word for word in words if not word.startswith("-")), None)
+    known = {command.name for command in commands.registered_commands}
+    for entry in sorted(importlib.metadata.entry_points(group=COMMANDS_GROUP)):
+        if asked in (None, entry.name) and entry.name not in known:
+            commands.command(entry.name)(entry.load())
+
+
+def _is_foreseen(error: Exception) -> bool:
+    """Whether the message was written for whoever runs the command: Clarion's own errors are, and the database's."""
+    package = type(error).__module__.partition(".")[0]
+    return package.startswith("clarion") or isinstance(error, psycopg.OperationalError)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    typer.echo(f"clarion: {str(error).strip() or type(error).__name__}", err=True)
+    sys.exit(code)
+
+
+def _settings(*, dev: bool = False, deployers: Sequence[str] | None = None, **sections: dict[str, Any]) -> Settings:
+    """The settings, with what the options say; values of None are left to the settings."""
+    if dev:
+        from clarion.dev.run import dev_settings_file
+
+        os.environ[CONFIG_FILE_VARIABLE] = str(dev_settings_file(load_settings()))
+    given: dict[str, Any] = {}
+    for section, values in sections.items():
+        given[section] = {name: value for name, value in values.items() if value is not None}
+    if deployers:
+        pairs = dict(text.partition("=")[::2] for text in deployers)
+        if not all(pairs.values()):
+            raise ConfigurationError("--deployer takes PROTOCOL=ADDRESS, such as bithedge=ST1…")
+        given["deployers"] = pairs
+    return load_settings(given)
+
+
+@commands.command()
+def dev(
+    seed: Annotated[int, typer.Option(min=0, help="What happens follows from it.")] = 1,
+    headless: Annotated[bool, typer.Option("--headless", help="Plain lines instead of the live view.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Continue the last run's chain and index.")] = False,
+    no_scenario: Annotated[bool, typer.Option("--no-scenario", help="Leave the chain to you: no contracts.")] = False,
+    exit_after_settlements: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End once N policies were settled.")
+    ] = None,
+    graphql_port: Annotated[int | None, typer.Option(help="Port of GraphQL; 0: any free one.")] = None,
+    devnet_port: Annotated[int | None, typer.Option(help="Port of the chain's RPC; 0: any free one.")] = None,
+    observer_port: Annotated[int | None, typer.Option(help="Port of the event observer; 0: any free one.")] = None,
+    block_interval_ms: Annotated[int, typer.Option(min=50, help="Between Stacks blocks.")] = 1_000,
+    burn_interval_ms: Annotated[int, typer.Option(min=50, help="Between Bitcoin blocks.")] = 4_000,
+) -> None:
+    """Run everything here: a local chain with BitHedge and a busy cast, the indexer, GraphQL and the keeper.
+
+    Starts from nothing every time, unless told to --keep.
+    """
+    from clarion.dev.run import DevOptions, run_dev
+
+    settings = _settings(graphql={"port": graphql_port}, devnet={"port": devnet_port}, observer={"port": observer_port})
+    run_dev(
+        settings,
+        DevOptions(
+            seed=seed,
+            headless=headless,
+            keep=keep,
+            scenario=not no_scenario,
+            exit_after_settlements=exit_after_settlements,
+            block_interval_ms=block_interval_ms,
+            burn_interval_ms=burn_interval_ms,
+        ),
+    )
+
+
+@commands.command()
+def index(
+    observer_port: Annotated[int | None, typer.Option(help="Port the node posts its events to.")] = None,
+    node_url: Annotated[str | None, typer.Option(help="RPC address of the node.")] = None,
+    deployer: Deployers = None,
+) -> None:
+    """Take what a Stacks node posts and index it, until told to stop."""
+    from clarion.indexing import run_indexer
+    from clarion.telemetry import configure_logging, serve_metrics
+
+    settings = _settings(deployers=deployer, observer={"port": observer_port}, node={"url": node_url})
+    configure_logging(settings.log)
+    with serve_metrics(settings.metrics):
+        asyncio.run(run_indexer(settings))
+
+
+@commands.command()
+def devnet(
+    port: Annotated[int | None, typer.Option(help="Port of the chain's RPC; 0: any free one.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="What hashes and keys follow from.")] = None,
+    observer: Annotated[bool, typer.Option(help="Post events to the indexer's observer.")] = True,
+) -> None:
+    """Run a local Stacks chain that takes signed transactions. It continues what it finds in the state folder."""
+    from clarion.dev.run import devnet_command
+
+    settings = _settings(devnet={"port": port, "seed": seed})
+    command = devnet_command(settings, observe=observer)
+    os.execv(command[0], command)
+
+
+@commands.command()
+def scenario(
+    seed: Annotated[int, typer.Option(min=0, help="What the cast decides follows from it.")] = 1,
+    node_url: Annotated[str | None, typer.Option(help="RPC address of a devnet.")] = None,
+) -> None:
+    """Play a cast on a devnet: deploy BitHedge, then price, deposit, buy, exercise, claim and withdraw."""
+    from clarion.dev.scenario import play
+    from clarion.telemetry import configure_logging
+
+    settings = _settings(node={"url": node_url})
+    configure_logging(settings.log)
+    asyncio.run(play(settings.node.url, seed=seed))
+
+
+@commands.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recording: .tsv, .tsv.gz or .tsv.zst.", exists=True, dir_okay=False)],
+    deployer: Deployers = None,
+) -> None:
+    """Index a recorded file of a node's posts into the database."""
+    from clarion.indexing import deployed_protocols
+    from clarion.replay import Replayed
+    from clarion.replay import replay as replay_file
+    from clarion.store.database import open_database
+
+    settings = _settings(deployers=deployer)
+    console = Console(stderr=True)
+
+    def show(replayed: Replayed) -> None:
+        console.print(f"{replayed.posts} posts, {replayed.blocks} blocks, {replayed.events} events", highlight=False)
+
+    with open_database(settings) as url:
+        done = replay_file(file, url, deployed_protocols(settings), progress=show if console.is_terminal else None)
+    lines = {
+        "posts": done.posts,
+        "blocks": done.blocks,
+        "transactions": done.transactions,
+        "events": done.events,
+        "canonical": done.canonical,
+        "orphaned": done.orphaned,
+        "waiting": done.waiting,
+        "anomalies": done.anomalies,
+        "undecodable": len(done.undecodable),
+        "digest": done.tip.digest.hex() if done.tip else "",
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:<13} {value}")
+    for problem in done.undecodable:
+        typer.echo(problem, err=True)
+
+
+@commands.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    dev: Dev = False,
+) -> None:
+    """Show where the index stands: tips, finality, lag, what waits, what could not be understood."""
+    from clarion.status import ask_node_height, read_status, status_json, status_tables
+    from clarion.store.database import connect, open_database
+
+    settings = _settings(dev=dev)
+    with open_database(settings) as url, connect(url, autocommit=True) as connection:
+        found = read_status(connection, final_depth=settings.finality_burn_depth, protocols=settings.protocols)
+    node_height = ask_node_height(settings.node.url)
+    if as_json:
+        typer.echo(json.dumps(status_json(found, node_height), indent=2))
+        return
+    console = Console()
+    for table in status_tables(found, node_height):
+        console.print(table)
+
+
+@database.command("migrate")
+def db_migrate(dev: Dev = False) -> None:
+    """Bring the tables to this version of Clarion."""
+    from clarion.store.database import database_name, migrate, open_database
+
+    with open_database(_settings(dev=dev)) as url:
+        migrate(url)
+        typer.echo(f"The database {database_name(url)} is up to date.")
+
+
+@database.command("url")
+def db_url(dev: Dev = False) -> None:
+    """Print the database's URL, for psql and other clients. An embedded database answers while something runs it."""
+    from clarion.store.database import open_database
+
+    with open_database(_settings(dev=dev)) as url:
+        typer.echo(url)

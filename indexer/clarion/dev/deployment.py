@@ -1,0 +1,158 @@
+"""Puts BitHedge on a devnet: funded accounts, deployed contracts, genesis rows, and parameters for fast blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from clarion.chains.stacks.clarity import StringAscii
+from clarion.chains.stacks.node_client import NodeClient
+from clarion.dev.accounts import Account, Cast
+from clarion.dev.calls import BitHedgeCalls
+from clarion.dev.devnet_client import DevnetClient
+from clarion.dev.wallet import Wallet
+from clarion.dev.world import ASSETS, WorldReader
+
+CONTRACTS: Final = (
+    "bh-traits",
+    "bh-stx",
+    "bh-math",
+    "bh-registry",
+    "bh-params",
+    "bh-oracle",
+    "bh-vault",
+    "bh-policy",
+)
+"""In the order in which they are deployed: each uses only those before it."""
+FAST_BLOCKS: Final = {
+    "min-duration": 2,
+    "expiry-step": 1,
+    "withdrawal-delay": 1,
+    "cancel-window": 1,
+    "price-max-age": 144,
+    "round-timeout": 144,
+}
+"""Parameters for a chain whose Bitcoin blocks are seconds apart."""
+SUBMITTER_WEIGHT: Final = 10
+GIFT_MICRO_STX: Final = 5_000_000 * 10**6
+GIFT_SATS: Final = 50 * 10**8
+PATIENCE_BLOCKS: Final = 60
+FUNDED_AT_ONCE: Final = 12
+
+NextBlock = Callable[[], Awaitable[None]]
+"""Waits for the next Stacks block, or mines it."""
+
+
+class DeploymentError(Exception):
+    """BitHedge could not be put on the devnet; the message says what was refused."""
+
+
+def contracts_folder() -> Path:
+    """Folder of the contracts' sources in this checkout.
+
+    Raises:
+        DeploymentError: this Clarion was installed without them.
+    """
+    folder = Path(__file__).resolve().parents[3] / "contracts" / "contracts"
+    if not folder.is_dir():
+        raise DeploymentError(f"The BitHedge contracts are not in {folder}. Run this from a checkout of Clarion.")
+    return folder
+
+
+class Deployment:
+    """Brings a devnet to where the cast can begin; what is there already is left as it is."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeClient,
+        devnet: DevnetClient,
+        wallet: Wallet,
+        cast: Cast,
+        calls: BitHedgeCalls,
+        reader: WorldReader,
+        next_block: NextBlock,
+        reference_usd8: Callable[[str], int],
+    ) -> None:
+        self._node = node
+        self._devnet = devnet
+        self._wallet = wallet
+        self._cast = cast
+        self._calls = calls
+        self._reader = reader
+        self._next_block = next_block
+        self._reference_usd8 = reference_usd8
+
+    async def run(self) -> None:
+        """Fund, deploy, bootstrap.
+
+        Raises:
+            DeploymentError: a transaction failed.
+            NodeError: the devnet cannot be reached or refuses.
+        """
+        await self._fund()
+        await self._deploy()
+        await self._bootstrap()
+
+    async def _fund(self) -> None:
+        """Gifts for those who have nothing, as many at a time as the node lets one account have waiting."""
+        poor = [who for who in self._cast.everyone() if not await self._is_funded(who)]
+        for start in range(0, len(poor), FUNDED_AT_ONCE):
+            group = poor[start : start + FUNDED_AT_ONCE]
+            for who in group:
+                await self._devnet.fund(who.address, micro_stx=GIFT_MICRO_STX, sats=GIFT_SATS)
+            for who in group:
+                await self._until(self._is_funded, who, what=f"A gift to {who.name}")
+
+    async def _is_funded(self, who: Account) -> bool:
+        return (await self._node.account(who.address)).balance > 0
+
+    async def _deploy(self) -> None:
+        missing = [name for name in CONTRACTS if not await self._is_deployed(name)]
+        for name in missing:
+            source = (contracts_folder() / f"{name}.clar").read_text(encoding="ascii")
+            await self._wallet.deploy(self._cast.deployer, name, source)
+        for name in missing:
+            await self._until(self._is_deployed, name, what=f"The deployment of {name}")
+
+    async def _is_deployed(self, name: str) -> bool:
+        return await self._node.contract_interface(self._calls.contract(name)) is not None
+
+    async def _bootstrap(self) -> None:
+        registry, params, oracle = self._calls.bootstrap(
+            self._cast.deployer,
+            guardian=self._cast.guardian.address,
+            assets=[(name, name == "BTC", self._reference_usd8(name)) for name in ASSETS],
+            feeders=[(who.address, SUBMITTER_WEIGHT) for who in self._cast.submitters],
+        )
+        fast = self._calls.set_params(self._cast.deployer, FAST_BLOCKS)
+        steps = {registry: self._has_modules, params: self._has_params, oracle: self._has_assets, fast: self._is_fast}
+        missing = [call for call, is_done in steps.items() if not await is_done()]
+        for call in missing:
+            await self._wallet.send(call)
+        for call in missing:
+            await self._until(steps[call], what=call.note)
+
+    async def _has_modules(self) -> bool:
+        return await self._reader.ask("bh-registry", "get-active-version", StringAscii("policy")) is not None
+
+    async def _has_params(self) -> bool:
+        return await self._reader.ask("bh-params", "get-param-row", StringAscii("min-duration")) is not None
+
+    async def _has_assets(self) -> bool:
+        return await self._reader.ask("bh-oracle", "get-asset", StringAscii(ASSETS[0])) is not None
+
+    async def _is_fast(self) -> bool:
+        row = await self._reader.ask("bh-params", "get-param-row", StringAscii("min-duration"))
+        return bool(row and row["value"] == FAST_BLOCKS["min-duration"])
+
+    async def _until(self, is_done: Callable[..., Awaitable[bool]], *subject: Any, what: str) -> None:
+        for _ in range(PATIENCE_BLOCKS):
+            if await is_done(*subject):
+                return
+            await self._next_block()
+        raise DeploymentError(
+            f"{what} has had no effect after {PATIENCE_BLOCKS} blocks: its transaction failed or was not mined. The "
+            "devnet's state and its log tell why."
+        )

@@ -1,0 +1,301 @@
+"""`clarion dev`: starts the processes, watches them, and ends them together."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from clarion.config import CONFIG_FILE_VARIABLE, ENV_PREFIX, Settings
+from clarion.dev.accounts import DEPLOYER, KEEPER
+from clarion.dev.processes import ProcessTree
+from clarion.dev.snapshot import SnapshotReader
+from clarion.dev.view import Lines, LiveView, View
+from clarion.node import find_node
+from clarion.store.database import EMBEDDED_DATABASE, connect, create_database, drop_database, migrate
+from clarion.store.embedded import EmbeddedPostgres
+
+POLL_INTERVAL_S: Final = 0.25
+DEVNET_START_TIMEOUT_S: Final = 60.0
+
+
+class DevError(Exception):
+    """`clarion dev` cannot run; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the command line of `clarion dev` says."""
+
+    seed: int = 1
+    headless: bool = False
+    keep: bool = False
+    scenario: bool = True
+    exit_after_settlements: int | None = None
+    block_interval_ms: int = 1_000
+    burn_interval_ms: int = 4_000
+
+
+def dev_folder(settings: Settings) -> Path:
+    """Folder of everything that a dev run writes."""
+    return settings.state_dir.resolve() / "dev"
+
+
+def dev_settings_file(settings: Settings) -> Path:
+    """The settings that the processes of the dev run in this folder were given.
+
+    Raises:
+        DevError: there has been no run.
+    """
+    path = dev_folder(settings) / "clarion.toml"
+    if not path.exists():
+        raise DevError(f"There is no dev run in {path.parent}. Start one with `clarion dev`.")
+    return path
+
+
+def devnet_command(settings: Settings, *, observe: bool = True) -> list[str]:
+    """Command line of a devnet by the settings; its chain is kept in the state folder.
+
+    Raises:
+        DevError: this Clarion was installed without the devnet, or the devnet without its packages.
+        NodeNotFoundError: there is no Node.js.
+    """
+    devnet, observer = settings.devnet, settings.observer
+    command = [str(find_node()), str(_devnet_program()), "--host", devnet.host, "--port", str(devnet.port)]
+    command += ["--block-interval-ms", str(devnet.block_interval_ms)]
+    command += ["--burn-interval-ms", str(devnet.burn_interval_ms)]
+    command += ["--seed", str(devnet.seed), "--state", str(settings.state_dir / "devnet")]
+    if observe:
+        command += ["--observer", f"http://{observer.host}:{observer.port}"]
+    return command
+
+
+def _devnet_program() -> Path:
+    program = Path(__file__).resolve().parents[3] / "contracts" / "devnet" / "main.js"
+    if not program.exists():
+        raise DevError(f"The devnet is not in {program.parent}. Run this from a checkout of Clarion.")
+    if not (program.parents[1] / "node_modules").is_dir():
+        raise DevError("The packages that the devnet needs are not installed. Run `make setup`.")
+    return program
+
+
+def run_dev(settings: Settings, options: DevOptions) -> None:
+    """Run the tree until Ctrl-C, SIGTERM, or the settlements that were asked for.
+
+    Raises:
+        DevError: a port is taken, another run is going on, or what was kept cannot be continued.
+        EmbeddedPostgresError: the database does not start.
+    """
+    folder = dev_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), _stopped_by_signals() as stopping, contextlib.ExitStack() as stack:
+        tree = ProcessTree(folder / "logs")
+        leftovers = tree.end_leftovers()
+        ran = _for_dev(settings, options, folder)
+        devnet_command(ran)  # what is missing is said before anything is changed
+        view: View = Lines() if options.headless or not sys.stdout.isatty() else LiveView(ran)
+        stack.enter_context(view)
+        if leftovers:
+            view.say(f"ended what an earlier run had left behind: {', '.join(leftovers)}")
+        server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
+        url = _prepare(ran, options, folder, server, view)
+        stack.callback(tree.stop)
+        _start(tree, ran, url, options, folder)
+        _watch(tree, server, ran, options, view, stopping)
+        view.say("stopping")
+
+
+def _for_dev(settings: Settings, options: DevOptions, folder: Path) -> Settings:
+    """The settings of a dev run: the user's addresses, everything else its own."""
+    ports = {
+        "graphql": _usable_port(settings.graphql.host, settings.graphql.port, "GraphQL", "--graphql-port"),
+        "devnet": _usable_port(settings.devnet.host, settings.devnet.port, "the devnet", "--devnet-port"),
+        "observer": _usable_port(settings.observer.host, settings.observer.port, "the indexer", "--observer-port"),
+    }
+    hosts = {"graphql": settings.graphql.host, "devnet": settings.devnet.host, "observer": settings.observer.host}
+    urls = {name: f"http://{hosts[name]}:{port}" for name, port in ports.items()}
+    key_file = folder / "keeper.key"
+    return Settings.model_validate(
+        {
+            "state_dir": folder,
+            "network": "devnet",
+            "protocols": ["bithedge"],
+            "deployers": {"bithedge": DEPLOYER.address},
+            "graphql": {"host": hosts["graphql"], "port": ports["graphql"]},
+            "observer": {"host": hosts["observer"], "port": ports["observer"]},
+            "node": {"url": urls["devnet"]},
+            "devnet": {
+                "host": hosts["devnet"],
+                "port": ports["devnet"],
+                "block_interval_ms": options.block_interval_ms,
+                "burn_interval_ms": options.burn_interval_ms,
+                "seed": options.seed,
+            },
+            "keeper": {"key_file": key_file, "graphql_url": f"{urls['graphql']}/graphql"},
+            "log": {"level": settings.log.level, "format": settings.log.format},
+        }
+    )
+
+
+def _usable_port(host: str, port: int, who: str, option: str) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        DevError: something listens there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family) as listening:
+            return int(listening.getsockname()[1])
+    except OSError as error:
+        raise DevError(
+            f"Port {port} of {host}, for {who}, cannot be used: {error.strerror or error}. Choose another one with "
+            f"{option}, or {option} 0 for any free one."
+        ) from error
+
+
+def _prepare(settings: Settings, options: DevOptions, folder: Path, server: EmbeddedPostgres, view: View) -> str:
+    """Make the database ready, empty unless the last run is continued; gives its URL."""
+    url = server.url(EMBEDDED_DATABASE)
+    kept = folder / "kept.json"
+    this_run = {"seed": options.seed, "observer": settings.observer.port}
+    if options.keep and kept.exists():
+        last_run = json.loads(kept.read_text())
+        if last_run != this_run:
+            raise DevError(
+                f"What was kept comes from a run with --seed {last_run['seed']} and --observer-port "
+                f"{last_run['observer']}. Give the same ones, or leave out --keep to start afresh."
+            )
+        view.say("continuing the last run's chain and index")
+    else:
+        # the marker goes first and comes last: what a kill leaves between the two is not continued
+        kept.unlink(missing_ok=True)
+        for leftover in ("devnet", "logs"):
+            shutil.rmtree(folder / leftover, ignore_errors=True)
+        drop_database(url)
+        view.say("starting afresh: a new chain, an empty index")
+    create_database(url)
+    migrate(url)
+    _write_key(folder / "keeper.key")
+    _write_settings(folder / "clarion.toml", settings, url)
+    kept.write_text(json.dumps(this_run))
+    return url
+
+
+def _write_key(path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_text(KEEPER.secret.hex())
+
+
+def _write_settings(path: Path, settings: Settings, url: str) -> None:
+    """Write the settings for the child processes, and for `--dev` of other commands."""
+    given = settings.model_dump(mode="json", exclude_unset=True) | {"database_url": url}
+    sections = {name: value for name, value in given.items() if isinstance(value, Mapping)}
+    lines = [_toml_line(name, value) for name, value in given.items() if name not in sections]
+    for section, values in sections.items():
+        lines += ["", f"[{section}]", *(_toml_line(name, value) for name, value in values.items())]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml_line(name: str, value: Any) -> str:
+    return f"{name} = {json.dumps(value)}"  # strings, whole numbers and lists of strings read the same in both
+
+
+def _start(tree: ProcessTree, settings: Settings, url: str, options: DevOptions, folder: Path) -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    environment = outside | {CONFIG_FILE_VARIABLE: str(folder / "clarion.toml"), "PYTHONUNBUFFERED": "1"}
+    clarion = [sys.executable, "-m", "clarion"]
+    tree.start("index", [*clarion, "index"], environment)
+    tree.start("devnet", devnet_command(settings), environment)
+    tree.start("serve", [*clarion, "serve"], environment)
+    tree.start("keep", [*clarion, "keep"], environment)
+    if options.scenario:
+        tree.start("scenario", [*clarion, "scenario", "--seed", str(options.seed)], environment)
+
+
+def _watch(
+    tree: ProcessTree,
+    server: EmbeddedPostgres,
+    settings: Settings,
+    options: DevOptions,
+    view: View,
+    stopping: threading.Event,
+) -> None:
+    """Show what happens until told to stop, or until enough policies were settled."""
+    started = time.monotonic()
+    url = server.url(EMBEDDED_DATABASE)
+    reader = SnapshotReader(connect(url, autocommit=True), settings.node.url)
+    first_block = first_settlement = True
+    view.say(f"GraphQL: {settings.keeper.graphql_url} (open it in a browser for GraphiQL)")
+    try:
+        while not stopping.wait(POLL_INTERVAL_S):
+            for change in tree.poll():
+                view.changed(change)
+            try:
+                snapshot = reader.read()
+            except psycopg.OperationalError as error:
+                view.say(f"the database went away ({str(error).strip()}); starting it again")
+                reader.close()
+                server.start()
+                reader = SnapshotReader(connect(url, autocommit=True), settings.node.url)
+                continue
+            view.show(snapshot, tuple(tree.children.values()))
+            elapsed = time.monotonic() - started
+            if first_block and snapshot.height is not None:
+                first_block = False
+                view.say(f"first block indexed after {elapsed:.1f} s")
+            if first_settlement and snapshot.settled:
+                first_settlement = False
+                view.say(f"first policy settled after {elapsed:.1f} s")
+            if options.exit_after_settlements and snapshot.settled >= options.exit_after_settlements:
+                view.say(f"{snapshot.settled} policies are settled")
+                return
+    finally:
+        reader.close()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second run out of the folder."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DevError(
+                f"Another `clarion dev` runs in {folder}. Stop it, or name another folder in CLARION_STATE_DIR."
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts the shutdown."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,166 @@
+"""What the live view shows, read from the database and the devnet a few times a second."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from psycopg import Connection
+
+from clarion.status import ask_node_height
+
+RATE_WINDOW_S: Final = 10.0
+RECENT_EVENTS: Final = 10
+RECENT_TRANSACTIONS: Final = 5
+LOOK_BACK_BLOCKS: Final = 30
+SETTLED_STATES: Final = ("settled-itm", "expired-otm")
+
+
+@dataclass(frozen=True, slots=True)
+class RecentEvent:
+    """A print of a contract in a canonical block."""
+
+    height: int
+    tx_index: int
+    event_index: int
+    topic: str
+    value: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperTransaction:
+    """A transaction the keeper signed."""
+
+    function: str
+    state: str
+    height: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of a dev run. Heights are None while nothing is indexed."""
+
+    height: int | None
+    burn_height: int | None
+    node_height: int | None
+    waiting: int
+    """Posts that are stored and not yet applied."""
+    failed: int
+    anomalies: int
+    reorgs: int
+    blocks_per_s: float
+    events_per_s: float
+    prices_usd8: Mapping[str, int]
+    policies: Mapping[str, int]
+    """How many policies are in each state."""
+    keeper: Mapping[str, int]
+    """How many of the keeper's transactions are in each state."""
+    keeper_recent: tuple[KeeperTransaction, ...]
+    events: tuple[RecentEvent, ...]
+    """The newest last."""
+
+    @property
+    def settled(self) -> int:
+        """Policies that were settled at their expiry."""
+        return sum(self.policies.get(state, 0) for state in SETTLED_STATES)
+
+    @property
+    def behind(self) -> int | None:
+        """How many blocks the index is behind the node."""
+        return None if self.node_height is None or self.height is None else max(0, self.node_height - self.height)
+
+
+class SnapshotReader:
+    """Reads snapshots over one connection, and remembers enough to give rates."""
+
+    def __init__(self, connection: Connection[Any], node_url: str) -> None:
+        self._connection = connection
+        self._node_url = node_url
+        self._counted_height = -1
+        self._blocks = self._events = 0
+        self._marks: deque[tuple[float, int, int]] = deque()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def read(self) -> Snapshot:
+        """The run as it is now.
+
+        Raises:
+            psycopg.OperationalError: the database does not answer.
+        """
+        height, burn_height = self._row(
+            "SELECT c.height, b.burn_height FROM (SELECT) one LEFT JOIN clarion.cursor c ON c.chain = 'stacks' "
+            "LEFT JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash"
+        )
+        waiting, failed = self._row(
+            "SELECT count(*) FILTER (WHERE error IS NULL), count(*) FILTER (WHERE error IS NOT NULL) FROM clarion.inbox"
+        )
+        blocks_per_s, events_per_s = self._rates()
+        return Snapshot(
+            height=height,
+            burn_height=burn_height,
+            node_height=ask_node_height(self._node_url),
+            waiting=waiting,
+            failed=failed,
+            anomalies=self._row("SELECT count(*) FROM clarion.anomaly")[0],
+            reorgs=self._row(
+                "SELECT count(*) FROM clarion.step s WHERE s.op = 'retract' AND NOT EXISTS (SELECT FROM clarion.step p "
+                "WHERE p.chain = s.chain AND p.op = 'retract' AND p.sequence = s.sequence - 1)"
+            )[0],
+            blocks_per_s=blocks_per_s,
+            events_per_s=events_per_s,
+            prices_usd8=dict(self._rows("SELECT asset, price_usd8 FROM bithedge.asset WHERE price_usd8 > 0")),
+            policies=dict(self._rows("SELECT state, count(*) FROM bithedge.policy GROUP BY state ORDER BY state")),
+            keeper=dict(self._rows("SELECT state, count(*) FROM keeper.outgoing GROUP BY state ORDER BY state")),
+            keeper_recent=tuple(
+                KeeperTransaction(*row)
+                for row in self._rows(
+                    "SELECT function, state, block_height, last_error FROM keeper.outgoing "
+                    "ORDER BY nonce DESC LIMIT %s",
+                    RECENT_TRANSACTIONS,
+                )
+            ),
+            events=self._recent_events(height),
+        )
+
+    def _rates(self) -> tuple[float, float]:
+        blocks, events, highest = self._row(
+            "SELECT count(*), coalesce(sum(event_count), 0)::bigint, max(height) FROM clarion.block "
+            "WHERE chain = 'stacks' AND height > %s",
+            self._counted_height,
+        )
+        self._blocks, self._events = self._blocks + blocks, self._events + events
+        self._counted_height = self._counted_height if highest is None else highest
+        now = time.monotonic()
+        self._marks.append((now, self._blocks, self._events))
+        while now - self._marks[0][0] > RATE_WINDOW_S:
+            self._marks.popleft()
+        then, old_blocks, old_events = self._marks[0]
+        elapsed = max(now - then, 1.0)
+        return (self._blocks - old_blocks) / elapsed, (self._events - old_events) / elapsed
+
+    def _recent_events(self, height: int | None) -> tuple[RecentEvent, ...]:
+        if height is None:
+            return ()
+        rows = self._rows(
+            "SELECT e.height, e.tx_index, e.event_index, e.topic, e.value FROM clarion.canonical_block k "
+            "JOIN clarion.event e ON e.chain = k.chain AND e.height = k.height AND e.block_hash = k.hash "
+            "WHERE k.chain = 'stacks' AND k.height > %s AND e.kind = 'print' AND jsonb_typeof(e.value) = 'object' "
+            "ORDER BY e.height DESC, e.tx_index DESC, e.event_index DESC LIMIT %s",
+            height - LOOK_BACK_BLOCKS,
+            RECENT_EVENTS,
+        )
+        return tuple(RecentEvent(*row) for row in reversed(rows))
+
+    def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query, parameters).fetchall()
+
+    def _row(self, query: str, *parameters: Any) -> tuple[Any, ...]:
+        (row,) = self._rows(query, *parameters)
+        return row

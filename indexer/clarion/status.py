@@ -1,0 +1,221 @@
+"""Where an index stands: tips, finality, what waits and what could not be understood, read from its database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import httpx
+from psycopg import Connection
+from psycopg.errors import UndefinedTable
+from rich.table import Table
+
+from clarion.chains.model import Finality
+from clarion.follower import finality
+
+NODE_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStatus:
+    """One chain's index. Heights are None while it is empty; ``time`` is Unix seconds of the tip's block."""
+
+    chain: str
+    height: int | None
+    hash: bytes | None
+    time: int | None
+    burn_height: int | None
+    """Bitcoin block that the tip is anchored to."""
+    finality: Finality | None
+    """The tip's."""
+    final_height: int | None
+    """The highest block that is final."""
+    digest: bytes
+    sequence: int
+    """Number of the last change."""
+    idle_seconds: int
+    """Since the index was last written."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyCount:
+    """How many things of a kind in canonical blocks could not be understood, and where the newest is."""
+
+    kind: str
+    count: int
+    last_height: int
+    last_detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything `clarion status` shows."""
+
+    chains: tuple[ChainStatus, ...]
+    burn_tip: int | None
+    """Height of the highest canonical Bitcoin block."""
+    inbox_pending: int
+    """Payloads of the node that are stored and not yet applied."""
+    inbox_oldest_seconds: int | None
+    """How long the oldest of them has been waiting."""
+    inbox_failed: int
+    """Payloads that could not be applied."""
+    inbox_error: str | None
+    """Why the newest of those could not."""
+    anomalies: tuple[AnomalyCount, ...]
+    protocols: tuple[str, ...]
+    """Protocols that have tables here."""
+
+
+class NoIndexError(Exception):
+    """The database holds no index."""
+
+    def __init__(self) -> None:
+        super().__init__("The database holds no index yet. Start `clarion index`, or `clarion db migrate`.")
+
+
+def read_status(connection: Connection[Any], *, final_depth: int, protocols: Sequence[str] = ()) -> Status:
+    """The index's status; ``final_depth`` is how many Bitcoin blocks on top make a block final.
+
+    Raises:
+        NoIndexError: the database has not been migrated.
+    """
+    try:
+        burn_tip = _one(connection, "SELECT max(height) FROM clarion.canonical_burn_block")
+    except UndefinedTable:
+        raise NoIndexError from None
+    pending, oldest = _row(
+        connection,
+        "SELECT count(*), extract(epoch FROM now() - min(received_at))::bigint FROM clarion.inbox WHERE error IS NULL",
+    )
+    return Status(
+        chains=_chains(connection, burn_tip, final_depth),
+        burn_tip=burn_tip,
+        inbox_pending=pending,
+        inbox_oldest_seconds=oldest,
+        inbox_failed=_one(connection, "SELECT count(*) FROM clarion.inbox WHERE error IS NOT NULL"),
+        inbox_error=_one(
+            connection, "SELECT (SELECT error FROM clarion.inbox WHERE error IS NOT NULL ORDER BY id DESC LIMIT 1)"
+        ),
+        anomalies=_anomalies(connection),
+        protocols=tuple(name for name in protocols if _one(connection, "SELECT to_regnamespace(%s) IS NOT NULL", name)),
+    )
+
+
+def _chains(connection: Connection[Any], burn_tip: int | None, final_depth: int) -> tuple[ChainStatus, ...]:
+    rows = connection.execute(
+        """
+        SELECT c.chain, c.height, c.hash, b.time, b.burn_height,
+            EXISTS (SELECT FROM clarion.canonical_burn_block k WHERE k.hash = b.burn_hash),
+            (SELECT max(p.height) FROM clarion.canonical_block p JOIN clarion.block f USING (chain, hash)
+                WHERE p.chain = c.chain AND f.burn_height <= %s),
+            c.digest, c.sequence, extract(epoch FROM now() - c.updated_at)::bigint
+        FROM clarion.cursor c LEFT JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash
+        ORDER BY c.chain
+        """,
+        (None if burn_tip is None else burn_tip - final_depth,),
+    ).fetchall()
+    return tuple(
+        ChainStatus(
+            chain=chain,
+            height=height,
+            hash=block_hash,
+            time=time,
+            burn_height=burn_height,
+            finality=None
+            if height is None
+            else finality(burn_height, burn_known=burn_known, burn_tip=burn_tip, final_depth=final_depth),
+            final_height=final_height,
+            digest=digest,
+            sequence=sequence,
+            idle_seconds=idle,
+        )
+        for chain, height, block_hash, time, burn_height, burn_known, final_height, digest, sequence, idle in rows
+    )
+
+
+def _anomalies(connection: Connection[Any]) -> tuple[AnomalyCount, ...]:
+    rows = connection.execute(
+        """
+        SELECT a.kind, count(*), max(a.height), (array_agg(a.detail ORDER BY a.height DESC))[1]
+        FROM clarion.anomaly a JOIN clarion.canonical_block k ON k.chain = a.chain AND k.hash = a.block_hash
+        GROUP BY a.kind ORDER BY a.kind
+        """
+    ).fetchall()
+    return tuple(AnomalyCount(*row) for row in rows)
+
+
+def _row(connection: Connection[Any], query: str, *parameters: Any) -> tuple[Any, ...]:
+    found = connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]  # queries are this module's own
+    assert found is not None
+    return tuple(found)
+
+
+def _one(connection: Connection[Any], query: str, *parameters: Any) -> Any:
+    return _row(connection, query, *parameters)[0]
+
+
+def ask_node_height(url: str) -> int | None:
+    """Height of the node's tip, or None where no node answers."""
+    try:
+        answer = httpx.get(f"{url}/v2/info", timeout=NODE_TIMEOUT_S)
+        return int(answer.raise_for_status().json()["stacks_tip_height"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        return None
+
+
+def status_json(status: Status, node_height: int | None) -> dict[str, Any]:
+    """The status for programs: hashes as ``0x`` hex, and how many blocks each index is behind the node."""
+
+    def plain(value: Any) -> Any:
+        return f"0x{value.hex()}" if isinstance(value, bytes) else value
+
+    answer: dict[str, Any] = asdict(status)
+    answer["node_height"] = node_height
+    for found, chain in zip(status.chains, answer["chains"], strict=True):
+        chain.update({name: plain(value) for name, value in chain.items()})
+        chain["behind"] = _behind(found, node_height)
+    return answer
+
+
+def status_tables(status: Status, node_height: int | None) -> list[Table]:
+    """The status for people."""
+    chains = Table(title="Index")
+    for heading in ("chain", "tip", "behind node", "burn block", "finality", "final up to", "changes", "written"):
+        chains.add_column(heading, justify="left" if heading in ("chain", "finality") else "right")
+    for chain in status.chains:
+        behind = _behind(chain, node_height)
+        chains.add_row(
+            chain.chain,
+            _text(chain.height),
+            "node does not answer" if behind is None else str(behind),
+            _text(chain.burn_height),
+            _text(chain.finality),
+            _text(chain.final_height),
+            str(chain.sequence),
+            f"{chain.idle_seconds} s ago",
+        )
+    rest = Table(show_header=False)
+    rest.add_row("Bitcoin tip", _text(status.burn_tip))
+    waits = "" if status.inbox_oldest_seconds is None else f", the oldest for {status.inbox_oldest_seconds} s"
+    rest.add_row("posts waiting", f"{status.inbox_pending}{waits}")
+    rest.add_row("posts that failed", f"{status.inbox_failed}{f': {status.inbox_error}' if status.inbox_error else ''}")
+    rest.add_row("protocols", ", ".join(status.protocols) or "none")
+    for anomaly in status.anomalies:
+        rest.add_row(
+            f"anomaly {anomaly.kind}", f"{anomaly.count}, last in {anomaly.last_height}: {anomaly.last_detail}"
+        )
+    if not status.anomalies:
+        rest.add_row("anomalies", "none")
+    return [chains, rest]
+
+
+def _behind(chain: ChainStatus, node_height: int | None) -> int | None:
+    if node_height is None or chain.chain != "stacks":
+        return None
+    return max(0, node_height - (-1 if chain.height is None else chain.height))
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
