@@ -291,6 +291,7 @@ def decode_replayed_block(body: bytes, burn: BurnBlock | None) -> Block:
         )
         for event in tx.events:
             event.event_index += offset
+            event.txid = tx.txid  # the node writes the same id with 0x here and without it there
             node_events.append(event)
         offset += len(tx.events)
     return _block(

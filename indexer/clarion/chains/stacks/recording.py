@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 import zstandard
@@ -62,10 +62,47 @@ def read_recording(path: Path) -> Iterator[Post]:
 def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         return cast("BinaryIO", gzip.open(path, "rb"))
+    file = path.open("rb")
     if path.suffix == ".zst":
-        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", reader), buffer_size=1 << 20))
-    return path.open("rb")
+        return io.BufferedReader(_ZstdFile(file), buffer_size=1 << 20)
+    return file
+
+
+class _ZstdFile(io.RawIOBase):
+    """A file of Zstandard frames. Unlike the library's own reader it tells a file that was cut off from a whole one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._input = b""
+        self._output = memoryview(b"")
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` with what is decompressed next; 0 at the end."""
+        while not self._output:
+            self._input = self._input or self._file.read(1 << 16)
+            if not self._input:
+                if self._frame is not None:
+                    raise EOFError("the file ends within a frame")
+                return 0
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._output = memoryview(self._frame.decompress(self._input))
+            self._input = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        count = min(len(buffer), len(self._output))
+        buffer[:count] = self._output[:count]
+        self._output = self._output[count:]
+        return count
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def _unescape(column: bytes) -> bytes:
