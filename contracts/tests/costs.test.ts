@@ -19,7 +19,7 @@ function share(costs: Costs | null): Record<string, number> {
 }
 
 test('settle-many of 20 policies with 10 allocations each fits a block', async () => {
-  const chain = await market({ extraProviders: 7 });
+  const chain = await market({ extraProviders: 7, trackCosts: true });
   const expiry = chain.burn + 40n;
   const backers = chain.providers.map((provider) => ({ provider, share: 1n }));
   const created = Array.from({ length: 20 }, () => createPolicy(chain, { expiry, backers }));

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Row } from './support/chain.ts';
+import { checkFold } from './support/fold.ts';
 import { closeRound, createPolicy, fixExpiry, market, BTC_USD8, STX_USD8 } from './support/flow.ts';
 
 test('a PUT is bought, expires in the money and pays; its providers earn and leave', async () => {
@@ -41,4 +42,5 @@ test('a PUT is bought, expires in the money and pays; its providers earn and lea
   chain.mineBurn(1);
   chain.must('bh-vault', 'withdraw', [request, chain.stx], first);
   expect(closeRound(chain, 'BTC', (BTC_USD8 * 8n) / 10n).value).toBe(true);
+  checkFold(chain);
 });

@@ -38,7 +38,7 @@ const ADDRESSES = [
 export type Plain = bigint | boolean | string | null | Plain[] | { [key: string]: Plain };
 export type Row = { [key: string]: Plain };
 /** One printed event, checked against the documentation. */
-export type PrintedEvent = Row & { contract: string; topic: string };
+export type PrintedEvent = Row & { emitter: string; topic: string };
 /** One native transfer of a token, STX included. */
 export type Transfer = { asset: string; amount: bigint; sender: string; recipient: string };
 export type Costs = { runtime: number; readCount: number; readLength: number; writeCount: number; writeLength: number };
@@ -131,12 +131,19 @@ function checkEvent(contract: string, value: TupleCV): PrintedEvent {
   for (const name of Object.keys(value.value)) {
     if (!documented.has(name)) throw new Error(`${contract} ${topic} has the undocumented field ${name}`);
   }
-  return { ...(plain(value) as Row), contract, topic };
+  return { ...(plain(value) as Row), emitter: contract, topic };
 }
 
 type SimnetEvent = { event: string; data: Record<string, unknown> };
 
-let sdk: Promise<Simnet> | undefined;
+const simulators = new Map<boolean, Promise<Simnet>>();
+
+/** The process's simulator, with or without a record of what calls cost (which takes it time). */
+function simulator(trackCosts: boolean): Promise<Simnet> {
+  const started = simulators.get(trackCosts) ?? quietly(() => getSDK({ trackCosts, trackCoverage: false }));
+  simulators.set(trackCosts, started);
+  return started;
+}
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
 export class Chain {
@@ -156,9 +163,8 @@ export class Chain {
   }
 
   /** Starts an empty chain and deploys the contracts in manifest order. */
-  static async create({ extraProviders = 0 } = {}): Promise<Chain> {
-    sdk ??= quietly(() => getSDK({ trackCosts: true, trackCoverage: false }));
-    const simnet = await sdk;
+  static async create({ extraProviders = 0, trackCosts = false } = {}): Promise<Chain> {
+    const simnet = await simulator(trackCosts);
     await quietly(() => simnet.initEmptySession({ enabled: false } as Parameters<Simnet['initEmptySession']>[0]));
     const chain = new Chain(simnet, extraProviders);
     simnet.setEpoch('4.0');
@@ -240,7 +246,13 @@ export class Chain {
 
   /** Row of a map, or null. */
   mapEntry(contract: string, map: string, key: ClarityArgument): Plain {
-    return plain(this.simnet.getMapEntry(this.id(contract), map, clarity(key)));
+    try {
+      return plain(this.simnet.getMapEntry(this.id(contract), map, clarity(key)));
+    } catch (cause) {
+      // What the simulator throws for a map that nothing was ever written to.
+      if (cause === 'value not found') return null;
+      throw cause;
+    }
   }
 
   /** Units of a token that a principal owns. */

@@ -110,15 +110,17 @@ export function createPolicy(chain: Chain, terms: PolicyTerms = {}): Outcome {
   );
 }
 
-/** A bootstrapped chain with short policies, fresh prices and capital in every tier of both tokens. */
-export async function market(options: { extraProviders?: number } = {}): Promise<Chain> {
+export type Market = { extraProviders?: number; trackCosts?: boolean; tiers?: string[] };
+
+/** A bootstrapped chain with short policies and fresh prices, and 20,000 STX and 1 sBTC of each provider in each tier. */
+export async function market({ tiers = ['aggressive'], ...options }: Market = {}): Promise<Chain> {
   const chain = await Chain.create(options);
   bootstrap(chain);
   setParams(chain, SHORT);
   closeRound(chain, 'BTC', BTC_USD8);
   closeRound(chain, 'STX', STX_USD8);
   for (const provider of chain.providers) {
-    for (const tier of ['conservative', 'balanced', 'aggressive']) {
+    for (const tier of tiers) {
       chain.must('bh-vault', 'deposit', [chain.stx, tier, 20_000_000_000n], provider);
       chain.must('bh-vault', 'deposit', [chain.sbtc, tier, 100_000_000n], provider);
     }
