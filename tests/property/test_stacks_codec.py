@@ -100,7 +100,9 @@ types: st.SearchStrategy[ClarityType] = st.recursive(
 
 
 def value_of(draw: st.DrawFn, clarity_type: ClarityType) -> cl.Value:
-    kind, detail = (clarity_type, None) if isinstance(clarity_type, str) else next(iter(clarity_type.items()))
+    if isinstance(clarity_type, str):
+        return draw(simple_values[clarity_type])
+    ((kind, detail),) = clarity_type.items()
     match kind:
         case "optional":
             return cl.Some(value_of(draw, detail)) if draw(st.booleans()) else cl.NONE

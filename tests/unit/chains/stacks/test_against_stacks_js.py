@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clarion.chains.stacks import clarity as cl
-from clarion.chains.stacks.authorization import HashMode, SpendingCondition
+from clarion.chains.stacks.authorization import HashMode, SingleSig, SpendingCondition
 from clarion.chains.stacks.c32 import decode_address, encode_address
 from clarion.chains.stacks.clarity_forms import to_json, to_python
 from clarion.chains.stacks.keys import PrivateKey
@@ -84,7 +84,8 @@ POX_CODES = {
 def vectors(ask_stacks_js: AskStacksJs) -> dict[str, Any]:
     seed = secrets.token_hex(8)
     print(f"vectors of seed {seed}")
-    return ask_stacks_js("generate", seed)
+    made: dict[str, Any] = ask_stacks_js("generate", seed)
+    return made
 
 
 def built_value(described: dict[str, Any]) -> cl.Value:
@@ -196,7 +197,7 @@ def built_transaction(told: dict[str, Any]) -> Transaction:
 
 def sponsored(transaction: Transaction, told: dict[str, Any]) -> Transaction:
     condition, keys, signing = signers(told)
-    if not condition.hash_mode.is_multisig:
+    if isinstance(condition, SingleSig):
         return sign_as_sponsor(
             transaction, keys[0], nonce=condition.nonce, fee=condition.fee, hash_mode=condition.hash_mode
         )

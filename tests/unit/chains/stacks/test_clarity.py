@@ -55,14 +55,14 @@ def test_values_are_frozen_hashable_and_can_go_to_another_process() -> None:
     again = pickle.loads(pickle.dumps(SOME_OF_EVERYTHING))
     assert again == SOME_OF_EVERYTHING
     assert len({again, SOME_OF_EVERYTHING}) == 1
-    assert cl.Int(1) != cl.UInt(1)
-    assert cl.Ok(cl.TRUE) != cl.Err(cl.TRUE)
+    distinct: list[cl.Value] = [cl.Int(1), cl.UInt(1), cl.Ok(cl.TRUE), cl.Err(cl.TRUE), cl.Some(cl.TRUE)]
+    assert len(set(distinct)) == len(distinct)
 
 
 def test_tuples_are_kept_in_byte_order() -> None:
     made = cl.Tuple({"b": cl.TRUE, "A": cl.TRUE, "a": cl.TRUE, "a-b": cl.TRUE, "a_b": cl.TRUE, "a0": cl.TRUE})
     assert list(made) == ["A", "a", "a-b", "a0", "a_b", "b"]
-    assert made == cl.Tuple(dict(reversed(made.fields.items())))
+    assert made == cl.Tuple(dict(reversed(list(made.fields.items()))))
     assert made["a-b"] == cl.TRUE
     assert len(made) == 6
 
@@ -219,9 +219,9 @@ def test_names_beyond_the_cache_are_still_read() -> None:
 
 
 def test_errors_are_value_errors_and_survive_pickling() -> None:
-    with pytest.raises(ValueError) as caught:
+    assert issubclass(CodecError, ValueError)
+    with pytest.raises(DecodeError) as caught:
         cl.decode(b"\x0f")
-    assert isinstance(caught.value, CodecError)
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.offset, again.expected) == (str(caught.value), 0, caught.value.expected)
 

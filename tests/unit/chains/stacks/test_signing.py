@@ -48,8 +48,8 @@ MULTISIG_MODES = [mode for mode in HashMode if mode.is_multisig]
 CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
-def transfer(**options: bool) -> Transaction:
-    return signed_transaction(TRANSFER, KEY, nonce=1, fee=200, network=Network.TESTNET, **options)
+def transfer(sponsored: bool = False) -> Transaction:
+    return signed_transaction(TRANSFER, KEY, nonce=1, fee=200, network=Network.TESTNET, sponsored=sponsored)
 
 
 def shared(mode: HashMode, required: int = 2) -> Transaction:

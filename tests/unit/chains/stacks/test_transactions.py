@@ -126,7 +126,7 @@ def test_what_names_no_asset_is_refused(text: str) -> None:
         lambda: transaction(
             TenureChange(bytes(20), bytes(20), bytes(20), bytes(32), 1 << 32, TenureChangeCause.EXTENDED, bytes(20))
         ),
-        lambda: transaction("payload"),
+        lambda: transaction("payload"),  # type: ignore[arg-type]
         lambda: transaction(post_conditions=("condition",)),
         lambda: transaction(post_conditions=(StxPostCondition(ORIGIN, AmountCode.EQUAL, 1 << 64),)),
         lambda: transaction(authorization=Authorization(replace(SINGLE, nonce=1 << 64))),
