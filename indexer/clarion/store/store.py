@@ -238,10 +238,10 @@ class Batch:
         for change in retractions:
             sequence += 1
             self._changes.append((sequence, ref, change))
+        self._tip = self._store.tip = Tip(height, None if height is None else ref.hash, sequence, digest)
         self._write_rows(retractions)
         self._write_log(retraction=True)
         self._store._rows.clear()
-        self._tip = self._store.tip = Tip(height, None if height is None else ref.hash, sequence, digest)
         return len(undone)
 
     def _net_changes_since(self, sequence: int) -> list[Change]:
