@@ -490,13 +490,14 @@ _OPTIONAL_TAGS = (9, 10)
 
 
 @lru_cache(maxsize=65_536)
-def _standard_principal_from_wire(raw: bytes) -> StandardPrincipal:
+def standard_principal_from_wire(raw: bytes) -> StandardPrincipal:
+    """The account of 21 wire bytes: version and hash."""
     return StandardPrincipal(raw[0], raw[1:])
 
 
 @lru_cache(maxsize=65_536)
 def _contract_principal_from_wire(raw: bytes, name: str) -> ContractPrincipal:
-    return ContractPrincipal(_standard_principal_from_wire(raw), name)
+    return ContractPrincipal(standard_principal_from_wire(raw), name)
 
 
 def _some(value: Value, _holds_optional: bool) -> Value:
@@ -509,7 +510,7 @@ read_value: Final[Read[Value]] = build_reader(
     buffer=Buffer,
     true=TRUE,
     false=FALSE,
-    standard_principal=_standard_principal_from_wire,
+    standard_principal=standard_principal_from_wire,
     contract_principal=_contract_principal_from_wire,
     ok=Ok,
     err=Err,

@@ -11,6 +11,7 @@ from clarion.chains.stacks.clarity import (
     read_clarity_name,
     read_contract_name,
     read_value,
+    standard_principal_from_wire,
     write_name,
     write_standard_principal,
 )
@@ -42,16 +43,21 @@ class Cursor:
 
     def integer(self, size: int, what: str) -> int:
         """An unsigned big-endian integer of ``size`` bytes."""
-        return int.from_bytes(self.take(size, what), "big")
+        start = self.at
+        end = start + size
+        if end > len(self.data):
+            raise DecodeError(f"{what} of {size} bytes", start, f"{len(self.data) - start} bytes")
+        self.at = end
+        return int.from_bytes(self.data[start:end])
 
     def choice(self, options: dict[int, E], what: str) -> E:
         """One byte that must be a value of an enumeration."""
-        start = self.at
-        number = self.integer(1, what)
-        option = options.get(number)
+        at = self.at
+        option = options.get(self.data[at]) if at < len(self.data) else None
         if option is None:
             known = ", ".join(f"0x{value:02x}" for value in options)
-            raise DecodeError(f"{what} ({known})", start, f"0x{number:02x}")
+            raise DecodeError(f"{what} ({known})", at, f"0x{self.data[at]:02x}" if at < len(self.data) else "the end")
+        self.at = at + 1
         return option
 
     def address(self) -> StandardPrincipal:
@@ -60,7 +66,7 @@ class Cursor:
         raw = self.take(21, "an address")
         if raw[0] >= 32:
             raise DecodeError("an address version of 0 to 31", start, str(raw[0]))
-        return StandardPrincipal(raw[0], raw[1:])
+        return standard_principal_from_wire(raw)
 
     def contract_name(self) -> str:
         """A contract name, at most 40 bytes."""
