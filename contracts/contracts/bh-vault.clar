@@ -308,7 +308,8 @@
       (token-id (get token row))
       (tier (get tier row))
       (amt (get amt row))
-      (before (get-position contract-caller tier token-id))
+      (provider (get provider row))
+      (before (get-position provider tier token-id))
       (after (merge before {
         available: (- (get available before) amt),
         requested: (- (get requested before) amt),
@@ -316,7 +317,7 @@
       (pool (get-pool tier token-id))
       (bucket (get-buckets token-id))
     )
-    (asserts! (is-eq contract-caller (get provider row)) ERR-NOT-REQUESTER)
+    (asserts! (is-eq contract-caller provider) ERR-NOT-REQUESTER)
     (asserts! (is-eq (contract-of token) token-id) ERR-WRONG-TOKEN)
     (asserts! (contract-call? .bh-params is-open "withdraw") ERR-WITHDRAW-CLOSED)
     (asserts! (>= burn-block-height (get unlock-burn row)) ERR-WITHDRAW-DELAY)
@@ -327,9 +328,9 @@
     )
     (map-set buckets token-id (merge bucket {available: (- (get available bucket) amt)}))
     (print (merge (merge (envelope "capital.withdrawn") {request: request, amt: amt})
-      (write-position {provider: contract-caller, tier: tier, token: token-id} before after)
+      (write-position {provider: provider, tier: tier, token: token-id} before after)
     ))
-    (push token amt contract-caller)
+    (push token amt provider)
   )
 )
 

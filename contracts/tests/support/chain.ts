@@ -274,3 +274,8 @@ export class Chain {
 function extraAddress(index: number): string {
   return getAddressFromPrivateKey(`${(index + 1).toString(16).padStart(64, '0')}01`, 'testnet');
 }
+
+/** Source of a contract that only tests deploy. */
+export function fixture(name: string): string {
+  return readFileSync(new URL(`../fixtures/${name}.clar`, import.meta.url), 'utf8');
+}

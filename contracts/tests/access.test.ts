@@ -1,0 +1,249 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { fixture, type Chain, type ClarityArgument } from './support/chain.ts';
+import { checkFold } from './support/fold.ts';
+import { createPolicy, market, nextRound, BTC_USD8 } from './support/flow.ts';
+
+type Class = 'governance' | 'guardian' | 'feeder' | 'provider' | 'owner' | 'stranger';
+type Call = {
+  contract: string;
+  fn: string;
+  args: (chain: Chain) => ClarityArgument[];
+  /** Error of a caller who may not. */
+  denied: number;
+  /** Who may, and the later error that stops them here, or 0. */
+  allowed: Class[];
+  then: number;
+  /** What makes the call possible for those who may. */
+  before?: (chain: Chain) => void;
+};
+
+const address: Record<Class, (chain: Chain) => string> = {
+  governance: (chain) => chain.deployer,
+  guardian: (chain) => chain.guardian,
+  feeder: (chain) => chain.feeders[0],
+  provider: (chain) => chain.providers[0]!,
+  owner: (chain) => chain.buyer,
+  stranger: (chain) => chain.stranger,
+};
+
+const BAD_TIER = {
+  'strike-min-bp': 0n,
+  'strike-max-bp': 0n,
+  'max-duration-burn': 0n,
+  'premium-mult-bp': 0n,
+  'ratio-min-bp': 0n,
+  'ratio-warn-bp': 0n,
+  'max-policy-bp': 0n,
+  'max-expiry-bp': 0n,
+  active: true,
+};
+const BAD_TOKEN = {
+  asset: '',
+  'asset-name': '',
+  native: false,
+  decimals: 8n,
+  'haircut-bp': 0n,
+  cap: 1n,
+  active: true,
+};
+const COVER = { tier: 'aggressive', 'expiry-burn': 1_000n, 'max-payout-usd8': 0n, 'price-usd8': 1n };
+const PREMIUM = { platform: 0n, reserve: 0n, provider: 0n };
+
+/** Every public function that is not for everybody: who is refused, and with which error. */
+const CALLS: Call[] = [
+  ...(
+    [
+      ['bh-registry', 'handover', (c) => [c.deployer], 1003, 0],
+      ['bh-registry', 'grant-role', (c) => ['governance', c.stranger, null], 1003, 1004],
+      ['bh-registry', 'revoke-role', (c) => ['governance', c.deployer], 1003, 1004],
+      ['bh-registry', 'register-module', (c) => ['vault', 1n, c.id('bh-math')], 1003, 1008],
+      ['bh-registry', 'activate-module', () => ['vault', 1n], 1003, 1010],
+      ['bh-registry', 'deprecate-module', () => ['vault', 1n], 1003, 1010],
+      ['bh-registry', 'bootstrap', (c) => [c.stranger], 1001, 1002],
+      ['bh-params', 'bootstrap', (c) => [c.sbtc], 2001, 2002],
+      ['bh-params', 'set-params', () => [[{ key: 'unknown', value: 3n }], null], 2001, 2004],
+      ['bh-params', 'add-param', () => ['min-duration', 'bp', 1n, 0n, 2n, null], 2001, 2006],
+      ['bh-params', 'set-flag', () => ['unknown', false, null], 2001, 2007],
+      ['bh-params', 'reset-breaker', () => ['create', null], 2001, 2008],
+      ['bh-params', 'set-tier', () => ['balanced', BAD_TIER, null], 2001, 2009],
+      ['bh-params', 'set-token', (c) => [c.id('bh-math'), BAD_TOKEN, null], 2001, 2011],
+      ['bh-params', 'set-fees', () => [10_000n, 1n, 0n, null], 2001, 2013],
+      ['bh-oracle', 'bootstrap', () => [[], []], 3001, 3002],
+      ['bh-oracle', 'set-asset', () => ['ETH', true, 0n, true], 3001, 3009],
+      ['bh-oracle', 'set-provider', (c) => [c.stranger, 0n], 3001, 0],
+    ] as [string, string, Call['args'], number, number][]
+  ).map(([contract, fn, args, denied, then]): Call => ({ contract, fn, args, denied, then, allowed: ['governance'] })),
+  {
+    contract: 'bh-params',
+    fn: 'trip-breaker',
+    args: () => ['unknown', 'x'],
+    denied: 2003,
+    allowed: ['guardian'],
+    then: 2007,
+  },
+  {
+    contract: 'bh-oracle',
+    fn: 'submit-price',
+    args: (c) => ['BTC', nextRound(c, 'BTC'), 0n, c.burn],
+    denied: 3005,
+    allowed: ['feeder'],
+    then: 3009,
+  },
+  {
+    contract: 'bh-oracle',
+    fn: 'set-fallback',
+    args: () => ['BTC', 1n, 'x'],
+    denied: 3003,
+    allowed: ['guardian'],
+    then: 3020,
+  },
+  {
+    contract: 'bh-oracle',
+    fn: 'cancel-fallback',
+    args: () => ['BTC'],
+    denied: 3001,
+    allowed: ['governance', 'guardian'],
+    then: 0,
+    before: announceFallback,
+  },
+  {
+    contract: 'bh-vault',
+    fn: 'withdraw',
+    args: (c) => [1n, c.stx],
+    denied: 5009,
+    allowed: ['provider'],
+    then: 5010,
+  },
+  {
+    contract: 'bh-vault',
+    fn: 'lock',
+    args: (c) => [99n, c.buyer, c.stx, COVER, PREMIUM, []],
+    denied: 5014,
+    allowed: [],
+    then: 0,
+  },
+  {
+    contract: 'bh-vault',
+    fn: 'settle',
+    args: (c) => [1n, c.stx, c.stranger, 1n],
+    denied: 5014,
+    allowed: [],
+    then: 0,
+  },
+  {
+    contract: 'bh-vault',
+    fn: 'refund',
+    args: (c) => [1n, c.stx, c.stranger, 0n],
+    denied: 5014,
+    allowed: [],
+    then: 0,
+  },
+  { contract: 'bh-vault', fn: 'collect-fees', args: (c) => [c.stx], denied: 5023, allowed: [], then: 0 },
+  {
+    contract: 'bh-policy',
+    fn: 'exercise',
+    args: (c) => [1n, c.stx],
+    denied: 6015,
+    allowed: ['owner'],
+    then: 6019,
+  },
+  {
+    contract: 'bh-policy',
+    fn: 'cancel',
+    args: (c) => [1n, c.stx],
+    denied: 6015,
+    allowed: ['owner'],
+    then: 6021,
+    before: (c) => c.must('bh-params', 'set-flag', ['cancel', false, null], c.deployer),
+  },
+  { contract: 'bh-policy', fn: 'reduce-unpaid', args: () => [1n, 1n], denied: 6024, allowed: [], then: 0 },
+];
+
+/** Has the guardian announce a fallback price for BTC. */
+function announceFallback(chain: Chain): void {
+  chain.must('bh-params', 'trip-breaker', ['oracle', 'test'], chain.guardian);
+  chain.must('bh-oracle', 'set-fallback', ['BTC', BTC_USD8, 'test'], chain.guardian);
+  chain.must('bh-params', 'reset-breaker', ['oracle', null], chain.deployer);
+}
+
+/** Public functions that anyone may call for themselves. */
+const FOR_EVERYBODY = [
+  'bh-stx.transfer',
+  'bh-oracle.close-round',
+  'bh-oracle.fix-expiry-price',
+  'bh-oracle.apply-fallback',
+  'bh-vault.deposit',
+  'bh-vault.request-withdraw',
+  'bh-vault.set-auto-match',
+  'bh-vault.claim-yield',
+  'bh-policy.create-policy',
+  'bh-policy.settle',
+  'bh-policy.settle-many',
+];
+
+let chain: Chain;
+let proxy: string;
+beforeAll(async () => {
+  chain = await market();
+  proxy = chain.deploy('module', fixture('module'));
+  createPolicy(chain, { style: 'american' });
+  chain.must('bh-vault', 'request-withdraw', [chain.stx, 'aggressive', 1n], chain.providers[0]!);
+  announceFallback(chain);
+});
+
+test('every public function is in this matrix', () => {
+  const interfaces = chain.simnet.getContractsInterfaces();
+  const actual = ['bh-stx', 'bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'].flatMap((contract) =>
+    interfaces
+      .get(chain.id(contract))!
+      .functions.filter(({ access }) => access === 'public')
+      .map(({ name }) => `${contract}.${name}`),
+  );
+  expect([...CALLS.map(({ contract, fn }) => `${contract}.${fn}`), ...FOR_EVERYBODY].sort()).toEqual(actual.sort());
+});
+
+describe.each(CALLS.map((call) => [`${call.contract} ${call.fn}`, call] as const))('%s', (_, call) => {
+  const { contract, fn, args, denied, allowed, then, before } = call;
+  const classes = Object.keys(address) as Class[];
+
+  test.each(classes.filter((who) => !allowed.includes(who)))('refuses the %s', (who) => {
+    const outcome = chain.call(contract, fn, args(chain), address[who](chain));
+    expect(outcome.code).toBe(denied);
+    expect(outcome.events).toEqual([]);
+  });
+
+  test.each(allowed)('does not refuse the %s', (who) => {
+    before?.(chain);
+    expect(chain.call(contract, fn, args(chain), address[who](chain)).code).toBe(then);
+  });
+});
+
+/** Calls through a contract by somebody who may make them directly: the role is the caller's, never the sender's. */
+const PHISHED: [string, (chain: Chain) => ClarityArgument[], Class, number][] = [
+  ['bootstrap-registry', (c) => [c.stranger], 'governance', 1001],
+  ['handover', (c) => [c.stranger], 'governance', 1003],
+  ['set-flag', () => ['create', false, null], 'governance', 2001],
+  ['trip-breaker', () => ['create', 'x'], 'guardian', 2003],
+  ['set-provider', (c) => [c.stranger, 1n], 'governance', 3001],
+  ['submit-price', (c) => ['BTC', nextRound(c, 'BTC'), BTC_USD8, c.burn], 'feeder', 3005],
+  ['set-fallback', () => ['BTC', 1n, 'x'], 'guardian', 3003],
+  ['withdraw', (c) => [1n, c.stx], 'provider', 5009],
+  ['claim-yield', (c) => [c.stx], 'provider', 5013],
+  ['exercise', (c) => [1n, c.stx], 'owner', 6015],
+  ['cancel', (c) => [1n, c.stx], 'owner', 6015],
+  ['lock', (c) => [99n, c.buyer, c.stx, COVER, PREMIUM, []], 'governance', 5014],
+  ['settle', (c) => [1n, c.stx, c.stranger, 1n], 'governance', 5014],
+  ['refund', (c) => [1n, c.stx, c.stranger, 0n], 'governance', 5014],
+  ['collect-fees', (c) => [c.stx], 'governance', 5023],
+  ['reduce-unpaid', () => [1n, 1n], 'governance', 6024],
+];
+
+test.each(PHISHED)('a contract that the right wallet calls cannot %s', (fn, args, who, code) => {
+  const outcome = chain.call(proxy, fn, args(chain), address[who](chain));
+  expect(outcome.code).toBe(code);
+});
+
+test('nothing has changed', () => {
+  const state = checkFold(chain);
+  expect(state.policies.get('1')!['state']).toBe('active');
+});
