@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from types import SimpleNamespace
@@ -359,18 +360,16 @@ class Market:
             self.simnet.mine(self.random.randint(0, 3))
             self.move_prices()
             self.close_rounds()
-            for action in self.random.sample(
-                [
-                    self.buy,
-                    self.buy,
-                    self.settle_due,
-                    self.move_capital,
-                    self.move_capital,
-                    partial(self.end_early, "exercise"),
-                    partial(self.end_early, "cancel"),
-                ],
-                k=5,
-            ):
+            actions: list[Callable[[], None]] = [
+                self.buy,
+                self.buy,
+                self.settle_due,
+                self.move_capital,
+                self.move_capital,
+                partial(self.end_early, "exercise"),
+                partial(self.end_early, "cancel"),
+            ]
+            for action in self.random.sample(actions, k=5):
                 action()
 
     def crash(self) -> None:
