@@ -9,9 +9,9 @@ import { createRequire } from 'node:module';
 import { createHash } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 
-const require = createRequire(new URL('../../contracts/package.json', import.meta.url));
-const stacks = require('@stacks/transactions');
-const { Cl, Pc } = stacks;
+const load = createRequire(new URL('../../contracts/package.json', import.meta.url));
+const stacks = load('@stacks/transactions');
+const { Cl } = stacks;
 
 /** Reproducible bytes: SHA-256 of the seed and a counter. @param {string} seed */
 function randomness(seed) {
@@ -297,7 +297,7 @@ function check({ values, transactions }) {
 
 /** @param {string[]} expressions */
 async function evaluate(expressions) {
-  const simnet = await require('@stacks/clarinet-sdk').getSDK();
+  const simnet = await load('@stacks/clarinet-sdk').getSDK();
   await simnet.initEmptySession({ enabled: false });
   simnet.setEpoch('4.0');
   return expressions.map(expression => stacks.serializeCV(simnet.execute(expression).result));
