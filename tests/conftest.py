@@ -30,21 +30,27 @@ ROOM_FOR_DATABASES = 2 << 30  # bytes
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def open_folder() -> Iterator[Path]:
+    """A fast folder that other accounts may enter: where root runs the tests, Postgres runs as another one."""
+    base = _fast_temporary_folder()
+    _remove_what_killed_sessions_left(base)
+    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=base) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(open_folder: Path) -> Iterator[str]:
     """URL of a Postgres server's own database: `CLARION_TEST_DATABASE_URL`, or an embedded server of this session."""
     if configured := os.environ.get("CLARION_TEST_DATABASE_URL"):
         yield configured
         return
-    base = _fast_temporary_folder()
-    _remove_what_killed_sessions_left(base)
-    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=base) as folder:
-        Path(folder).chmod(0o711)  # where root runs the tests, Postgres runs as another account
-        server = EmbeddedPostgres(Path(folder) / "postgres", settings=TEST_SETTINGS)
-        try:
-            server.start()
-            yield server.url("postgres")
-        finally:
-            server.remove()
+    server = EmbeddedPostgres(open_folder / "postgres", settings=TEST_SETTINGS)
+    try:
+        server.start()
+        yield server.url("postgres")
+    finally:
+        server.remove()
 
 
 def _fast_temporary_folder() -> Path:

@@ -43,8 +43,10 @@ LONGEST_SOCKET_PATH = 103  # bytes: the shortest sun_path of the supported syste
 START_TIMEOUT_S = 120.0  # recovery after a crash reads up to max_wal_size of log
 STOP_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.02
+CLOCK_TOLERANCE_S = 10.0  # by which the start of a process is told differently when the clock is set
 SERVICE_ACCOUNTS = ("postgres", "nobody")
 SHARED_PLACES = (Path("/var/lib"), Path("/tmp"))  # noqa: S108 (owner and mode of what is used there are checked)
+STOPS_WITH_OWNER = sys.platform == "linux"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 COMMON_SETTINGS: Mapping[str, str] = {
@@ -76,6 +78,7 @@ TEST_SETTINGS: Mapping[str, str] = {
     "max_wal_size": "4GB",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "dynamic_shared_memory_type": "mmap",  # what a killed server leaves is in its folder then
 }
 """Settings for a database that is thrown away: a crash of the machine may corrupt it."""
 
@@ -184,7 +187,10 @@ def _copy_installation(source: Path, folder: Path) -> Path:
 
 
 def _servers_in(data_dir: Path) -> list[psutil.Process]:
-    """The processes of every server that uses `data_dir`, which each of them has as its working directory."""
+    """The processes of every server that uses `data_dir`, which each of them has as its working directory.
+
+    Ended ones that nobody has waited for are left out: they stay for ever where process 1 does not wait.
+    """
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -193,9 +199,23 @@ def _servers_in(data_dir: Path) -> list[psutil.Process]:
     return found
 
 
+def _end_servers_in(data_dir: Path) -> None:
+    for server in _servers_in(data_dir):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server.send_signal(signal.SIGQUIT)  # Postgres' immediate shutdown
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while remaining := _servers_in(data_dir):
+        if time.monotonic() > deadline:
+            pids = ", ".join(str(server.pid) for server in remaining)
+            raise EmbeddedPostgresError(
+                f"Postgres in {data_dir} does not stop (processes {pids}). Kill it, then go on."
+            )
+        time.sleep(POLL_INTERVAL_S)
+
+
 def _stop_with_parent() -> Callable[[], None] | None:
     """What the new process runs before it becomes the server, for the kernel to stop it when its parent thread ends."""
-    if sys.platform != "linux":
+    if not STOPS_WITH_OWNER:
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here, because between fork and exec nothing may be loaded
     parent = os.getpid()
@@ -259,8 +279,10 @@ class EmbeddedPostgres:
                 if not (self._data_dir / "PG_VERSION").exists():
                     self._initialise(installation)
                 if not self._attach():
+                    said_before = self.log_path.stat().st_size if self.log_path.exists() else 0
                     self._process = self._run(installation)
-                    self._wait_until_ready(self._process)
+                    self._lock_path().write_text(f"{os.getpid()} {psutil.Process().create_time()}")
+                    self._wait_until_ready(self._process, said_before)
         except OSError as error:
             raise EmbeddedPostgresError(
                 f"The embedded Postgres in {self._named_dir} cannot be set up: {error}. Check who owns that folder, "
@@ -276,7 +298,7 @@ class EmbeddedPostgres:
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGQUIT)  # its immediate shutdown: the next start recovers
+            process.send_signal(signal.SIGQUIT)  # its immediate shutdown; the next start recovers
             process.wait(STOP_TIMEOUT_S)
 
     def remove(self) -> None:
@@ -286,11 +308,7 @@ class EmbeddedPostgres:
             return
         with self._locked():
             data_dir = self._named_dir.resolve()
-            servers = _servers_in(data_dir)
-            for server in servers:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    server.send_signal(signal.SIGQUIT)
-            psutil.wait_procs(servers, STOP_TIMEOUT_S)
+            _end_servers_in(data_dir)
             if self._named_dir.is_symlink():
                 self._named_dir.unlink()
             leftovers = [self._named_dir, self._unfinished(self._named_dir), self._short_socket_dir()]
@@ -331,6 +349,8 @@ class EmbeddedPostgres:
         real = _make_shared_folder(named) / "data"
         if named.is_dir() and not named.is_symlink():
             shutil.move(named, real)
+            for path in [real, *real.rglob("*")]:
+                os.chown(path, *self._account, follow_symlinks=False)
         if not named.is_symlink() or named.readlink() != real:
             named.unlink(missing_ok=True)
             named.symlink_to(real)
@@ -340,8 +360,9 @@ class EmbeddedPostgres:
         return SHARED_PLACES[-1] / f"clarion-{_key(self._named_dir)}"
 
     def _find_socket_dir(self) -> Path:
-        """The data directory, or a short one in its stead where a socket's path there would be too long."""
-        if len(os.fsencode(self._data_dir / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+        """The data directory, or another one where that makes no socket path: it is too long, or reads as a list."""
+        path = os.fsencode(self._data_dir / SOCKET_NAME)
+        if len(path) <= LONGEST_SOCKET_PATH and b"," not in path:
             return self._data_dir
         directory = self._short_socket_dir()
         self._make_private(directory)
@@ -390,7 +411,7 @@ class EmbeddedPostgres:
         pid_file = self._data_dir / "postmaster.pid"
         deadline = time.monotonic() + START_TIMEOUT_S
         while pid_file.exists():
-            if self._accepts_connections():
+            if self._accepts_connections() and (not STOPS_WITH_OWNER or self._owner_lives()):
                 return True
             servers = _servers_in(self._data_dir)
             if not servers:
@@ -399,12 +420,26 @@ class EmbeddedPostgres:
             elif time.monotonic() > deadline:
                 pids = ", ".join(str(server.pid) for server in servers)
                 raise EmbeddedPostgresError(
-                    f"An earlier Postgres still holds {self._data_dir} and takes no connections (processes {pids}). "
-                    f"Its log is {self.log_path}. Stop it with `kill -QUIT {servers[0].pid}`, then start again."
+                    f"An earlier Postgres still holds {self._data_dir} and does not end (processes {pids}). Its log is "
+                    f"{self.log_path}. Stop it with `kill -QUIT {servers[0].pid}`, then start again."
                 )
             else:
                 time.sleep(POLL_INTERVAL_S)
         return False
+
+    def _owner_lives(self) -> bool:
+        """Whether the process that started the running server is there still, which keeps that server from stopping."""
+        recorded = self._lock_path().read_text().split()
+        if len(recorded) != 2:
+            return False
+        try:
+            process = psutil.Process(int(recorded[0]))
+            return (
+                process.status() != psutil.STATUS_ZOMBIE
+                and abs(process.create_time() - float(recorded[1])) < CLOCK_TOLERANCE_S
+            )
+        except psutil.NoSuchProcess:
+            return False
 
     def _run(self, installation: Path) -> subprocess.Popen[bytes]:
         """Start the server from a thread that outlives it: on Linux it is that thread's end that stops it."""
@@ -438,8 +473,7 @@ class EmbeddedPostgres:
         threading.Thread(target=keep, name="embedded-postgres", daemon=True).start()
         return started.result()
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        said_before = self.log_path.stat().st_size
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], said_before: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._accepts_connections():
             if (code := process.poll()) is not None or time.monotonic() > deadline:
