@@ -1,0 +1,121 @@
+"""The web application: ``/graphql`` over HTTP and WebSocket, the schema, health, and a page to try it on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import msgspec
+import psycopg
+import psycopg_pool
+import structlog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+
+from clarion.protocol import DeployedProtocol, Protocol
+from clarion_graphql.context import Service
+from clarion_graphql.feed import Feed
+from clarion_graphql.home import home_page
+from clarion_graphql.schema import ClarionSchema, build_schema, sdl
+from clarion_graphql.session import read_pool
+
+log = structlog.get_logger(__name__)
+
+GRAPHQL_PATH: Final = "/graphql"
+MAX_SUBSCRIPTIONS_PER_CONNECTION: Final = 100
+
+
+class _View(GraphQL[Service, None]):
+    """Strawberry's view with the service as its context."""
+
+    def __init__(self, schema: ClarionSchema, service: Service) -> None:
+        super().__init__(
+            schema,
+            graphql_ide="graphiql",
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            max_subscriptions_per_connection=MAX_SUBSCRIPTIONS_PER_CONNECTION,
+            allowed_origins=["*"],  # nothing here depends on who asks: there are no cookies and no mutations
+        )
+        self._service = service
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Service:
+        """The service; each operation makes its own context of it."""
+        return self._service
+
+    def encode_json(self, data: object) -> str:
+        """JSON text, the fast way."""
+        return msgspec.json.encode(data).decode()
+
+
+def make_app(
+    database_url: str, *, protocols: Sequence[Protocol], deployed: Sequence[DeployedProtocol], final_depth: int
+) -> Starlette:
+    """The application over one database.
+
+    ``protocols`` decide the schema; ``deployed`` is what ``status`` says of their contracts. ``final_depth`` is how
+    many Bitcoin blocks on top of its own make a block final.
+    """
+    schema = build_schema(protocols)
+    schema_text = sdl(schema)
+    pool = read_pool(database_url)
+    feed = Feed(database_url)
+    service = Service(pool, feed, final_depth, tuple(deployed))
+    view = _View(schema, service)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # a database that is down now may come back: requests say so meanwhile
+        await pool.open(wait=False)
+        listening = asyncio.create_task(feed.run(), name="feed")
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+            await pool.close()
+
+    async def health(request: Request) -> JSONResponse:
+        session = service.session()
+        try:
+            receipts = await session.receipts()
+        except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+            log.warning("health.database_unavailable", error=str(error).strip())
+            return JSONResponse({"status": "unavailable", "detail": "the database does not answer"}, status_code=503)
+        finally:
+            await session.close()
+        return JSONResponse({"status": "ok", "chains": [receipt.to_json() for receipt in receipts.values()]})
+
+    async def schema_definition(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(schema_text)
+
+    async def home(request: Request) -> HTMLResponse:
+        return HTMLResponse(home_page(GRAPHQL_PATH, [protocol.name for protocol in protocols]))
+
+    app = Starlette(
+        routes=[
+            Route("/", home),
+            Route("/health", health),
+            Route("/schema.graphql", schema_definition),
+            Route(GRAPHQL_PATH, view, methods=["GET", "POST"]),
+            WebSocketRoute(GRAPHQL_PATH, view),
+        ],
+        middleware=[
+            Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["*"])
+        ],
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    return app

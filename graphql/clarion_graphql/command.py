@@ -1,0 +1,67 @@
+"""The `clarion serve` command."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated, Any, Final
+
+import structlog
+import typer
+import uvicorn
+
+from clarion.config import ConfigurationError, Settings, load_settings
+from clarion.indexing import deployed_protocols
+from clarion.protocol import installed_protocols
+from clarion.store.database import migrate, open_database
+from clarion.telemetry import configure_logging, serve_metrics
+from clarion_graphql.app import make_app
+
+log = structlog.get_logger(__name__)
+
+#: How long open requests may take after SIGTERM, in seconds.
+SHUTDOWN_S: Final = 5
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
+) -> None:
+    """Serve GraphQL: queries with receipts, and subscriptions that resume."""
+    given: dict[str, Any] = {"host": host, "port": port}
+    settings = load_settings({"graphql": {name: value for name, value in given.items() if value is not None}})
+    configure_logging(settings.log)
+    with open_database(settings) as database_url, serve_metrics(settings.metrics):
+        migrate(database_url)
+        run(settings, database_url)
+
+
+def run(settings: Settings, database_url: str) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    installed = installed_protocols()
+    missing = [name for name in settings.protocols if name not in installed]
+    if missing:
+        raise ConfigurationError(
+            f"protocols names {', '.join(missing)}, which no installed package provides. There are: "
+            f"{', '.join(sorted(installed)) or 'none'}."
+        )
+    app = make_app(
+        database_url,
+        protocols=[installed[name] for name in settings.protocols],
+        deployed=deployed_protocols(settings),
+        final_depth=settings.finality_burn_depth,
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.graphql.host,
+        port=settings.graphql.port,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    # uvicorn raises the signal that ended it once more; without a handler that would be the process's exit status
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run()

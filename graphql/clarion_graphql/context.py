@@ -1,0 +1,73 @@
+"""What resolvers get: the service they run in, and the operation they are part of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+from psycopg_pool import AsyncConnectionPool
+from strawberry.extensions import SchemaExtension
+
+from clarion.protocol import DeployedProtocol
+from clarion_graphql.feed import Feed
+from clarion_graphql.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One running server: its database, its feed, and what it was configured with."""
+
+    pool: AsyncConnectionPool
+    feed: Feed
+    final_depth: int
+    protocols: Sequence[DeployedProtocol] = ()
+
+    def session(self) -> Session:
+        """A new snapshot."""
+        return Session(self.pool, self.final_depth)
+
+
+class Operation:
+    """One operation. A subscription reads each of its messages in a session of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.session = service.session()
+
+    @asynccontextmanager
+    async def message(self) -> AsyncIterator[None]:
+        """What is resolved inside belongs to one message of a subscription."""
+        self.session = self.service.session()
+        try:
+            yield
+        finally:
+            await self.session.close()
+
+
+Info = strawberry.Info[Operation, Any]
+
+
+class OperationExtension(SchemaExtension):
+    """Gives every operation its own :class:`Operation`, and every answer that read something its receipt."""
+
+    async def on_operation(self) -> AsyncIterator[None]:
+        """Make the operation's context, and give its connection back at the end."""
+        self.operation = Operation(self.execution_context.context)
+        self.execution_context.context = self.operation
+        try:
+            yield
+        finally:
+            await self.operation.session.close()
+
+    def get_results(self) -> dict[str, Any]:
+        """``extensions``: the receipt of the chain that most of the API is about, and all where there are several."""
+        receipts = list(self.operation.session.was_read.values())
+        if not receipts:
+            return {}
+        found: dict[str, Any] = {"receipt": receipts[0].to_json()}
+        if len(receipts) > 1:
+            found["receipts"] = [receipt.to_json() for receipt in receipts]
+        return found

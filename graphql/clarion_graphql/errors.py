@@ -1,0 +1,120 @@
+"""What a client is told when something is wrong. ``extensions.code`` says which kind; the message says what to do."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from enum import StrEnum
+
+import psycopg
+import psycopg_pool
+import structlog
+from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.extensions import SchemaExtension
+from strawberry.types.execution import StreamExecutionResult
+
+log = structlog.get_logger(__name__)
+
+
+class Code(StrEnum):
+    """``extensions.code`` of an error."""
+
+    PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    """The document is not GraphQL."""
+    VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    """The document does not fit the schema, or goes over a limit on its size."""
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    """An argument has a value that means nothing."""
+    BAD_CURSOR = "BAD_CURSOR"
+    """``after`` or ``before`` is no cursor of this list in this order."""
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    """The operation asks for more than one answer may hold."""
+    SEQUENCE_AHEAD = "SEQUENCE_AHEAD"
+    """``since`` is above the index's sequence: it comes from another index or from before a rebuild."""
+    SEQUENCE_EXPIRED = "SEQUENCE_EXPIRED"
+    """Changes after ``since`` are no longer kept: read the rows again and subscribe from that answer's receipt."""
+    TIMEOUT = "TIMEOUT"
+    """The database took longer than one operation may."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """The database cannot be reached or has no free connection; try again."""
+    INTERNAL = "INTERNAL_SERVER_ERROR"
+    """A defect. ``extensions.id`` is in the server's log beside what happened."""
+
+
+class ApiError(GraphQLError):
+    """An error whose message is for the client."""
+
+    def __init__(self, code: Code, message: str, **extensions: object) -> None:
+        super().__init__(message, extensions={"code": code.value, **extensions})
+
+
+class InputError(ApiError):
+    """An argument has a value that means nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.BAD_USER_INPUT, message)
+
+
+def _shown(error: GraphQLError) -> GraphQLError:
+    """The error as the client may see it: with a code, and without what only the operator may know."""
+    code, message, extra = _classify(error)
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions={**(error.extensions or {}), "code": code.value, **extra},
+    )
+
+
+def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
+    known = (error.extensions or {}).get("code")
+    if isinstance(known, str):
+        return Code(known), error.message, {}
+    if isinstance(error, GraphQLSyntaxError):
+        return Code.PARSE_FAILED, error.message, {}
+    cause = error.original_error
+    if cause is None or isinstance(cause, GraphQLError):
+        # graphql-core's own: a value that its type refuses where it has a path, a document that does not fit otherwise
+        return (Code.VALIDATION_FAILED if error.path is None else Code.BAD_USER_INPUT), error.message, {}
+    if isinstance(cause, psycopg.errors.QueryCanceled):
+        return Code.TIMEOUT, "The query took too long. Ask for fewer rows, or filter by height or contract.", {}
+    if isinstance(cause, psycopg_pool.PoolTimeout | psycopg.OperationalError):
+        log.warning("graphql.database_unavailable", error=str(cause))
+        return Code.UNAVAILABLE, "The database cannot be reached at the moment. Try again.", {}
+    identifier = uuid.uuid4().hex
+    log.error("graphql.unexpected_error", id=identifier, path=error.path, exc_info=cause)
+    return (
+        Code.INTERNAL,
+        f"Something went wrong on the server. Its log says more under {identifier}.",
+        {"id": identifier},
+    )
+
+
+class ErrorExtension(SchemaExtension):
+    """Gives every error its code, logs the unexpected ones and hides what they say."""
+
+    _streamed = False
+
+    def on_operation(self) -> Iterator[None]:
+        """Go over the errors of a single answer."""
+        yield
+        result = self.execution_context.result
+        if not self._streamed and result is not None:
+            self._show(result)
+        pre_execution = self.execution_context.pre_execution_errors
+        if pre_execution and (result is None or result.errors is not pre_execution):
+            pre_execution[:] = [_shown(error) for error in pre_execution]
+
+    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
+        """Go over the errors of one message of a subscription."""
+        self._streamed = True
+        self._show(result)
+        yield
+
+    @staticmethod
+    def _show(result: object) -> None:
+        errors = getattr(result, "errors", None)
+        if errors:
+            errors[:] = [_shown(error) for error in errors]

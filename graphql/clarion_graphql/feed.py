@@ -1,0 +1,87 @@
+"""What wakes subscriptions: one listener per process on the channel that the indexer notifies at every commit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+import psycopg
+import structlog
+from psycopg import AsyncConnection, sql
+
+from clarion.chains.model import Chain
+from clarion.store.store import CHANNEL
+
+log = structlog.get_logger(__name__)
+
+#: How often the sequence is read where no notification came, in seconds. It is also how long a reconnection waits.
+POLL_S: Final = 1.0
+
+
+class _Notified(msgspec.Struct):
+    chain: Chain
+    sequence: int
+
+
+class Feed:
+    """Knows the sequence of every chain's index, and lets others wait for it to move.
+
+    Run :meth:`run` as a task. While the database cannot be reached nothing moves; afterwards everybody is woken.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._sequences: dict[Chain, int] = {}
+        self._moved = asyncio.Event()
+        self.connected = asyncio.Event()
+        """Set while the listener is connected."""
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again whenever the connection breaks."""
+        while True:
+            try:
+                await self._listen()
+            except psycopg.Error as error:
+                log.warning("feed.connection_lost", error=str(error).strip(), retry_in_s=POLL_S)
+            finally:
+                self.connected.clear()
+            await asyncio.sleep(POLL_S)
+
+    async def moved(self, chain: Chain, position: int) -> None:
+        """Wait until the chain's sequence is another than ``position``."""
+        while self._sequences.get(chain, position) == position:
+            await self._moved.wait()
+
+    async def _listen(self) -> None:
+        connection = await AsyncConnection.connect(
+            self._url, autocommit=True, application_name="clarion graphql feed", connect_timeout=5
+        )
+        async with connection:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+            self.connected.set()
+            while True:
+                # after LISTEN, so that a commit in between is either notified or read
+                await self._poll(connection)
+                async for notification in connection.notifies(timeout=POLL_S):
+                    self._notified(notification.payload)
+
+    async def _poll(self, connection: AsyncConnection) -> None:
+        for chain, sequence in await (
+            await connection.execute("SELECT chain, sequence FROM clarion.cursor")
+        ).fetchall():
+            self._set(chain, sequence)
+
+    def _notified(self, payload: str) -> None:
+        try:
+            told = msgspec.json.decode(payload, type=_Notified)
+        except msgspec.MsgspecError:
+            log.warning("feed.unreadable_notification", payload=payload[:200])
+            return
+        self._set(told.chain, told.sequence)
+
+    def _set(self, chain: Chain, sequence: int) -> None:
+        if self._sequences.get(chain) != sequence:
+            self._sequences[chain] = sequence
+            self._moved.set()
+            self._moved = asyncio.Event()

@@ -1,0 +1,441 @@
+"""Lists in pages: filters, orders and cursors to SQL, and the rows of a page.
+
+Pages follow the Relay connection specification. A cursor holds the values of the order's columns, so a page starts
+after the same place whatever was inserted or removed since.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final, LiteralString
+
+import msgspec
+from psycopg import sql
+from strawberry import UNSET
+
+from clarion_graphql.entities import Column, Entity, Kind, Relation
+from clarion_graphql.enums import Direction
+from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.scalars import hex_text, parse_bytes
+from clarion_graphql.session import Session
+from clarion_graphql.sql import TRUE, Sql, all_of, any_of, build, join
+
+DEFAULT_PAGE: Final = 50
+MAX_PAGE: Final = 500
+#: How deep ``and``, ``or`` and ``not`` may be nested.
+MAX_FILTER_DEPTH: Final = 8
+#: Most values in one ``in``.
+MAX_VALUES: Final = 1000
+
+OPERATORS: Final[Mapping[str, LiteralString]] = {
+    "eq": "{column} = {value}",
+    "ne": "{column} IS DISTINCT FROM {value}",
+    "lt": "{column} < {value}",
+    "lte": "{column} <= {value}",
+    "gt": "{column} > {value}",
+    "gte": "{column} >= {value}",
+    "prefix": "{column} ^@ {value}",
+}
+
+Term = tuple[Column, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which part of a list is wanted. ``terms`` are the order's columns, each with whether it descends."""
+
+    condition: Sql
+    terms: tuple[Term, ...]
+    limit: int
+    after: tuple[Any, ...] | None
+    before: tuple[Any, ...] | None
+    backward: bool
+
+    def __hash__(self) -> int:
+        return hash((self.condition.text.as_string(), self.terms, self.limit, self.after, self.before, self.backward))
+
+    @property
+    def place(self) -> Sql:
+        """The condition that keeps to the wanted side of the cursors."""
+        return all_of(
+            [
+                None if self.after is None else _beyond(self.terms, self.after, backward=False),
+                None if self.before is None else _beyond(self.terms, self.before, backward=True),
+            ]
+        )
+
+    @property
+    def order(self) -> sql.Composable:
+        """The ORDER BY list in which rows are fetched, reversed for ``last``."""
+        return sql.SQL(", ").join(
+            sql.SQL("{} {}").format(column.value, sql.SQL("DESC" if descending != self.backward else "ASC"))
+            for column, descending in self.terms
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page's rows in the list's order."""
+
+    rows: Sequence[Any]
+    has_previous: bool
+    has_next: bool
+
+
+def page_request(entity: Entity, arguments: Mapping[str, Any]) -> PageRequest:
+    """Read the arguments ``first``, ``after``, ``last``, ``before``, ``filter`` and ``order_by`` of a list.
+
+    Raises ApiError where they contradict each other, go over a limit, or hold a cursor of another list.
+    """
+    first, last = arguments.get("first"), arguments.get("last")
+    if first is not None and last is not None:
+        raise InputError("Give first or last, not both.")
+    limit = DEFAULT_PAGE if first is None and last is None else first if last is None else last
+    assert limit is not None
+    if limit < 0:
+        raise InputError("first and last are 0 or more.")
+    if limit > MAX_PAGE:
+        raise ApiError(Code.LIMIT_EXCEEDED, f"A page holds at most {MAX_PAGE} rows, not {limit}.")
+    terms = order_terms(entity, arguments.get("order_by"))
+    after, before = arguments.get("after"), arguments.get("before")
+    return PageRequest(
+        condition=filter_condition(entity, arguments.get("filter")),
+        terms=terms,
+        limit=limit,
+        after=None if after is None else decode_cursor(terms, after),
+        before=None if before is None else decode_cursor(terms, before),
+        backward=last is not None,
+    )
+
+
+def order_terms(entity: Entity, order_by: Sequence[Any] | None) -> tuple[Term, ...]:
+    """The columns to order by, completed by the key so that no two rows are equal."""
+    wanted = (
+        [(str(order.field), order.direction == Direction.DESC) for order in order_by]
+        if order_by
+        else list(entity.order)
+    )
+    chosen: dict[str, bool] = {}
+    for name, descending in wanted:
+        if chosen.setdefault(name, descending) != descending:
+            raise InputError(f"orderBy names {entity.by_name[name].field_name} in both directions.")
+    direction = next(reversed(chosen.values()), False)
+    for name in entity.key:
+        chosen.setdefault(name, direction)
+    return tuple((entity.by_name[name], descending) for name, descending in chosen.items())
+
+
+def encode_cursor(terms: Sequence[Term], row: Any) -> str:
+    """The opaque cursor of a row in an order."""
+    values = [_cursor_value(getattr(row, column.name)) for column, _ in terms]
+    return base64.urlsafe_b64encode(msgspec.json.encode([_order_name(terms), *values])).decode().rstrip("=")
+
+
+def decode_cursor(terms: Sequence[Term], cursor: str) -> tuple[Any, ...]:
+    """The values a cursor holds. Raises ApiError where it is no cursor of this order."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        order, *values = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[Any])
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
+        raise _bad_cursor(cursor) from None
+    if order != _order_name(terms) or len(values) != len(terms):
+        raise _bad_cursor(cursor)
+    return tuple(_from_cursor(column, value, cursor) for (column, _), value in zip(terms, values, strict=True))
+
+
+def _order_name(terms: Sequence[Term]) -> str:
+    return ",".join(f"{column.name}{'-' if descending else ''}" for column, descending in terms)
+
+
+def _cursor_value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return hex_text(value)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+_CURSOR_TYPES: Final[Mapping[Kind, type]] = {
+    Kind.TEXT: str,
+    Kind.INT: int,
+    Kind.BIG_INT: int,
+    Kind.BOOLEAN: bool,
+    Kind.BYTES: bytes,
+    Kind.TIME: datetime,
+    Kind.UNIX_TIME: datetime,
+}
+
+
+def _from_cursor(column: Column, value: Any, cursor: str) -> Any:
+    if value is None and column.nullable:
+        return None
+    read: Any = value
+    try:
+        if column.kind is Kind.BYTES:
+            read = parse_bytes(value)
+        elif column.kind in (Kind.TIME, Kind.UNIX_TIME):
+            read = datetime.fromisoformat(value)
+    except (TypeError, ValueError, InputError):
+        raise _bad_cursor(cursor) from None
+    fits = column.kind is not Kind.INT or (isinstance(read, int) and -(2**63) <= read < 2**63)
+    if type(read) is not _CURSOR_TYPES[column.kind] or not fits:
+        raise _bad_cursor(cursor)
+    return read
+
+
+def _bad_cursor(cursor: str) -> ApiError:
+    return ApiError(
+        Code.BAD_CURSOR,
+        f"{cursor[:80]!r} is no cursor of this list. Cursors hold for one list in one order: take them from a page "
+        f"with the same orderBy.",
+    )
+
+
+def _beyond(terms: Sequence[Term], values: Sequence[Any], *, backward: bool) -> Sql:
+    """The condition for rows after a place in an order (``backward``: before it), nulls last ascending.
+
+    Where every column is in one direction and has no nulls, a row comparison, which an index can answer.
+    """
+    directions = {descending for _, descending in terms}
+    if len(directions) == 1 and not any(column.nullable for column, _ in terms):
+        comparison: LiteralString = (
+            "({columns}) < ({values})" if directions == {not backward} else "({columns}) > ({values})"
+        )
+        return build(
+            comparison,
+            columns=sql.SQL(", ").join(column.value for column, _ in terms),
+            values=join([_parameter(column, value) for (column, _), value in zip(terms, values, strict=True)], ", "),
+        )
+    options = []
+    equal: list[Sql] = []
+    for (column, descending), value in zip(terms, values, strict=True):
+        further = _further(column, value, ascending=descending == backward)
+        if further is not None:
+            options.append(all_of([*equal, further]))
+        parameter = _parameter(column, value)
+        equal.append(build("{column} IS NOT DISTINCT FROM {value}", column=column.value, value=parameter))
+    return any_of(options)
+
+
+def _further(column: Column, value: Any, *, ascending: bool) -> Sql | None:
+    if value is None:
+        return None if ascending else build("{column} IS NOT NULL", column=column.value)
+    operator: LiteralString = "{column} > {value}" if ascending else "{column} < {value}"
+    beyond = build(operator, column=column.value, value=_parameter(column, value))
+    if ascending and column.nullable:
+        return any_of([beyond, build("{column} IS NULL", column=column.value)])
+    return beyond
+
+
+def _parameter(column: Column, value: Any) -> Sql:
+    return Sql(sql.SQL("%s::") + column.kind.sql_type, (_sql_value(column, value),))
+
+
+def _parameters(column: Column, values: Sequence[Any]) -> Sql:
+    return Sql(
+        sql.SQL("%s::") + column.kind.sql_type + sql.SQL("[]"), ([_sql_value(column, value) for value in values],)
+    )
+
+
+def filter_condition(entity: Entity, given: Any, depth: int = 0) -> Sql:
+    """A filter input as a condition on the row ``t``. Raises InputError for a value that means nothing."""
+    if given is None:
+        return TRUE
+    if depth > MAX_FILTER_DEPTH:
+        raise ApiError(Code.LIMIT_EXCEEDED, f"A filter nests and, or and not at most {MAX_FILTER_DEPTH} deep.")
+    conditions: list[Sql] = []
+    for column in entity.columns:
+        comparison = getattr(given, column.name, UNSET)
+        if comparison is not UNSET:
+            conditions.append(_comparison(column, _not_null(comparison, column.field_name)))
+    for name, combine in (("and_", all_of), ("or_", any_of)):
+        several = getattr(given, name, UNSET)
+        if several is not UNSET:
+            listed = _not_null(several, name[:-1])
+            conditions.append(combine([filter_condition(entity, inside, depth + 1) for inside in listed]))
+    negated = getattr(given, "not_", UNSET)
+    if negated is not UNSET:
+        inside = filter_condition(entity, _not_null(negated, "not"), depth + 1)
+        conditions.append(build("({inside}) IS NOT TRUE", inside=inside))
+    return all_of(conditions)
+
+
+def _comparison(column: Column, comparison: Any) -> Sql:
+    conditions = []
+    for operator in dataclasses.fields(comparison):
+        value = getattr(comparison, operator.name)
+        if value is UNSET:
+            continue
+        value = _not_null(value, f"{column.field_name}.{operator.name.rstrip('_')}")
+        conditions.append(_operation(column, operator.name, value))
+    condition = all_of(conditions)
+    return condition if column.within is None else Sql(column.within.format(condition.text), condition.parameters)
+
+
+def _operation(column: Column, operator: str, value: Any) -> Sql:
+    if operator == "is_null":
+        text: LiteralString = "{column} IS NULL" if value else "{column} IS NOT NULL"
+        return build(text, column=column.value)
+    if operator == "in_":
+        if len(value) > MAX_VALUES:
+            raise ApiError(Code.LIMIT_EXCEEDED, f"{column.field_name}.in holds at most {MAX_VALUES} values.")
+        return build("{column} = ANY({values})", column=column.value, values=_parameters(column, value))
+    return build(OPERATORS[operator], column=column.value, value=_parameter(column, value))
+
+
+def _sql_value(column: Column, value: Any) -> Any:
+    """A value as the column's Postgres type takes it."""
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return math.floor(zoned.timestamp()) if column.kind is Kind.UNIX_TIME else zoned
+    if isinstance(value, Enum):
+        return value.value
+    return _checked_text(value) if isinstance(value, str) else value
+
+
+def _checked_text(value: str) -> str:
+    """A text that Postgres can hold. Raises InputError otherwise."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError("A text holds a lone surrogate, which is no character.") from None
+    if "\0" in value:
+        raise InputError("A text holds a zero character, which no stored text does.")
+    return value
+
+
+def _not_null(value: Any, name: str) -> Any:
+    if value is None:
+        raise InputError(f"{name} is null in a filter. Leave it out to match everything, or use isNull to match null.")
+    return value
+
+
+def selected(entity: Entity) -> sql.Composable:
+    """The SELECT list of an entity's stored columns over the row ``t``."""
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(column.selected, sql.Identifier(column.name)) for column in entity.stored
+    )
+
+
+def _page(rows: list[Any], request: PageRequest) -> Page:
+    more = len(rows) > request.limit
+    kept = rows[: request.limit]
+    if request.backward:
+        return Page(kept[::-1], has_previous=more, has_next=request.before is not None)
+    return Page(kept, has_previous=request.after is not None, has_next=more)
+
+
+async def fetch_page(session: Session, entity: Entity, scope: Sql, request: PageRequest) -> Page:
+    """A page of an entity's rows within ``scope``."""
+    session.spend(request.limit)
+    query = build(
+        "SELECT {columns} FROM {source} t WHERE {condition} ORDER BY {order} LIMIT {limit}",
+        columns=selected(entity),
+        source=entity.source,
+        condition=all_of([scope, request.condition, request.place]),
+        order=request.order,
+        limit=Sql(sql.SQL("%s"), (request.limit + 1,)),
+    )
+    return _page([entity.make(*row) for row in await session.fetch(query)], request)
+
+
+async def count_rows(session: Session, entity: Entity, condition: Sql) -> int:
+    """How many rows of an entity fulfil a condition."""
+    query = build("SELECT count(*) FROM {source} t WHERE {condition}", source=entity.source, condition=condition)
+    return int(await session.value(query))
+
+
+async def fetch_one(session: Session, entity: Entity, condition: Sql) -> Any | None:
+    """The row that fulfils a condition at most one row does, or None."""
+    session.spend(1)
+    query = build(
+        "SELECT {columns} FROM {source} t WHERE {condition} LIMIT 1",
+        columns=selected(entity),
+        source=entity.source,
+        condition=condition,
+    )
+    rows = await session.fetch(query)
+    return entity.make(*rows[0]) if rows else None
+
+
+def equal_to(entity: Entity, values: Mapping[str, Any]) -> Sql:
+    """The condition that columns have these values."""
+    return all_of(
+        build("{column} = {value}", column=entity.by_name[name].value, value=_parameter(entity.by_name[name], value))
+        for name, value in values.items()
+    )
+
+
+def _keys(entity: Entity, names: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> Sql:
+    columns = [entity.by_name[name] for name in names]
+    return join(
+        [_parameters(column, values) for column, values in zip(columns, zip(*keys, strict=True), strict=True)], ", "
+    )
+
+
+async def fetch_by(
+    session: Session, entity: Entity, names: tuple[str, ...], keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], Any]:
+    """The rows whose columns ``names`` have one of the values ``keys``, by those values."""
+    session.spend(len(keys))
+    query = build(
+        "SELECT {columns} FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys}))",
+        columns=selected(entity),
+        source=entity.source,
+        own=sql.SQL(", ").join(entity.by_name[name].value for name in names),
+        keys=_keys(entity, names, keys),
+    )
+    found = [entity.make(*row) for row in await session.fetch(query)]
+    return {tuple(getattr(row, name) for name in names): row for row in found}
+
+
+async def fetch_related_pages(
+    session: Session, entity: Entity, relation: Relation, request: PageRequest, keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], Page]:
+    """For each key a page of the rows of ``entity`` that a relation leads to, in one query."""
+    session.spend(len(keys) * request.limit)
+    names = [remote for _, remote in relation.pairs]
+    aliases = [sql.Identifier("k", f"key{index}") for index in range(len(names))]
+    query = build(
+        "SELECT k.place, r.* FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place) CROSS JOIN LATERAL ("
+        "SELECT row_number() OVER (ORDER BY {order}) AS row_place, {columns} FROM {source} t WHERE {related} "
+        "AND {condition} ORDER BY {order} LIMIT {limit}) r ORDER BY k.place, r.row_place",
+        keys=_keys(entity, names, keys),
+        key_columns=sql.SQL(", ").join(sql.Identifier(f"key{index}") for index in range(len(names))),
+        order=request.order,
+        columns=selected(entity),
+        source=entity.source,
+        related=sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(entity.by_name[name].value, alias)
+            for name, alias in zip(names, aliases, strict=True)
+        ),
+        condition=all_of([request.condition, request.place]),
+        limit=Sql(sql.SQL("%s"), (request.limit + 1,)),
+    )
+    rows: dict[int, list[Any]] = {}
+    for place, _, *values in await session.fetch(query):
+        rows.setdefault(place, []).append(entity.make(*values))
+    return {key: _page(rows.get(index, []), request) for index, key in enumerate(keys, start=1)}
+
+
+async def count_related(
+    session: Session, entity: Entity, relation: Relation, condition: Sql, keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], int]:
+    """For each key how many rows a relation leads to."""
+    names = tuple(remote for _, remote in relation.pairs)
+    own = sql.SQL(", ").join(entity.by_name[name].value for name in names)
+    query = build(
+        "SELECT {own}, count(*) FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys})) AND {condition} "
+        "GROUP BY {own}",
+        own=own,
+        source=entity.source,
+        keys=_keys(entity, names, keys),
+        condition=condition,
+    )
+    counted = {tuple(values): int(count) for *values, count in await session.fetch(query)}
+    return {key: counted.get(key, 0) for key in keys}

@@ -1,0 +1,69 @@
+"""From a protocol's tables to entities, and what a protocol may say about how the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from clarion.chains.model import Chain
+from clarion.protocol import Protocol
+from clarion_graphql.entities import Column, Entity, Relation, camel, columns_of, key_of, pascal, plural_of, table_name
+
+
+@dataclass(frozen=True)
+class ProtocolApi:
+    """How the API shows a protocol's tables beyond what the tables say themselves.
+
+    ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
+    without the schema; a relation's target is a table name too. ``plurals`` names lists whose table names are plural.
+    """
+
+    prefix: str
+    chain: Chain = "stacks"
+    relations: Mapping[str, Sequence[Relation]] = field(default_factory=dict)
+    derived: Mapping[str, Sequence[Column]] = field(default_factory=dict)
+    plurals: Mapping[str, str] = field(default_factory=dict)
+
+
+def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Entity]:
+    """The entities of a protocol's tables. Without ``api`` their names begin with the protocol's."""
+    shown = ProtocolApi(prefix=protocol.name) if api is None else api
+
+    def name_of(table: str) -> str:
+        return "_".join(part for part in (shown.prefix, table) if part)
+
+    entities = []
+    for row_type in protocol.row_types:
+        model: Any = row_type.model
+        table = table_name(model).rpartition(".")[2]
+        plural = shown.plurals.get(table, plural_of(table))
+        entities.append(
+            Entity(
+                name=pascal(name_of(table)),
+                table=table_name(model),
+                description=_first_words(model.__doc__ or ""),
+                columns=[*map(_described, columns_of(model)), *shown.derived.get(table, ())],
+                key=key_of(model),
+                single=camel(name_of(table)),
+                plural=camel(name_of(plural)),
+                relations=[
+                    replace(relation, target=pascal(name_of(relation.target)))
+                    for relation in shown.relations.get(table, ())
+                ],
+                located=("updated_height", None),
+                chain=shown.chain,
+                projection=True,
+            )
+        )
+    return entities
+
+
+def _first_words(docstring: str) -> str:
+    return " ".join(docstring.split())
+
+
+def _described(column: Column) -> Column:
+    if column.name == "updated_height" and not column.description:
+        return replace(column, description="Height of the block that last changed the row.")
+    return column

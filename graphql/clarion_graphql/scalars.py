@@ -1,0 +1,82 @@
+"""Scalars of the API and how they look as JSON."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Final, NewType
+
+import strawberry
+from strawberry.types.scalar import ScalarDefinition
+
+from clarion_graphql.errors import InputError
+
+BigInt = NewType("BigInt", int)
+Bytes = NewType("Bytes", bytes)
+Json = NewType("Json", object)
+
+_DIGITS = re.compile(r"-?\d{1,78}\Z")
+
+
+def parse_big_int(value: object) -> int:
+    """An integer from a string of digits or a JSON integer. Raises InputError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _DIGITS.match(value):
+        return int(value)
+    raise InputError(f"BigInt is an integer or a string of digits, not {value!r}.")
+
+
+def parse_bytes(value: object) -> bytes:
+    """Bytes from ``0x`` hex. Raises InputError for anything else."""
+    if isinstance(value, str) and value.startswith(("0x", "0X")):
+        try:
+            return bytes.fromhex(value[2:])
+        except ValueError:
+            pass
+    raise InputError(f"Bytes are written in hexadecimal after 0x, two digits a byte, not {value!r}.")
+
+
+def hex_text(value: bytes) -> str:
+    """Bytes as ``0x`` hex."""
+    return f"0x{value.hex()}"
+
+
+def exact_json(value: Any) -> Any:
+    """JSON with every integer as a string: a JSON number loses digits above 2^53 in most clients."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: exact_json(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [exact_json(inside) for inside in value]
+    raise TypeError(f"not JSON of a chain: {type(value).__name__}")
+
+
+SCALARS: Final[dict[object, ScalarDefinition]] = {
+    BigInt: strawberry.scalar(
+        name="BigInt",
+        description="An integer of any size as a string of digits; integers are accepted too. The field says its unit.",
+        serialize=str,
+        parse_value=parse_big_int,
+    ),
+    Bytes: strawberry.scalar(
+        name="Bytes",
+        description="Bytes in hexadecimal after `0x`.",
+        serialize=hex_text,
+        parse_value=parse_bytes,
+    ),
+    Json: strawberry.scalar(
+        name="JSON",
+        description=(
+            "Any JSON. Integers in it are strings of digits, since JSON numbers lose digits above 2^53; byte strings "
+            "are `0x` hexadecimal."
+        ),
+        specified_by_url="https://ecma-international.org/publications-and-standards/standards/ecma-404/",
+        serialize=exact_json,
+    ),
+}
+
+Scalar = str | int | bool | bytes | datetime | None

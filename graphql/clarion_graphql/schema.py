@@ -1,0 +1,134 @@
+"""The schema: the core's entities and those of the protocols. ``python -m clarion_graphql.schema`` prints its SDL."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, ParserCache, QueryDepthLimiter, ValidationCache
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.base import StrawberryOptional
+from strawberry.types.execution import ExecutionContext
+
+from clarion.protocol import Protocol, installed_protocols
+from clarion_graphql import bithedge
+from clarion_graphql.context import Info, OperationExtension
+from clarion_graphql.core import BLOCK, CHAIN, CORE
+from clarion_graphql.enums import chain_of
+from clarion_graphql.errors import ErrorExtension, InputError
+from clarion_graphql.pages import equal_to, fetch_one
+from clarion_graphql.protocols import ProtocolApi, entities_of
+from clarion_graphql.scalars import SCALARS, Bytes
+from clarion_graphql.sql import all_of
+from clarion_graphql.status import Status, read_status
+from clarion_graphql.subscriptions import Subscriptions
+from clarion_graphql.types import Types, make_field, make_type, with_arguments
+
+#: What the API says about protocols beyond their tables, by protocol name.
+APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API}
+
+MAX_DEPTH: Final = 15
+MAX_TOKENS: Final = 5_000
+MAX_ALIASES: Final = 50
+#: How many documents' parsing and validation are remembered.
+CACHED_DOCUMENTS: Final = 500
+
+
+class ClarionSchema(strawberry.Schema):
+    """A schema whose errors are logged by :class:`ErrorExtension` alone."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Nothing here: the extension logs the unexpected ones."""
+
+
+def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
+    """The schema that serves these protocols. Raises ValueError where two of them take the same name."""
+    entities = list(CORE)
+    for protocol in protocols:
+        entities += entities_of(protocol, APIS.get(protocol.name))
+    _require_different_names([name for entity in entities for name in (entity.single, entity.plural)])
+    _require_different_names([entity.name for entity in entities])
+    types = Types(entities)
+    query = make_type(
+        "Query",
+        [
+            _status(),
+            _block(types),
+            *(types.list_field(entity) for entity in CORE),
+            *(types.single_field(entity) for entity in CORE if entity.key == (entity.key[0],)),
+            *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
+        ],
+        "Everything that can be read. An operation is read in one snapshot; `extensions.receipt` says of which block.",
+    )
+    subscription = make_type(
+        "Subscription",
+        Subscriptions(types, entities).fields,
+        "What happens, as it happens, over WebSocket (`graphql-transport-ws`).",
+    )
+    return ClarionSchema(
+        query=query,
+        subscription=subscription,
+        config=StrawberryConfig(scalar_map=SCALARS),
+        extensions=[
+            OperationExtension,
+            ErrorExtension,
+            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
+            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
+            lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
+            lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
+            lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
+        ],
+    )
+
+
+def _require_different_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two tables would both be {', '.join(twice)} in the API; give one protocol a prefix")
+
+
+def _status() -> Any:
+    async def resolve(root: Any, info: Info) -> Status:
+        return await read_status(info)
+
+    return make_field("status", Status, "Where this server and its index stand.", resolver=with_arguments(resolve, {}))
+
+
+def _block(types: Types) -> Any:
+    async def resolve(root: Any, info: Info, *, height: int | None, hash: bytes | None, chain: Any) -> Any:  # noqa: A002
+        if (height is None) == (hash is None):
+            raise InputError("Give a block's height or its hash.")
+        given = {"chain": chain_of(chain)}
+        if hash is not None:
+            return await fetch_one(info.context.session, BLOCK, equal_to(BLOCK, {**given, "hash": hash}))
+        return await fetch_one(
+            info.context.session,
+            BLOCK,
+            all_of([equal_to(BLOCK, {**given, "height": height}), BLOCK.arguments["canonical"].condition(True)]),
+        )
+
+    return make_field(
+        "block",
+        StrawberryOptional(types.named["Block"]),
+        "The canonical block at a height, or the block with a hash, orphaned ones too; null where there is none.",
+        resolver=with_arguments(
+            resolve,
+            {
+                "height": (int | None, None, "Height of a canonical block."),
+                "hash": (Bytes | None, None, "Hash of any block; for Stacks the index block hash."),
+                "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
+            },
+        ),
+    )
+
+
+def sdl(schema: strawberry.Schema) -> str:
+    """The schema in GraphQL's schema definition language, ending with a newline."""
+    return schema.as_str().rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(sdl(build_schema(installed_protocols().values())))

@@ -1,0 +1,120 @@
+"""Reading: one read-only snapshot of the database per operation, and everything that is read in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from strawberry.dataloader import DataLoader
+
+from clarion.chains.model import Chain
+from clarion.store.database import make_pool
+from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.receipt import Receipt, read_receipts
+from clarion_graphql.sql import Sql
+
+#: Longest a statement may run, in milliseconds.
+STATEMENT_TIMEOUT_MS: Final = 10_000
+#: Longest an operation waits for a connection, in seconds.
+CONNECTION_TIMEOUT_S: Final = 5.0
+POOL_SIZE: Final = 8
+#: Most rows one operation may read, counted before reading: page sizes multiplied down the document.
+MAX_ROWS: Final = 50_000
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+def read_pool(url: str) -> AsyncConnectionPool:
+    """A closed pool whose transactions are read-only snapshots."""
+    options = (
+        "-c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on "
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+    )
+    return make_pool(url, max_size=POOL_SIZE, options=options, application_name="clarion graphql")
+
+
+@asynccontextmanager
+async def snapshot(pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection in a read-only transaction that sees one state of the database throughout."""
+    async with pool.connection(timeout=CONNECTION_TIMEOUT_S) as connection, connection.transaction():
+        yield connection
+
+
+async def fetch(connection: AsyncConnection[Any], query: Sql) -> list[tuple[Any, ...]]:
+    """The rows of a query."""
+    cursor = await connection.execute(query.text, query.parameters)
+    return await cursor.fetchall()
+
+
+class Session:
+    """What one operation reads. The snapshot is taken when something is first asked for."""
+
+    def __init__(self, pool: AsyncConnectionPool, final_depth: int, *, max_rows: int = MAX_ROWS) -> None:
+        self.final_depth = final_depth
+        self._pool = pool
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._connection: AsyncConnection[Any] | None = None
+        self._rows_left = max_rows
+        self._max_rows = max_rows
+        self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
+        self._receipts: dict[Chain, Receipt] = {}
+
+    async def open(self) -> AsyncConnection[Any]:
+        """Take the snapshot, if that has not happened yet, and read the receipts in it."""
+        async with self._opening:
+            if self._connection is None:
+                connection = await self._stack.enter_async_context(snapshot(self._pool))
+                self._receipts = await read_receipts(connection, self.final_depth)
+                self._connection = connection
+        return self._connection
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._stack.aclose()
+
+    @property
+    def was_read(self) -> dict[Chain, Receipt]:
+        """The receipts of what was read so far; empty where nothing was."""
+        return self._receipts
+
+    async def receipts(self) -> dict[Chain, Receipt]:
+        """The tip of every chain in this snapshot."""
+        await self.open()
+        return self._receipts
+
+    async def fetch(self, query: Sql) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return await fetch(await self.open(), query)
+
+    async def value(self, query: Sql) -> Any:
+        """The first column of a query's first row; None without a row."""
+        rows = await self.fetch(query)
+        return rows[0][0] if rows else None
+
+    def spend(self, rows: int) -> None:
+        """Count rows about to be read at most. Raises ApiError where that goes over the operation's allowance."""
+        self._rows_left -= rows
+        if self._rows_left < 0:
+            raise ApiError(
+                Code.LIMIT_EXCEEDED,
+                f"The operation may read more than {self._max_rows} rows: page sizes multiply where lists are nested. "
+                f"Ask for smaller pages.",
+            )
+
+    def loader(self, name: Hashable, load: Callable[[Sequence[K]], Awaitable[dict[K, V]]]) -> DataLoader[K, V | None]:
+        """The batching loader of this name; ``load`` gets the keys asked for in one go."""
+        found = self._loaders.get(name)
+        if found is None:
+
+            async def load_all(keys: list[K]) -> list[V | None]:
+                values = await load(keys)
+                return [values.get(key) for key in keys]
+
+            found = self._loaders[name] = DataLoader(load_fn=load_all)
+        return found

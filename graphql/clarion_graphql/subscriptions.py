@@ -1,0 +1,354 @@
+"""Subscriptions: the change log forwards, from a sequence or from now, one message after another.
+
+Each subscription reads at its own pace from its own place, so a slow client holds up nobody and nothing is queued for
+it. The feed only says when there is more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+import psycopg
+import psycopg_pool
+import structlog
+from strawberry.types.base import StrawberryList, StrawberryOptional
+from strawberry.types.field import StrawberryField
+
+from clarion.chains.model import Chain
+from clarion_graphql import change_log
+from clarion_graphql.change_log import Change, Piece, Step
+from clarion_graphql.context import Info, Operation
+from clarion_graphql.core import BLOCK
+from clarion_graphql.entities import Entity, Kind
+from clarion_graphql.enums import BlockOp, ChainName, RowOp, chain_of, named_enum
+from clarion_graphql.errors import InputError
+from clarion_graphql.pages import fetch_by, filter_condition
+from clarion_graphql.scalars import BigInt, Json, parse_big_int
+from clarion_graphql.sql import all_of, literal
+from clarion_graphql.types import Types, make_field, make_type, with_arguments
+
+log = structlog.get_logger(__name__)
+
+#: How long a subscription waits before it reads again after the database did not answer, in seconds.
+RETRY_S: Final = 1.0
+
+T = TypeVar("T", Step, Change)
+
+
+SINCE: Final = (
+    BigInt | None,
+    None,
+    "Go on after this sequence: of an earlier message, or of a query's receipt. Nothing is missed and nothing comes "
+    "twice. Without it, the subscription begins now and its first message, `START`, says where.",
+)
+SEQUENCE: Final = "Where this message stands; as `since` it makes a new subscription go on after it."
+RETRACTION: Final = "The change takes back what a block did that is no longer canonical."
+
+
+class _Message:
+    """What every message says: where it stands, and the block it is about where that is known already."""
+
+    def __init__(self, chain: Chain, sequence: int, block: Any = None, block_hash: bytes = b"") -> None:
+        self.chain = chain
+        self.sequence = sequence
+        self.known_block = block
+        self.block_hash = block_hash
+
+    async def block(self, info: Info) -> Any:
+        """The block, read where it is not known."""
+        if self.known_block is not None or not self.block_hash:
+            return self.known_block
+        session = info.context.session
+
+        async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
+            return await fetch_by(session, BLOCK, ("chain", "hash"), keys)
+
+        return await session.loader((BLOCK.name, ("chain", "hash")), load).load((self.chain, self.block_hash))
+
+
+class _BlockMessage(_Message):
+    def __init__(self, chain: Chain, step: Step) -> None:
+        block_hash = step.events[0].block_hash if step.events else b""
+        super().__init__(chain, step.sequence, step.block, block_hash)
+        self.op = BlockOp(step.op)
+        self.events = step.events
+
+
+class _RowMessage(_Message):
+    def __init__(self, chain: Chain, change: Change) -> None:
+        super().__init__(chain, change.sequence, block_hash=change.block_hash)
+        self.op = RowOp(change.op)
+        self.retraction = change.retraction
+        self.height = None if change.height < 0 else change.height
+        self.table: str | None = change.table
+        self.key = change.key
+        self.before, self.after = change.before, change.after
+
+    @classmethod
+    def start(cls, chain: Chain, sequence: int, tip: Any) -> _RowMessage:
+        """The message that says where a subscription begins."""
+        height = -1 if tip is None else tip.height
+        message = cls(chain, Change(sequence, RowOp.START.value, False, height, b"", "", None, None, None))
+        message.table, message.known_block = None, tip
+        return message
+
+
+async def _follow(
+    operation: Operation, chain: Chain, since: int, read: Callable[[int], Awaitable[Piece[T]]]
+) -> AsyncGenerator[T, None]:
+    """Entries of the log after ``since``, for ever. While the database does not answer it waits."""
+    position = since
+    while True:
+        try:
+            piece = await read(position)
+        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
+            log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
+            await asyncio.sleep(RETRY_S)
+            continue
+        for entry in piece.entries:
+            yield entry
+        if piece.up_to == position:
+            await operation.service.feed.moved(chain, position)
+        position = piece.up_to
+
+
+class Subscriptions:
+    """The fields of ``Subscription``."""
+
+    def __init__(self, types: Types, entities: Iterable[Entity]) -> None:
+        self._types = types
+        self._projections = [entity for entity in entities if entity.projection]
+        self.fields: list[StrawberryField] = [self._blocks(), self._events()]
+        if self._projections:
+            self.fields.append(self._changes())
+        self.fields += [self._row_changes(entity) for entity in self._projections]
+
+    def _blocks(self) -> StrawberryField:
+        message = make_type(
+            "BlockMessage",
+            [
+                make_field("sequence", BigInt, SEQUENCE),
+                make_field("op", BlockOp, "What happened."),
+                _message_block(self._types),
+            ],
+            "A block that became canonical, or stopped being so.",
+        )
+
+        async def resolve(root: Any, info: Info, *, since: int | None, chain: Any) -> AsyncGenerator[Any, None]:
+            operation, name = info.context, chain_of(chain)
+            pool = operation.service.pool
+            position, tip = await change_log.start(pool, name, since)
+            if since is None:
+                async with operation.message():
+                    yield _BlockMessage(name, Step(position, BlockOp.START.value, tip))
+            async for step in _follow(
+                operation, name, position, lambda after: change_log.read_steps(pool, name, after)
+            ):
+                async with operation.message():
+                    yield _BlockMessage(name, step)
+
+        return _subscription("blocks", message, "Blocks as they are applied and retracted, in order.", resolve)
+
+    def _events(self) -> StrawberryField:
+        message = make_type(
+            "EventsMessage",
+            [
+                make_field("sequence", BigInt, SEQUENCE),
+                make_field("op", BlockOp, "What happened to their block."),
+                _message_block(self._types),
+                make_field(
+                    "events",
+                    StrawberryList(self._types.named["Event"]),
+                    "The block's events that were asked for, in order.",
+                ),
+            ],
+            "The events of a block that became canonical, or stopped being so.",
+        )
+
+        async def resolve(
+            root: Any, info: Info, *, contract: str | None, topic: str | None, since: int | None, chain: Any
+        ) -> AsyncGenerator[Any, None]:
+            operation, name = info.context, chain_of(chain)
+            pool = operation.service.pool
+            condition = all_of(
+                [
+                    None if contract is None else literal("t.contract = %s", contract),
+                    None if topic is None else literal("t.topic = %s", topic),
+                ]
+            )
+            position, tip = await change_log.start(pool, name, since)
+            if since is None:
+                async with operation.message():
+                    yield _BlockMessage(name, Step(position, BlockOp.START.value, tip))
+            async for step in _follow(
+                operation, name, position, lambda after: change_log.read_events(pool, name, after, condition)
+            ):
+                async with operation.message():
+                    yield _BlockMessage(name, step)
+
+        return _subscription(
+            "events",
+            message,
+            "Events as their blocks are applied and retracted, one message per block that holds any.",
+            resolve,
+            {
+                "contract": (str | None, None, "Only of this contract."),
+                "topic": (str | None, None, "Only of this topic."),
+            },
+        )
+
+    def _changes(self) -> StrawberryField:
+        by_table = {entity.table: entity for entity in self._projections}
+        members = {table.upper().replace(".", "_"): table for table in by_table}
+        table_enum = named_enum("ProjectionTable", members, "A table that a protocol projects into.")
+        message = make_type(
+            "Change",
+            [
+                *self._row_fields(),
+                make_field("table", StrawberryOptional(table_enum), "The row's table; null for `START`."),
+                make_field("key", Json | None, "The row's primary key, its columns in order; null for `START`."),
+                make_field("before", Json | None, "The row before, by field name; null for a new one."),
+                make_field("after", Json | None, "The row now, by field name; null for one that is gone."),
+            ],
+            "A row of any projection that changed.",
+        )
+
+        async def resolve(
+            root: Any, info: Info, *, table: Any, key: Sequence[str] | None, since: int | None, chain: Any
+        ) -> AsyncGenerator[Any, None]:
+            operation, chain_name = info.context, chain_of(chain)
+            pool = operation.service.pool
+            name = None if table is None else str(getattr(table, "value", table))
+            if key is not None and name is None:
+                raise InputError("key is a primary key of a table: give table too.")
+            text = None if key is None or name is None else _key_text(by_table[name], key)
+            position, tip = await change_log.start(pool, chain_name, since)
+            if since is None:
+                async with operation.message():
+                    yield _RowMessage.start(chain_name, position, tip)
+            async for change in _follow(
+                operation,
+                chain_name,
+                position,
+                lambda after: change_log.read_changes(pool, chain_name, after, table=name, key=text),
+            ):
+                entity = by_table.get(change.table)
+                if entity is None:
+                    continue  # of a protocol that this server does not serve
+                async with operation.message():
+                    shown = _RowMessage(chain_name, change)
+                    shown.before, shown.after = _fields(entity, change.before), _fields(entity, change.after)
+                    yield shown
+
+        return _subscription(
+            "changes",
+            message,
+            "Rows of the projections as they change, one message per row and block, in order.",
+            resolve,
+            {
+                "table": (table_enum | None, None, "Only of this table."),
+                "key": (
+                    StrawberryOptional(StrawberryList(str)),
+                    None,
+                    "Only the row with this primary key: its columns in order, numbers as digits.",
+                ),
+            },
+        )
+
+    def _row_fields(self) -> list[StrawberryField]:
+        return [
+            make_field("sequence", BigInt, SEQUENCE),
+            make_field("op", RowOp, "What happened."),
+            make_field("retraction", bool, RETRACTION),
+            make_field(
+                "height",
+                int | None,
+                "Height of the block whose state the row now has: the one applied, or the one that a reorganisation "
+                "went back to. Null before the first block.",
+            ),
+            _message_block(self._types),
+        ]
+
+    def _row_changes(self, entity: Entity) -> StrawberryField:
+        node = self._types.named[entity.name]
+        message = make_type(
+            f"{entity.name}Change",
+            [
+                *self._row_fields(),
+                make_field("before", StrawberryOptional(node), "The row before; null for a new one."),
+                make_field("after", StrawberryOptional(node), "The row now; null for one that is gone."),
+            ],
+            f"A `{entity.name}` that changed. What hangs on `before` and `after` (relations, derived fields) is read "
+            f"when the message is sent.",
+        )
+
+        async def resolve(root: Any, info: Info, **given: Any) -> AsyncGenerator[Any, None]:
+            operation = info.context
+            pool, since, chain = operation.service.pool, given["since"], entity.chain
+            assert chain is not None
+            condition = filter_condition(entity, given["filter"])
+            position, tip = await change_log.start(pool, chain, since)
+            if since is None:
+                async with operation.message():
+                    yield _RowMessage.start(chain, position, tip)
+            async for change in _follow(
+                operation,
+                chain,
+                position,
+                lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
+            ):
+                async with operation.message():
+                    yield _RowMessage(chain, change)
+
+        filter_type = StrawberryOptional(self._types.named[f"{entity.name}Filter"])
+        arguments = {
+            "filter": (filter_type, None, "Only rows that fulfil this before the change or after it."),
+            "since": SINCE,
+        }
+        name = f"{entity.single}Changed"
+        description = f"`{entity.name}` rows as they change, in order."
+        return make_field(name, message, description, resolver=with_arguments(resolve, arguments), is_subscription=True)
+
+
+def _subscription(
+    name: str,
+    message: Any,
+    description: str,
+    resolve: Callable[..., AsyncGenerator[Any, None]],
+    arguments: Mapping[str, tuple[Any, Any, str]] | None = None,
+) -> StrawberryField:
+    declared = {**(arguments or {}), "since": SINCE, "chain": (ChainName, ChainName.STACKS, "The chain.")}
+    return make_field(name, message, description, resolver=with_arguments(resolve, declared), is_subscription=True)
+
+
+def _message_block(types: Types) -> Any:
+    async def resolve(root: _Message, info: Info) -> Any:
+        return await root.block(info)
+
+    return make_field(
+        "block",
+        StrawberryOptional(types.named["Block"]),
+        "The block that this is about; for `START` the tip. Null before the first block.",
+        resolver=with_arguments(resolve, {}),
+    )
+
+
+def _fields(entity: Entity, row: Any) -> Any:
+    """A row of the log by the names that the API gives its columns."""
+    return None if row is None else {entity.by_name[name].field_name: value for name, value in row.items()}
+
+
+def _key_text(entity: Entity, key: Sequence[str]) -> str:
+    """A primary key as the log's JSON. Raises InputError where it is no key of the table."""
+    columns = [entity.by_name[name] for name in entity.key]
+    if len(columns) != len(key):
+        names = ", ".join(column.field_name for column in columns)
+        raise InputError(f"The key of {entity.name} is [{names}]; {len(key)} values were given.")
+    values = [
+        parse_big_int(value) if column.kind in (Kind.INT, Kind.BIG_INT) else value
+        for column, value in zip(columns, key, strict=True)
+    ]
+    return msgspec.json.encode(values).decode()

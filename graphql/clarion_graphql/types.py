@@ -1,0 +1,439 @@
+"""GraphQL types from entities: node, filter, order, connection, and the fields that lead to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, cast
+
+import strawberry
+from strawberry import UNSET
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.types.base import StrawberryList, StrawberryOptional
+from strawberry.types.field import StrawberryField
+from strawberry.types.fields.resolver import StrawberryResolver
+from strawberry.types.lazy_type import LazyType
+
+from clarion.chains.model import Finality
+from clarion_graphql.context import Info
+from clarion_graphql.entities import Column, Entity, Kind, Relation, camel
+from clarion_graphql.enums import Direction, graphql_enum, named_enum
+from clarion_graphql.finality import finality_of
+from clarion_graphql.pages import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    Page,
+    PageRequest,
+    count_related,
+    count_rows,
+    encode_cursor,
+    equal_to,
+    fetch_by,
+    fetch_one,
+    fetch_page,
+    fetch_related_pages,
+    page_request,
+)
+from clarion_graphql.scalars import BigInt, Bytes, Json
+from clarion_graphql.sql import all_of
+
+Resolver = Callable[..., Any]
+
+ANNOTATIONS: Final[Mapping[Kind, Any]] = {
+    Kind.TEXT: str,
+    Kind.INT: int,
+    Kind.BIG_INT: BigInt,
+    Kind.BOOLEAN: bool,
+    Kind.BYTES: Bytes,
+    Kind.JSON: Json,
+    Kind.TIME: datetime,
+    Kind.UNIX_TIME: datetime,
+}
+
+COMPARISONS: Final[Mapping[str, tuple[str, str]]] = {
+    "eq": ("eq", "Equal."),
+    "ne": ("ne", "Not equal; null is not equal to any value."),
+    "in_": ("in", "One of these."),
+    "lt": ("lt", "Less than."),
+    "lte": ("lte", "Less than or equal."),
+    "gt": ("gt", "Greater than."),
+    "gte": ("gte", "Greater than or equal."),
+    "prefix": ("prefix", "Starts with."),
+    "is_null": ("isNull", "Null, or (`false`) not null."),
+}
+_EQUALITY: Final = ("eq", "ne", "in_", "is_null")
+_ORDERED: Final = ("eq", "ne", "in_", "lt", "lte", "gt", "gte", "is_null")
+_OPERATORS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.TEXT: (*_ORDERED, "prefix"),
+    Kind.INT: _ORDERED,
+    Kind.BIG_INT: _ORDERED,
+    Kind.BOOLEAN: ("eq", "is_null"),
+    Kind.BYTES: _EQUALITY,
+    Kind.TIME: _ORDERED,
+    Kind.UNIX_TIME: _ORDERED,
+}
+
+
+def make_field(
+    name: str,
+    annotation: Any,
+    description: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    resolver: Resolver | None = None,
+    attribute: str | None = None,
+    is_subscription: bool = False,
+) -> StrawberryField:
+    """A field of a generated type; without ``resolver`` it reads the attribute of its source."""
+    return StrawberryField(
+        python_name=attribute or name,
+        graphql_name=name,
+        type_annotation=StrawberryAnnotation(annotation),
+        description=description,
+        default=default,
+        is_subscription=is_subscription,
+        base_resolver=None if resolver is None else StrawberryResolver(resolver),
+    )
+
+
+def make_type(name: str, fields: Iterable[StrawberryField], description: str, *, is_input: bool = False) -> Any:
+    """A Strawberry type out of fields."""
+    listed = {field.python_name: field for field in fields}
+
+    def fill(namespace: dict[str, Any]) -> None:
+        namespace.update(listed)
+        namespace["__annotations__"] = dict.fromkeys(listed, Any)
+        namespace["__module__"] = __name__
+
+    cls = types.new_class(name, (), {}, fill)
+    return strawberry.type(cls, name=name, description=description, is_input=is_input)
+
+
+def with_arguments(resolver: Resolver, arguments: Mapping[str, tuple[Any, Any, str]]) -> Resolver:
+    """Declare a resolver's keyword arguments besides root and info: name to (type, default, description)."""
+    parameters = [
+        inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        inspect.Parameter("info", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Info),
+    ]
+    for name, (annotation, default, description) in arguments.items():
+        described = cast("Any", Annotated)[annotation, strawberry.argument(description=description, name=camel(name))]
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=described, default=default)
+        )
+    resolver.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return resolver
+
+
+@dataclass(frozen=True)
+class _Later(LazyType[Any, Any]):
+    """A type that is generated later under a name."""
+
+    registry: Types | None = dataclasses.field(default=None, compare=False)
+
+    def resolve_type(self) -> type[Any]:
+        assert self.registry is not None
+        found: type[Any] = self.registry.named[self.type_name]
+        return found
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    """Relay's page information."""
+
+    has_previous_page: bool = strawberry.field(
+        description="Whether the list goes on before this page, as far as known."
+    )
+    has_next_page: bool = strawberry.field(description="Whether the list goes on after this page, as far as known.")
+    start_cursor: str | None = strawberry.field(
+        description="Cursor of the first row, for `before`; null on an empty page."
+    )
+    end_cursor: str | None = strawberry.field(description="Cursor of the last row, for `after`; null on an empty page.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    cursor: str
+    node: Any
+
+
+class _Connection:
+    """A page as the connection types read it."""
+
+    def __init__(self, page: Page, request: PageRequest, count: Callable[[], Any]) -> None:
+        self.nodes = page.rows
+        self.count = count
+        self._page = page
+        self._terms = request.terms
+
+    @property
+    def edges(self) -> list[_Edge]:
+        return [_Edge(encode_cursor(self._terms, row), row) for row in self.nodes]
+
+    @property
+    def page_info(self) -> PageInfo:
+        rows = self._page.rows
+        return PageInfo(
+            has_previous_page=self._page.has_previous,
+            has_next_page=self._page.has_next,
+            start_cursor=encode_cursor(self._terms, rows[0]) if rows else None,
+            end_cursor=encode_cursor(self._terms, rows[-1]) if rows else None,
+        )
+
+
+class Types:
+    """The types generated so far, by name; one per schema."""
+
+    def __init__(self, entities: Iterable[Entity]) -> None:
+        self.entities = {entity.name: entity for entity in entities}
+        self.named: dict[str, Any] = {}
+        for entity in self.entities.values():
+            self._generate(entity)
+
+    def later(self, name: str) -> Any:
+        """The type of this name, which may not be generated yet."""
+        return _Later(name, __name__, registry=self)
+
+    def _generate(self, entity: Entity) -> None:
+        self.named[entity.name] = self._node(entity)
+        self.named[f"{entity.name}Filter"] = self._filter(entity)
+        self.named[f"{entity.name}Order"] = self._order(entity)
+        self.named[f"{entity.name}Edge"] = make_type(
+            f"{entity.name}Edge",
+            [
+                make_field("cursor", str, "Its place in the list, for `after` and `before`."),
+                make_field("node", self.later(entity.name), "The row."),
+            ],
+            f"A `{entity.name}` in a list.",
+        )
+        self.named[f"{entity.name}Connection"] = self._connection(entity)
+
+    def _node(self, entity: Entity) -> Any:
+        fields = [
+            make_field(column.field_name, self.annotation(column), column.description, attribute=column.name)
+            for column in entity.columns
+            if column.exposed
+        ]
+        fields += [self._relation_field(entity, relation) for relation in entity.relations]
+        if entity.located is not None:
+            fields.append(
+                make_field(
+                    "finality",
+                    Finality | None,
+                    "How final the block is that last changed it; null where that block is not canonical.",
+                    resolver=_finality_resolver(entity),
+                )
+            )
+        return make_type(entity.name, fields, entity.description)
+
+    def annotation(self, column: Column) -> Any:
+        """A column's type in Python, as Strawberry reads it."""
+        plain = ANNOTATIONS[column.kind] if column.enum is None else graphql_enum(column.enum)
+        return plain | None if column.nullable else plain
+
+    def _filter(self, entity: Entity) -> Any:
+        name = f"{entity.name}Filter"
+        fields = [
+            make_field(
+                column.field_name,
+                StrawberryOptional(self._comparison(column)),
+                column.description,
+                default=UNSET,
+                attribute=column.name,
+            )
+            for column in entity.columns
+            if column.filterable
+        ]
+        several = StrawberryOptional(StrawberryList(self.later(name)))
+        fields += [
+            make_field("and", several, "All of these hold.", default=UNSET, attribute="and_"),
+            make_field("or", several, "One of these holds.", default=UNSET, attribute="or_"),
+            make_field(
+                "not", StrawberryOptional(self.later(name)), "This does not hold.", default=UNSET, attribute="not_"
+            ),
+        ]
+        return make_type(name, fields, f"Which `{entity.name}` rows: all conditions hold.", is_input=True)
+
+    def _comparison(self, column: Column) -> Any:
+        annotation = ANNOTATIONS[column.kind] if column.enum is None else graphql_enum(column.enum)
+        operators = _OPERATORS[column.kind] if column.enum is None else _EQUALITY
+        listed = types.GenericAlias(list, (annotation,))
+        shown = {str: "String", int: "Int", bool: "Boolean", datetime: "DateTime"}.get(annotation, annotation.__name__)
+        name = f"{shown}Comparison"
+        if name not in self.named:
+            fields = []
+            for operator in operators:
+                field_name, description = COMPARISONS[operator]
+                of: Any = bool if operator == "is_null" else listed if operator == "in_" else annotation
+                fields.append(make_field(field_name, of | None, description, default=UNSET, attribute=operator))
+            self.named[name] = make_type(name, fields, f"Conditions on `{shown}`: all of them hold.", is_input=True)
+        return self.named[name]
+
+    def _order(self, entity: Entity) -> Any:
+        members = {column.name.upper(): column.name for column in entity.columns if column.orderable}
+        name = f"{entity.name}Order"
+        field_type = named_enum(f"{name}Field", members, f"What a list of `{entity.name}` can be ordered by.")
+        return make_type(
+            name,
+            [
+                make_field("field", field_type, "By what."),
+                make_field("direction", Direction, "Which way.", default=Direction.ASC),
+            ],
+            f"An order of a list of `{entity.name}`.",
+            is_input=True,
+        )
+
+    def _connection(self, entity: Entity) -> Any:
+        edge = self.later(f"{entity.name}Edge")
+
+        return make_type(
+            f"{entity.name}Connection",
+            [
+                make_field("nodes", StrawberryList(self.later(entity.name)), "The page's rows."),
+                make_field("edges", StrawberryList(edge), "The page's rows with their cursors."),
+                make_field("pageInfo", PageInfo, "Where the page stands.", attribute="page_info"),
+                make_field(
+                    "totalCount",
+                    int,
+                    "Rows in the whole list, counted when asked for.",
+                    resolver=with_arguments(lambda root, info: root.count(), {}),
+                ),
+            ],
+            f"A page of a list of `{entity.name}`.",
+        )
+
+    def page_arguments(self, entity: Entity) -> dict[str, tuple[Any, Any, str]]:
+        """The arguments of a list."""
+        return {
+            "filter": (StrawberryOptional(self.later(f"{entity.name}Filter")), None, "Which rows."),
+            "order_by": (
+                StrawberryOptional(StrawberryList(self.later(f"{entity.name}Order"))),
+                None,
+                "The first orders, the next ones break ties. The primary key breaks the last.",
+            ),
+            "first": (int | None, None, f"Page size from the start, {DEFAULT_PAGE} without, at most {MAX_PAGE}."),
+            "after": (str | None, None, "Start after this cursor."),
+            "last": (int | None, None, f"Page size from the end instead, at most {MAX_PAGE}."),
+            "before": (str | None, None, "End before this cursor."),
+        }
+
+    def root_fields(self, entity: Entity) -> list[StrawberryField]:
+        """The fields of ``Query`` for one row and for a list."""
+        return [self.single_field(entity), self.list_field(entity)]
+
+    def single_field(self, entity: Entity) -> StrawberryField:
+        """The field of ``Query`` that finds a row by its key."""
+
+        async def resolve(root: Any, info: Info, **given: Any) -> Any:
+            return await fetch_one(info.context.session, entity, equal_to(entity, given))
+
+        keys = {
+            name: (self.annotation(entity.by_name[name]), inspect.Parameter.empty, entity.by_name[name].description)
+            for name in entity.key
+        }
+        return make_field(
+            entity.single,
+            StrawberryOptional(self.named[entity.name]),
+            f"One `{entity.name}` by its key; null where there is none.",
+            resolver=with_arguments(resolve, keys),
+        )
+
+    def list_field(self, entity: Entity) -> StrawberryField:
+        """The field of ``Query`` that lists rows."""
+
+        async def resolve(root: Any, info: Info, **given: Any) -> Any:
+            session = info.context.session
+            scope = all_of(argument.condition(given[name]) for name, argument in entity.arguments.items())
+            request = page_request(entity, given)
+            page = await fetch_page(session, entity, scope, request)
+            return _Connection(page, request, lambda: count_rows(session, entity, all_of([scope, request.condition])))
+
+        own = {
+            name: (argument.annotation, argument.default, argument.description)
+            for name, argument in entity.arguments.items()
+        }
+        return make_field(
+            entity.plural,
+            self.named[f"{entity.name}Connection"],
+            f"A list of `{entity.name}` in pages.",
+            resolver=with_arguments(resolve, own | self.page_arguments(entity)),
+        )
+
+    def _relation_field(self, entity: Entity, relation: Relation) -> StrawberryField:
+        target = self.entities[relation.target]
+        if relation.many:
+            return make_field(
+                relation.name,
+                self.later(f"{target.name}Connection"),
+                relation.description,
+                resolver=with_arguments(_many_resolver(relation, target), self.page_arguments(target)),
+            )
+        return make_field(
+            relation.name,
+            StrawberryOptional(self.later(target.name)),
+            relation.description,
+            resolver=with_arguments(_one_resolver(relation, target), {}),
+        )
+
+
+def _own_values(relation: Relation, row: Any) -> tuple[Any, ...] | None:
+    values = tuple(getattr(row, own) for own, _ in relation.pairs)
+    return None if None in values else values
+
+
+def _one_resolver(relation: Relation, target: Entity) -> Resolver:
+    names = tuple(remote for _, remote in relation.pairs)
+
+    async def resolve(root: Any, info: Info) -> Any:
+        values = _own_values(relation, root)
+        if values is None:
+            return None
+        session = info.context.session
+
+        async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
+            return await fetch_by(session, target, names, keys)
+
+        return await session.loader((target.name, names), load).load(values)
+
+    return resolve
+
+
+def _many_resolver(relation: Relation, target: Entity) -> Resolver:
+    async def resolve(root: Any, info: Info, **given: Any) -> Any:
+        session = info.context.session
+        request = page_request(target, given)
+        values = _own_values(relation, root)
+        if values is None:
+            return _Connection(Page([], has_previous=False, has_next=False), request, _no_rows)
+
+        async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Page]:
+            return await fetch_related_pages(session, target, relation, request, keys)
+
+        async def load_counts(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], int]:
+            return await count_related(session, target, relation, request.condition, keys)
+
+        page = await session.loader((target.name, relation.pairs, request), load).load(values)
+        assert page is not None
+        counts = session.loader((target.name, relation.pairs, request, "count"), load_counts)
+        return _Connection(page, request, lambda: counts.load(values))
+
+    return resolve
+
+
+async def _no_rows() -> int:
+    return 0
+
+
+def _finality_resolver(entity: Entity) -> Resolver:
+    assert entity.located is not None
+    height_name, hash_name = entity.located
+
+    async def resolve(root: Any, info: Info) -> Finality | None:
+        height = getattr(root, height_name)
+        block_hash = None if hash_name is None else getattr(root, hash_name)
+        return await finality_of(info.context.session, entity.chain_of(root), height, block_hash)
+
+    return with_arguments(resolve, {})
