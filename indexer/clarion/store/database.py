@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit
 
 import alembic.command
 import alembic.config
@@ -149,7 +150,7 @@ def create_database(url: str, *, template: str | None = None) -> None:
     try:
         with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
             connection.execute(statement)
-    except psycopg.errors.DuplicateDatabase:
+    except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
         return  # another process was faster
     except psycopg.Error as error:
         raise DatabaseError(
@@ -167,18 +168,19 @@ def drop_database(url: str) -> None:
 
 def database_name(url: str) -> str:
     """Name of the database that `url` leads to; libpq takes the user's name where it has none."""
-    parsed = sqlalchemy.make_url(url)
-    return parsed.database or parsed.username or "postgres"
+    parts = urlsplit(url)
+    return unquote(parts.path.removeprefix("/")) or parts.username or "postgres"
 
 
 def with_database(url: str, name: str) -> str:
     """`url` with the database `name` in place of its own."""
-    return sqlalchemy.make_url(url).set(database=name).render_as_string(hide_password=False)
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/{quote(name, safe='')}{'?' if parts.query else ''}{parts.query}"
 
 
 def make_engine(url: str) -> sqlalchemy.Engine:
     """A SQLAlchemy engine on psycopg that keeps no connection: for migrations, which are rare."""
-    driver_url = sqlalchemy.make_url(url).set(drivername="postgresql+psycopg")
+    driver_url = sqlalchemy.make_url(url).set(drivername="postgresql+psycopg", database=database_name(url))
     # a user named as one of the schemas would have that as its default, which Alembic then takes for the unnamed one
     options = {"options": "-c search_path=public"}
     return sqlalchemy.create_engine(driver_url, poolclass=sqlalchemy.NullPool, connect_args=options)
@@ -194,11 +196,21 @@ def migrations_folder() -> Path:
     return carried if carried.is_dir() else package.parent.parent / "migrations"
 
 
-def alembic_config(connection: sqlalchemy.Connection) -> alembic.config.Config:
-    """Alembic's configuration for running Clarion's migrations on `connection`."""
+def _locate_migrations() -> alembic.config.Config:
     config = alembic.config.Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def script_directory() -> ScriptDirectory:
+    """The migrations there are, for asking which is the newest and what it follows."""
+    return ScriptDirectory.from_config(_locate_migrations())
+
+
+def alembic_config(connection: sqlalchemy.Connection) -> alembic.config.Config:
+    """Alembic's configuration for running Clarion's migrations on `connection`."""
+    config = _locate_migrations()
     config.attributes["connection"] = connection
     return config
 
@@ -212,12 +224,12 @@ def migrate(url: str, revision: str = "head") -> None:
     with make_engine(url).begin() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config = alembic_config(connection)
-        _require_known_revision(config, connection)
+        _require_known_revision(connection)
         alembic.command.upgrade(config, revision)
 
 
-def _require_known_revision(config: alembic.config.Config, connection: sqlalchemy.Connection) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+def _require_known_revision(connection: sqlalchemy.Connection) -> None:
+    known = {script.revision for script in script_directory().walk_revisions()}
     applied = set(MigrationContext.configure(connection).get_current_heads())
     if unknown := applied - known:
         raise DatabaseError(
