@@ -167,10 +167,11 @@ def match(
     :data:`MAX_ALLOCATIONS` of them, the older and then the lexically smaller provider first among equals; each gets
     ``least``, and the rest is shared in proportion to what capacity they have left. Raises CapacityError.
     """
+    least = Usd8(max(least, 1))
     room = [(capacity(candidate, tier, token, token_price), candidate) for candidate in candidates]
-    room = [(most, candidate) for most, candidate in room if most >= max(least, 1)]
+    room = [(most, candidate) for most, candidate in room if most >= least]
     room.sort(key=lambda pair: (-pair[0], pair[1].since, pair[1].provider))
-    taken = room[: min(MAX_ALLOCATIONS, need // max(least, 1))]
+    taken = room[: min(MAX_ALLOCATIONS, need // least)]
     most_together = sum(most for most, _ in taken)
     if need <= 0 or most_together < need:
         raise CapacityError(need, Usd8(most_together))
