@@ -178,9 +178,4 @@ export class Chain {
   nonceOf(address) {
     return this.nonces.get(address) ?? 0n;
   }
-
-  /** @param {Block} block */
-  isCanonical(block) {
-    return this.blocks[block.height] === block;
-  }
 }

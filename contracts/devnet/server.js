@@ -33,7 +33,7 @@ export function serve(routes, report) {
       }
       const [, ...params] = /** @type {RegExpExecArray} */ (route.path.exec(url.pathname));
       const body = await readBody(request);
-      write(await route.handle({ params: params.map((param) => param && decodeURIComponent(param)), query: url.searchParams, body, contentType: request.headers['content-type'] ?? '' }));
+      write(await route.handle({ params: params.map(decode), query: url.searchParams, body, contentType: request.headers['content-type'] ?? '' }));
     } catch (error) {
       if (error instanceof HttpError) write({ status: error.status, json: { error: error.message } });
       else {
@@ -42,4 +42,13 @@ export function serve(routes, report) {
       }
     }
   });
+}
+
+/** @param {string | undefined} parameter as it stands in the URL */
+function decode(parameter) {
+  try {
+    return /** @type {string} */ (parameter && decodeURIComponent(parameter));
+  } catch {
+    throw new HttpError(400, `${parameter} is not a URL-encoded text`);
+  }
 }
