@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -58,18 +58,18 @@ class _View(GraphQL[Service, None]):
 
 
 def make_app(
-    database_url: str, *, protocols: Sequence[Protocol], deployed: Sequence[DeployedProtocol], final_depth: int
+    database_url: str, *, protocols: Sequence[Protocol], deployed: Mapping[str, DeployedProtocol], final_depth: int
 ) -> Starlette:
     """The application over one database.
 
-    ``protocols`` decide the schema; ``deployed`` is what ``status`` says of their contracts. ``final_depth`` is how
-    many Bitcoin blocks on top of its own make a block final.
+    ``protocols`` decide the schema; ``deployed`` says, by protocol, where the contracts of those are that is known of.
+    ``final_depth`` is how many Bitcoin blocks on top of its own make a block final.
     """
     schema = build_schema(protocols)
     schema_text = sdl(schema)
     pool = read_pool(database_url)
     feed = Feed(database_url)
-    service = Service(pool, feed, final_depth, tuple(deployed))
+    service = Service(pool, feed, final_depth, tuple(protocols), dict(deployed))
     view = _View(schema, service)
 
     @contextlib.asynccontextmanager

@@ -1,11 +1,227 @@
-"""How the API shows BitHedge: what hangs together, and what is derived from the chain's height."""
+"""How the API shows BitHedge: what hangs together, and what is derived from where the chain stands."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
+from psycopg import sql
+
+from clarion_graphql.entities import Column, Kind, Relation, Via
+from clarion_graphql.enums import graphql_enum
 from clarion_graphql.protocols import ProtocolApi
 
+#: A policy is EXPIRING for its last day, in Bitcoin blocks.
+EXPIRING_BLOCKS: Final = 144
+
+
+class PolicyStatus(StrEnum):
+    """Where a policy stands, with what its state alone does not say while it is active."""
+
+    ACTIVE = "active"
+    EXPIRING = "expiring"
+    AWAITING_PRICE = "awaiting-price"
+    SETTLEABLE = "settleable"
+    EXERCISED = "exercised"
+    SETTLED_ITM = "settled-itm"
+    EXPIRED_OTM = "expired-otm"
+    CANCELLED = "cancelled"
+
+
+graphql_enum(
+    PolicyStatus,
+    {
+        "ACTIVE": f"Running, with more than {EXPIRING_BLOCKS} Bitcoin blocks to go.",
+        "EXPIRING": f"Running, with {EXPIRING_BLOCKS} Bitcoin blocks or less to go.",
+        "AWAITING_PRICE": "Expired; the expiry price of its asset or of its token's asset is not fixed yet.",
+        "SETTLEABLE": "Expired with both prices fixed: anyone can settle it.",
+        "EXERCISED": "Ended by its owner before expiry.",
+        "SETTLED_ITM": "Ended in the money.",
+        "EXPIRED_OTM": "Ended worthless.",
+        "CANCELLED": "Taken back by its owner.",
+    },
+)
+
+_BURN_NOW: Final = sql.SQL(
+    "(SELECT b.burn_height FROM clarion.cursor c JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
+    "WHERE c.chain = 'stacks')"
+)
+
+_STATUS: Final = sql.SQL(
+    "CASE WHEN t.state <> 'active' THEN t.state "
+    "WHEN t.expiry_burn - {now} > {expiring} THEN 'active' "
+    "WHEN t.expiry_burn > {now} THEN 'expiring' "
+    "WHEN t.expiry_burn <= {now} THEN CASE WHEN "
+    "EXISTS (SELECT FROM bithedge.expiry_price p WHERE p.asset = t.asset AND p.expiry_burn = t.expiry_burn) "
+    "AND EXISTS (SELECT FROM bithedge.expiry_price p JOIN bithedge.token k ON k.asset = p.asset "
+    "WHERE k.token = t.token AND p.expiry_burn = t.expiry_burn) THEN 'settleable' ELSE 'awaiting-price' END END"
+).format(now=_BURN_NOW, expiring=sql.Literal(EXPIRING_BLOCKS))
+
+_IN_THE_MONEY: Final = sql.SQL(
+    "(SELECT CASE t.type WHEN 'put' THEN a.price_usd8 < t.strike_usd8 ELSE a.price_usd8 > t.strike_usd8 END "
+    "FROM bithedge.asset a WHERE a.asset = t.asset AND a.price_usd8 > 0)"
+)
+
+_POLICY: Final = (
+    Column(
+        "status",
+        Kind.TEXT,
+        "Where it stands at the receipt's Bitcoin block; null where that is not known.",
+        nullable=True,
+        enum=PolicyStatus,
+        expression=_STATUS,
+        orderable=False,
+    ),
+    Column(
+        "blocks_to_expiry",
+        Kind.INT,
+        "Bitcoin blocks from the receipt's to its expiry; 0 or less: expired. Null where the former is not known.",
+        nullable=True,
+        expression=sql.SQL("(t.expiry_burn - {})").format(_BURN_NOW),
+        orderable=False,
+    ),
+    Column(
+        "in_the_money",
+        Kind.BOOLEAN,
+        "Whether it would pay at the last closed price of its asset; null where there is none.",
+        nullable=True,
+        expression=_IN_THE_MONEY,
+        orderable=False,
+    ),
+)
+
+_POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))
+_POOL: Final = (("tier", "tier"), ("token", "token"))
+_TOKEN: Final = (("token", "token"),)
+_PROVIDER: Final = (("provider", "provider"),)
+_FEED: Final = (("asset", "asset"),)
+
+_TIER_OF: Final = Relation("riskTier", "tier", (("tier", "name"),), "Its risk tier.")
+_TOKEN_OF: Final = Relation("collateralToken", "token", _TOKEN, "Its token.")
+_FEED_OF: Final = Relation("feed", "asset", _FEED, "Its price feed.")
+_POSITION_OF: Final = Relation("position", "position", _POSITION, "Its position.")
+_POLICY_OF: Final = Relation("policy", "policy", (("policy", "id"),), "Its policy.")
+_PROVIDER_OF: Final = Relation("account", "provider", _PROVIDER, "Its provider.")
+
+
+def _entries(own: str, remote: str, description: str) -> Relation:
+    return Relation("entries", "account_entry", ((own, remote),), description, many=True)
+
+
 API: Final = ProtocolApi(
-    prefix="", plurals={"policy_totals": "policy_totals_list", "fee_shares": "fee_shares_list"}, relations={}
+    prefix="",
+    plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
+    units={
+        "Usd8": "US dollars x 10^8",
+        "Sats": "satoshis, 1/10^8 BTC",
+        "TokenAmount": "base units of the token",
+        "BasisPoints": "1/10000",
+        "BurnHeight": "Bitcoin block height",
+        "BurnBlocks": "Bitcoin blocks",
+        "E12": "1/10^12",
+    },
+    renamed={
+        table: {"policy": "policy_id"} for table in ("allocation", "policy_lock", "remainder_cover", "account_entry")
+    },
+    derived={"policy": _POLICY},
+    relations={
+        "contract_sequence": [
+            Relation("gaps", "sequence_gap", (("contract", "contract"),), "Where its numbers have gaps.", many=True)
+        ],
+        "parameter": [Relation("changes", "parameter_change", (("key", "key"),), "How it was set.", many=True)],
+        "parameter_change": [Relation("parameter", "parameter", (("key", "key"),), "The parameter as it is.")],
+        "tier": [
+            Relation("pools", "tier_pool", (("name", "tier"),), "Its positions summed up, by token.", many=True),
+            Relation("positions", "position", (("name", "tier"),), "Its positions.", many=True),
+            Relation("policies", "policy", (("name", "tier"),), "Policies it covers or covered.", many=True),
+        ],
+        "token": [
+            _FEED_OF,
+            Relation("pool", "token_pool", _TOKEN, "Everything the vault holds of it."),
+            Relation("tierPools", "tier_pool", _TOKEN, "Its positions summed up, by tier.", many=True),
+        ],
+        "oracle_provider": [Relation("prices", "price_submission", _PROVIDER, "What it submitted.", many=True)],
+        "asset": [
+            Relation("rounds", "price_round", _FEED, "Its rounds.", many=True),
+            Relation("expiryPrices", "expiry_price", _FEED, "Its fixed prices.", many=True),
+            Relation("policies", "policy", _FEED, "Policies on it.", many=True),
+            Relation("policyTotals", "policy_totals", _FEED, "Policies on it, summed up."),
+            Relation("lastClosedRound", "price_round", (*_FEED, ("last_round", "round")), "The round of its price."),
+        ],
+        "price_round": [
+            _FEED_OF,
+            Relation("submissions", "price_submission", (*_FEED, ("round", "round")), "Its prices.", many=True),
+        ],
+        "price_submission": [
+            Relation("priceRound", "price_round", (*_FEED, ("round", "round")), "Its round."),
+            Relation("oracleProvider", "oracle_provider", _PROVIDER, "Who submitted it."),
+        ],
+        "expiry_price": [
+            _FEED_OF,
+            Relation("priceRound", "price_round", (*_FEED, ("round", "round")), "The round it is from."),
+            Relation(
+                "policies", "policy", (*_FEED, ("expiry_burn", "expiry_burn")), "Policies on its asset.", many=True
+            ),
+        ],
+        "provider": [
+            Relation("positions", "position", _PROVIDER, "Its positions.", many=True),
+            Relation("allocations", "allocation", _PROVIDER, "What it covers or covered.", many=True),
+            Relation("yields", "yield_balance", _PROVIDER, "Its earned premiums, by token.", many=True),
+            Relation("withdrawRequests", "withdraw_request", _PROVIDER, "What it asked back.", many=True),
+            _entries("provider", "account", "Its movements of money."),
+        ],
+        "position": [
+            _PROVIDER_OF,
+            _TIER_OF,
+            _TOKEN_OF,
+            Relation("allocations", "allocation", _POSITION, "What it covers or covered.", many=True),
+            Relation(
+                "policies",
+                "policy",
+                _POSITION,
+                "Policies it backs or backed.",
+                many=True,
+                via=Via("bithedge.allocation", ("provider", "tier", "token"), (("policy", "id"),)),
+            ),
+            Relation("exposures", "exposure", _POSITION, "What it has locked, by expiry.", many=True),
+            Relation("withdrawRequests", "withdraw_request", _POSITION, "What was asked back of it.", many=True),
+        ],
+        "exposure": [_POSITION_OF],
+        "yield_balance": [_PROVIDER_OF, _TOKEN_OF],
+        "withdraw_request": [_POSITION_OF, _PROVIDER_OF],
+        "policy_lock": [
+            _POLICY_OF,
+            Relation("allocations", "allocation", (("policy", "policy"),), "Its parts, by provider.", many=True),
+        ],
+        "allocation": [_POLICY_OF, _POSITION_OF, _PROVIDER_OF],
+        "account_entry": [_POLICY_OF],
+        "tier_pool": [
+            _TIER_OF,
+            _TOKEN_OF,
+            Relation("positions", "position", _POOL, "Its positions.", many=True),
+            Relation("policies", "policy", _POOL, "Policies it covers or covered.", many=True),
+        ],
+        "token_pool": [
+            _TOKEN_OF,
+            Relation("tierPools", "tier_pool", _TOKEN, "Its positions summed up, by tier.", many=True),
+        ],
+        "policy": [
+            _FEED_OF,
+            _TIER_OF,
+            _TOKEN_OF,
+            Relation("allocations", "allocation", (("id", "policy"),), "Its parts, by provider.", many=True),
+            Relation("lock", "policy_lock", (("id", "policy"),), "What the vault holds for it."),
+            Relation(
+                "expiryPrice", "expiry_price", (*_FEED, ("expiry_burn", "expiry_burn")), "The price it settles at."
+            ),
+            Relation("spotRound", "price_round", (*_FEED, ("round", "round")), "The round it was priced at."),
+            Relation(
+                "settlementPriceRound", "price_round", (*_FEED, ("settlement_round", "round")), "The round it ended at."
+            ),
+            Relation("remainderCovers", "remainder_cover", (("id", "policy"),), "What the fund added.", many=True),
+            _entries("id", "policy", "Movements of money that concern it."),
+        ],
+        "remainder_cover": [_POLICY_OF],
+        "policy_totals": [_FEED_OF],
+    },
 )

@@ -10,7 +10,6 @@ import typer
 import uvicorn
 
 from clarion.config import ConfigurationError, Settings, load_settings
-from clarion.indexing import deployed_protocols
 from clarion.protocol import installed_protocols
 from clarion.store.database import migrate, open_database
 from clarion.telemetry import configure_logging, serve_metrics
@@ -47,7 +46,7 @@ def run(settings: Settings, database_url: str) -> None:
     app = make_app(
         database_url,
         protocols=[installed[name] for name in settings.protocols],
-        deployed=deployed_protocols(settings),
+        deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
         final_depth=settings.finality_burn_depth,
     )
     config = uvicorn.Config(

@@ -11,7 +11,7 @@ import strawberry
 from psycopg_pool import AsyncConnectionPool
 from strawberry.extensions import SchemaExtension
 
-from clarion.protocol import DeployedProtocol
+from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.feed import Feed
 from clarion_graphql.session import Session
 
@@ -23,7 +23,9 @@ class Service:
     pool: AsyncConnectionPool
     feed: Feed
     final_depth: int
-    protocols: Sequence[DeployedProtocol] = ()
+    protocols: Sequence[Protocol]
+    deployed: Mapping[str, DeployedProtocol]
+    """By protocol; one is missing where nobody says who deployed its contracts."""
 
     def session(self) -> Session:
         """A new snapshot."""

@@ -76,17 +76,20 @@ class Column:
     """One column of an entity.
 
     ``expression`` computes it from the row ``t`` where it is not a plain column. ``within`` wraps a condition on it,
-    for a column of another table (``EXISTS (… AND {})``). ``exposed``: it is a field of the type; ``stored``: it is
+    for a column of another table (``EXISTS (… AND {})``). ``shown_as`` names it otherwise in the API. ``unit`` is the
+    name of the ``NewType`` that says what it measures. ``exposed``: it is a field of the type; ``stored``: it is
     selected. Only indexed or small tables' columns should be ``filterable`` and ``orderable``.
     """
 
     name: str
     kind: Kind
     description: str
+    unit: str = ""
     nullable: bool = False
     enum: type[StrEnum] | None = None
     expression: sql.Composable | None = None
     within: sql.SQL | None = None
+    shown_as: str | None = None
     exposed: bool = True
     stored: bool = True
     filterable: bool = True
@@ -100,7 +103,7 @@ class Column:
     @property
     def field_name(self) -> str:
         """Its name in the API."""
-        return camel(self.name)
+        return camel(self.shown_as or self.name)
 
     @property
     def selected(self) -> sql.Composable:
@@ -109,14 +112,32 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Via:
+    """A table between two entities: its columns that equal the row's, and pairs of (its column, the target's)."""
+
+    table: str
+    own: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Relation:
-    """From a row to others: ``pairs`` of (own column, column of ``target``) that are equal."""
+    """From a row to others: ``pairs`` of (own column, column of ``target``) that are equal.
+
+    With ``via`` the second of each pair is a column of the table between.
+    """
 
     name: str
     target: str
     pairs: tuple[tuple[str, str], ...]
     description: str
     many: bool = False
+    via: Via | None = None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The row's columns that say which rows it leads to."""
+        return tuple(own for own, _ in self.pairs)
 
 
 @dataclass(frozen=True)
@@ -213,6 +234,7 @@ def columns_of(model: type[SQLModel]) -> list[Column]:
                 name=column.name,
                 kind=Kind.UNIX_TIME if kind is Kind.INT and _UNIX_TIME.search(column.name) else kind,
                 description=information.description or column.comment or "",
+                unit=_unit_of(information.annotation),
                 nullable=bool(column.nullable),
                 enum=_enum_of(information.annotation),
                 filterable=kind is not Kind.JSON,
@@ -225,6 +247,12 @@ def columns_of(model: type[SQLModel]) -> list[Column]:
 def _enum_of(annotation: Any) -> type[StrEnum] | None:
     options = typing.get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     return next((option for option in options if isinstance(option, type) and issubclass(option, StrEnum)), None)
+
+
+def _unit_of(annotation: Any) -> str:
+    """The name of the ``NewType`` that says what an integer measures, or nothing."""
+    options = typing.get_args(annotation) or (annotation,)
+    return next((option.__name__ for option in options if isinstance(option, typing.NewType)), "")
 
 
 def table_name(model: type[SQLModel]) -> str:

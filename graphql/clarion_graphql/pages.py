@@ -394,48 +394,75 @@ async def fetch_by(
     return {tuple(getattr(row, name) for name in names): row for row in found}
 
 
+def _related(target: Entity, relation: Relation) -> sql.Composed:
+    """The condition that the row ``t`` is one that a relation leads to from the key ``k``."""
+    keys = [sql.Identifier("k", f"key{index}") for index in range(len(relation.pairs))]
+    if relation.via is None:
+        columns = [target.by_name[remote].value for _, remote in relation.pairs]
+        return sql.SQL(" AND ").join(_equal(column, key) for column, key in zip(columns, keys, strict=True))
+    between = [sql.Identifier("v", name) for name in relation.via.own]
+    to_target = [(sql.Identifier("v", name), target.by_name[remote].value) for name, remote in relation.via.pairs]
+    return sql.SQL("EXISTS (SELECT FROM {table} v WHERE {condition})").format(
+        table=sql.Identifier(*relation.via.table.split(".")),
+        condition=sql.SQL(" AND ").join(
+            _equal(left, right) for left, right in [*zip(between, keys, strict=True), *to_target]
+        ),
+    )
+
+
+def _equal(left: sql.Composable, right: sql.Composable) -> sql.Composed:
+    return sql.SQL("{} = {}").format(left, right)
+
+
+def _key_columns(relation: Relation) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(f"key{index}") for index in range(len(relation.pairs)))
+
+
 async def fetch_related_pages(
-    session: Session, entity: Entity, relation: Relation, request: PageRequest, keys: Sequence[tuple[Any, ...]]
+    session: Session,
+    own: Entity,
+    relation: Relation,
+    target: Entity,
+    request: PageRequest,
+    keys: Sequence[tuple[Any, ...]],
 ) -> dict[tuple[Any, ...], Page]:
-    """For each key a page of the rows of ``entity`` that a relation leads to, in one query."""
+    """For each key (of ``own``, in the order of the relation's pairs) a page of rows of ``target``, in one query."""
     session.spend(len(keys) * request.limit)
-    names = [remote for _, remote in relation.pairs]
-    aliases = [sql.Identifier("k", f"key{index}") for index in range(len(names))]
     query = build(
         "SELECT k.place, r.* FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place) CROSS JOIN LATERAL ("
         "SELECT row_number() OVER (ORDER BY {order}) AS row_place, {columns} FROM {source} t WHERE {related} "
         "AND {condition} ORDER BY {order} LIMIT {limit}) r ORDER BY k.place, r.row_place",
-        keys=_keys(entity, names, keys),
-        key_columns=sql.SQL(", ").join(sql.Identifier(f"key{index}") for index in range(len(names))),
+        keys=_keys(own, relation.own, keys),
+        key_columns=_key_columns(relation),
         order=request.order,
-        columns=selected(entity),
-        source=entity.source,
-        related=sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(entity.by_name[name].value, alias)
-            for name, alias in zip(names, aliases, strict=True)
-        ),
+        columns=selected(target),
+        source=target.source,
+        related=_related(target, relation),
         condition=all_of([request.condition, request.place]),
         limit=Sql(sql.SQL("%s"), (request.limit + 1,)),
     )
     rows: dict[int, list[Any]] = {}
     for place, _, *values in await session.fetch(query):
-        rows.setdefault(place, []).append(entity.make(*values))
+        rows.setdefault(place, []).append(target.make(*values))
     return {key: _page(rows.get(index, []), request) for index, key in enumerate(keys, start=1)}
 
 
 async def count_related(
-    session: Session, entity: Entity, relation: Relation, condition: Sql, keys: Sequence[tuple[Any, ...]]
+    session: Session,
+    own: Entity,
+    relation: Relation,
+    target: Entity,
+    condition: Sql,
+    keys: Sequence[tuple[Any, ...]],
 ) -> dict[tuple[Any, ...], int]:
     """For each key how many rows a relation leads to."""
-    names = tuple(remote for _, remote in relation.pairs)
-    own = sql.SQL(", ").join(entity.by_name[name].value for name in names)
     query = build(
-        "SELECT {own}, count(*) FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys})) AND {condition} "
-        "GROUP BY {own}",
-        own=own,
-        source=entity.source,
-        keys=_keys(entity, names, keys),
+        "SELECT k.place, (SELECT count(*) FROM {source} t WHERE {related} AND {condition}) "
+        "FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place)",
+        source=target.source,
+        related=_related(target, relation),
         condition=condition,
+        keys=_keys(own, relation.own, keys),
+        key_columns=_key_columns(relation),
     )
-    counted = {tuple(values): int(count) for *values, count in await session.fetch(query)}
-    return {key: counted.get(key, 0) for key in keys}
+    return {keys[place - 1]: count for place, count in await session.fetch(query)}

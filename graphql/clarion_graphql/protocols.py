@@ -8,7 +8,17 @@ from typing import Any
 
 from clarion.chains.model import Chain
 from clarion.protocol import Protocol
-from clarion_graphql.entities import Column, Entity, Relation, camel, columns_of, key_of, pascal, plural_of, table_name
+from clarion_graphql.entities import (
+    Column,
+    Entity,
+    Relation,
+    camel,
+    columns_of,
+    key_of,
+    pascal,
+    plural_of,
+    table_name,
+)
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,8 @@ class ProtocolApi:
     """How the API shows a protocol's tables beyond what the tables say themselves.
 
     ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
-    without the schema; a relation's target is a table name too. ``plurals`` names lists whose table names are plural.
+    without the schema; a relation's target is a table name too. ``plurals`` names lists whose table names are plural,
+    ``renamed`` columns whose name is that of a relation. ``units`` says what the tables' ``NewType`` integers measure.
     """
 
     prefix: str
@@ -24,6 +35,8 @@ class ProtocolApi:
     relations: Mapping[str, Sequence[Relation]] = field(default_factory=dict)
     derived: Mapping[str, Sequence[Column]] = field(default_factory=dict)
     plurals: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Entity]:
@@ -43,7 +56,7 @@ def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Enti
                 name=pascal(name_of(table)),
                 table=table_name(model),
                 description=_first_words(model.__doc__ or ""),
-                columns=[*map(_described, columns_of(model)), *shown.derived.get(table, ())],
+                columns=[*_columns(model, table, shown), *shown.derived.get(table, ())],
                 key=key_of(model),
                 single=camel(name_of(table)),
                 plural=camel(name_of(plural)),
@@ -63,7 +76,18 @@ def _first_words(docstring: str) -> str:
     return " ".join(docstring.split())
 
 
-def _described(column: Column) -> Column:
-    if column.name == "updated_height" and not column.description:
-        return replace(column, description="Height of the block that last changed the row.")
-    return column
+def _columns(model: Any, table: str, api: ProtocolApi) -> list[Column]:
+    columns = []
+    for column in columns_of(model):
+        description = column.description.replace("Unix seconds of", "Time of")
+        if column.name == "updated_height":
+            description = description or "Height of the block that last changed the row"
+        unit = api.units.get(column.unit)
+        measured = f" Unit: {unit}." if unit else ""
+        columns.append(
+            replace(
+                column, description=f"{description}.{measured}", shown_as=api.renamed.get(table, {}).get(column.name)
+            )
+        )
+    # what every row has comes after what it is
+    return sorted(columns, key=lambda column: column.name == "updated_height")

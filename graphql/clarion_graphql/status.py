@@ -9,6 +9,7 @@ from typing import Final
 import strawberry
 
 from clarion.chains.model import Finality
+from clarion.protocol import DeployedProtocol
 from clarion_graphql.context import Info
 from clarion_graphql.enums import ChainName
 from clarion_graphql.receipt import Receipt as ReceiptValue
@@ -84,7 +85,9 @@ class ProtocolStatus:
 
     name: str = strawberry.field(description="Its name.")
     title: str = strawberry.field(description="Its name for people.")
-    contracts: list[ProtocolContract] = strawberry.field(description="The contracts it follows.")
+    contracts: list[ProtocolContract] = strawberry.field(
+        description="The contracts it follows; empty where this server was not told who deployed them."
+    )
 
 
 @strawberry.type(description="Where this server and its index stand.")
@@ -122,15 +125,19 @@ async def read_status(info: Info) -> Status:
         inbox=InboxStatus(depth=depth, failed=failed, oldest_seconds=oldest),
         protocols=[
             ProtocolStatus(
-                name=deployed.protocol.name,
-                title=deployed.protocol.title,
-                contracts=[
-                    ProtocolContract(name=short, id=identifier) for identifier, short in deployed.contracts.items()
-                ],
+                name=protocol.name,
+                title=protocol.title or protocol.name,
+                contracts=_contracts(service.deployed.get(protocol.name)),
             )
-            for deployed in service.protocols
+            for protocol in service.protocols
         ],
     )
+
+
+def _contracts(deployed: DeployedProtocol | None) -> list[ProtocolContract]:
+    if deployed is None:
+        return []
+    return [ProtocolContract(name=short, id=identifier) for identifier, short in sorted(deployed.contracts.items())]
 
 
 def _receipt(receipt: ReceiptValue) -> Receipt:

@@ -102,7 +102,11 @@ def make_field(
 
 def make_type(name: str, fields: Iterable[StrawberryField], description: str, *, is_input: bool = False) -> Any:
     """A Strawberry type out of fields."""
-    listed = {field.python_name: field for field in fields}
+    listed: dict[str, StrawberryField] = {}
+    for field in fields:
+        if field.python_name in listed:
+            raise ValueError(f"type {name} has {field.python_name} twice")
+        listed[field.python_name] = field
 
     def fill(namespace: dict[str, Any]) -> None:
         namespace.update(listed)
@@ -273,7 +277,9 @@ class Types:
         return self.named[name]
 
     def _order(self, entity: Entity) -> Any:
-        members = {column.name.upper(): column.name for column in entity.columns if column.orderable}
+        members = {
+            (column.shown_as or column.name).upper(): column.name for column in entity.columns if column.orderable
+        }
         name = f"{entity.name}Order"
         field_type = named_enum(f"{name}Field", members, f"What a list of `{entity.name}` can be ordered by.")
         return make_type(
@@ -369,18 +375,20 @@ class Types:
                 relation.name,
                 self.later(f"{target.name}Connection"),
                 relation.description,
-                resolver=with_arguments(_many_resolver(relation, target), self.page_arguments(target)),
+                resolver=with_arguments(_many_resolver(entity, relation, target), self.page_arguments(target)),
+                attribute=f"related_{relation.name}",
             )
         return make_field(
             relation.name,
             StrawberryOptional(self.later(target.name)),
             relation.description,
             resolver=with_arguments(_one_resolver(relation, target), {}),
+            attribute=f"related_{relation.name}",
         )
 
 
 def _own_values(relation: Relation, row: Any) -> tuple[Any, ...] | None:
-    values = tuple(getattr(row, own) for own, _ in relation.pairs)
+    values = tuple(getattr(row, name) for name in relation.own)
     return None if None in values else values
 
 
@@ -401,7 +409,7 @@ def _one_resolver(relation: Relation, target: Entity) -> Resolver:
     return resolve
 
 
-def _many_resolver(relation: Relation, target: Entity) -> Resolver:
+def _many_resolver(own: Entity, relation: Relation, target: Entity) -> Resolver:
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
         session = info.context.session
         request = page_request(target, given)
@@ -410,14 +418,14 @@ def _many_resolver(relation: Relation, target: Entity) -> Resolver:
             return _Connection(Page([], has_previous=False, has_next=False), request, _no_rows)
 
         async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Page]:
-            return await fetch_related_pages(session, target, relation, request, keys)
+            return await fetch_related_pages(session, own, relation, target, request, keys)
 
         async def load_counts(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], int]:
-            return await count_related(session, target, relation, request.condition, keys)
+            return await count_related(session, own, relation, target, request.condition, keys)
 
-        page = await session.loader((target.name, relation.pairs, request), load).load(values)
+        page = await session.loader((own.name, relation.name, request), load).load(values)
         assert page is not None
-        counts = session.loader((target.name, relation.pairs, request, "count"), load_counts)
+        counts = session.loader((own.name, relation.name, request, "count"), load_counts)
         return _Connection(page, request, lambda: counts.load(values))
 
     return resolve
