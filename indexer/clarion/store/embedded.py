@@ -46,6 +46,7 @@ POLL_INTERVAL_S = 0.02
 CLOCK_TOLERANCE_S = 10.0  # by which the start of a process is told differently when the clock is set
 SERVICE_ACCOUNTS = ("postgres", "nobody")
 SHARED_PLACES = (Path("/var/lib"), Path("/tmp"))  # noqa: S108 (owner and mode of what is used there are checked)
+LOCK_SUFFIX = ".lock"
 STOPS_WITH_OWNER = sys.platform == "linux"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -321,7 +322,7 @@ class EmbeddedPostgres:
             self._lock_path().unlink()
 
     def _lock_path(self) -> Path:
-        return self._named_dir.with_name(f"{self._named_dir.name}.lock")
+        return self._named_dir.with_name(f"{self._named_dir.name}{LOCK_SUFFIX}")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
