@@ -25,6 +25,37 @@ from clarion.store.rows import Row, Rows
 DEPLOYER = "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM"
 
 
+Printed = tuple[str, Any]
+"""A contract id and the JSON form of what the contract printed."""
+
+
+def block_of(height: int, events: Sequence[Printed], *, burn: int = 0, sender: str = DEPLOYER) -> Block:
+    """A block whose one transaction printed these events; the hash of a block is its height."""
+    number = height.to_bytes(32, "big")
+    transaction = Transaction(
+        index=0,
+        id=number,
+        status=TransactionStatus.SUCCESS,
+        kind="contract_call",
+        sender=sender,
+        sponsor=None,
+        nonce=height,
+        fee=0,
+        contract=None,
+        function=None,
+        payload=None,
+        result=None,
+        raw=b"",
+    )
+    printed = tuple(
+        Event(0, index, EventKind.PRINT, contract, str(value["topic"]), value, b"")
+        for index, (contract, value) in enumerate(events)
+    )
+    ref = BlockRef("stacks", height, number, (height - 1).to_bytes(32, "big"))
+    burn_block = BurnBlock(burn, burn.to_bytes(32, "big"))
+    return Block(ref, 1_700_000_000 + height, burn_block, (transaction,), printed, {})
+
+
 class Folded:
     """BitHedge's rows in memory, made from events as an index makes them."""
 
@@ -34,33 +65,12 @@ class Folded:
         self._changes: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
         self._height = 0
 
-    def block(self, events: Sequence[tuple[str, Any]], *, burn: int = 0, sender: str = DEPLOYER) -> None:
-        """One block with one transaction that printed these (contract id, value) events."""
+    def block(self, events: Sequence[Printed], *, burn: int = 0, sender: str = DEPLOYER) -> None:
+        """One block with one transaction that printed these events."""
         self._height += 1
-        burn_block = BurnBlock(burn, burn.to_bytes(32, "big"))
-        transaction = Transaction(
-            0,
-            self._height.to_bytes(32, "big"),
-            TransactionStatus.SUCCESS,
-            "contract_call",
-            sender,
-            None,
-            0,
-            0,
-            None,
-            None,
-            None,
-            None,
-            b"",
-        )
-        printed = tuple(
-            Event(0, index, EventKind.PRINT, contract, str(value["topic"]), value, b"")
-            for index, (contract, value) in enumerate(events)
-        )
-        ref = BlockRef("stacks", self._height, self._height.to_bytes(32, "big"), b"")
-        block = Block(ref, 1_700_000_000 + self._height, burn_block, (transaction,), printed, {})
-        for event in printed:
-            self._deployed.project(event, block, transaction, self._rows)
+        block = block_of(self._height, events, burn=burn, sender=sender)
+        for event in block.events:
+            self._deployed.project(event, block, block.transactions[0], self._rows)
         for change in self._rows.end_block(self._height):
             table = self._changes.setdefault(change.table, {})
             if change.after is None:
@@ -70,10 +80,12 @@ class Folded:
 
     def all(self, table: type[Row]) -> list[dict[str, Any]]:
         """Every row of a table, in order of key, without the column that only says when it changed."""
+        return [{name: value for name, value in row.items() if name != "updated_height"} for row in self.stored(table)]
+
+    def stored(self, table: type[Row]) -> list[dict[str, Any]]:
+        """Every row of a table with all its columns, in order of key."""
         rows = self._changes.get(f"bithedge.{table.__tablename__}", {})
-        return [
-            {name: value for name, value in row.items() if name != "updated_height"} for _, row in sorted(rows.items())
-        ]
+        return [row for _, row in sorted(rows.items())]
 
     def one(self, table: type[Row], *key: Any) -> dict[str, Any] | None:
         """A row by its key, or None."""
