@@ -72,6 +72,7 @@ def test_all_forms_of_a_value_give_the_value(clarity_type: ClarityType, value: c
         ([1, "2"], LIST, r"value\[1\]: expected uint"),
         ("123", LIST, "expected a list"),
         ({"id": 1}, TUPLE, "expected the keys"),
+        ({"id": 1, "who": None, "why": None}, TUPLE, "expected the keys"),
         ({"id": 1, "who": 5}, TUPLE, "value.who: expected principal"),
         ([], TUPLE, "expected a dict"),
         (1, "uint256", "unknown Clarity type"),

@@ -239,6 +239,16 @@ def test_a_transfer_goes_to_a_principal() -> None:
         decode_transaction(raw.replace(cl.encode(ALICE), cl.encode(cl.UInt(1))))
 
 
+def test_contract_names_are_shorter_in_transactions_than_in_values() -> None:
+    longest = transaction(ContractCall(cl.ContractPrincipal(ALICE, "n" * 40), "f", ()))
+    raw = longest.encode()
+    assert decode_transaction(raw) == longest
+    with pytest.raises(DecodeError, match="at most 40 bytes"):
+        decode_transaction(raw.replace(b"\x28" + b"n" * 40, b"\x29" + b"n" * 41))
+    in_a_value = transaction(ContractCall(TOKEN, "f", (cl.ContractPrincipal(ALICE, "n" * 128),)))
+    assert decode_transaction(in_a_value.encode()) == in_a_value
+
+
 def test_a_contracts_source_is_printable_ascii() -> None:
     raw = transaction(SmartContract("name", "(ok u1)", 4)).encode()
     assert decode_transaction(raw).payload == SmartContract("name", "(ok u1)", 4)
