@@ -1,0 +1,102 @@
+import { beforeEach, expect, test } from 'vitest';
+import { Chain, fixture, type Row } from './support/chain.ts';
+import { checkFold } from './support/fold.ts';
+import { bootstrap, closeRound, createPolicy, fixExpiry, market, BTC_USD8, STX_USD8 } from './support/flow.ts';
+
+let chain: Chain;
+beforeEach(async () => {
+  chain = await Chain.create();
+});
+
+const registry = (fn: string, ...args: Parameters<Chain['call']>[2]) => chain.must('bh-registry', fn, args, chain.deployer);
+const has = (role: string, who: string) => chain.read('bh-registry', 'has-role', [role, who]);
+
+test('before bootstrap nobody has a role and nothing can be set', () => {
+  expect(has('governance', chain.deployer)).toBe(false);
+  expect(chain.call('bh-params', 'bootstrap', [chain.sbtc], chain.deployer).code).toBe(2001);
+  expect(chain.call('bh-oracle', 'bootstrap', [[], []], chain.deployer).code).toBe(3001);
+  expect(chain.call('bh-vault', 'deposit', [chain.stx, 'balanced', 1n], chain.stranger).code).toBe(5001);
+  expect(chain.events).toEqual([]);
+});
+
+test('bootstrap gives governance, the guardian and four modules with the hash of their code', () => {
+  const { events } = registry('bootstrap', chain.guardian);
+  expect(events.map(({ topic }) => topic)).toEqual([
+    'role.granted',
+    'role.granted',
+    ...['params', 'oracle', 'vault', 'policy'].flatMap(() => ['module.registered', 'module.activated']),
+  ]);
+  expect([has('governance', chain.deployer), has('guardian', chain.guardian), has('guardian', chain.deployer)]).toEqual([
+    true,
+    true,
+    false,
+  ]);
+  for (const module of ['params', 'oracle', 'vault', 'policy']) {
+    expect(chain.read('bh-registry', 'is-active', [module, chain.id(`bh-${module}`)])).toBe(true);
+    expect(chain.read('bh-registry', 'get-active-version', [module])).toBe(1n);
+    const row = chain.read('bh-registry', 'get-module', [module, 1n]) as Row;
+    expect(row['code-hash']).toMatch(/^[0-9a-f]{64}$/);
+  }
+  expect(chain.read('bh-registry', 'is-active', ['vault', chain.id('bh-policy')])).toBe(false);
+  checkFold(chain);
+});
+
+test('the deployer keeps nothing after the handover', () => {
+  bootstrap(chain);
+  registry('handover', chain.stranger);
+  expect([has('governance', chain.deployer), has('governance', chain.stranger)]).toEqual([false, true]);
+  for (const [contract, fn, args, code] of [
+    ['bh-registry', 'bootstrap', [chain.stranger], 1002],
+    ['bh-registry', 'handover', [chain.deployer], 1003],
+    ['bh-params', 'set-fees', [10_000n, 0n, 0n, null], 2001],
+    ['bh-oracle', 'set-provider', [chain.deployer, 1n], 3001],
+  ] as const) {
+    expect(chain.call(contract, fn, [...args], chain.deployer).code).toBe(code);
+  }
+  chain.must('bh-params', 'set-fees', [9_500n, 100n, 400n, null], chain.stranger);
+  checkFold(chain);
+});
+
+test('a role ends at its height, or when it is revoked', () => {
+  bootstrap(chain);
+  const until = chain.burn + 2n;
+  registry('grant-role', 'guardian', chain.stranger, { some: until });
+  expect(chain.read('bh-registry', 'get-role', ['guardian', chain.stranger])).toEqual({ 'until-burn': until });
+  chain.mineTo(until);
+  expect(has('guardian', chain.stranger)).toBe(true);
+  chain.mineBurn(1);
+  expect(has('guardian', chain.stranger)).toBe(false);
+  registry('revoke-role', 'guardian', chain.guardian);
+  expect(chain.call('bh-params', 'trip-breaker', ['create', 'x'], chain.guardian).code).toBe(2003);
+  expect(chain.read('bh-registry', 'get-role', ['guardian', chain.guardian])).toBe(null);
+  checkFold(chain);
+});
+
+test('an announced module can be taken back, and is never activated then', () => {
+  bootstrap(chain);
+  registry('register-module', 'fund', 1n, chain.id('bh-math'));
+  registry('deprecate-module', 'fund', 1n);
+  chain.mineBurn(1_008);
+  expect(chain.call('bh-registry', 'activate-module', ['fund', 1n], chain.deployer).code).toBe(1010);
+  checkFold(chain);
+});
+
+test('a replaced policy module can still end what it began, and begin nothing', async () => {
+  chain = await market();
+  const expiry = chain.burn + 1_100n;
+  const policy = createPolicy(chain, { expiry }).value as bigint;
+  const module = chain.deploy('module', fixture('module'));
+  registry('register-module', 'policy', 2n, module);
+  chain.mineBurn(1_008);
+  registry('activate-module', 'policy', 2n);
+  expect((chain.read('bh-registry', 'get-module', ['policy', 1n]) as Row)['state']).toBe('draining');
+  registry('deprecate-module', 'policy', 1n);
+
+  closeRound(chain, 'BTC', BTC_USD8);
+  closeRound(chain, 'STX', STX_USD8);
+  expect(createPolicy(chain).code).toBe(5014);
+  expect(chain.call(module, 'settle', [policy, chain.stx, chain.stranger, 1n], chain.deployer).code).toBe(5014);
+  fixExpiry(chain, expiry, { BTC: BTC_USD8, STX: STX_USD8 });
+  chain.must('bh-policy', 'settle', [policy, chain.stx], chain.stranger);
+  checkFold(chain);
+});
