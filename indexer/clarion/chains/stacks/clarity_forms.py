@@ -17,8 +17,8 @@ The plain forms drop types, which a reader of events rarely needs:
 With the type at hand both forms read back exactly: see ``abi.from_python``. The exception for NUL is there because
 Postgres cannot hold that character in ``jsonb``, and whoever can print a string must not be able to stop an indexer.
 
-``decode_python`` and ``decode_json`` go from wire bytes straight to the plain form, about twice as fast as through
-typed values.
+``decode_python`` and ``decode_json`` go from wire bytes straight to the plain form, without typed values in between:
+the way to read events in bulk.
 """
 
 import re
