@@ -36,10 +36,28 @@ numbers = itertools.count()
 
 @pytest.fixture
 def data_dir(open_folder: Path) -> Iterator[Path]:
+    """A data directory that is not there yet."""
     folder = open_folder / f"embedded-{next(numbers)}"
     yield folder / "postgres"
     EmbeddedPostgres(folder / "postgres").remove()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def made_once(open_folder: Path) -> Iterator[Path]:
+    server = server_for(open_folder / "made-once" / "postgres")
+    server.start()
+    server.stop()
+    yield open_folder / "made-once" / "postgres"
+    server.remove()
+
+
+@pytest.fixture
+def made_dir(made_once: Path, data_dir: Path) -> Path:
+    """A data directory with a cluster in it: a copy, which takes less time than a new one."""
+    data_dir.parent.mkdir()
+    subprocess.run(["cp", "-a", made_once, data_dir], check=True)
+    return data_dir
 
 
 @pytest.fixture
@@ -108,70 +126,70 @@ def test_data_outlives_the_server_and_the_server_leaves_no_process(data_dir: Pat
         assert read(server.url("postgres")) == [1]
 
 
-def test_nobody_else_may_enter_the_folder_with_the_socket(data_dir: Path) -> None:
-    with server_for(data_dir):
-        assert data_dir.stat().st_mode & 0o077 == 0
-        assert list(data_dir.glob(".s.PGSQL.*"))
+def test_nobody_else_may_enter_the_folder_with_the_socket(made_dir: Path) -> None:
+    with server_for(made_dir):
+        assert made_dir.stat().st_mode & 0o077 == 0
+        assert list(made_dir.glob(".s.PGSQL.*"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_the_server_ends_with_a_process_that_was_killed(data_dir: Path, processes: ExitStack) -> None:
-    owner = start_elsewhere(data_dir, processes)
+def test_the_server_ends_with_a_process_that_was_killed(made_dir: Path, processes: ExitStack) -> None:
+    owner = start_elsewhere(made_dir, processes)
     write(read_url(owner), 1)
-    server = postmaster(data_dir)
+    server = postmaster(made_dir)
     owner.kill()
     wait_until_ended(server)
 
 
-def test_starts_at_once_after_its_process_was_killed(data_dir: Path, processes: ExitStack) -> None:
-    owner = start_elsewhere(data_dir, processes)
+def test_starts_at_once_after_its_process_was_killed(made_dir: Path, processes: ExitStack) -> None:
+    owner = start_elsewhere(made_dir, processes)
     write(read_url(owner), 1)
     owner.kill()
     owner.wait(WAIT_S)
-    with server_for(data_dir) as server:
+    with server_for(made_dir) as server:
         assert read(server.url("postgres")) == [1]
 
 
-def test_starts_after_the_server_was_killed(data_dir: Path) -> None:
-    with server_for(data_dir) as server:
+def test_starts_after_the_server_was_killed(made_dir: Path) -> None:
+    with server_for(made_dir) as server:
         write(server.url("postgres"), 1)
-        postmaster(data_dir).kill()
-    with server_for(data_dir) as server:
+        postmaster(made_dir).kill()
+    with server_for(made_dir) as server:
         assert read(server.url("postgres")) == [1]
 
 
-def test_waits_for_what_a_killed_server_left_running(data_dir: Path) -> None:
-    with server_for(data_dir) as server:
+def test_waits_for_what_a_killed_server_left_running(made_dir: Path) -> None:
+    with server_for(made_dir) as server:
         write(server.url("postgres"), 1)
-        killed = postmaster(data_dir)
+        killed = postmaster(made_dir)
         children = killed.children()
         slowest = children[0]
         slowest.suspend()  # the others end as soon as they see that the postmaster is gone
         killed.kill()
         psutil.wait_procs(children[1:], WAIT_S)
     woken = subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -CONT {slowest.pid}"])
-    with server_for(data_dir) as server, woken:
+    with server_for(made_dir) as server, woken:
         wait_until_ended(slowest, timeout_s=0)
         assert read(server.url("postgres")) == [1]
 
 
-def test_a_recorded_number_that_another_process_has_got_since_is_no_server(data_dir: Path) -> None:
-    with server_for(data_dir):
-        recorded = (data_dir / "postmaster.pid").read_text().splitlines()
-    (data_dir / "postmaster.pid").write_text("\n".join([str(os.getppid()), *recorded[1:]]))
-    with server_for(data_dir) as server:
-        assert postmaster(data_dir).pid != os.getppid()
+def test_a_recorded_number_that_another_process_has_got_since_is_no_server(made_dir: Path) -> None:
+    with server_for(made_dir):
+        recorded = (made_dir / "postmaster.pid").read_text().splitlines()
+    (made_dir / "postmaster.pid").write_text("\n".join([str(os.getppid()), *recorded[1:]]))
+    with server_for(made_dir) as server:
+        assert postmaster(made_dir).pid != os.getppid()
         psycopg.connect(server.url("postgres")).close()
 
 
-def test_a_second_process_shares_the_server_and_leaves_it_running(data_dir: Path, processes: ExitStack) -> None:
-    with server_for(data_dir) as server:
+def test_a_second_process_shares_the_server_and_leaves_it_running(made_dir: Path, processes: ExitStack) -> None:
+    with server_for(made_dir) as server:
         write(server.url("postgres"), 1)
-        pid = postmaster(data_dir).pid
-        second = start_elsewhere(data_dir, processes)
+        pid = postmaster(made_dir).pid
+        second = start_elsewhere(made_dir, processes)
         assert read(read_url(second)) == [1]
         let_end(second)
-        assert postmaster(data_dir).pid == pid
+        assert postmaster(made_dir).pid == pid
         assert read(server.url("postgres")) == [1]
 
 
@@ -189,9 +207,9 @@ def server_url_of(data_dir: Path) -> str:
         return server.url("postgres")
 
 
-def test_servers_side_by_side_do_not_meet(data_dir: Path) -> None:
-    other_dir = data_dir.with_name("other")
-    with server_for(data_dir) as one, server_for(other_dir) as other:
+def test_servers_side_by_side_do_not_meet(made_dir: Path) -> None:
+    other_dir = made_dir.with_name("other")
+    with server_for(made_dir) as one, server_for(other_dir) as other:
         write(one.url("postgres"), 1)
         write(other.url("postgres"), 2)
         assert (read(one.url("postgres")), read(other.url("postgres"))) == ([1], [2])
@@ -226,8 +244,8 @@ def test_a_folder_that_holds_something_else_is_left_as_it_is(data_dir: Path) -> 
     assert (data_dir / "letter.txt").read_text() == "mine"
 
 
-def test_a_server_that_does_not_start_is_quoted(data_dir: Path) -> None:
-    server = EmbeddedPostgres(data_dir, settings={**TEST_SETTINGS, "shared_buffers": "plenty"})
+def test_a_server_that_does_not_start_is_quoted(made_dir: Path) -> None:
+    server = EmbeddedPostgres(made_dir, settings={**TEST_SETTINGS, "shared_buffers": "plenty"})
     with pytest.raises(
         EmbeddedPostgresError, match=r'(?s)ended with exit code 1.*invalid value for parameter "shared_buffers"'
     ):
@@ -240,13 +258,13 @@ def test_without_its_package_the_error_says_what_to_install(data_dir: Path, monk
         server_for(data_dir).start()
 
 
-def test_removing_stops_a_server_of_another_process(data_dir: Path, processes: ExitStack) -> None:
-    owner = start_elsewhere(data_dir, processes)
+def test_removing_stops_a_server_of_another_process(made_dir: Path, processes: ExitStack) -> None:
+    owner = start_elsewhere(made_dir, processes)
     read_url(owner)
-    running = postmaster(data_dir)
-    server_for(data_dir).remove()
+    running = postmaster(made_dir)
+    server_for(made_dir).remove()
     wait_until_ended(running, timeout_s=0)
-    assert list(data_dir.parent.iterdir()) == []
+    assert list(made_dir.parent.iterdir()) == []
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root needs another account")
@@ -257,9 +275,9 @@ class TestAsRoot:
         data_dir.parent.mkdir(mode=0o700)
         return data_dir
 
-    def test_the_server_runs_as_another_account(self, data_dir: Path) -> None:
-        with server_for(data_dir):
-            assert postmaster(data_dir).uids().effective == data_dir.stat().st_uid != 0
+    def test_the_server_runs_as_another_account(self, made_dir: Path) -> None:
+        with server_for(made_dir):
+            assert postmaster(made_dir).uids().effective == made_dir.stat().st_uid != 0
 
     def test_closed_folders_stay_closed_and_the_data_goes_elsewhere(self, closed_dir: Path) -> None:
         with server_for(closed_dir) as server:
@@ -273,6 +291,7 @@ class TestAsRoot:
         assert not elsewhere.exists()
         assert list(closed_dir.parent.iterdir()) == []
 
+    @pytest.mark.slow
     def test_binaries_that_the_account_cannot_reach_are_copied(
         self, closed_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -292,13 +311,14 @@ class TestAsRoot:
         server.remove()
         assert not program.exists()
 
-    def test_data_that_became_unreachable_is_moved(self, data_dir: Path) -> None:
-        with server_for(data_dir) as server:
+    @pytest.mark.slow
+    def test_data_that_became_unreachable_is_moved(self, made_dir: Path) -> None:
+        with server_for(made_dir) as server:
             write(server.url("postgres"), 1)
-        data_dir.parent.chmod(0o700)
-        with server_for(data_dir) as server:
+        made_dir.parent.chmod(0o700)
+        with server_for(made_dir) as server:
             assert read(server.url("postgres")) == [1]
-        assert data_dir.is_symlink()
+        assert made_dir.is_symlink()
 
     def test_a_users_data_stays_the_users(self, data_dir: Path) -> None:
         user = pwd.getpwnam("nobody")
