@@ -7,7 +7,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -196,17 +196,20 @@ class Worker:
         """Whether a block is in the chain log."""
         return self.store.header(block_hash) is not None
 
-    def is_needed(self, block_hash: bytes) -> bool:
-        """Whether a block is not in the chain log and a branch that is higher than the tip builds on it."""
-        if self.knows(block_hash):
-            return False
-        height = chain_log.highest_above(self.store.connection, self.store.chain, block_hash)
+    def needed(self, hashes: Iterable[bytes]) -> set[bytes]:
+        """Those blocks that are not in the chain log although a branch that is higher than the tip builds on them."""
         tip = self.store.tip.height
-        return height is not None and (tip is None or height > tip)
+        found = set()
+        for block_hash in hashes:
+            height = chain_log.highest_above(self.store.connection, self.store.chain, block_hash)
+            if height is not None and (tip is None or height > tip) and not self.knows(block_hash):
+                found.add(block_hash)
+        return found
 
 
 def _applied(followed: Followed, items: Sequence[Item]) -> Applied:
-    events = sum(len(item.events) for item in items if isinstance(item, Block))
+    applied = {ref.hash for ref in followed.applied}
+    events = sum(len(item.events) for item in items if isinstance(item, Block) and item.hash in applied)
     return Applied(followed.applied, followed.rolled_back, events, followed.missing)
 
 
@@ -326,6 +329,8 @@ class IndexService:
                     self._problem, (pause, _) = None, RECONNECT_SECONDS
                 started = time.monotonic()
                 applied = await self._in_thread(self._worker.apply_pending)
+                self._report(applied, time.monotonic() - started)
+                await self._note_missing(applied)
             except psycopg.OperationalError as error:
                 if self._problem is None:
                     log.warning("database_lost", error=str(error))
@@ -333,8 +338,6 @@ class IndexService:
                 await self._pause(self._stop, pause)
                 pause = min(2 * pause, longest)
                 continue
-            self._report(applied, time.monotonic() - started)
-            self._note_missing(applied.missing)
             if applied.posts == 0 and not self._stop.is_set():
                 await self._pause(self._posted, IDLE_POLL_SECONDS)
 
@@ -342,30 +345,32 @@ class IndexService:
         """Ask the node for blocks that others build on and that were never posted."""
         async with self._node:
             while not self._stop.is_set():
+                self._missing_changed.clear()
                 if not self._missing:
                     await self._missing_changed.wait()
-                    self._missing_changed.clear()
                     continue
-                wanted = min(self._missing)
-                try:
-                    blocks = await self._fetch_branch(wanted)
-                    if blocks:
-                        started = time.monotonic()
-                        applied = await self._in_thread(self._worker.apply_fetched, blocks)
-                        self._report(applied, time.monotonic() - started)
-                        self._missing |= applied.missing
-                    self._missing = {
-                        block_hash
-                        for block_hash in self._missing
-                        if await self._in_thread(self._worker.is_needed, block_hash)
-                    }
-                except psycopg.OperationalError:
-                    blocks = []  # the worker reconnects
-                if blocks:
+                fetched = [await self._fetch_and_apply(block_hash) for block_hash in sorted(self._missing)]
+                if any(fetched):
                     self._fetch_problem = None
                 elif self._missing:
-                    self._missing_changed.clear()
                     await self._pause(self._missing_changed, FETCH_RETRY_SECONDS)
+
+    async def _fetch_and_apply(self, block_hash: bytes) -> bool:
+        """Whether the node gave the block and it is in the chain log now."""
+        try:
+            blocks = await self._fetch_branch(block_hash)
+            if not blocks:
+                return False
+            started = time.monotonic()
+            applied = await self._in_thread(self._worker.apply_fetched, blocks)
+            self._report(applied, time.monotonic() - started)
+            await self._note_missing(applied)
+        except psycopg.Error as error:
+            if not isinstance(error, psycopg.OperationalError) and not _is_of_the_post(error):
+                raise
+            self._cannot_fetch(block_hash, f"it cannot be stored: {error}")
+            return False
+        return True
 
     async def _fetch_branch(self, block_hash: bytes) -> list[Block]:
         """A missing block and its unknown ancestors, as many as are asked for at once, the oldest first."""
@@ -397,9 +402,14 @@ class IndexService:
             log.error("block_missing", hash=f"0x{block_hash.hex()}", reason=reason, remedy=remedy)
         self._fetch_problem = problem
 
-    def _note_missing(self, missing: set[bytes]) -> None:
-        if missing - self._missing:
-            self._missing |= missing
+    async def _note_missing(self, applied: Applied) -> None:
+        """Keep track of which blocks are missing: others may build on none of them any more, or they came."""
+        before = set(self._missing)
+        self._missing |= applied.missing
+        if self._missing and (applied.missing or applied.blocks):
+            asked = frozenset(self._missing)
+            self._missing -= asked - await self._in_thread(self._worker.needed, asked)
+        if self._missing != before:
             self._missing_changed.set()
 
     @staticmethod

@@ -105,7 +105,7 @@ def highest_above(connection: Connection[Any], chain: Chain, block_hash: bytes) 
         """
         WITH RECURSIVE above AS (
             SELECT hash, height FROM clarion.block WHERE chain = %(chain)s AND parent_hash = %(hash)s
-            UNION ALL
+            UNION
             SELECT b.hash, b.height FROM clarion.block b JOIN above a ON b.parent_hash = a.hash
             WHERE b.chain = %(chain)s
         )

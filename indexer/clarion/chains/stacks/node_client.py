@@ -143,7 +143,10 @@ class NodeClient:
         if body is None:
             return None
         burn = await self.sortition(replayed_consensus_hash(body))
-        return decode_replayed_block(body, burn)
+        block = decode_replayed_block(body, burn)
+        if block.hash != block_hash:
+            raise NodeError(f"{self.url} was asked for block 0x{block_hash.hex()} and gave {block.ref}")
+        return block
 
     async def sortition(self, consensus_hash: str) -> BurnBlock | None:
         """The Bitcoin block that a consensus hash (40 hexadecimal digits) names, or None where it is unknown."""
@@ -161,11 +164,14 @@ class NodeClient:
         response = await self._request(method, path, **arguments)
         if missing and response.status_code == httpx.codes.NOT_FOUND:
             return None
+        self._check(path, response)
+        return response.json()
+
+    def _check(self, path: str, response: httpx.Response) -> None:
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise NodeError(f"{self.url}{path} asks for a token: set CLARION_NODE__AUTH_TOKEN to the node's auth_token")
         if response.status_code != httpx.codes.OK:
             raise NodeError(f"{self.url}{path} answered {response.status_code}: {response.text[:300]}")
-        return response.json()
 
     async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:

@@ -446,8 +446,11 @@ def _block(
     extra: dict[str, JsonValue],
 ) -> Block:
     ordered = sorted(node_transactions, key=lambda tx: tx.tx_index)
+    block_hash = place.hash("index_block_hash", place.block)
+    if block_hash == parent_hash:
+        raise place.error("parent_index_block_hash", "a block cannot be its own parent")
     return Block(
-        BlockRef("stacks", place.height or 0, place.hash("index_block_hash", place.block), parent_hash),
+        BlockRef("stacks", place.height or 0, block_hash, parent_hash),
         time,
         burn,
         tuple([_transaction(place, index, tx) for index, tx in enumerate(ordered)]),

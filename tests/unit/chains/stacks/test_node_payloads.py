@@ -370,6 +370,7 @@ def broken(**fields: Any) -> bytes:
         (broken(index_block_hash="0x00"), "block 1 .*index_block_hash: expected 32 bytes"),
         (broken(index_block_hash="0x" + "zz" * 32), "block 1 .*index_block_hash: .*hexadecimal"),
         (broken(parent_index_block_hash="0x" + "0 " * 32), "parent_index_block_hash"),
+        (broken(parent_index_block_hash=hex_of(PLACE.hash)), "its own parent"),
         (broken(transactions=[transaction_entry(CALL, status="lost")]), f"block 1 .*{TXID}: status: .*'lost'"),
         (broken(transactions=[transaction_entry(CALL, tx_index="0")]), f"block 1 .*{TXID}.*tx_index"),
         (broken(transactions=[transaction_entry(CALL, raw_tx="0x0")]), f"{TXID}: raw_tx"),
