@@ -309,7 +309,7 @@ class FallbackSet(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-oracle", "fallback.cancelled")
 class FallbackCancelled(Event, frozen=True, kw_only=True):
-    """Governance withdrew an announced price."""
+    """Governance or the guardian withdrew an announced price."""
 
     asset: str
     price_usd8: Usd

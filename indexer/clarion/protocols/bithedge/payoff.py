@@ -23,10 +23,14 @@ def max_payout_usd8(kind: PolicyType, strike: Usd8, notional: Sats, call_cap: Ba
     return Usd8(strike * notional * call_cap // (E8 * BP))
 
 
+def intrinsic_usd8(kind: PolicyType, strike: Usd8, price: Usd8) -> Usd8:
+    """What one whole unit of the asset pays at ``price``, before any cap."""
+    return Usd8(max(0, strike - price if kind == "put" else price - strike))
+
+
 def payoff_usd8(kind: PolicyType, strike: Usd8, price: Usd8, notional: Sats, max_payout: Usd8) -> Usd8:
     """What a policy pays when its asset is at ``price``."""
-    in_the_money = strike - price if kind == "put" else price - strike
-    return Usd8(min(max_payout, max(0, in_the_money) * notional // E8))
+    return Usd8(min(max_payout, intrinsic_usd8(kind, strike, price) * notional // E8))
 
 
 def tokens_up(usd: Usd8, decimals: int, price: Usd8) -> TokenAmount:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import isqrt
 from typing import Final
 
-from clarion.protocols.bithedge.payoff import ceil_div, tokens_up
+from clarion.protocols.bithedge.payoff import ceil_div, intrinsic_usd8, tokens_up
 from clarion.protocols.bithedge.units import (
     BP,
     BURN_BLOCKS_PER_YEAR,
@@ -74,8 +74,7 @@ def premium_usd8(
     floor: BasisPoints,
 ) -> Usd8:
     """The premium of a policy; at least the share ``floor`` of spot x notional."""
-    intrinsic = max(0, strike - spot if kind == "put" else spot - strike)
-    unit = intrinsic + time_value_usd8(spot, strike, volatility, duration)
+    unit = intrinsic_usd8(kind, strike, spot) + time_value_usd8(spot, strike, volatility, duration)
     base = ceil_div(unit * notional, E8)
     loaded = ceil_div(base * type_multiplier * tier_multiplier * utilisation_multiplier, BP**3)
     return Usd8(max(loaded, ceil_div(spot * notional * floor, E8 * BP)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,6 +18,7 @@ from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, PolicyType
 SEED = 20_251_121
 CASES = 400
 CALLS_PER_EXPRESSION = 100
+REFERENCE = Path(__file__).parents[4] / "docs" / "contracts.md"
 
 Case = tuple[str, Any]
 """A call of bh-math in Clarity source, and what Python says it gives."""
@@ -56,6 +59,17 @@ def sats(random: Random) -> Sats:
 
 def kind(random: Random) -> PolicyType:
     return "put" if random.random() < 0.5 else "call"
+
+
+def quotient(random: Random) -> Case:
+    arguments = (random.randint(0, 10**30), random.randint(1, 10**15))
+    return call("div-up", *arguments), payoff.ceil_div(*arguments)
+
+
+def intrinsic(random: Random) -> Case:
+    strike = usd(random)
+    arguments = (kind(random), strike, near(strike, random))
+    return call("intrinsic-usd8", *arguments), payoff.intrinsic_usd8(*arguments)
 
 
 def density(random: Random) -> Case:
@@ -155,11 +169,23 @@ def part(random: Random) -> Case:
     return call("slice", *arguments), payoff.slice_of(*arguments)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [density, time_value, premium, max_payout, paid_off, tokens, value, collateral, health, part],
-    ids=lambda case: case.__name__,
+CASES_OF = (
+    quotient,
+    intrinsic,
+    density,
+    time_value,
+    premium,
+    max_payout,
+    paid_off,
+    tokens,
+    value,
+    collateral,
+    health,
+    part,
 )
+
+
+@pytest.mark.parametrize("case", CASES_OF, ids=lambda case: case.__name__)
 def test_python_gives_what_the_contract_gives(math: Simnet, case: Callable[[Random], Case]) -> None:
     random = Random(f"{SEED} {case.__name__}")
     cases = [case(random) for _ in range(CASES)]
@@ -176,3 +202,11 @@ def test_a_price_of_zero_is_an_error_on_both_sides(math: Simnet, function: str) 
         math.evaluate(call(function, 1, 6, 0))
     with pytest.raises(ZeroDivisionError):
         (payoff.tokens_up if function == "tokens-up" else payoff.tokens_down)(Usd8(1), 6, Usd8(0))
+
+
+def test_every_function_of_the_contract_is_held_against_python() -> None:
+    section = REFERENCE.read_text(encoding="utf-8").partition("### bh-math\n")[2].partition("\n### ")[0]
+    documented = set(re.findall(r"^\| `([a-z0-9-]+)` \(read-only\)", section, re.MULTILINE))
+    random = Random(SEED)
+    tried = {case(random)[0].split()[2] for case in CASES_OF for _ in range(20)}
+    assert tried == documented

@@ -135,7 +135,7 @@ def fallback_set(event: FallbackSet, at: EventContext, rows: Rows) -> None:
 
 @on(FallbackCancelled)
 def fallback_cancelled(event: FallbackCancelled, at: EventContext, rows: Rows) -> None:
-    """Governance withdrew it."""
+    """An announced price was withdrawn."""
     _drop_fallback(_asset(event.asset, rows))
 
 
