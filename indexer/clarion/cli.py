@@ -109,7 +109,7 @@ def dev(
     devnet_port: Annotated[int | None, typer.Option(help="Port of the chain's RPC; 0: any free one.")] = None,
     observer_port: Annotated[int | None, typer.Option(help="Port of the event observer; 0: any free one.")] = None,
     block_interval_ms: Annotated[int, typer.Option(min=50, help="Between Stacks blocks.")] = 1_000,
-    burn_interval_ms: Annotated[int, typer.Option(min=50, help="Between Bitcoin blocks.")] = 4_000,
+    burn_interval_ms: Annotated[int, typer.Option(min=50, help="Between Bitcoin blocks.")] = 3_000,
 ) -> None:
     """Run everything here: a local chain with BitHedge and a busy cast, the indexer, GraphQL and the keeper.
 

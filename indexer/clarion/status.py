@@ -147,7 +147,7 @@ def _anomalies(connection: Connection[Any]) -> tuple[AnomalyCount, ...]:
 
 
 def _row(connection: Connection[Any], query: str, *parameters: Any) -> tuple[Any, ...]:
-    found = connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]  # queries are this module's own
+    found = connection.execute(query, parameters).fetchone()
     assert found is not None
     return tuple(found)
 

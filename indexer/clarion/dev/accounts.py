@@ -17,25 +17,22 @@ _COMPRESSED: Final = b"\x01"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A named key of the cast. ``secret`` is 33 bytes, as Stacks wallets export keys."""
+    """A named key of the cast. ``secret`` is 33 bytes, as Stacks wallets export keys; ``address`` is a devnet's."""
 
     name: str
     secret: bytes
+    address: str
 
     @property
     def key(self) -> PrivateKey:
         """The private key."""
         return PrivateKey(self.secret)
 
-    @property
-    def address(self) -> str:
-        """The account's address on a devnet."""
-        return str(self.key.address(NETWORK))
-
 
 def account(name: str) -> Account:
     """The account of this name: the same key in every run and on every machine."""
-    return Account(name, hashlib.sha256(f"clarion devnet account {name}".encode()).digest() + _COMPRESSED)
+    secret = hashlib.sha256(f"clarion devnet account {name}".encode()).digest() + _COMPRESSED
+    return Account(name, secret, str(PrivateKey(secret).address(NETWORK)))
 
 
 DEPLOYER: Final = account("deployer")

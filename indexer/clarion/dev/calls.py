@@ -27,6 +27,7 @@ from clarion.chains.stacks.post_conditions import (
     StxPostCondition,
 )
 from clarion.dev.accounts import Account
+from clarion.dev.amounts import tokens, usd
 
 SBTC_TOKEN: Final = "SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token"
 """The sBTC token on every devnet."""
@@ -105,7 +106,7 @@ class BitHedgeCalls:
             UInt(round_number),
             UInt(price_usd8),
             UInt(observed_burn),
-            note=f"{sender.name} submits {asset} at {price_usd8 // 10**8} USD",
+            note=f"{sender.name} submits {asset} at {usd(price_usd8)} USD",
         )
 
     def close_round(self, sender: Account, asset: str, round_number: int) -> Call:
@@ -132,13 +133,13 @@ class BitHedgeCalls:
             self.contract("bh-vault"),
             "deposit",
             (principal(token), StringAscii(tier), UInt(amount)),
-            f"{sender.name} deposits {amount} {token.partition('.')[2]} into {tier}",
+            f"{sender.name} deposits {tokens(token, amount)} into {tier}",
             (self.sends(token, amount if promised is None else promised, AmountCode.EQUAL),),
         )
 
     def request_withdraw(self, sender: Account, token: str, tier: str, amount: int) -> Call:
         """A provider asks for capital back."""
-        note = f"{sender.name} asks back {amount} {token.partition('.')[2]} from {tier}"
+        note = f"{sender.name} asks back {tokens(token, amount)} from {tier}"
         arguments = (principal(token), StringAscii(tier), UInt(amount))
         return self.call(sender, "bh-vault", "request-withdraw", *arguments, note=note)
 
@@ -174,7 +175,7 @@ class BitHedgeCalls:
                     )
                 ),
             ),
-            f"{sender.name} buys a {terms.style} {terms.type} at {terms.strike_usd8 // 10**8} USD "
+            f"{sender.name} buys a {terms.style} {terms.type} at {usd(terms.strike_usd8)} USD "
             f"until Bitcoin block {terms.expiry_burn}",
             (self.sends(terms.token, max_premium, AmountCode.LESS_OR_EQUAL),),
         )

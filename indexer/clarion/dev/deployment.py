@@ -73,7 +73,7 @@ class Deployment:
         calls: BitHedgeCalls,
         reader: WorldReader,
         next_block: NextBlock,
-        reference_usd8: Callable[[str], int],
+        market_price: Callable[[str, int], int],
     ) -> None:
         self._node = node
         self._devnet = devnet
@@ -82,7 +82,7 @@ class Deployment:
         self._calls = calls
         self._reader = reader
         self._next_block = next_block
-        self._reference_usd8 = reference_usd8
+        self._market_price = market_price
 
     async def run(self) -> None:
         """Fund, deploy, bootstrap.
@@ -120,10 +120,11 @@ class Deployment:
         return await self._node.contract_interface(self._calls.contract(name)) is not None
 
     async def _bootstrap(self) -> None:
+        burn_height = (await self._node.info()).burn_block_height
         registry, params, oracle = self._calls.bootstrap(
             self._cast.deployer,
             guardian=self._cast.guardian.address,
-            assets=[(name, name == "BTC", self._reference_usd8(name)) for name in ASSETS],
+            assets=[(name, name == "BTC", self._market_price(name, burn_height)) for name in ASSETS],
             feeders=[(who.address, SUBMITTER_WEIGHT) for who in self._cast.submitters],
         )
         fast = self._calls.set_params(self._cast.deployer, FAST_BLOCKS)

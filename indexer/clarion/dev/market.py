@@ -7,7 +7,7 @@ from typing import Final
 
 BASIS: Final = 10_000
 EPISODE: Final = 10
-"""Bitcoin blocks in an episode; most episodes hold one drop."""
+"""Bitcoin blocks in an episode; most episodes but the first hold one drop."""
 PULL: Final = 24
 """One part in this many of the distance to the first price is made good per block."""
 
@@ -43,7 +43,7 @@ class Market:
         kind = random.random()
         first, length = random.randrange(2, EPISODE - 3), random.randint(1, 3)
         depth_bp = random.randint(150, 420)
-        if kind < 0.3 or not first <= offset < first + length:
+        if episode == 0 or kind < 0.3 or not first <= offset < first + length:
             return 0
         if kind > 0.92:
             return 800 if offset == first else 0

@@ -25,8 +25,8 @@ SBTC_TARGET: Final = 3 * 10**8
 STRIKE_BANDS_BP: Final = {"aggressive": (9_650, 9_990), "balanced": (8_100, 8_990), "conservative": (7_100, 7_990)}
 """How far in or out of the money buyers ask, as a put's strike in parts of the price; calls mirror it."""
 NOTIONAL_STEP_SAT: Final = 100_000
-TURNS: Final = 4
-"""Blocks from one look at a holding to the next."""
+OPENING_BLOCKS: Final = 40
+HOLDINGS_AT_ONCE: Final = 4
 MOST_ACTIVE: Final = 14
 """Active policies above which nobody buys."""
 LONGEST_POLICY: Final = 9
@@ -65,8 +65,10 @@ class Planner:
         return self._markets[asset].price(burn_height)
 
     def look_at(self, height: int) -> tuple[Holding, ...]:
-        """The holdings whose providers think about them at a Stacks height: each has its turn every few blocks."""
-        return self.holdings[height % TURNS :: TURNS]
+        """The holdings whose providers think about them at a Stacks height: in the beginning all, then some."""
+        if height < OPENING_BLOCKS:
+            return self.holdings
+        return tuple(Random(f"{self._seed}/holdings/{height}").sample(self.holdings, HOLDINGS_AT_ONCE))
 
     def plan(self, world: World, busy: Collection[str]) -> list[Action]:
         """What to send now, at most one action per account. Accounts in ``busy`` (addresses) wait."""
@@ -179,7 +181,7 @@ class Planner:
             asset=INSURED,
             strike_usd8=spot * strike_bp // BASIS // 10**8 * 10**8,
             notional_sat=random.randint(5, 60) * NOTIONAL_STEP_SAT,
-            expiry_burn=world.burn_height + random.randint(SHORTEST_POLICY, LONGEST_POLICY),
+            expiry_burn=world.burn_height + min(random.randint(SHORTEST_POLICY, LONGEST_POLICY) for _ in range(2)),
             token=self._calls.stx_token if random.random() < 0.65 else SBTC_TOKEN,
         )
 

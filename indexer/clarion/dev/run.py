@@ -46,7 +46,7 @@ class DevOptions:
     scenario: bool = True
     exit_after_settlements: int | None = None
     block_interval_ms: int = 1_000
-    burn_interval_ms: int = 4_000
+    burn_interval_ms: int = 3_000
 
 
 def dev_folder(settings: Settings) -> Path:

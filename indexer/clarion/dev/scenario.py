@@ -19,7 +19,7 @@ from clarion.dev.deployment import Deployment, NextBlock
 from clarion.dev.devnet_client import DevnetClient
 from clarion.dev.planner import Planner, Purchase
 from clarion.dev.wallet import Wallet
-from clarion.dev.world import WorldReader
+from clarion.dev.world import World, WorldReader
 from clarion.protocols.bithedge.matching import Candidate, CapacityError, match
 from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, TokenAmount, Usd8
 
@@ -64,7 +64,7 @@ class Scenario:
         self.reader = WorldReader(node, self.calls)
         self._node = node
         self._devnet = devnet
-        self._next_block = next_block
+        self.next_block = next_block
 
     async def prepare(self) -> None:
         """Put BitHedge on the devnet where it is not there yet.
@@ -72,7 +72,6 @@ class Scenario:
         Raises:
             DeploymentError: a transaction that is needed failed.
         """
-        burn_height = (await self._node.info()).burn_block_height
         deployment = Deployment(
             node=self._node,
             devnet=self._devnet,
@@ -80,22 +79,25 @@ class Scenario:
             cast=self.cast,
             calls=self.calls,
             reader=self.reader,
-            next_block=self._next_block,
-            reference_usd8=lambda asset: self.planner.market_price(asset, burn_height),
+            next_block=self.next_block,
+            market_price=self.planner.market_price,
         )
         await deployment.run()
 
-    async def step(self) -> list[Call]:
+    async def look(self) -> World:
+        """Read what the cast decides from."""
+        return await self.reader.read(self.planner.look_at)
+
+    async def act(self, world: World) -> list[Call]:
         """Decide and send what comes next; gives what the node took."""
-        world = await self.reader.read(self.planner.look_at)
         for who in self.cast.everyone():
             if self.wallet.is_busy(who):
                 await self.wallet.sync(who)
         busy = {who.address for who in self.cast.everyone() if self.wallet.is_busy(who)}
         sent = []
         for action in self.planner.plan(world, busy):
-            call = await self._order(action) if isinstance(action, Purchase) else action
-            if call and await self._send(call):
+            call = await self.order(action) if isinstance(action, Purchase) else action
+            if call and await self.send(call):
                 sent.append(call)
         return sent
 
@@ -103,10 +105,11 @@ class Scenario:
         """Prepare, then step with every block, until cancelled."""
         await self.prepare()
         while True:
-            await self.step()
-            await self._next_block()
+            await self.act(await self.look())
+            await self.next_block()
 
-    async def _send(self, call: Call) -> bool:
+    async def send(self, call: Call) -> bool:
+        """Send a call; False where the node refuses it, which is logged."""
         try:
             tx_id = await self.wallet.send(call)
         except TransactionRejectedError as error:
@@ -115,7 +118,7 @@ class Scenario:
         log.info(call.note, transaction=f"0x{tx_id.hex()}")
         return True
 
-    async def _order(self, purchase: Purchase) -> Call | None:
+    async def order(self, purchase: Purchase) -> Call | None:
         """The call that buys a policy, or None where it is not sold or not covered."""
         terms = purchase.terms
         quote = await self.reader.quote(terms)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clarion.config import Settings
+from clarion.dev.amounts import usd
 from clarion.dev.processes import Change, Child, State
 from clarion.dev.snapshot import RecentEvent, Snapshot
 
@@ -24,7 +25,6 @@ STATE_STYLES: Final = {State.RUNNING: "green", State.WAITING: "red", State.STOPP
 TOLD_TOPICS: Final = ("policy.", "round.rejected", "breaker.")
 """Topics that plain lines tell of."""
 SHOWN_FIELDS: Final = ("policy", "asset", "price-usd8", "amt", "tier", "paid", "premium", "type", "expiry-burn")
-E8: Final = 10**8
 
 
 class View(Protocol):
@@ -46,13 +46,6 @@ class View(Protocol):
 
     def show(self, snapshot: Snapshot, processes: Sequence[Child]) -> None:
         """Show how things are."""
-
-
-def usd(usd8: int) -> str:
-    """An amount of USD x 10^8, in dollars and cents, or to 4 places below 10 dollars."""
-    if usd8 < 10 * E8:
-        return f"{usd8 // E8}.{usd8 % E8 // 10**4:04d}"
-    return f"{usd8 // E8:,}.{usd8 % E8 // 10**6:02d}"
 
 
 def describe(event: RecentEvent) -> str:

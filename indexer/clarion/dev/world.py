@@ -15,10 +15,11 @@ from clarion.dev.calls import BitHedgeCalls, PolicyTerms
 
 ASSETS: Final = ("BTC", "STX")
 TIERS: Final = ("conservative", "balanced", "aggressive")
-REQUESTS_AHEAD: Final = 4
+REQUESTS_AHEAD: Final = 2
 """Withdrawal requests looked for beyond the last one known."""
 FIRST_REQUESTS: Final = 256
-"""The same for the first look: the contract does not say how many there were."""
+"""The same for the first look at a vault in use: the contract does not say how many there were."""
+CALLS_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class WorldReader:
         self._last_policy = 0
         self._open: dict[int, PolicyView] = {}
         self._last_request = 0
-        self._ahead = FIRST_REQUESTS
+        self._ahead: int | None = None
+        self._turn = asyncio.Semaphore(CALLS_AT_ONCE)
         self._requests: dict[int, RequestView] = {}
 
     async def ask(self, contract: str, function: str, *arguments: Value) -> Any:
@@ -129,12 +131,11 @@ class WorldReader:
         Raises:
             NodeError: the node cannot be reached or the call failed.
         """
-        raw = await self._node.call_read_only(
-            self._calls.contract(contract),
-            function,
-            [encode(value) for value in arguments],
-            sender=self._calls.deployer,
-        )
+        encoded = [encode(value) for value in arguments]
+        async with self._turn:
+            raw = await self._node.call_read_only(
+                self._calls.contract(contract), function, encoded, sender=self._calls.deployer
+            )
         return decode_python(raw)
 
     async def read(self, look_at: Callable[[int], Sequence[Holding]]) -> World:
@@ -226,6 +227,8 @@ class WorldReader:
         )
 
     async def _withdrawals(self) -> tuple[RequestView, ...]:
+        if self._ahead is None:
+            self._ahead = FIRST_REQUESTS if await self.ask("bh-vault", "get-seq") else REQUESTS_AHEAD
         ahead = range(self._last_request + 1, self._last_request + 1 + self._ahead)
         self._ahead = REQUESTS_AHEAD
         numbers = [*self._requests, *ahead]
