@@ -198,6 +198,7 @@ class _ReplayedHead(Struct):
 class _Sortition(Struct):
     burn_block_hash: str
     burn_block_height: _Height
+    burn_header_timestamp: _Height | None = None
 
 
 class _NewBurnBlock(Struct):
@@ -268,9 +269,9 @@ def decode_new_block(body: bytes) -> Block:
 def decode_replayed_block(body: bytes, burn: BurnBlock | None) -> Block:
     """The block that ``GET /v3/blocks/replay/{id}`` answers, equal to what ``/new_block`` said of it.
 
-    ``burn`` is the Bitcoin block its consensus hash names (``decode_sortition``). The route tells less in three
-    things: ``extra`` lacks the tenure height and the miner's transaction, the Bitcoin block its time, and the lock
-    events that a node appends to a block at a reward cycle's end are not replayed. Raises ``PayloadError``.
+    ``burn`` is the Bitcoin block its consensus hash names (``decode_sortition``). The route tells less in two things:
+    ``extra`` lacks the tenure height, the miner's transaction and the parent's block hash, and the lock events that a
+    node appends to a block at a reward cycle's end are not replayed. Raises ``PayloadError``.
     """
     path = "/v3/blocks/replay"
     node = _decode(path, _replayed_block, body)
@@ -324,8 +325,9 @@ def decode_sortition(body: bytes) -> BurnBlock:
     found = _decode(path, _sortitions, body)
     if not found:
         raise PayloadError(f"{path}: the node answered no sortition")
-    place = _Place(path, None, None)
-    return BurnBlock(found[0].burn_block_height, place.hash("burn_block_hash", found[0].burn_block_hash))
+    sortition: _Sortition = found[0]
+    burn_hash = _Place(path, None, None).hash("burn_block_hash", sortition.burn_block_hash)
+    return BurnBlock(sortition.burn_block_height, burn_hash, time=sortition.burn_header_timestamp)
 
 
 def decode_new_burn_block(body: bytes) -> BurnBlock:

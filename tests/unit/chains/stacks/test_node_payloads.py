@@ -499,5 +499,7 @@ def test_the_bitcoin_block_of_a_consensus_hash() -> None:
     burn = toy.burn_block(5)
     answer = [{"burn_block_hash": hex_of(burn.hash), "burn_block_height": 5, "was_sortition": True}]
     assert decode_sortition(body(answer)) == BurnBlock(5, burn.hash)
+    answer[0]["burn_header_timestamp"] = 1_700_000_000
+    assert decode_sortition(body(answer)) == BurnBlock(5, burn.hash, time=1_700_000_000)
     with pytest.raises(PayloadError, match="no sortition"):
         decode_sortition(b"[]")
