@@ -1,15 +1,14 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Chain, type Outcome, type Row } from './support/chain.ts';
+import type { Chain, Outcome, Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
-import { bootstrap, closeRound, nextRound, setParams, BTC_USD8 } from './support/flow.ts';
+import { bootstrapped, closeRound, nextRound, setParams, BTC_USD8 } from './support/flow.ts';
 import { isqrt } from './support/model.ts';
 
 const USD = 100_000_000n;
 
 let chain: Chain;
 beforeEach(async () => {
-  chain = await Chain.create();
-  bootstrap(chain);
+  chain = await bootstrapped();
 });
 
 const asset = () => chain.read('bh-oracle', 'get-asset', ['BTC']) as Row;

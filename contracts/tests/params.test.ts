@@ -1,14 +1,13 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { Chain, type Row } from './support/chain.ts';
+import type { Chain, Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
-import { bootstrap } from './support/flow.ts';
+import { bootstrapped } from './support/flow.ts';
 
 const SPOT = 100_000n;
 
 let chain: Chain;
 beforeAll(async () => {
-  chain = await Chain.create();
-  bootstrap(chain);
+  chain = await bootstrapped();
 });
 
 const gov = (fn: string, ...args: Parameters<Chain['call']>[2]) => chain.call('bh-params', fn, args, chain.deployer);

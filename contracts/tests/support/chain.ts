@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { getSDK, type Simnet } from '@stacks/clarinet-sdk';
+import type { Simnet } from '@stacks/clarinet-sdk';
 import { Cl, ClarityType, cvToString, getAddressFromPrivateKey, type ClarityValue, type TupleCV } from '@stacks/transactions';
+import { Vm } from '../../devnet/vm.js';
 import { documentedEvents, ENVELOPE, hasType } from './doc.ts';
 
 export const CONTRACTS = [
@@ -95,27 +96,6 @@ export type ClarityArgument =
   | ClarityArgument[]
   | { [key: string]: ClarityArgument };
 
-const log = console.log;
-const error = console.error;
-
-/** The simulator writes every print and every runtime error to the console; tests read them from results instead. */
-function quietly<T>(run: () => T): T {
-  console.log = console.error = () => {};
-  const restore = () => {
-    console.log = log;
-    console.error = error;
-  };
-  try {
-    const result = run();
-    if (result instanceof Promise) return result.finally(restore) as T;
-    restore();
-    return result;
-  } catch (cause) {
-    restore();
-    throw cause;
-  }
-}
-
 function checkEvent(contract: string, value: TupleCV): PrintedEvent {
   const topicValue = value.value['topic'];
   if (topicValue?.type !== ClarityType.StringASCII) throw new Error(`${contract} printed an event without a topic`);
@@ -136,14 +116,13 @@ function checkEvent(contract: string, value: TupleCV): PrintedEvent {
 
 type SimnetEvent = { event: string; data: Record<string, unknown> };
 
-const simulators = new Map<boolean, Promise<Simnet>>();
-
-/** The process's simulator, with or without a record of what calls cost (which takes it time). */
-function simulator(trackCosts: boolean): Promise<Simnet> {
-  const started = simulators.get(trackCosts) ?? quietly(() => getSDK({ trackCosts, trackCoverage: false }));
-  simulators.set(trackCosts, started);
-  return started;
-}
+/** What the process that runs the tests keeps between them, whichever file they are in. */
+type Shared = {
+  vm: Promise<Vm> | undefined;
+  /** The chain that the machine's checkpoint holds. */
+  saved: { key: string; chain: Chain } | undefined;
+};
+const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm: undefined, saved: undefined });
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
 export class Chain {
@@ -158,26 +137,46 @@ export class Chain {
   /** Every event printed so far, in order. */
   readonly events: PrintedEvent[] = [];
 
-  private constructor(readonly simnet: Simnet, extraProviders: number) {
+  private constructor(
+    private readonly vm: Vm,
+    readonly simnet: Simnet,
+    private readonly extraProviders: number,
+  ) {
     this.providers = [...ADDRESSES.slice(7), ...Array.from({ length: extraProviders }, (_, i) => extraAddress(i))];
   }
 
   /** Starts an empty chain and deploys the contracts in manifest order. */
   static async create({ extraProviders = 0, trackCosts = false } = {}): Promise<Chain> {
-    const simnet = await simulator(trackCosts);
-    await quietly(() => simnet.initEmptySession({ enabled: false } as Parameters<Simnet['initEmptySession']>[0]));
-    const chain = new Chain(simnet, extraProviders);
+    const vm = await (shared.vm ??= Vm.start({ genesisTime: 1_700_000_000 }));
+    const { getSDK } = await import('@stacks/clarinet-sdk');
+    const simnet = trackCosts ? await getSDK({ trackCosts, trackCoverage: false }) : vm.simnet;
+    await simnet.initEmptySession({ enabled: false } as Parameters<Simnet['initEmptySession']>[0]);
+    const chain = new Chain(vm, simnet, extraProviders);
     simnet.setEpoch('4.0');
-    quietly(() => {
-      for (const who of [...ADDRESSES, ...chain.providers.slice(3)]) {
-        simnet.mintSTX(who, 100_000_000_000_000n);
-        simnet.mintFT(`${SBTC}.sbtc-token`, who, 100_000_000_000n);
-      }
-    });
+    for (const who of [...ADDRESSES, ...chain.providers.slice(3)]) {
+      simnet.mintSTX(who, 100_000_000_000_000n);
+      simnet.mintFT(`${SBTC}.sbtc-token`, who, 100_000_000_000n);
+    }
     for (const name of CONTRACTS) {
       chain.deploy(name, readFileSync(new URL(`../../contracts/${name}.clar`, import.meta.url), 'utf8'));
     }
     return chain;
+  }
+
+  /** A chain in the state that `build` leaves; chains of one key are built once while no other key comes between. */
+  static async reuse(key: string, build: () => Promise<Chain>): Promise<Chain> {
+    if (shared.saved?.key !== key) {
+      const chain = await build();
+      // The machine takes no second checkpoint of a height, and this may be another chain's.
+      chain.vm.shadowHeight = -1;
+      chain.vm.forgetBefore();
+      shared.saved = { key, chain };
+    }
+    const { chain } = shared.saved;
+    chain.vm.revert();
+    const copy = new Chain(chain.vm, chain.simnet, chain.extraProviders);
+    copy.events.push(...chain.events);
+    return copy;
   }
 
   get burn(): bigint {
@@ -186,7 +185,7 @@ export class Chain {
 
   /** Deploys a contract next to the others. */
   deploy(name: string, source: string): string {
-    quietly(() => this.simnet.deployContract(name, source, { clarityVersion: CLARITY_VERSION }, this.deployer));
+    this.simnet.deployContract(name, source, { clarityVersion: CLARITY_VERSION }, this.deployer);
     return `${this.deployer}.${name}`;
   }
 
@@ -196,9 +195,7 @@ export class Chain {
 
   /** Calls a public function as a wallet would. */
   call(contract: string, fn: string, args: ClarityArgument[], sender: string): Outcome {
-    const { result, events, costs } = quietly(() =>
-      this.simnet.callPublicFn(this.id(contract), fn, args.map(clarity), sender),
-    );
+    const { result, events, costs } = this.simnet.callPublicFn(this.id(contract), fn, args.map(clarity), sender);
     const printed = (events as SimnetEvent[])
       .filter(({ event }) => event === 'print_event')
       .filter(({ data }) => EVENTS.has(String(data['contract_identifier']).replace(`${this.deployer}.`, '')))
@@ -233,14 +230,12 @@ export class Chain {
 
   /** Result of a read-only function. */
   read(contract: string, fn: string, args: ClarityArgument[] = []): Plain {
-    return plain(
-      quietly(() => this.simnet.callReadOnlyFn(this.id(contract), fn, args.map(clarity), this.stranger)).result,
-    );
+    return plain(this.simnet.callReadOnlyFn(this.id(contract), fn, args.map(clarity), this.stranger).result);
   }
 
   /** Number of the error that a read-only function gives; 0 when it succeeds. */
   readError(contract: string, fn: string, args: ClarityArgument[] = []): number {
-    const { result } = quietly(() => this.simnet.callReadOnlyFn(this.id(contract), fn, args.map(clarity), this.stranger));
+    const { result } = this.simnet.callReadOnlyFn(this.id(contract), fn, args.map(clarity), this.stranger);
     return result.type === ClarityType.ResponseErr ? Number(plain(result)) : 0;
   }
 

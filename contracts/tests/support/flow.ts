@@ -112,8 +112,21 @@ export function createPolicy(chain: Chain, terms: PolicyTerms = {}): Outcome {
 
 export type Market = { extraProviders?: number; trackCosts?: boolean; tiers?: string[] };
 
+/** A chain after the three bootstrap calls. */
+export function bootstrapped({ extraProviders = 0 } = {}): Promise<Chain> {
+  return Chain.reuse(`bootstrapped ${extraProviders}`, async () => {
+    const chain = await Chain.create({ extraProviders });
+    bootstrap(chain);
+    return chain;
+  });
+}
+
 /** A bootstrapped chain with short policies and fresh prices, and 20,000 STX and 1 sBTC of each provider in each tier. */
-export async function market({ tiers = ['aggressive'], ...options }: Market = {}): Promise<Chain> {
+export function market(options: Market = {}): Promise<Chain> {
+  return Chain.reuse(`market ${JSON.stringify(options)}`, () => buildMarket(options));
+}
+
+async function buildMarket({ tiers = ['aggressive'], ...options }: Market): Promise<Chain> {
   const chain = await Chain.create(options);
   bootstrap(chain);
   setParams(chain, SHORT);
