@@ -72,11 +72,7 @@ export function nodeRoutes(devnet) {
       method: 'GET',
       path: new RegExp(`^/v2/data_var/${contract}/([^/]+)$`),
       handle: ({ params: [address, name, variable] }) => {
-        try {
-          return { json: { data: `0x${serializeCV(vm.simnet.getDataVar(`${address}.${name}`, variable))}` } };
-        } catch {
-          return { status: 404, text: 'Data var not found' };
-        }
+        return readOr404('Data var not found', () => vm.read((simnet) => simnet.getDataVar(`${address}.${name}`, variable)));
       },
     },
     {
@@ -84,11 +80,7 @@ export function nodeRoutes(devnet) {
       path: new RegExp(`^/v2/map_entry/${contract}/([^/]+)$`),
       handle: ({ params: [address, name, map], body }) => {
         const key = deserialize(parseJson(body), 'the map key');
-        try {
-          return { json: { data: `0x${serializeCV(vm.simnet.getMapEntry(`${address}.${name}`, map, key))}` } };
-        } catch {
-          return { status: 404, text: 'Map not found' };
-        }
+        return readOr404('Map not found', () => vm.read((simnet) => simnet.getMapEntry(`${address}.${name}`, map, key)));
       },
     },
     { method: 'GET', path: /^\/v2\/fees\/transfer$/, handle: () => ({ json: FEE_RATES[0] }) },
@@ -206,7 +198,8 @@ function callRead(devnet, call) {
   const id = `${address}.${name}`;
   if (devnet.contractSource(id) === undefined) return { json: { okay: false, cause: `Unchecked(NoSuchContract("${id}"))` } };
   try {
-    return { json: { okay: true, result: `0x${serializeCV(devnet.vm.callReadOnly(id, fn, values, sender))}` } };
+    const { result } = devnet.vm.read((simnet) => simnet.callReadOnlyFn(id, fn, values, sender));
+    return { json: { okay: true, result: `0x${serializeCV(result)}` } };
   } catch (error) {
     if (!(error instanceof VmError)) throw error;
     return { json: { okay: false, cause: error.message } };
@@ -228,6 +221,20 @@ function estimateFee(call) {
       estimations: FEE_RATES.map((rate) => ({ fee: rate * size, fee_rate: rate })),
     },
   };
+}
+
+/**
+ * @param {string} text for what is not there
+ * @param {() => import('@stacks/transactions').ClarityValue} read
+ * @returns {import('./http.js').Answer}
+ */
+function readOr404(text, read) {
+  try {
+    return { json: { data: `0x${serializeCV(read())}` } };
+  } catch (error) {
+    if (!(error instanceof VmError)) throw error;
+    return { status: 404, text };
+  }
 }
 
 /** @param {string} principal */

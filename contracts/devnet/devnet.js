@@ -187,7 +187,7 @@ export class Devnet {
    * @returns {{unlocked: bigint, locked: bigint, unlockHeight: number}} microSTX
    */
   account(address) {
-    const { result } = this.vm.execute(this.faucet.address, `(stx-account '${address})`);
+    const { result } = this.vm.read((simnet) => simnet.execute(`(stx-account '${address})`));
     const fields = /** @type {{value: Record<string, {value: bigint}>}} */ (/** @type {unknown} */ (result)).value;
     return {
       unlocked: BigInt(fields.unlocked.value),
@@ -201,7 +201,7 @@ export class Devnet {
    * @returns {string | undefined}
    */
   contractSource(id) {
-    return this.chain.contracts.get(id)?.source ?? this.vm.simnet.getContractSource(id);
+    return this.chain.contracts.get(id)?.source ?? this.vm.read((simnet) => simnet.getContractSource(id));
   }
 
   /** @returns {import('./mempool.js').State} */
@@ -237,8 +237,8 @@ export class Devnet {
     const { chain, vm, mempool } = this;
     const started = performance.now();
     const opening = this.openingTransactions();
-    // The checkpoint is the state that this block builds on: what it fails to do is undone to there.
-    if (mempool.size > 0 || this.worthKeeping(chain.tip)) vm.checkpoint();
+    // What the block fails to do is undone to the state that it builds on.
+    if (mempool.size > 0) vm.checkpoint();
     const execution = new BlockExecution(vm, { feeRecipient: this.miner.address, opening });
     const transactions = [...mempool.entries.values()].map(({ transaction }) => transaction);
     const sequence = new Sequence((address) => chain.nonceOf(address));
@@ -261,6 +261,7 @@ export class Devnet {
     if (vm.height !== block.height || vm.burnHeight !== block.burn.height) {
       throw new Error(`the simnet is at ${vm.height}/${vm.burnHeight}, the chain at ${block.height}/${block.burn.height}`);
     }
+    if (this.worthKeeping(block)) vm.checkpoint();
     for (const { transaction } of execution.receipts) mempool.remove(transaction.txid);
     this.postBlock(block);
     const stale = mempool.collectStale(block.height);

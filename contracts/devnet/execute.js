@@ -160,6 +160,10 @@ export class BlockExecution {
       execution = this.vm.execute(transaction.origin, source);
     } catch (error) {
       if (!(error instanceof VmError)) throw error;
+      if (this.vm.broken) {
+        this.replay();
+        this.payFee(transaction);
+      }
       this.effects.push({ transaction, source: null });
       this.receipts.push(receipt(transaction, 'abort_by_response', ERR_NONE, { vmError: error.message }));
       return true;

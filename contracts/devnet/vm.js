@@ -5,7 +5,10 @@
  * pages that changed since the one before, and going back writes them again.
  */
 
-const PAGE = 4096;
+/** What a checkpoint keeps at a time, in bytes: small, for a block changes little here and there. */
+const PAGE = 512;
+/** What is compared at a time before looking closer: the unit in which WebAssembly memory grows. */
+const CHUNK = 65536;
 
 /**
  * @typedef {import('@stacks/clarinet-sdk').Simnet} Simnet
@@ -93,7 +96,7 @@ class Machine {
   }
 
   /**
-   * Puts a fresh instance in place: linear memory cannot shrink, so going back past a growth needs a new one.
+   * Puts a fresh instance in place: linear memory cannot shrink, and a trap leaves the stack as it was.
    * @param {number} memoryBytes
    * @param {number} tableLength
    */
@@ -123,6 +126,8 @@ export class Vm {
     this.sender = '';
     /** @type {Undo[]} */
     this.undo = [];
+    /** Whether the machine trapped, so that its memory can no longer be trusted. */
+    this.broken = false;
     /** The memory as it was at the newest checkpoint, and the block height then. */
     this.shadow = Buffer.alloc(0);
     this.shadowTable = 0;
@@ -134,7 +139,7 @@ export class Vm {
    * @param {{genesisTime: number, keep?: number}} options `genesisTime` in Unix seconds, `keep` = checkpoints to hold
    * @returns {Promise<Vm>}
    */
-  static async start({ genesisTime, keep = 400 }) {
+  static async start({ genesisTime, keep = 600 }) {
     const { loaded, machine } = await loadSwitchable(genesisTime, async () => {
       const { getSDK } = await import('@stacks/clarinet-sdk');
       const simnet = await getSDK({ trackCosts: false, trackCoverage: false });
@@ -165,14 +170,14 @@ export class Vm {
    * @param {string} sender standard principal
    * @param {string} source
    * @returns {Execution}
-   * @throws {VmError} on an analysis or runtime error
+   * @throws {VmError} on an analysis or runtime error; when the machine is `broken` after it, only `revert` helps
    */
   execute(sender, source) {
     if (sender !== this.sender) {
       this.simnet.executeCommand(`::set_tx_sender ${sender}`);
       this.sender = sender;
     }
-    return attempt(() => this.simnet.execute(source));
+    return this.attempt(() => this.simnet.execute(source));
   }
 
   /**
@@ -186,7 +191,7 @@ export class Vm {
       this.simnet.mineEmptyStacksBlock();
       return [];
     }
-    return attempt(() =>
+    return this.attempt(() =>
       this.simnet.mineBlock(
         deploys.map(({ name, source, clarityVersion, sender }) => ({
           deployContract: { name, content: source, options: clarityVersion ? { clarityVersion } : null, sender },
@@ -201,13 +206,34 @@ export class Vm {
   }
 
   /**
-   * Calls a read-only function at the current block.
-   * @param {string} contract @param {string} name @param {ClarityValue[]} args @param {string} sender
-   * @returns {ClarityValue}
+   * Runs what changes nothing, between blocks.
+   * @template T
+   * @param {(simnet: Simnet) => T} run
+   * @returns {T}
    * @throws {VmError}
    */
-  callReadOnly(contract, name, args, sender) {
-    return attempt(() => this.simnet.callReadOnlyFn(contract, name, args, sender)).result;
+  read(run) {
+    try {
+      return this.attempt(() => run(this.simnet));
+    } finally {
+      if (this.broken) this.revert();
+    }
+  }
+
+  /**
+   * The SDK throws strings; this turns them into errors, and notices a trap.
+   * @template T
+   * @param {() => T} run
+   * @returns {T}
+   */
+  attempt(run) {
+    try {
+      return run();
+    } catch (error) {
+      this.broken ||= error instanceof Error;
+      const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+      throw new VmError(text.replace(/^error: |^Contract deployment runtime error: \S+ -> /, '').replace(/^Runtime Error: Runtime error while interpreting [^:]+: /, ''));
+    }
   }
 
   /** Makes the current state, after the block of the current height, one to go back to. Does nothing when it is already. */
@@ -215,10 +241,7 @@ export class Vm {
     if (this.shadowHeight === this.height) return;
     const memory = Buffer.from(this.machine.memory.buffer);
     if (this.shadow.length > 0) {
-      const pages = [];
-      for (let page = 0, at = 0; at < this.shadow.length; page++, at += PAGE) {
-        if (memory.compare(this.shadow, at, at + PAGE, at, at + PAGE) !== 0) pages.push(page);
-      }
+      const pages = changedPages(memory, this.shadow);
       const bytes = Buffer.allocUnsafeSlow(pages.length * PAGE);
       pages.forEach((page, i) => this.shadow.copy(bytes, i * PAGE, page * PAGE, (page + 1) * PAGE));
       this.undo.push({ height: this.shadowHeight, memoryBytes: this.shadow.length, tableLength: this.shadowTable, pages: Uint32Array.from(pages), bytes });
@@ -238,10 +261,11 @@ export class Vm {
   /** Goes back to the newest checkpoint. */
   revert() {
     const { machine, shadow } = this;
-    if (machine.memory.buffer.byteLength !== shadow.length || machine.references.length !== this.shadowTable) {
+    if (this.broken || machine.memory.buffer.byteLength !== shadow.length || machine.references.length !== this.shadowTable) {
       machine.exchange(shadow.length, this.shadowTable);
     }
     shadow.copy(Buffer.from(machine.memory.buffer));
+    this.broken = false;
     this.sender = '';
   }
 
@@ -280,22 +304,24 @@ export class Vm {
   }
 }
 
+/**
+ * Indexes of the pages in which the two differ.
+ * @param {Buffer} memory
+ * @param {Buffer} shadow not longer than memory; a whole number of chunks
+ * @returns {number[]}
+ */
+function changedPages(memory, shadow) {
+  const pages = [];
+  for (let chunk = 0; chunk < shadow.length; chunk += CHUNK) {
+    if (memory.compare(shadow, chunk, chunk + CHUNK, chunk, chunk + CHUNK) === 0) continue;
+    for (let at = chunk; at < chunk + CHUNK; at += PAGE) {
+      if (memory.compare(shadow, at, at + PAGE, at, at + PAGE) !== 0) pages.push(at / PAGE);
+    }
+  }
+  return pages;
+}
+
 /** An error from analysis or execution. The message is the machine's own, without the name of the wrapping snippet. */
 export class VmError extends Error {
   name = 'VmError';
-}
-
-/**
- * The SDK throws strings; this turns them into errors.
- * @template T
- * @param {() => T} run
- * @returns {T}
- */
-function attempt(run) {
-  try {
-    return run();
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new VmError(text.replace(/^error: |^Contract deployment runtime error: \S+ -> /, '').replace(/^Runtime Error: Runtime error while interpreting [^:]+: /, ''));
-  }
 }
