@@ -396,11 +396,6 @@ class _Place:
             raise self.error(field, f"expected {_HASH_BYTES} bytes, found {len(raw)}")
         return raw
 
-    def amount(self, field: str, text: str) -> int:
-        if not _AMOUNT.fullmatch(text) or int(text) > _UINT128_MAX:
-            raise self.error(field, f"expected a whole number of 128 bits in decimal digits, found {text[:50]!r}")
-        return int(text)
-
 
 def _decode(path: str, decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
@@ -639,7 +634,7 @@ def _topic(value: JsonValue) -> str:
             topic = value.get(name)
             if isinstance(topic, str) and len(topic) <= MAX_TOPIC_CHARACTERS:
                 return topic
-    return EventKind.PRINT.value
+    return "print"
 
 
 def _read_print(place: _Place, node: _NodeEvent) -> _Said:
@@ -668,7 +663,7 @@ def _read_stx_transfer(place: _Place, node: _NodeEvent) -> _Said:
         "amount": _amount(place, node, said.amount),
         "memo": None if said.memo is None else _hex(_event_hex(place, node, said.memo)),
     }
-    return EventKind.STX_TRANSFER, None, EventKind.STX_TRANSFER.value, value, None
+    return EventKind.STX_TRANSFER, None, "stx_transfer", value, None
 
 
 def _read_stx_mint(place: _Place, node: _NodeEvent) -> _Said:
@@ -676,7 +671,7 @@ def _read_stx_mint(place: _Place, node: _NodeEvent) -> _Said:
     if said is None:
         raise _missing(place, node)
     value: JsonValue = {"recipient": said.recipient, "amount": _amount(place, node, said.amount)}
-    return EventKind.STX_MINT, None, EventKind.STX_MINT.value, value, None
+    return EventKind.STX_MINT, None, "stx_mint", value, None
 
 
 def _read_stx_burn(place: _Place, node: _NodeEvent) -> _Said:
@@ -684,7 +679,7 @@ def _read_stx_burn(place: _Place, node: _NodeEvent) -> _Said:
     if said is None:
         raise _missing(place, node)
     value: JsonValue = {"sender": said.sender, "amount": _amount(place, node, said.amount)}
-    return EventKind.STX_BURN, None, EventKind.STX_BURN.value, value, None
+    return EventKind.STX_BURN, None, "stx_burn", value, None
 
 
 def _read_stx_lock(place: _Place, node: _NodeEvent) -> _Said:
@@ -697,10 +692,10 @@ def _read_stx_lock(place: _Place, node: _NodeEvent) -> _Said:
         "unlock_height": _amount(place, node, said.unlock_height),
         "contract_identifier": said.contract_identifier,
     }
-    return EventKind.STX_LOCK, None, EventKind.STX_LOCK.value, value, None
+    return EventKind.STX_LOCK, None, "stx_lock", value, None
 
 
-def _read_ft(kind: EventKind, said: _FungibleToken | None, place: _Place, node: _NodeEvent) -> _Said:
+def _read_ft(kind: EventKind, topic: str, said: _FungibleToken | None, place: _Place, node: _NodeEvent) -> _Said:
     if said is None:
         raise _missing(place, node)
     value: JsonValue = {
@@ -709,10 +704,10 @@ def _read_ft(kind: EventKind, said: _FungibleToken | None, place: _Place, node: 
         "recipient": said.recipient,
         "amount": _amount(place, node, said.amount),
     }
-    return kind, said.asset_identifier.partition("::")[0], kind.value, value, None
+    return kind, said.asset_identifier.partition("::")[0], topic, value, None
 
 
-def _read_nft(kind: EventKind, said: _NonFungibleToken | None, place: _Place, node: _NodeEvent) -> _Said:
+def _read_nft(kind: EventKind, topic: str, said: _NonFungibleToken | None, place: _Place, node: _NodeEvent) -> _Said:
     if said is None:
         raise _missing(place, node)
     contract = said.asset_identifier.partition("::")[0]
@@ -727,7 +722,7 @@ def _read_nft(kind: EventKind, said: _NonFungibleToken | None, place: _Place, no
         "recipient": said.recipient,
         "value": token,
     }
-    return kind, contract, kind.value, value, raw
+    return kind, contract, topic, value, raw
 
 
 _EVENT_READERS: Final[dict[str, Callable[[_Place, _NodeEvent], _Said]]] = {
@@ -736,12 +731,16 @@ _EVENT_READERS: Final[dict[str, Callable[[_Place, _NodeEvent], _Said]]] = {
     "stx_mint_event": _read_stx_mint,
     "stx_burn_event": _read_stx_burn,
     "stx_lock_event": _read_stx_lock,
-    "ft_transfer_event": lambda place, node: _read_ft(EventKind.FT_TRANSFER, node.ft_transfer_event, place, node),
-    "ft_mint_event": lambda place, node: _read_ft(EventKind.FT_MINT, node.ft_mint_event, place, node),
-    "ft_burn_event": lambda place, node: _read_ft(EventKind.FT_BURN, node.ft_burn_event, place, node),
-    "nft_transfer_event": lambda place, node: _read_nft(EventKind.NFT_TRANSFER, node.nft_transfer_event, place, node),
-    "nft_mint_event": lambda place, node: _read_nft(EventKind.NFT_MINT, node.nft_mint_event, place, node),
-    "nft_burn_event": lambda place, node: _read_nft(EventKind.NFT_BURN, node.nft_burn_event, place, node),
+    "ft_transfer_event": lambda place, node: _read_ft(
+        EventKind.FT_TRANSFER, "ft_transfer", node.ft_transfer_event, place, node
+    ),
+    "ft_mint_event": lambda place, node: _read_ft(EventKind.FT_MINT, "ft_mint", node.ft_mint_event, place, node),
+    "ft_burn_event": lambda place, node: _read_ft(EventKind.FT_BURN, "ft_burn", node.ft_burn_event, place, node),
+    "nft_transfer_event": lambda place, node: _read_nft(
+        EventKind.NFT_TRANSFER, "nft_transfer", node.nft_transfer_event, place, node
+    ),
+    "nft_mint_event": lambda place, node: _read_nft(EventKind.NFT_MINT, "nft_mint", node.nft_mint_event, place, node),
+    "nft_burn_event": lambda place, node: _read_nft(EventKind.NFT_BURN, "nft_burn", node.nft_burn_event, place, node),
 }
 
 
@@ -754,11 +753,17 @@ def _missing(place: _Place, node: _NodeEvent) -> PayloadError:
 
 
 def _amount(place: _Place, node: _NodeEvent, text: str) -> int:
-    return place.amount(_event_field(node), text)
+    if _AMOUNT.fullmatch(text) and (amount := int(text)) <= _UINT128_MAX:
+        return amount
+    problem = f"expected a whole number of 128 bits in decimal digits, found {text[:50]!r}"
+    raise place.error(_event_field(node), problem)
 
 
 def _event_hex(place: _Place, node: _NodeEvent, text: str) -> bytes:
-    return place.hex(_event_field(node), text)
+    try:
+        return bytes_from_hex(text)
+    except DecodeError as error:
+        raise place.error(_event_field(node), error) from None
 
 
 def _storable(value: Any) -> JsonValue:
