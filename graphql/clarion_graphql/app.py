@@ -27,7 +27,7 @@ from clarion_graphql.context import Service
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
 from clarion_graphql.schema import ClarionSchema, build_schema, sdl
-from clarion_graphql.session import read_pool
+from clarion_graphql.session import STATEMENT_TIMEOUT_MS, read_pool
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,12 @@ class _View(GraphQL[Service, None]):
 
 
 def make_app(
-    database_url: str, *, protocols: Sequence[Protocol], deployed: Mapping[str, DeployedProtocol], final_depth: int
+    database_url: str,
+    *,
+    protocols: Sequence[Protocol],
+    deployed: Mapping[str, DeployedProtocol],
+    final_depth: int,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
 ) -> Starlette:
     """The application over one database.
 
@@ -67,7 +72,7 @@ def make_app(
     """
     schema = build_schema(protocols)
     schema_text = sdl(schema)
-    pool = read_pool(database_url)
+    pool = read_pool(database_url, statement_timeout_ms)
     feed = Feed(database_url)
     service = Service(pool, feed, final_depth, tuple(protocols), dict(deployed))
     view = _View(schema, service)

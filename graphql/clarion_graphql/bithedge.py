@@ -121,7 +121,11 @@ API: Final = ProtocolApi(
         "E12": "1/10^12",
     },
     renamed={
-        table: {"policy": "policy_id"} for table in ("allocation", "policy_lock", "remainder_cover", "account_entry")
+        **{
+            table: {"policy": "policy_id"}
+            for table in ("allocation", "policy_lock", "remainder_cover", "account_entry")
+        },
+        **{table: {"positions": "position_count", "policies": "policy_count"} for table in ("tier_pool", "token_pool")},
     },
     derived={"policy": _POLICY},
     relations={

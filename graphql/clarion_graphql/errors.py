@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from enum import StrEnum
 
 import psycopg
 import psycopg_pool
 import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
-from strawberry.extensions import SchemaExtension
-from strawberry.types.execution import StreamExecutionResult
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +19,7 @@ class Code(StrEnum):
     PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     """The document is not GraphQL."""
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-    """The document does not fit the schema, or goes over a limit on its size."""
+    """The document or its variables do not fit the schema, or the document goes over a limit on its size."""
     BAD_USER_INPUT = "BAD_USER_INPUT"
     """An argument has a value that means nothing."""
     BAD_CURSOR = "BAD_CURSOR"
@@ -92,29 +89,6 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
     )
 
 
-class ErrorExtension(SchemaExtension):
-    """Gives every error its code, logs the unexpected ones and hides what they say."""
-
-    _streamed = False
-
-    def on_operation(self) -> Iterator[None]:
-        """Go over the errors of a single answer."""
-        yield
-        result = self.execution_context.result
-        if not self._streamed and result is not None:
-            self._show(result)
-        pre_execution = self.execution_context.pre_execution_errors
-        if pre_execution and (result is None or result.errors is not pre_execution):
-            pre_execution[:] = [_shown(error) for error in pre_execution]
-
-    def on_stream_result(self, result: StreamExecutionResult) -> Iterator[None]:
-        """Go over the errors of one message of a subscription."""
-        self._streamed = True
-        self._show(result)
-        yield
-
-    @staticmethod
-    def _show(result: object) -> None:
-        errors = getattr(result, "errors", None)
-        if errors:
-            errors[:] = [_shown(error) for error in errors]
+def show_errors(errors: list[GraphQLError]) -> None:
+    """Give every error of an answer its code; log the unexpected ones and hide what they say."""
+    errors[:] = [_shown(error) for error in errors]

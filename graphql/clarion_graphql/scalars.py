@@ -15,7 +15,7 @@ BigInt = NewType("BigInt", int)
 Bytes = NewType("Bytes", bytes)
 Json = NewType("Json", object)
 
-_DIGITS = re.compile(r"-?\d{1,78}\Z")
+_DIGITS = re.compile(r"-?[0-9]{1,78}\Z")
 
 
 def parse_big_int(value: object) -> int:

@@ -18,7 +18,7 @@ from clarion_graphql import bithedge
 from clarion_graphql.context import Info, OperationExtension
 from clarion_graphql.core import BLOCK, CHAIN, CORE
 from clarion_graphql.enums import chain_of
-from clarion_graphql.errors import ErrorExtension, InputError
+from clarion_graphql.errors import InputError, show_errors
 from clarion_graphql.pages import equal_to, fetch_one
 from clarion_graphql.protocols import ProtocolApi, entities_of
 from clarion_graphql.scalars import SCALARS, Bytes
@@ -38,10 +38,11 @@ CACHED_DOCUMENTS: Final = 500
 
 
 class ClarionSchema(strawberry.Schema):
-    """A schema whose errors are logged by :class:`ErrorExtension` alone."""
+    """A schema whose answers hold only errors that are for the client."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Nothing here: the extension logs the unexpected ones."""
+        """Called once with the errors of every answer and of every message, before they are sent."""
+        show_errors(errors)
 
 
 def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
@@ -74,7 +75,6 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             OperationExtension,
-            ErrorExtension,
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
             lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),

@@ -29,11 +29,11 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def read_pool(url: str) -> AsyncConnectionPool:
+def read_pool(url: str, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> AsyncConnectionPool:
     """A closed pool whose transactions are read-only snapshots."""
     options = (
         "-c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on "
-        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+        f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC"
     )
     return make_pool(url, max_size=POOL_SIZE, options=options, application_name="clarion graphql")
 

@@ -104,8 +104,8 @@ def make_type(name: str, fields: Iterable[StrawberryField], description: str, *,
     """A Strawberry type out of fields."""
     listed: dict[str, StrawberryField] = {}
     for field in fields:
-        if field.python_name in listed:
-            raise ValueError(f"type {name} has {field.python_name} twice")
+        if field.graphql_name in {other.graphql_name for other in listed.values()} or field.python_name in listed:
+            raise ValueError(f"{name} would have two fields {field.graphql_name}; rename a column or a relation")
         listed[field.python_name] = field
 
     def fill(namespace: dict[str, Any]) -> None:
@@ -334,17 +334,19 @@ class Types:
         """The field of ``Query`` that finds a row by its key."""
 
         async def resolve(root: Any, info: Info, **given: Any) -> Any:
-            return await fetch_one(info.context.session, entity, equal_to(entity, given))
+            values = {column.name: given[column.shown_as or column.name] for column in key}
+            return await fetch_one(info.context.session, entity, equal_to(entity, values))
 
-        keys = {
-            name: (self.annotation(entity.by_name[name]), inspect.Parameter.empty, entity.by_name[name].description)
-            for name in entity.key
+        key = [entity.by_name[name] for name in entity.key]
+        arguments = {
+            column.shown_as or column.name: (self.annotation(column), inspect.Parameter.empty, column.description)
+            for column in key
         }
         return make_field(
             entity.single,
             StrawberryOptional(self.named[entity.name]),
             f"One `{entity.name}` by its key; null where there is none.",
-            resolver=with_arguments(resolve, keys),
+            resolver=with_arguments(resolve, arguments),
         )
 
     def list_field(self, entity: Entity) -> StrawberryField:

@@ -1,0 +1,461 @@
+"""Subscriptions over WebSocket on a real Postgres: resume, reorganisations, reconnection, filters, errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import toy
+from support.graphql import Messages, Server, serving, toy_app, toy_store
+
+from clarion.chains.model import Block, BurnBlock
+from clarion.follower import Follower
+from clarion.store.store import Store
+
+BLOCKS = """subscription($since: BigInt) {
+  blocks(since: $since) { sequence op block { height hash canonical finality } }
+}"""
+CHANGES = """subscription($since: BigInt, $key: [String!]) {
+  changes(table: TOY_ACCOUNT, key: $key, since: $since) {
+    sequence op retraction height table key before after block { height }
+  }
+}"""
+ACCOUNTS = """subscription($since: BigInt, $filter: ToyAccountFilter) {
+  toyAccountChanged(since: $since, filter: $filter) {
+    sequence op retraction height before { owner balance } after { owner balance finality }
+  }
+}"""
+EVENTS = """subscription($since: BigInt, $contract: String, $topic: String) {
+  events(since: $since, contract: $contract, topic: $topic) {
+    sequence op block { height } events { topic value eventIndex transaction { txIndex } }
+  }
+}"""
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with toy_store(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
+    async with serving(toy_app(database_url)) as running:
+        yield running
+
+
+def ingest(store: Store, items: Sequence[Block | BurnBlock]) -> None:
+    with store.batch() as batch:
+        Follower(store).ingest(batch, items)
+
+
+async def take(messages: Messages, count: int) -> list[Any]:
+    return [await messages.next() for _ in range(count)]
+
+
+class TestBlocks:
+    """The chain as it goes forwards and back."""
+
+    async def test_start_now_and_go_on(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("alice", 5)])
+        ingest(store, [first])
+
+        async with server.subscribe(BLOCKS) as messages:
+            start = await messages.next()
+            second = toy.block(first)
+            ingest(store, [second])
+            applied = await messages.next()
+
+        tip = {"height": 1, "hash": f"0x{first.hash.hex()}", "canonical": True, "finality": "SOFT"}
+        assert start == {"sequence": "2", "op": "START", "block": tip}
+        assert applied == {
+            "sequence": "3",
+            "op": "APPLY",
+            "block": {"height": 2, "hash": f"0x{second.hash.hex()}", "canonical": True, "finality": "SOFT"},
+        }
+
+    async def test_start_on_an_empty_index(self, store: Store, server: Server) -> None:
+        async with server.subscribe(BLOCKS) as messages:
+            assert await messages.next() == {"sequence": "0", "op": "START", "block": None}
+            ingest(store, [toy.block(None)])
+            assert (await messages.next())["op"] == "APPLY"
+
+    async def test_a_reorganisation_retracts_backwards_and_applies_forwards(self, store: Store, server: Server) -> None:
+        first = toy.block(None)
+        lost = [toy.block(first, branch="lost")]
+        lost.append(toy.block(lost[0], branch="lost"))
+        kept = [toy.block(first)]
+        for _ in range(2):
+            kept.append(toy.block(kept[-1]))
+        ingest(store, [first, *lost])
+
+        async with server.subscribe(BLOCKS, {"since": "1"}) as messages:
+            assert [(m["op"], m["block"]["height"]) for m in await take(messages, 2)] == [("APPLY", 2), ("APPLY", 3)]
+            ingest(store, kept)
+            seen = await take(messages, 5)
+
+        assert [(m["op"], m["block"]["hash"]) for m in seen] == [
+            ("RETRACT", f"0x{lost[1].hash.hex()}"),
+            ("RETRACT", f"0x{lost[0].hash.hex()}"),
+            *(("APPLY", f"0x{block.hash.hex()}") for block in kept),
+        ]
+        assert [m["block"]["canonical"] for m in seen] == [False, False, True, True, True]
+
+    async def test_every_message_is_a_place_to_resume_from(self, store: Store, server: Server) -> None:
+        chain = [toy.block(None, [toy.move("a", 1), toy.move("b", 1)])]
+        for height in range(2, 7):
+            chain.append(toy.block(chain[-1], [toy.move("a", height)]))
+        ingest(store, chain)
+        async with server.subscribe(BLOCKS, {"since": "0"}) as messages:
+            whole = await take(messages, len(chain))
+
+        for place, message in enumerate(whole[:-1], start=1):
+            async with server.subscribe(BLOCKS, {"since": message["sequence"]}) as messages:
+                assert await take(messages, len(whole) - place) == whole[place:]
+
+
+class TestEvents:
+    """Events by block."""
+
+    async def test_of_a_contract_and_topic_also_when_retracted(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1), toy.move("b", 1), toy.close("a")])
+        lost = toy.block(first, [toy.close("b")], branch="lost")
+        second = toy.block(first)
+        third = toy.block(second, [toy.close("b")])
+
+        async with server.subscribe(EVENTS, {"topic": "account.closed", "contract": toy.CONTRACT}) as messages:
+            start = await messages.next()
+            ingest(store, [first, lost])
+            ingest(store, [second, third])
+            seen = await take(messages, 4)
+
+        assert (start["op"], start["events"], start["sequence"]) == ("START", [], "0")
+        assert [(m["op"], m["block"]["height"], [e["value"]["owner"] for e in m["events"]]) for m in seen] == [
+            ("APPLY", 1, ["a"]),
+            ("APPLY", 2, ["b"]),
+            ("RETRACT", 2, ["b"]),
+            ("APPLY", 3, ["b"]),
+        ]
+        assert seen[0]["events"][0]["eventIndex"] == 2
+
+    async def test_a_block_is_one_message(self, store: Store, server: Server) -> None:
+        ingest(store, [toy.block(None, [toy.move("a", 1), toy.move("b", 1)])])
+
+        async with server.subscribe(EVENTS, {"since": "0"}) as messages:
+            message = await messages.next()
+
+        assert [event["topic"] for event in message["events"]] == ["account.moved"] * 2
+
+
+class TestChanges:
+    """Rows as they change."""
+
+    async def test_of_a_table_and_a_key(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("alice", 5), toy.move("bob", 2**100)])
+        second = toy.block(first, [toy.move("bob", 6), toy.close("alice")])
+        ingest(store, [first, second])
+
+        async with server.subscribe(CHANGES, {"since": "0", "key": ["bob"]}) as messages:
+            seen = await take(messages, 2)
+
+        bob = {"owner": "bob", "balance": str(2**100), "note": "burn 1", "updatedHeight": "1"}
+        assert seen == [
+            {
+                "sequence": "3",
+                "op": "INSERT",
+                "retraction": False,
+                "height": 1,
+                "table": "TOY_ACCOUNT",
+                "key": ["bob"],
+                "before": None,
+                "after": bob,
+                "block": {"height": 1},
+            },
+            {
+                "sequence": "6",
+                "op": "UPDATE",
+                "retraction": False,
+                "height": 2,
+                "table": "TOY_ACCOUNT",
+                "key": ["bob"],
+                "before": bob,
+                "after": {"owner": "bob", "balance": "6", "note": "burn 2", "updatedHeight": "2"},
+                "block": {"height": 2},
+            },
+        ]
+
+    async def test_typed_and_filtered_by_the_row_before_or_after(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 5), toy.move("b", 500)])
+        second = toy.block(first, [toy.move("a", 600), toy.move("b", 501)])
+        third = toy.block(second, [toy.close("a")])
+
+        async with server.subscribe(ACCOUNTS, {"filter": {"balance": {"lt": 100}}}) as messages:
+            start = await messages.next()
+            ingest(store, [first, second, third])
+            seen = await take(messages, 2)
+
+        assert start["op"] == "START"
+        assert [(m["op"], m["before"], m["after"] and m["after"]["balance"]) for m in seen] == [
+            ("INSERT", None, "5"),
+            ("UPDATE", {"owner": "a", "balance": "5"}, "600"),
+        ]
+        assert seen[0]["after"]["finality"] == "SOFT"
+
+    async def test_a_reorganisation_is_told_as_retractions(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        lost = toy.block(first, [toy.move("a", 2), toy.move("b", 2)], branch="lost")
+        second = toy.block(first, [toy.move("c", 3)])
+        third = toy.block(second)
+        ingest(store, [first])
+
+        async with server.subscribe(CHANGES, {"since": str(store.tip.sequence)}) as messages:
+            ingest(store, [lost])
+            ingest(store, [second, third])
+            seen = await take(messages, 5)
+
+        def short(message: dict[str, Any]) -> tuple[Any, ...]:
+            after = message["after"]
+            return message["op"], message["key"], message["retraction"], message["height"], after and after["balance"]
+
+        assert [short(message) for message in seen] == [
+            ("UPDATE", ["a"], False, 2, "2"),
+            ("INSERT", ["b"], False, 2, "2"),
+            ("UPDATE", ["a"], True, 1, "1"),
+            ("DELETE", ["b"], True, 1, None),
+            ("INSERT", ["c"], False, 2, "3"),
+        ]
+
+    async def test_a_rollback_to_nothing(self, store: Store, server: Server) -> None:
+        ingest(store, [toy.block(None, [toy.move("a", 1)])])
+        async with server.subscribe(CHANGES, {"since": str(store.tip.sequence)}) as messages:
+            with store.batch() as batch:
+                batch.rollback(None)
+
+            message = await messages.next()
+
+        assert (message["op"], message["retraction"], message["height"], message["block"], message["after"]) == (
+            "DELETE",
+            True,
+            None,
+            None,
+            None,
+        )
+
+
+@dataclass
+class Follow:
+    """A client that keeps a copy of the table, and makes sure that each change fits the copy."""
+
+    server: Server
+    sequence: int = 0
+    rows: dict[str, Any] = field(default_factory=dict)
+
+    async def snapshot(self) -> tuple[dict[str, Any], int]:
+        """The table now and the sequence it was read at."""
+        answer = await self.server.query(
+            "{ toyAccounts(first: 500) { nodes { owner balance note updatedHeight } pageInfo { hasNextPage } } }"
+        )
+        assert not answer["data"]["toyAccounts"]["pageInfo"]["hasNextPage"]
+        nodes = answer["data"]["toyAccounts"]["nodes"]
+        rows = {node["owner"]: {**node, "updatedHeight": str(node["updatedHeight"])} for node in nodes}
+        return rows, int(answer["extensions"]["receipt"]["sequence"])
+
+    async def until(self, messages: Messages, marker: int) -> None:
+        """Take changes until the account ``marker`` has this balance."""
+        while True:
+            message = await messages.next()
+            assert int(message["sequence"]) > self.sequence
+            self.sequence = int(message["sequence"])
+            (owner,) = message["key"]
+            assert self.rows.pop(owner, None) == message["before"]
+            if message["after"] is not None:
+                self.rows[owner] = message["after"]
+            if owner == "marker" and message["after"] and message["after"]["balance"] == str(marker):
+                return
+
+
+@dataclass
+class Tree:
+    """Every block made so far; new ones are put on any of the newest."""
+
+    store: Store
+    blocks: list[Block] = field(default_factory=list)
+    count: int = 0
+
+    def grow(self, back: int, moves: Sequence[tuple[str, int | None]], length: int) -> None:
+        """Add a branch of ``length`` blocks on the block ``back`` from the newest."""
+        parent = self.blocks[max(len(self.blocks) - 1 - back, 0)] if self.blocks else None
+        branch: list[Block] = []
+        for _ in range(length):
+            self.count += 1
+            values = [toy.close(owner) if balance is None else toy.move(owner, balance) for owner, balance in moves]
+            parent = toy.block(parent, values, branch=f"branch {self.count}")
+            branch.append(parent)
+        ingest(self.store, branch)
+        self.blocks = [*self.blocks, *branch][-12:]
+
+    def mark(self) -> int:
+        """Put a block on the tip that sets the account ``marker`` to a new number."""
+        assert self.store.tip.hash is not None
+        (tip,) = (block for block in self.blocks if block.hash == self.store.tip.hash)
+        self.count += 1
+        marked = toy.block(tip, [toy.move("marker", self.count)], branch=f"branch {self.count}")
+        ingest(self.store, [marked])
+        self.blocks = [*self.blocks, marked][-12:]
+        return self.count
+
+
+moves = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.none() | st.integers(0, 2**128 - 1)), max_size=4)
+growth = st.tuples(st.integers(0, 5), moves, st.integers(1, 4))
+
+
+class TestConsistency:
+    """A subscriber holds what a snapshot shows."""
+
+    @given(script=st.lists(st.tuples(growth, st.booleans()), min_size=1, max_size=8))
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    async def test_a_subscriber_through_forks_and_reconnections_holds_what_a_later_snapshot_shows(
+        self, store: Store, server: Server, script: list[tuple[Any, bool]]
+    ) -> None:
+        tree = Tree(store)
+        if store.tip.hash is not None:  # an earlier example's chain goes on
+            with store.batch() as batch:
+                tree.blocks = batch.load([store.tip.hash])
+            tree.count = int(store.connection.execute("SELECT count(*) FROM clarion.block").fetchall()[0][0])
+        else:
+            tree.grow(0, [("a", 1)], 1)
+        follow = Follow(server)
+        follow.rows, follow.sequence = await follow.snapshot()
+        live = Follow(server, follow.sequence, dict(follow.rows))
+
+        async with server.subscribe(CHANGES, {"since": str(live.sequence)}) as throughout:
+            for (back, values, length), reconnect in script:
+                tree.grow(back, values, length)
+                if reconnect:
+                    marker = tree.mark()
+                    async with server.subscribe(CHANGES, {"since": str(follow.sequence)}) as messages:
+                        await follow.until(messages, marker)
+            marker = tree.mark()
+            await live.until(throughout, marker)
+        async with server.subscribe(CHANGES, {"since": str(follow.sequence)}) as messages:
+            await follow.until(messages, marker)
+
+        rows, sequence = await follow.snapshot()
+        assert live.rows == follow.rows == rows
+        assert live.sequence == follow.sequence == sequence == store.tip.sequence
+
+    async def test_a_query_and_a_subscription_from_its_receipt_miss_and_repeat_nothing(
+        self, store: Store, server: Server
+    ) -> None:
+        tree = Tree(store)
+        tree.grow(0, [("a", 1)], 1)
+        stop = asyncio.Event()
+
+        async def write() -> None:
+            for number in range(200):
+                if stop.is_set():
+                    return
+                await asyncio.to_thread(tree.grow, number % 3, [("a", number), ("b", number)], 1 + number % 4)
+
+        writer = asyncio.create_task(write())
+        follows = []
+        for _ in range(5):
+            follow = Follow(server)
+            follow.rows, follow.sequence = await follow.snapshot()
+            follows.append(follow)
+        stop.set()
+        await writer
+        marker = tree.mark()
+        for follow in follows:
+            async with server.subscribe(CHANGES, {"since": str(follow.sequence)}) as messages:
+                await follow.until(messages, marker)
+
+        rows, _ = await Follow(server).snapshot()
+        assert [follow.rows for follow in follows] == [rows] * 5
+
+
+class TestEnds:
+    """What goes wrong."""
+
+    async def test_since_ahead_of_the_index(self, store: Store, server: Server) -> None:
+        ingest(store, [toy.block(None)])
+        for document in (BLOCKS, EVENTS, CHANGES, ACCOUNTS):
+            async with server.subscribe(document, {"since": "2"}) as messages:
+                error = await messages.error()
+            assert error["extensions"] == {"code": "SEQUENCE_AHEAD", "current": "1"}
+
+    async def test_since_below_what_is_kept(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        second = toy.block(first, [toy.move("a", 2)])
+        ingest(store, [first, second])
+        store.connection.execute("DELETE FROM clarion.step WHERE sequence < 3")
+        store.connection.execute("DELETE FROM clarion.change WHERE sequence < 3")
+        for document in (BLOCKS, EVENTS, CHANGES, ACCOUNTS):
+            async with server.subscribe(document, {"since": "1"}) as messages:
+                error = await messages.error()
+            assert error["extensions"] == {"code": "SEQUENCE_EXPIRED", "current": "4"}
+            async with server.subscribe(document, {"since": "2"}) as messages:
+                assert (await messages.next())["sequence"] in ("3", "4")
+
+    @pytest.mark.parametrize(
+        ("document", "variables", "code"),
+        [
+            (CHANGES, {"since": "-1"}, "BAD_USER_INPUT"),
+            (CHANGES, {"since": str(2**200)}, "SEQUENCE_AHEAD"),
+            (CHANGES, {"since": "x"}, "BAD_USER_INPUT"),
+            (CHANGES, {"key": ["a", "b"]}, "BAD_USER_INPUT"),
+            ('subscription { changes(key: ["a"]) { op } }', {}, "BAD_USER_INPUT"),
+            ("subscription { changes(table: NONE) { op } }", {}, "GRAPHQL_VALIDATION_FAILED"),
+            (ACCOUNTS, {"filter": {"owner": {"eq": None}}}, "BAD_USER_INPUT"),
+        ],
+    )
+    async def test_bad_arguments(self, server: Server, document: str, variables: dict[str, Any], code: str) -> None:
+        async with server.subscribe(document, variables) as messages:
+            error = await messages.error()
+
+        assert error["extensions"]["code"] == code
+
+    async def test_the_database_goes_away_and_comes_back(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first])
+        async with server.subscribe(CHANGES) as messages:
+            assert (await messages.next())["op"] == "START"
+            store.connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            ingest(store, [toy.block(first, [toy.move("a", 2)])])
+
+            message = await messages.next()
+
+        assert message["after"]["balance"] == "2"
+
+    async def test_a_client_that_does_not_read_holds_up_nobody(self, store: Store, server: Server) -> None:
+        wide = [toy.move(f"{'x' * 2000}{number}", 1) for number in range(200)]
+        first = toy.block(None, wide)
+        async with (
+            server.subscribe(CHANGES, {"since": "0"}),  # nobody reads from it; far more comes than sockets hold
+            server.subscribe(BLOCKS, {"since": "0"}) as messages,
+        ):
+            blocks = [first]
+            for number in range(8):
+                blocks.append(toy.block(blocks[-1], [toy.move(f"{'x' * 2000}{n}", number + 2) for n in range(200)]))
+            for block in blocks:
+                ingest(store, [block])
+
+            seen = await take(messages, len(blocks))
+
+        assert [message["block"]["height"] for message in seen] == list(range(1, 10))
+
+    async def test_queries_over_the_websocket_have_receipts(self, store: Store, server: Server) -> None:
+        ingest(store, [toy.block(None, [toy.move("a", 1)])])
+        async with server.subscribe("{ toyAccounts { totalCount } }") as messages:
+            message = await messages.raw()
+
+        assert message["payload"]["data"] == {"toyAccounts": {"totalCount": 1}}
+        assert message["payload"]["extensions"]["receipt"]["sequence"] == "2"
