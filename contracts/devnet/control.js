@@ -41,15 +41,19 @@ export function controlRoutes(devnet, miner) {
     {
       method: 'POST',
       path: /^\/devnet\/mine$/,
-      handle: (call) => {
-        const count = wholeNumber(jsonBody(call).blocks ?? 1, 'blocks', 1, MAX_BLOCKS);
-        return { json: { blocks: Array.from({ length: count }, () => blockSummary(devnet.mine())) } };
+      handle: async (call) => {
+        const mined = [];
+        for (let count = wholeNumber(jsonBody(call).blocks ?? 1, 'blocks', 1, MAX_BLOCKS); count > 0; count--) {
+          mined.push(blockSummary(devnet.mine()));
+          await others();
+        }
+        return { json: { blocks: mined } };
       },
     },
     {
       method: 'POST',
       path: /^\/devnet\/burn$/,
-      handle: (call) => {
+      handle: async (call) => {
         const { blocks = 1, mine = true } = jsonBody(call);
         if (typeof mine !== 'boolean') throw new HttpError(400, 'mine must be true or false');
         const burns = [];
@@ -58,6 +62,7 @@ export function controlRoutes(devnet, miner) {
           if (chain.tenurePending) mined.push(blockSummary(devnet.mine()));
           burns.push(burnSummary(devnet.burn()));
           if (mine) mined.push(blockSummary(devnet.mine()));
+          await others();
         }
         return { json: { burn_blocks: burns, blocks: mined } };
       },
@@ -130,6 +135,11 @@ export function controlRoutes(devnet, miner) {
       },
     },
   ];
+}
+
+/** Lets posts and other requests have their turn. */
+function others() {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /**

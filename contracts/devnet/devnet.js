@@ -66,7 +66,13 @@ export class Devnet {
    */
   replay(history) {
     this.worthKeeping = blocksWorthKeeping(history, this.chain.tip.serial, this.vm.keep);
-    for (const operation of history) this.apply(operation);
+    history.forEach((operation, i) => {
+      try {
+        this.apply(operation);
+      } catch (error) {
+        throw new Error(`operation ${i + 1} of the log cannot be run again; start a new chain in another directory`, { cause: error });
+      }
+    });
     this.worthKeeping = () => true;
   }
 
@@ -77,14 +83,22 @@ export class Devnet {
    * @throws {import('./rejection.js').Rejection}
    */
   submit(transaction, attachment) {
-    const { txid } = transaction;
-    if (this.mempool.has(txid) || this.chain.transactions.has(txid)) return;
-    const replaced = this.mempool.admit(transaction, this.admissionState(), this.chain.tip.height);
+    if (this.mempool.has(transaction.txid) || this.chain.transactions.has(transaction.txid)) return;
+    this.mempool.check(transaction, this.admissionState());
+    this.accept(transaction, attachment);
+  }
+
+  /**
+   * @param {Transaction} transaction one that was checked
+   * @param {Buffer} [attachment]
+   */
+  accept(transaction, attachment) {
+    const replaced = this.mempool.add(transaction, this.chain.tip.height);
     if (attachment) this.attachments.add(attachment);
     this.log({ op: 'tx', hex: transaction.hex, ...(attachment && { attachment: attachment.toString('hex') }) });
     this.observers.post('/new_mempool_tx', () => [`0x${transaction.hex}`]);
     if (replaced.length > 0) {
-      this.observers.post('/drop_mempool_tx', () => dropMempoolTx(replaced.map((old) => old.txid), 'ReplaceByFee', txid));
+      this.observers.post('/drop_mempool_tx', () => dropMempoolTx(replaced.map(({ txid }) => txid), 'ReplaceByFee', transaction.txid));
     }
   }
 
@@ -165,7 +179,7 @@ export class Devnet {
   apply(operation) {
     switch (operation.op) {
       case 'tx':
-        this.submit(
+        this.accept(
           decodeTransaction(Buffer.from(operation.hex, 'hex'), this.network.mainnet),
           operation.attachment === undefined ? undefined : Buffer.from(operation.attachment, 'hex'),
         );
@@ -208,6 +222,7 @@ export class Devnet {
   admissionState() {
     return {
       network: this.network,
+      faucet: this.faucet.address,
       nonceOf: (address) => this.chain.nonceOf(address),
       balanceOf: (address) => this.account(address).unlocked,
       hasContract: (id) => this.contractSource(id) !== undefined,

@@ -130,6 +130,6 @@ try {
   if (options.help) console.log(USAGE);
   else await start(options);
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
+  console.error(error instanceof Error ? error.message : String(error), ...(error instanceof Error && error.cause ? [error.cause] : []));
   process.exitCode = 1;
 }

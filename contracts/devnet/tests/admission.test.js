@@ -151,6 +151,13 @@ describe('admission to the mempool', () => {
     expect(block.transactions.map((/** @type {any} */ t) => t.txid)).toEqual(transactions.map((transaction) => transaction.txid()));
   });
 
+  test('many accounts are funded at once', async () => {
+    const addresses = Array.from({ length: 40 }, (_, i) => account(200 + i).address);
+    for (const address of addresses) await node.ok('/devnet/fund', { address, ustx: 5 });
+    expect((await node.mine()).transactions).toHaveLength(40);
+    expect(await Promise.all(addresses.map((address) => node.balance(address)))).toEqual(addresses.map(() => 5n));
+  });
+
   test('a higher fee replaces, an equal one does not, and the observer hears of it', async () => {
     const first = await bob.transfer(alice.address, 1, { fee: 1000 });
     const nonce = bob.nonce - 1n;
