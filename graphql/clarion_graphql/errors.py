@@ -72,16 +72,15 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
     if isinstance(error, GraphQLSyntaxError):
         return Code.PARSE_FAILED, error.message, {}
     cause = error.original_error
-    if cause is None or isinstance(cause, GraphQLError):
-        # graphql-core's own: a value that its type refuses where it has a path, a document that does not fit otherwise
-        return (Code.VALIDATION_FAILED if error.path is None else Code.BAD_USER_INPUT), error.message, {}
+    if error.path is None and (cause is None or isinstance(cause, GraphQLError)):
+        return Code.VALIDATION_FAILED, error.message, {}
     if isinstance(cause, psycopg.errors.QueryCanceled):
         return Code.TIMEOUT, "The query took too long. Ask for fewer rows, or filter by height or contract.", {}
     if isinstance(cause, psycopg_pool.PoolTimeout | psycopg.OperationalError):
         log.warning("graphql.database_unavailable", error=str(cause))
         return Code.UNAVAILABLE, "The database cannot be reached at the moment. Try again.", {}
     identifier = uuid.uuid4().hex
-    log.error("graphql.unexpected_error", id=identifier, path=error.path, exc_info=cause)
+    log.error("graphql.unexpected_error", id=identifier, path=error.path, error=error.message, exc_info=cause)
     return (
         Code.INTERNAL,
         f"Something went wrong on the server. Its log says more under {identifier}.",

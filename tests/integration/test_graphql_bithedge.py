@@ -79,15 +79,15 @@ async def test_every_table_in_a_list_and_by_key_with_every_field_and_relation(
 ) -> None:
     """All rows have the same keys, so that every relation leads to exactly one."""
     for entity in ENTITIES:
-        insert(connection, entity.table.partition(".")[2], settlement_round=1, last_round=1)
+        insert(connection, entity.table.partition(".")[2], settlement_round=1, last_round=1, policy=1, state="active")
     for entity in ENTITIES:
         relations = " ".join(
             f"{relation.name} {{ {'nodes { finality } totalCount' if relation.many else 'finality'} }}"
             for relation in entity.relations
         )
         keys = ", ".join(
-            f"{entity.by_name[name].field_name}: {1 if entity.by_name[name].kind.value == 'int' else chr(34) + 'x' + chr(34)}"
-            for name in entity.key
+            f"{column.field_name}: {1 if column.kind is Kind.INT else QUOTED}"
+            for column in map(entity.by_name.__getitem__, entity.key)
         )
         selection = f"{fields_of(entity)} {relations} finality"
 

@@ -596,6 +596,15 @@ class TestBadInput:
         assert "note" not in str(error)
         assert error["path"] == ["toyAccounts"]
 
+    async def test_a_value_that_does_not_fit_its_type_is_a_defect(self, store: Store, server: Server) -> None:
+        ingest(store, [accounts_block(None, {"a": 1})])
+        store.connection.execute("UPDATE toy.account SET updated_height = 2 ^ 31")
+
+        error = await server.error("{ toyAccounts { nodes { updatedHeight } } }")
+
+        assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+        assert error["path"] == ["toyAccounts", "nodes", 0, "updatedHeight"]
+
     async def test_a_statement_that_takes_too_long(self, store: Store, database_url: str) -> None:
         app = toy_app(database_url, statement_timeout_ms=50)
         async with answering(app) as server:
