@@ -7,30 +7,25 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import psycopg
 import structlog
 import uvicorn
+from prometheus_client import Counter, Gauge, Histogram
 
-from clarion.chains.model import Block, BlockRef, JsonValue
+from clarion.chains.model import Block, JsonValue
 from clarion.chains.stacks.node_client import NodeClient, NodeError
-from clarion.chains.stacks.node_payloads import Item, PayloadError, decode_post
+from clarion.chains.stacks.node_payloads import PayloadError
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import ConfigurationError, Settings
-from clarion.follower import Followed, Follower
-from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol, installed_protocols
-from clarion.store import chain_log, inbox
-from clarion.store.database import connect, migrate, open_database
-from clarion.store.inbox import InboxPost, InboxWriter
-from clarion.store.store import Store, Tip
+from clarion.store.database import migrate, open_database
+from clarion.store.inbox import InboxWriter
+from clarion.worker import Applied, Worker, is_of_the_post
 
-BATCH_POSTS: Final = 200
-BATCH_BYTES: Final = 32 << 20
 FETCH_DEPTH: Final = 50
 """Most blocks asked of the node before they are written."""
 FETCH_RETRY_SECONDS: Final = 30.0
@@ -38,6 +33,15 @@ IDLE_POLL_SECONDS: Final = 5.0
 """How often the inbox is looked at unasked: posts that were put aside may be let in again by another process."""
 RECONNECT_SECONDS: Final = (0.2, 5.0)
 """Shortest and longest pause between attempts to reach a database that went away."""
+
+INDEXED_BLOCKS: Final = Counter("clarion_indexed_blocks", "Blocks that were made canonical.")
+INDEXED_EVENTS: Final = Counter("clarion_indexed_events", "Events in posted or fetched blocks made canonical.")
+ROLLED_BACK_BLOCKS: Final = Counter("clarion_rolled_back_blocks", "Blocks that were taken back by a reorg.")
+FAILED_POSTS: Final = Counter("clarion_failed_posts", "Posts that were put aside because they could not be applied.")
+INDEX_HEIGHT: Final = Gauge("clarion_index_height", "Height of the index's tip.")
+MISSING_BLOCKS: Final = Gauge("clarion_missing_blocks", "Blocks that others build on and that nobody has sent.")
+BATCH_SECONDS: Final = Histogram("clarion_index_batch_seconds", "Time to apply a batch of posts.")
+LAG_SECONDS: Final = Histogram("clarion_index_lag_seconds", "From a post's arrival to the commit of what it says.")
 
 log = structlog.get_logger(__name__)
 
@@ -69,155 +73,6 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
             )
         deployed.append(protocol.deployed_by(deployer))
     return deployed
-
-
-@dataclass(slots=True)
-class Applied:
-    """What one turn of the worker did."""
-
-    blocks: list[BlockRef] = field(default_factory=list)
-    rolled_back: int = 0
-    events: int = 0
-    missing: set[bytes] = field(default_factory=set)
-    posts: int = 0
-    failed: int = 0
-    waited_seconds: float = 0.0
-    """How long the oldest of the posts had been waiting."""
-
-    def add(self, other: Applied) -> None:
-        """Count what another turn did as well."""
-        self.blocks += other.blocks
-        self.rolled_back += other.rolled_back
-        self.events += other.events
-        self.missing |= other.missing
-        self.posts += other.posts
-        self.failed += other.failed
-        self.waited_seconds = max(self.waited_seconds, other.waited_seconds)
-
-
-class Worker:
-    """Applies posts from the inbox to one store. For one thread at a time."""
-
-    def __init__(self, database_url: str, protocols: Sequence[DeployedProtocol], *, start_height: int) -> None:
-        self._url = database_url
-        self._protocols = protocols
-        self._start_height = start_height
-        self._store: Store | None = None
-
-    @property
-    def store(self) -> Store:
-        """The open store."""
-        if self._store is None:
-            raise ServiceError("the worker is not connected")
-        return self._store
-
-    def connect(self) -> Tip:
-        """Connect: the first time as the chain's writer from now on, later as the same writer as before.
-
-        Raises psycopg.OperationalError where the database does not answer.
-        """
-        connection = connect(self._url, autocommit=True)
-        if self._store is None:
-            store = Store(connection, "stacks", self._protocols)
-            store.open()
-            self._store = store
-            self._follower = Follower(store, start_height=self._start_height)
-            # What an older version could not read, this one may.
-            if retried := inbox.retry_failed(connection):
-                log.info("failed_posts_tried_again", posts=retried)
-        else:
-            self._store.connection.close()
-            self._store.reconnect(connection)
-        return self._store.tip
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._store is not None:
-            self._store.connection.close()
-
-    def apply_pending(self) -> Applied:
-        """Apply the oldest posts that wait, as many as make a batch; ``posts`` is 0 where none does.
-
-        A post that cannot be read or written is put aside with the reason, and those around it are applied. Raises
-        FencedOutError, ProjectionError, and psycopg.OperationalError where the connection is lost.
-        """
-        posts = inbox.take(self.store.connection, limit=BATCH_POSTS, limit_bytes=BATCH_BYTES)
-        try:
-            return self._apply(posts)
-        except (psycopg.Error, UnicodeEncodeError) as error:
-            if not _is_of_the_post(error):
-                raise
-        total = Applied()
-        for post in posts:
-            total.add(self._apply_alone(post))
-        return total
-
-    def _apply_alone(self, post: InboxPost) -> Applied:
-        try:
-            return self._apply([post])
-        except (psycopg.Error, UnicodeEncodeError) as error:
-            if not _is_of_the_post(error):
-                raise
-            reason = f"{type(error).__name__}: {error}"
-        inbox.set_failed(self.store.connection, post.id, reason)
-        log.error("post_not_storable", inbox_id=post.id, path=post.path, error=reason)
-        return Applied(posts=1, failed=1)
-
-    def _apply(self, posts: Sequence[InboxPost]) -> Applied:
-        if not posts:
-            return Applied()
-        items: list[Item] = []
-        done: list[int] = []
-        failed: list[tuple[InboxPost, str]] = []
-        for post in posts:
-            try:
-                items += decode_post(post.path, post.body)
-                done.append(post.id)
-            except PayloadError as error:
-                failed.append((post, str(error)))
-
-        def settle(connection: psycopg.Connection[Any]) -> None:
-            inbox.remove(connection, done)
-            for post, reason in failed:
-                inbox.set_failed(connection, post.id, reason)
-
-        followed = ingest(self.store, self._follower, items, settle=settle)
-        for post, reason in failed:
-            log.error("post_undecodable", inbox_id=post.id, path=post.path, error=reason)
-        applied = _applied(followed, items)
-        applied.posts, applied.failed, applied.waited_seconds = len(posts), len(failed), posts[0].waited_seconds
-        return applied
-
-    def apply_fetched(self, blocks: Sequence[Block]) -> Applied:
-        """Apply blocks that were asked of the node."""
-        return _applied(ingest(self.store, self._follower, blocks), blocks)
-
-    def knows(self, block_hash: bytes) -> bool:
-        """Whether a block is in the chain log."""
-        return self.store.header(block_hash) is not None
-
-    def needed(self, hashes: Iterable[bytes]) -> set[bytes]:
-        """Those blocks that are not in the chain log although a branch that is higher than the tip builds on them."""
-        tip = self.store.tip.height
-        found = set()
-        for block_hash in hashes:
-            height = chain_log.highest_above(self.store.connection, self.store.chain, block_hash)
-            if height is not None and (tip is None or height > tip) and not self.knows(block_hash):
-                found.add(block_hash)
-        return found
-
-
-def _applied(followed: Followed, items: Sequence[Item]) -> Applied:
-    applied = {ref.hash for ref in followed.applied}
-    events = sum(len(item.events) for item in items if isinstance(item, Block) and item.hash in applied)
-    return Applied(followed.applied, followed.rolled_back, events, followed.missing)
-
-
-def _is_of_the_post(error: Exception) -> bool:
-    """Whether Postgres refuses what a post holds (class 54: more than it can hold), rather than work at all."""
-    if isinstance(error, psycopg.Error):
-        return isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith("54")
-    return True
 
 
 class _Server(uvicorn.Server):
@@ -366,7 +221,7 @@ class IndexService:
             self._report(applied, time.monotonic() - started)
             await self._note_missing(applied)
         except psycopg.Error as error:
-            if not isinstance(error, psycopg.OperationalError) and not _is_of_the_post(error):
+            if not isinstance(error, psycopg.OperationalError) and not is_of_the_post(error):
                 raise
             self._cannot_fetch(block_hash, f"it cannot be stored: {error}")
             return False
@@ -410,6 +265,7 @@ class IndexService:
             asked = frozenset(self._missing)
             self._missing -= asked - await self._in_thread(self._worker.needed, asked)
         if self._missing != before:
+            MISSING_BLOCKS.set(len(self._missing))
             self._missing_changed.set()
 
     @staticmethod
@@ -419,6 +275,16 @@ class IndexService:
             await asyncio.wait_for(event.wait(), seconds)
 
     def _report(self, applied: Applied, seconds: float) -> None:
+        lag = applied.waited_seconds + seconds
+        INDEXED_BLOCKS.inc(len(applied.blocks))
+        INDEXED_EVENTS.inc(applied.events)
+        ROLLED_BACK_BLOCKS.inc(applied.rolled_back)
+        FAILED_POSTS.inc(applied.failed)
+        if applied.posts:
+            BATCH_SECONDS.observe(seconds)
+            LAG_SECONDS.observe(lag)
+        if (height := self._worker.store.tip.height) is not None:
+            INDEX_HEIGHT.set(height)
         if applied.rolled_back:
             log.warning("rolled_back", blocks=applied.rolled_back)
         if applied.blocks:
@@ -430,7 +296,7 @@ class IndexService:
                 blocks=len(applied.blocks),
                 events=applied.events,
                 ms=round(seconds * 1000),
-                lag_ms=round((applied.waited_seconds + seconds) * 1000),
+                lag_ms=round(lag * 1000),
             )
 
     async def _health(self) -> tuple[bool, dict[str, JsonValue]]:

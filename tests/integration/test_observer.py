@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -164,8 +165,15 @@ def fresh_index(connection: psycopg.Connection[Any], blocks: Sequence[Block]) ->
         return index_of(connection)
 
 
-async def test_what_a_node_posts_is_indexed(database_url: str, connection: psycopg.Connection[Any]) -> None:
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_what_a_node_posts_is_indexed_and_counted(database_url: str, connection: psycopg.Connection[Any]) -> None:
     blocks = chain(5)
+    blocks_before = counted("clarion_indexed_blocks_total")
+    events_before = counted("clarion_indexed_events_total")
+    posts_before = counted("clarion_observer_posts_total", path="/new_block", status="200")
     async with running(settings_for(database_url)) as node:
         assert (await node.post("/new_burn_block", body(burn_payload(toy.burn_block(1))))).status_code == 200
         for block in blocks:
@@ -176,6 +184,10 @@ async def test_what_a_node_posts_is_indexed(database_url: str, connection: psyco
     assert (health["inbox_failed"], health["missing_blocks"], health["problem"]) == (0, [], None)
     assert index_of(connection) == fresh_index(connection, blocks)
     assert connection.execute("SELECT count(*) FROM clarion.inbox").fetchone() == (0,)
+    assert counted("clarion_indexed_blocks_total") - blocks_before == 5
+    assert counted("clarion_indexed_events_total") - events_before == 5
+    assert counted("clarion_observer_posts_total", path="/new_block", status="200") - posts_before == 5
+    assert counted("clarion_index_height") == 5
 
 
 async def test_answers_are_what_a_nodes_strict_parser_accepts(

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import psycopg
 import structlog
+from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -26,6 +27,8 @@ KEPT_PATHS: Final = frozenset({NEW_BLOCK, NEW_BURN_BLOCK, NEW_MEMPOOL_TX, DROP_M
 
 MAX_BODY_BYTES: Final = 500 << 20
 """The genesis block of mainnet is about 80 MB."""
+
+POSTS: Final = Counter("clarion_observer_posts", "Posts by path (other: not kept) and answer.", ["path", "status"])
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +50,12 @@ def observer_app(keep: Keep, health: Health, *, max_body_bytes: int = MAX_BODY_B
     """
 
     async def post(request: Request) -> JSONResponse:
+        answer = await take(request)
+        path = request.url.path
+        POSTS.labels(path if path in KEPT_PATHS else "other", answer.status_code).inc()
+        return answer
+
+    async def take(request: Request) -> JSONResponse:
         path = request.url.path
         try:
             body, size = await _read(request, max_body_bytes if path in KEPT_PATHS else 0)
