@@ -22,6 +22,7 @@ const USAGE = `Usage: node contracts/devnet/main.js [options]
   --chain-id N              0x80000000 = test network (default), 1 = main network
   --genesis-time SECONDS    Unix time at which a new chain begins (now)
   --log json|quiet          what goes to standard error (quiet)
+  --help                    show this list
 `;
 
 /**
