@@ -23,6 +23,7 @@
 (define-constant ERR-BREAKER-NOT-TRIPPED (err u3020))
 (define-constant ERR-NO-FALLBACK (err u3021))
 (define-constant ERR-FALLBACK-DELAY (err u3022))
+(define-constant ERR-BAD-WEIGHT (err u3023))
 
 (define-constant BP u10000)
 (define-constant E6 u1000000)
@@ -30,6 +31,7 @@
 ;; Highest price that every later product still fits in 128 bits with: 10 billion USD.
 (define-constant MAX-PRICE u1000000000000000000)
 (define-constant MAX-PROVIDERS u10)
+(define-constant MAX-WEIGHT u1000000)
 
 ;; Whether bootstrap has run.
 (define-data-var bootstrapped bool false)
@@ -218,6 +220,7 @@
 ;; Writes the weight of a provider and prints it; weight 0 removes.
 (define-private (write-provider (provider principal) (weight uint))
   (let (
+      (is-weight (asserts! (<= weight MAX-WEIGHT) ERR-BAD-WEIGHT))
       (before (get-provider-weight provider))
       (total (- (+ (var-get total-weight) weight) before))
       (count (-

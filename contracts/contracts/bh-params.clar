@@ -342,7 +342,7 @@
       (and
         (> (len (get asset row)) u0)
         (> (len (get asset-name row)) u0)
-        (<= (get decimals row) u12)
+        (<= (get decimals row) u10)
         (<= (get haircut-bp row) u5000)
       )
       ERR-TOKEN-BOUNDS
@@ -369,7 +369,13 @@
 (define-private (write-fees (provider-bp uint) (platform-bp uint) (reserve-bp uint) (proposal (optional uint)))
   (let ((row {provider-bp: provider-bp, platform-bp: platform-bp, reserve-bp: reserve-bp}))
     (asserts!
-      (and (is-eq (+ provider-bp platform-bp reserve-bp) BP) (>= provider-bp MIN-PROVIDER-BP))
+      (and
+        (>= provider-bp MIN-PROVIDER-BP)
+        (<= provider-bp BP)
+        (<= platform-bp BP)
+        (<= reserve-bp BP)
+        (is-eq (+ provider-bp platform-bp reserve-bp) BP)
+      )
       ERR-FEES-SUM
     )
     (var-set fees row)

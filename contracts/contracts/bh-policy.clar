@@ -28,8 +28,12 @@
 (define-constant ERR-IN-MONEY (err u6023))
 (define-constant ERR-NOT-FUND-MODULE (err u6024))
 (define-constant ERR-UNPAID (err u6025))
+(define-constant ERR-TERMS-TOO-LARGE (err u6026))
 
 (define-constant BP u10000)
+;; Highest strike, in usd8, and notional, in sat, that every later product still fits in 128 bits with.
+(define-constant MAX-STRIKE u1000000000000000000)
+(define-constant MAX-NOTIONAL u10000000000000)
 
 ;; Number of the last event.
 (define-data-var seq uint u0)
@@ -100,6 +104,10 @@
       (is-token-active (asserts! (get active token-row) ERR-BAD-TOKEN))
       (min-notional (try! (contract-call? .bh-params get-param "min-notional-sat")))
       (is-large-enough (asserts! (>= notional-sat min-notional) ERR-MIN-NOTIONAL))
+      (is-in-range (asserts!
+        (and (<= strike-usd8 MAX-STRIKE) (<= notional-sat MAX-NOTIONAL))
+        ERR-TERMS-TOO-LARGE
+      ))
       (min-duration (try! (contract-call? .bh-params get-param "min-duration")))
       (is-long-enough (asserts! (>= expiry-burn (+ burn-block-height min-duration)) ERR-MIN-DURATION))
       (expiry-step (try! (contract-call? .bh-params get-param "expiry-step")))

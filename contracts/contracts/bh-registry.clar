@@ -15,9 +15,9 @@
 
 ;; Who may call bootstrap, once. It has no other power.
 (define-constant DEPLOYER tx-sender)
-;; Bitcoin blocks from registering a module to activating it: at least as long as any withdrawal delay, so that
-;; providers can leave before new code may use their capital.
-(define-constant MODULE-DELAY u1008)
+;; Bitcoin blocks from registering a module to activating it: twice the longest withdrawal delay, so that providers can
+;; leave before new code may use their capital.
+(define-constant MODULE-DELAY u2016)
 (define-constant GOVERNANCE "governance")
 
 ;; Whether bootstrap has run.

@@ -233,10 +233,12 @@
     (asserts! (get active tier-row) ERR-UNKNOWN-TIER)
     (asserts! (> amt u0) ERR-ZERO-AMOUNT)
     (asserts!
-      (<= (+ (get available bucket) (get locked bucket) amt) (get cap token-row))
+      (and
+        (<= amt (get cap token-row))
+        (<= (+ (get available bucket) (get locked bucket) amt) (get cap token-row))
+      )
       ERR-TOKEN-CAP
     )
-    (try! (pull token amt contract-caller))
     (map-set pools {tier: tier, token: token-id}
       (merge pool {available: (+ (get available pool) amt)})
     )
@@ -246,7 +248,7 @@
         (merge before {available: (+ (get available before) amt)})
       )
     ))
-    (ok true)
+    (pull token amt contract-caller)
   )
 )
 
@@ -260,7 +262,7 @@
     )
     (asserts! (contract-call? .bh-params is-open "withdraw") ERR-WITHDRAW-CLOSED)
     (asserts! (> amt u0) ERR-ZERO-AMOUNT)
-    (asserts! (<= (+ (get requested before) amt) (get available before)) ERR-AVAILABLE)
+    (asserts! (<= amt (- (get available before) (get requested before))) ERR-AVAILABLE)
     (var-set last-request request)
     (map-set requests request {
       provider: contract-caller,
@@ -380,6 +382,7 @@
       max-policy-bp: uint,
       max-expiry-bp: uint,
       min-allocation-usd8: uint,
+      max-payout-usd8: uint,
       providers: (list 10 principal),
       liability-usd8: uint,
       collateral: uint,
@@ -390,6 +393,7 @@
       (acc (try! state))
       (provider (get provider allocation))
       (liability (get liability-usd8 allocation))
+      (is-share (asserts! (<= liability (get max-payout-usd8 acc)) ERR-ALLOCATION-SUM))
       (key {provider: provider, tier: (get tier acc), token: (get token acc)})
       (before (get-position provider (get tier acc) (get token acc)))
       (capital (+ (get available before) (get locked before)))
@@ -482,6 +486,7 @@
           max-policy-bp: (get max-policy-bp tier-row),
           max-expiry-bp: (get max-expiry-bp tier-row),
           min-allocation-usd8: min-allocation,
+          max-payout-usd8: (get max-payout-usd8 cover),
           providers: (list),
           liability-usd8: u0,
           collateral: u0,

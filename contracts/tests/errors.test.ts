@@ -22,7 +22,7 @@ type Case = (chain: Chain) => Outcome;
 const STRIKE = (BTC_USD8 * 9n) / 10n;
 const NOTIONAL = 1_000_000n;
 const MOST = maxPayout(STRIKE, NOTIONAL);
-const MODULE_DELAY = 1_008;
+const MODULE_DELAY = 2_016;
 
 const TIER = {
   'strike-min-bp': 7_000n,
@@ -226,6 +226,7 @@ const CASES: Record<string, Record<string, Case>> = {
         c.mineBurn(143);
         return c.call('bh-oracle', 'apply-fallback', ['BTC'], c.stranger);
       }),
+    'ERR-BAD-WEIGHT': (c) => gov(c, 'bh-oracle', 'set-provider', [c.stranger, 1_000_001n]),
   },
   'bh-vault': {
     'ERR-UNKNOWN-TOKEN': (c) => {
@@ -394,6 +395,7 @@ const CASES: Record<string, Record<string, Case>> = {
       return c.call('bh-policy', 'cancel', [policy, c.stx], c.buyer);
     },
     'ERR-NOT-FUND-MODULE': (c) => c.call('bh-policy', 'reduce-unpaid', [policyOf(c), 1n], c.deployer),
+    'ERR-TERMS-TOO-LARGE': (c) => createPolicy(c, { notional: 10n ** 13n + 1n }),
     'ERR-UNPAID': (c) => {
       const policy = policyOf(c);
       activate(c, 'fund', 1n, c.deploy('module', fixture('module')));

@@ -288,7 +288,7 @@ test('what collateral cannot cover stays owed, and the fund pays it down', () =>
 
   const fund = chain.deploy('fund', fixture('module'));
   chain.must('bh-registry', 'register-module', ['fund', 1n, fund], chain.deployer);
-  chain.mineBurn(1_008);
+  chain.mineBurn(2_016);
   chain.must('bh-registry', 'activate-module', ['fund', 1n], chain.deployer);
   const cover = (usd8: bigint) => chain.call(fund, 'reduce-unpaid', [policy, usd8], chain.stranger);
   expect(cover(0n).code).toBe(6025);

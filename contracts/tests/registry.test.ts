@@ -76,18 +76,18 @@ test('an announced module can be taken back, and is never activated then', () =>
   bootstrap(chain);
   registry('register-module', 'fund', 1n, chain.id('bh-math'));
   registry('deprecate-module', 'fund', 1n);
-  chain.mineBurn(1_008);
+  chain.mineBurn(2_016);
   expect(chain.call('bh-registry', 'activate-module', ['fund', 1n], chain.deployer).code).toBe(1010);
   checkFold(chain);
 });
 
 test('a replaced policy module can still end what it began, and begin nothing', async () => {
   chain = await market();
-  const expiry = chain.burn + 1_100n;
+  const expiry = chain.burn + 2_100n;
   const policy = createPolicy(chain, { expiry }).value as bigint;
   const module = chain.deploy('module', fixture('module'));
   registry('register-module', 'policy', 2n, module);
-  chain.mineBurn(1_008);
+  chain.mineBurn(2_016);
   registry('activate-module', 'policy', 2n);
   expect((chain.read('bh-registry', 'get-module', ['policy', 1n]) as Row)['state']).toBe('draining');
   registry('deprecate-module', 'policy', 1n);

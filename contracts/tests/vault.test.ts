@@ -152,7 +152,7 @@ test('fees wait for the treasury and the fund, each its own part', () => {
   ] as const) {
     const module = chain.deploy(name, fixture('module'));
     chain.must('bh-registry', 'register-module', [name, 1n, module], chain.deployer);
-    chain.mineBurn(1_008);
+    chain.mineBurn(2_016);
     chain.must('bh-registry', 'activate-module', [name, 1n], chain.deployer);
     const collected = chain.must(module, 'collect-fees', [chain.stx], chain.stranger);
     expect(collected.value).toBe(amount);
