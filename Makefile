@@ -53,4 +53,5 @@ lock: setup ## Lock again after a change of dependencies (options of uv in ARGS,
 clean: ## Remove everything that make and clarion made here, the embedded database too
 	@if [ -x $(PY) ]; then $(PY) tools/clean.py; fi
 	@$(PYTHON) tools/bootstrap.py --remove
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist contracts/.cache contracts/coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

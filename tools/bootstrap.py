@@ -157,7 +157,7 @@ def bootstrap(run: Runner) -> None:
     packages_stamp = VENV / "bootstrap" / "packages"
     project_stamp = VENV / "bootstrap" / "project"
     node_stamp = CONTRACTS / "node_modules" / ".bootstrap"
-    if not PYTHON.exists() or not packages_stamp.exists():
+    if not all(path.exists() for path in (PYTHON, packages_stamp, project_stamp)):
         venv_stamp.unlink(missing_ok=True)  # an installer does not see that a package is half written: start afresh
 
     sync = ("sync", "--require-hashes", ROOT / "requirements.lock")
