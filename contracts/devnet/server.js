@@ -25,7 +25,8 @@ export function serve(routes, report) {
         response.writeHead(204, CORS).end();
         return;
       }
-      const url = new URL(request.url ?? '/', 'http://devnet');
+      if (!URL.canParse(request.url ?? '', 'http://devnet')) throw new HttpError(400, `${request.url} is not a path`);
+      const url = new URL(request.url ?? '', 'http://devnet');
       const matching = routes.filter(({ path }) => path.test(url.pathname));
       const route = matching.find(({ method }) => method === request.method);
       if (!route) {

@@ -289,8 +289,8 @@ export class Vm {
     const to = this.undo.findIndex((record) => record.height === height);
     if (to < 0 && height !== this.shadowHeight) throw new RangeError(`no checkpoint of height ${height} is kept`);
     for (const { height: before, memoryBytes, tableLength, pages, bytes } of to < 0 ? [] : this.undo.splice(to).reverse()) {
-      if (memoryBytes !== this.shadow.length) this.shadow = Buffer.from(this.shadow.subarray(0, memoryBytes));
       pages.forEach((page, at) => bytes.copy(this.shadow, page * PAGE, at * PAGE, (at + 1) * PAGE));
+      this.shadow = this.shadow.subarray(0, memoryBytes);
       this.shadowTable = tableLength;
       this.shadowHeight = before;
     }
