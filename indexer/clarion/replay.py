@@ -69,17 +69,16 @@ def replay(
         replayed.tip = store.tip
         found = connection.execute(
             """
-            WITH RECURSIVE canonical AS (
-                SELECT hash FROM clarion.canonical_block WHERE chain = 'stacks'
-            ), waiting AS (
+            WITH RECURSIVE waiting AS (
                 SELECT b.hash FROM clarion.block b WHERE b.chain = 'stacks'
-                AND b.hash NOT IN (SELECT hash FROM canonical)
                 AND NOT EXISTS (SELECT FROM clarion.block p WHERE p.chain = b.chain AND p.hash = b.parent_hash)
+                AND NOT EXISTS (SELECT FROM clarion.canonical_block c WHERE c.chain = b.chain AND c.hash = b.hash)
                 AND b.height > (SELECT min(height) FROM clarion.canonical_block WHERE chain = 'stacks')
                 UNION
                 SELECT b.hash FROM clarion.block b JOIN waiting w ON b.chain = 'stacks' AND b.parent_hash = w.hash
             )
-            SELECT (SELECT count(*) FROM canonical), (SELECT count(*) FROM clarion.block WHERE chain = 'stacks'),
+            SELECT (SELECT count(*) FROM clarion.canonical_block WHERE chain = 'stacks'),
+            (SELECT count(*) FROM clarion.block WHERE chain = 'stacks'),
             (SELECT count(*) FROM waiting), (SELECT count(*) FROM clarion.anomaly WHERE chain = 'stacks')
             """
         ).fetchone()

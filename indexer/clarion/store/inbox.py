@@ -110,16 +110,16 @@ class InboxWriter:
         self._url = make_conninfo(url, options=f"{options} -c synchronous_commit=on".strip())
         self._connection: AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
+        self._failures = 0
+        self._failure = OperationalError()
 
     async def put(self, path: str, body: bytes, *, error: str | None = None) -> None:
         """Keep a post; it is on disk when this returns. Raises psycopg.Error where it cannot be kept now."""
-        async with self._lock:
-            await self._with_connection(lambda connection: put(connection, path, body, error=error))
+        await self._with_connection(lambda connection: put(connection, path, body, error=error))
 
     async def state(self) -> InboxState:
         """How much waits. Raises psycopg.Error where the database cannot be asked."""
-        async with self._lock:
-            return await self._with_connection(state)
+        return await self._with_connection(state)
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -129,13 +129,27 @@ class InboxWriter:
                 self._connection = None
 
     async def _with_connection(self, action: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        if self._connection is not None and not self._connection.closed:
-            try:
-                return await action(self._connection)
-            except OperationalError:
-                # The server may have gone and come back since the last post. Keeping a post twice does no harm.
-                await self._connection.close()
-        self._connection = await AsyncConnection.connect(
-            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
-        )
-        return await action(self._connection)
+        failures_before = self._failures
+        async with self._lock:
+            # Whoever waited here while an attempt to connect failed has its answer; else a node's repeated posts
+            # would each wait for an attempt of their own.
+            if self._failures > failures_before:
+                raise self._failure
+            if self._connection is not None and not self._connection.closed:
+                try:
+                    return await action(self._connection)
+                except OperationalError:
+                    # The server may have gone and come back since the last post. Keeping a post twice does no harm.
+                    await self._connection.close()
+            return await action(await self._connect())
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        try:
+            self._connection = await AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            )
+        except OperationalError as error:
+            self._failures += 1
+            self._failure = error
+            raise
+        return self._connection

@@ -1,0 +1,131 @@
+"""The inbox: posts on disk, in order, in batches, and put aside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from clarion.store import inbox
+from clarion.store.database import connect
+from clarion.store.inbox import InboxState, InboxWriter
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def writer(database_url: str) -> AsyncIterator[InboxWriter]:
+    opened = InboxWriter(database_url)
+    yield opened
+    await opened.close()
+
+
+async def put(writer: InboxWriter, *bodies: bytes) -> None:
+    for body in bodies:
+        await writer.put("/new_block", body)
+
+
+async def test_posts_come_back_in_order_and_whole(writer: InboxWriter, connection: psycopg.Connection[Any]) -> None:
+    bodies = [bytes([number]) * number for number in range(5)]
+    await put(writer, *bodies)
+    posts = inbox.take(connection, limit=10, limit_bytes=1000)
+    assert [post.body for post in posts] == bodies
+    assert [post.path for post in posts] == ["/new_block"] * 5
+    assert [post.id for post in posts] == sorted(post.id for post in posts)
+    assert all(0 <= post.waited_seconds < 300 for post in posts)
+    inbox.remove(connection, [posts[0].id, posts[3].id])
+    assert [post.body for post in inbox.take(connection, limit=10, limit_bytes=1000)] == [
+        bodies[1],
+        bodies[2],
+        bodies[4],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "limit_bytes", "count"), [(10, 1000, 4), (2, 1000, 2), (10, 30, 3), (10, 29, 2), (10, 5, 1), (10, 0, 1)]
+)
+async def test_a_batch_is_limited_but_never_empty(
+    limit: int, limit_bytes: int, count: int, writer: InboxWriter, connection: psycopg.Connection[Any]
+) -> None:
+    assert inbox.take(connection, limit=limit, limit_bytes=limit_bytes) == []
+    await put(writer, *[b"0123456789"] * 4)
+    assert len(inbox.take(connection, limit=limit, limit_bytes=limit_bytes)) == count
+
+
+async def test_posts_put_aside_are_not_taken_until_they_are_tried_again(
+    writer: InboxWriter, connection: psycopg.Connection[Any]
+) -> None:
+    await put(writer, b"first", b"second")
+    await writer.put("/new_block", b"", error="too large")
+    first, second = inbox.take(connection, limit=10, limit_bytes=1000)
+    inbox.set_failed(connection, first.id, "holds \x00")
+    assert [post.id for post in inbox.take(connection, limit=10, limit_bytes=1000)] == [second.id]
+    state = await writer.state()
+    assert (state.pending, state.failed) == (1, 2)
+    errors = connection.execute("SELECT error FROM clarion.inbox WHERE error IS NOT NULL ORDER BY id").fetchall()
+    assert errors == [("holds \\0",), ("too large",)]
+    assert inbox.retry_failed(connection) == 1
+    assert [post.id for post in inbox.take(connection, limit=10, limit_bytes=1000)] == [first.id, second.id]
+
+
+async def test_the_state_of_an_empty_inbox(writer: InboxWriter) -> None:
+    assert await writer.state() == InboxState(0, 0, 0.0)
+
+
+async def test_posts_are_on_disk_whatever_the_server_does_otherwise(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
+    separator = "&" if "?" in database_url else "?"
+    writer = InboxWriter(f"{database_url}{separator}options=-c%20application_name%3Dobserver-test")
+    await writer.put("/new_block", b"body")
+    assert writer._connection is not None
+    for name, value in (("synchronous_commit", "on"), ("application_name", "observer-test")):
+        assert await (await writer._connection.execute(f"SHOW {name}")).fetchone() == (value,)
+    await writer.close()
+
+
+async def test_a_connection_that_was_lost_is_made_again(
+    writer: InboxWriter, connection: psycopg.Connection[Any]
+) -> None:
+    await put(writer, b"before")
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await put(writer, b"after")
+    assert (await writer.state()).pending == 2
+
+
+async def test_posts_that_wait_for_a_connection_share_its_failure(
+    writer: InboxWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = 0
+    go_on = asyncio.Event()
+
+    async def unreachable(*_: Any, **__: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        await go_on.wait()
+        raise psycopg.OperationalError("no route to host")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncConnection, "connect", unreachable)
+        posts = [asyncio.create_task(put(writer, b"body")) for _ in range(5)]
+        await asyncio.sleep(0)
+        go_on.set()
+        outcomes = await asyncio.gather(*posts, return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["no route to host"] * 5
+        assert attempts == 1
+        with pytest.raises(psycopg.OperationalError):
+            await put(writer, b"body")
+        assert attempts == 2
+    await put(writer, b"body")

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+from support import toy
+
+from clarion.chains.stacks.node_client import NodeClient, NodeError, TransactionRejectedError
+from clarion.chains.stacks.node_payloads import PayloadError
+
+BLOCK = toy.block(None)
+CONSENSUS_HASH = "11" * 20
+REPLAYED: dict[str, Any] = {
+    "block_id": BLOCK.hash.hex(),
+    "block_hash": "22" * 32,
+    "block_height": 1,
+    "parent_block_id": BLOCK.ref.parent_hash.hex(),
+    "consensus_hash": CONSENSUS_HASH,
+    "timestamp": BLOCK.time,
+    "transactions": [],
+}
+SORTITION = [{"burn_block_hash": "0x" + "33" * 32, "burn_block_height": 5, "burn_header_timestamp": 6}]
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture(autouse=True)
+def without_pauses() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=3):
+        yield
+
+
+def client(answer: Answer, **options: Any) -> NodeClient:
+    return NodeClient("http://node:20443/", transport=httpx.MockTransport(answer), **options)
+
+
+def answering(**routes: Any) -> Answer:
+    """Answers paths that end in a name with JSON, and all others with 404."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        for name, found in routes.items():
+            if request.url.path.startswith(f"/v3/{name.replace('_', '/')}"):
+                return httpx.Response(200, json=found)
+        return httpx.Response(404, text="not found")
+
+    return answer
+
+
+async def test_a_block_comes_with_the_bitcoin_block_of_its_consensus_hash() -> None:
+    asked: list[str] = []
+    give = answering(blocks_replay=REPLAYED, sortitions_consensus=SORTITION)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.url.path} {request.headers.get('authorization')}")
+        return give(request)
+
+    async with client(answer, auth_token="secret") as node:
+        block = await node.block(BLOCK.hash)
+    assert block is not None
+    assert block.ref == BLOCK.ref
+    assert block.burn is not None
+    assert (block.burn.height, block.burn.hash, block.burn.time) == (5, bytes.fromhex("33" * 32), 6)
+    assert asked == [
+        f"/v3/blocks/replay/{BLOCK.hash.hex()} secret",
+        f"/v3/sortitions/consensus/{CONSENSUS_HASH} None",
+    ]
+
+
+async def test_what_a_node_does_not_have_is_none() -> None:
+    async with client(answering()) as node:
+        assert await node.block(BLOCK.hash) is None
+        assert await node.sortition(CONSENSUS_HASH) is None
+    async with client(answering(blocks_replay=REPLAYED)) as node:
+        block = await node.block(BLOCK.hash)
+    assert block is not None
+    assert block.burn is None
+
+
+async def test_another_block_than_was_asked_for_is_refused() -> None:
+    async with client(answering(blocks_replay=REPLAYED)) as node:
+        with pytest.raises(NodeError, match=r"was asked for block 0x77.* and gave stacks block 1"):
+            await node.block(b"\x77" * 32)
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (401, "set CLARION_NODE__AUTH_TOKEN to the node's auth_token"),
+        (400, "answered 400: why"),
+        (500, "answered 500: why"),
+    ],
+)
+async def test_what_the_node_refuses_is_said_and_not_tried_again(status: int, complaint: str) -> None:
+    asked = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        return httpx.Response(status, text="why")
+
+    async with client(answer) as node:
+        with pytest.raises(NodeError, match=complaint):
+            await node.block(BLOCK.hash)
+    assert asked == 1
+
+
+async def test_an_answer_that_is_no_block_is_refused() -> None:
+    async with client(answering(blocks_replay=REPLAYED | {"block_height": None})) as node:
+        with pytest.raises(PayloadError, match="block_height"):
+            await node.block(BLOCK.hash)
+
+
+async def test_passing_faults_are_tried_again_and_then_said() -> None:
+    asked = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise httpx.ConnectError("refused")
+        return answering(blocks_replay=REPLAYED)(request)
+
+    async with client(answer) as node:
+        assert await node.block(BLOCK.hash) is not None
+
+    def never(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async with client(never) as node:
+        with pytest.raises(NodeError, match=r"/\w+ cannot be reached: .*refused.*is the node running\?"):
+            await node.block(BLOCK.hash)
+
+
+async def test_where_the_node_stands_and_what_an_account_holds() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v2/info":
+            info = {
+                "stacks_tip_height": 7,
+                "stacks_tip": "0x" + "44" * 32,
+                "stacks_tip_consensus_hash": CONSENSUS_HASH,
+                "burn_block_height": 9,
+                "network_id": 0x80000000,
+            }
+            return httpx.Response(200, json=info)
+        assert request.url.path == f"/v2/accounts/{toy.DEPLOYER}"
+        assert request.url.query == b"proof=0"
+        return httpx.Response(200, json={"balance": "0x" + f"{2**100:032x}", "locked": "0x0a", "nonce": 3})
+
+    async with client(answer) as node:
+        info = await node.info()
+        account = await node.account(toy.DEPLOYER)
+    assert (info.stacks_tip_height, info.stacks_tip, info.burn_block_height) == (7, b"\x44" * 32, 9)
+    assert (info.stacks_tip_consensus_hash, info.chain_id) == (b"\x11" * 20, 0x80000000)
+    assert (account.balance, account.locked, account.nonce) == (2**100, 10, 3)
+
+
+async def test_sending_gives_the_id_or_the_nodes_reason() -> None:
+    def accept(request: httpx.Request) -> httpx.Response:
+        assert request.headers["content-type"] == "application/octet-stream"
+        assert request.content == b"raw"
+        return httpx.Response(200, json="55" * 32)
+
+    async with client(accept) as node:
+        assert await node.send(b"raw") == b"\x55" * 32
+
+    body = {
+        "error": "transaction rejected",
+        "reason": "BadNonce",
+        "reason_data": {"expected": 5, "actual": 3, "is_origin": True},
+        "txid": "66" * 32,
+    }
+    async with client(lambda request: httpx.Response(400, json=body)) as node:
+        with pytest.raises(TransactionRejectedError, match="BadNonce") as raised:
+            await node.send(b"raw")
+    assert (raised.value.reason, raised.value.data["expected"], raised.value.tx_id) == ("BadNonce", 5, "66" * 32)
+
+    async with client(lambda request: httpx.Response(400, text="Failed to deserialize")) as node:
+        with pytest.raises(TransactionRejectedError, match="Failed to deserialize"):
+            await node.send(b"raw")
+
+
+async def test_a_read_only_call() -> None:
+    contract = f"{toy.DEPLOYER}.bank"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == f"/v2/contracts/call-read/{toy.DEPLOYER}/bank/get-balance"
+        if b"0xff" in request.content:
+            return httpx.Response(200, json={"okay": False, "cause": "NoSuchPublicFunction"})
+        return httpx.Response(200, json={"okay": True, "result": "0x03"})
+
+    async with client(answer) as node:
+        assert await node.call_read_only(contract, "get-balance", [b"\x03"], sender=toy.DEPLOYER) == b"\x03"
+        with pytest.raises(NodeError, match="get-balance failed: NoSuchPublicFunction"):
+            await node.call_read_only(contract, "get-balance", [b"\xff"], sender=toy.DEPLOYER)
