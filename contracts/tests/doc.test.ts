@@ -70,6 +70,13 @@ describe.each(CONTRACTS.filter((name) => name !== 'bh-traits'))('%s', (contract)
   });
 });
 
+test('the Clarinet manifest lists the contracts in deploy order, as Clarity 6 in epoch 4.0', () => {
+  const manifest = readFileSync(new URL('../Clarinet.toml', import.meta.url), 'utf8');
+  const listed = [...manifest.matchAll(/^\[contracts\.(\S+)\]\npath = "contracts\/(\S+)\.clar"\nclarity_version = 6\nepoch = "4\.0"$/gm)];
+  expect(listed.map(([, name]) => name)).toEqual(CONTRACTS);
+  expect(listed.map(([, , path]) => path)).toEqual(CONTRACTS);
+});
+
 test('every error constant is documented under its number, and no number twice', () => {
   const actual = CONTRACTS.flatMap((contract) =>
     [...source(contract).matchAll(/\(define-constant (ERR-[A-Z0-9-]+) \(err u(\d+)\)\)/g)].map(([, name, code]) => [

@@ -126,13 +126,12 @@ const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm:
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
 export class Chain {
-  readonly deployer = ADDRESSES[0];
   readonly guardian = ADDRESSES[1];
   readonly buyer = ADDRESSES[2];
   readonly stranger = ADDRESSES[3];
   readonly feeders = [ADDRESSES[4], ADDRESSES[5], ADDRESSES[6]] as const;
   readonly providers: readonly string[];
-  readonly stx = `${ADDRESSES[0]}.bh-stx`;
+  readonly stx: string;
   readonly sbtc = SBTC;
   /** Every event printed so far, in order. */
   readonly events: PrintedEvent[] = [];
@@ -141,17 +140,19 @@ export class Chain {
     private readonly vm: Vm,
     readonly simnet: Simnet,
     private readonly extraProviders: number,
+    readonly deployer: string,
   ) {
+    this.stx = `${deployer}.bh-stx`;
     this.providers = [...ADDRESSES.slice(7), ...Array.from({ length: extraProviders }, (_, i) => extraAddress(i))];
   }
 
   /** Starts an empty chain and deploys the contracts in manifest order. */
-  static async create({ extraProviders = 0, trackCosts = false } = {}): Promise<Chain> {
+  static async create({ extraProviders = 0, trackCosts = false, deployer = ADDRESSES[0] as string } = {}): Promise<Chain> {
     const vm = await (shared.vm ??= Vm.start({ genesisTime: 1_700_000_000 }));
     const { getSDK } = await import('@stacks/clarinet-sdk');
     const simnet = trackCosts ? await getSDK({ trackCosts, trackCoverage: false }) : vm.simnet;
     await simnet.initEmptySession({ enabled: false } as Parameters<Simnet['initEmptySession']>[0]);
-    const chain = new Chain(vm, simnet, extraProviders);
+    const chain = new Chain(vm, simnet, extraProviders, deployer);
     simnet.setEpoch('4.0');
     for (const who of [...ADDRESSES, ...chain.providers.slice(3)]) {
       simnet.mintSTX(who, 100_000_000_000_000n);
@@ -174,7 +175,7 @@ export class Chain {
     }
     const { chain } = shared.saved;
     chain.vm.revert();
-    const copy = new Chain(chain.vm, chain.simnet, chain.extraProviders);
+    const copy = new Chain(chain.vm, chain.simnet, chain.extraProviders, chain.deployer);
     copy.events.push(...chain.events);
     return copy;
   }

@@ -110,7 +110,7 @@ export function createPolicy(chain: Chain, terms: PolicyTerms = {}): Outcome {
   );
 }
 
-export type Market = { extraProviders?: number; trackCosts?: boolean; tiers?: string[] };
+export type Market = { extraProviders?: number; trackCosts?: boolean; deployer?: string; tiers?: string[] };
 
 /** A chain after the three bootstrap calls. */
 export function bootstrapped({ extraProviders = 0 } = {}): Promise<Chain> {
