@@ -356,7 +356,8 @@ async def _devnet(seed: int, observer_port: int) -> AsyncIterator[str]:
             devnet=Devnet(port=0, block_interval_ms=0, burn_interval_ms=0, seed=seed),
             observer=Observer(port=observer_port),
         )
-        command = [*devnet_command(settings), "--genesis-time", str(GENESIS_TIME)]
+        # a post that is answered late is sent again: on a slow machine the recording would differ
+        command = [*devnet_command(settings), "--genesis-time", str(GENESIS_TIME), "--observer-timeout-ms", "600000"]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
         try:

@@ -104,22 +104,29 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
     with _locked(folder), _stopped_by_signals() as stopping, contextlib.ExitStack() as stack:
         tree = ProcessTree(folder / "logs")
         leftovers = tree.end_leftovers()
-        ran = _for_dev(settings, options, folder)
+        ran = settings_of_run(settings, options, folder)
         devnet_command(ran)  # what is missing is said before anything is changed
         view: View = Lines() if options.headless or not sys.stdout.isatty() else LiveView(ran)
         stack.enter_context(view)
         if leftovers:
             view.say(f"ended what an earlier run had left behind: {', '.join(leftovers)}")
         server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        url = _prepare(ran, options, folder, server, view)
+        _prepare(ran, options, folder, server, view)
         stack.callback(tree.stop)
-        _start(tree, ran, url, options, folder)
+        start_processes(tree, ran, folder)
+        if options.scenario:
+            command = [sys.executable, "-m", "clarion", "scenario", "--seed", str(options.seed)]
+            tree.start("scenario", command, child_environment(folder))
         _watch(tree, server, ran, options, view, stopping)
         view.say("stopping")
 
 
-def _for_dev(settings: Settings, options: DevOptions, folder: Path) -> Settings:
-    """The settings of a dev run: the user's addresses, everything else its own."""
+def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Settings:
+    """The settings of a dev run in ``folder``: the user's addresses, everything else its own.
+
+    Raises:
+        DevError: a port is taken.
+    """
     ports = {
         "graphql": _usable_port(settings.graphql.host, settings.graphql.port, "GraphQL", "--graphql-port"),
         "devnet": _usable_port(settings.devnet.host, settings.devnet.port, "the devnet", "--devnet-port"),
@@ -167,8 +174,8 @@ def _usable_port(host: str, port: int, who: str, option: str) -> int:
         ) from error
 
 
-def _prepare(settings: Settings, options: DevOptions, folder: Path, server: EmbeddedPostgres, view: View) -> str:
-    """Make the database ready, empty unless the last run is continued; gives its URL."""
+def _prepare(settings: Settings, options: DevOptions, folder: Path, server: EmbeddedPostgres, view: View) -> None:
+    """Make the database ready, empty unless the last run is continued."""
     url = server.url(EMBEDDED_DATABASE)
     kept = folder / "kept.json"
     this_run = {"seed": options.seed, "observer": settings.observer.port}
@@ -189,41 +196,41 @@ def _prepare(settings: Settings, options: DevOptions, folder: Path, server: Embe
         view.say("starting afresh: a new chain, an empty index")
     create_database(url)
     migrate(url)
-    _write_key(folder / "keeper.key")
-    _write_settings(folder / "clarion.toml", settings, url)
+    write_settings(folder, settings, url)
     kept.write_text(json.dumps(this_run))
-    return url
 
 
-def _write_key(path: Path) -> None:
-    path.touch(mode=0o600)
-    path.write_text(KEEPER.secret.hex())
-
-
-def _write_settings(path: Path, settings: Settings, url: str) -> None:
-    """Write the settings for the child processes, and for `--dev` of other commands."""
+def write_settings(folder: Path, settings: Settings, url: str) -> None:
+    """Write the settings and the keeper's key for the child processes, and for `--dev` of other commands."""
+    key_file = folder / "keeper.key"
+    key_file.touch(mode=0o600)
+    key_file.write_text(KEEPER.secret.hex())
     given = settings.model_dump(mode="json", exclude_unset=True) | {"database_url": url}
     sections = {name: value for name, value in given.items() if isinstance(value, Mapping)}
     lines = [_toml_line(name, value) for name, value in given.items() if name not in sections]
     for section, values in sections.items():
         lines += ["", f"[{section}]", *(_toml_line(name, value) for name, value in values.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "clarion.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _toml_line(name: str, value: Any) -> str:
     return f"{name} = {json.dumps(value)}"  # strings, whole numbers and lists of strings read the same in both
 
 
-def _start(tree: ProcessTree, settings: Settings, url: str, options: DevOptions, folder: Path) -> None:
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
-    environment = outside | {CONFIG_FILE_VARIABLE: str(folder / "clarion.toml"), "PYTHONUNBUFFERED": "1"}
+def start_processes(tree: ProcessTree, settings: Settings, folder: Path) -> None:
+    """Start the devnet and what reads it, with the settings that `write_settings` left in ``folder``."""
+    environment = child_environment(folder)
     clarion = [sys.executable, "-m", "clarion"]
     tree.start("index", [*clarion, "index"], environment)
     tree.start("devnet", devnet_command(settings), environment)
     tree.start("serve", [*clarion, "serve"], environment)
     tree.start("keep", [*clarion, "keep"], environment)
-    if options.scenario:
-        tree.start("scenario", [*clarion, "scenario", "--seed", str(options.seed)], environment)
+
+
+def child_environment(folder: Path) -> dict[str, str]:
+    """The environment of a process that is to read its settings from ``folder`` and from nowhere else."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    return outside | {CONFIG_FILE_VARIABLE: str(folder / "clarion.toml"), "PYTHONUNBUFFERED": "1"}
 
 
 def _watch(
