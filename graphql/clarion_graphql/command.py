@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 from typing import Annotated, Any, Final
 
 import structlog
@@ -13,12 +15,16 @@ from clarion.config import ConfigurationError, Settings, load_settings
 from clarion.protocol import installed_protocols
 from clarion.store.database import migrate, open_database
 from clarion.telemetry import configure_logging, serve_metrics
-from clarion_graphql.app import make_app
+from clarion_graphql.app import GRAPHQL_PATH, make_app
 
 log = structlog.get_logger(__name__)
 
 #: How long open requests may take after SIGTERM, in seconds.
 SHUTDOWN_S: Final = 5
+
+
+class ServeError(Exception):
+    """The server cannot start; the message says why and what to do."""
 
 
 def serve(
@@ -49,18 +55,39 @@ def run(settings: Settings, database_url: str) -> None:
         deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
         final_depth=settings.finality_burn_depth,
     )
+    listening = listen(settings.graphql.host, settings.graphql.port)
     config = uvicorn.Config(
         app,
-        host=settings.graphql.host,
-        port=settings.graphql.port,
         http="httptools",
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         access_log=False,
         log_config=None,
+        log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     # uvicorn raises the signal that ended it once more; without a handler that would be the process's exit status
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run()
+    _Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises ServeError where that is not possible."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ServeError(
+            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. End what uses it, or name another with --port."
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then log the address."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            host, port = listening.getsockname()[:2]
+            log.info("graphql.ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}{GRAPHQL_PATH}")

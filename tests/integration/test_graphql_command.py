@@ -1,0 +1,100 @@
+"""`clarion serve` as a process: starts, answers, ends cleanly on SIGTERM with clients connected."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts `clarion serve` with options and settings."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*options: str, **settings: str) -> subprocess.Popen[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CLARION_")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clarion", "serve", *options],
+            cwd=tmp_path,
+            env=environment | {"CLARION_DATABASE_URL": database_url} | settings,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    """What the process says it listens on."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := re.search(r"url=http://([0-9.:]+)/graphql", line):
+            return found[1]
+    raise AssertionError("".join(said))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_and_ends_cleanly(start: Start, number: signal.Signals) -> None:
+    process = start("--port", "0", CLARION_DEPLOYERS__BITHEDGE="ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM")
+    where = address(process)
+
+    health = httpx.get(f"http://{where}/health", timeout=30)
+    query = "{ status { protocols { name contracts { name id } } } policies { totalCount } }"
+    answer: Any = httpx.post(f"http://{where}/graphql", json={"query": query}, timeout=30).json()
+    with connect(f"ws://{where}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        socket.send('{"type":"connection_init"}')
+        socket.recv(timeout=30)
+        payload = {"query": "subscription { policyChanged { op } }"}
+        socket.send(msgspec.json.encode({"id": "1", "type": "subscribe", "payload": payload}).decode())
+        first = msgspec.json.decode(socket.recv(timeout=30))
+        process.send_signal(number)
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=30)
+
+    assert process.wait(30) == 0
+    assert health.status_code == 200
+    assert answer["data"]["policies"] == {"totalCount": 0}
+    (bithedge,) = answer["data"]["status"]["protocols"]
+    assert {"name": "bh-policy", "id": "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM.bh-policy"} in bithedge["contracts"]
+    assert first["payload"]["data"]["policyChanged"]["op"] == "START"
+
+
+def test_an_unknown_protocol_is_a_clear_error(start: Start) -> None:
+    process = start(CLARION_PROTOCOLS="bithedge,nothing")
+
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert "protocols names nothing, which no installed package provides. There are: " in said
+    assert "Traceback" not in said
+
+
+def test_a_port_in_use_is_a_clear_error(start: Start) -> None:
+    where = address(start("--port", "0"))
+
+    _, said = (second := start("--port", where.rpartition(":")[2])).communicate(timeout=60)
+
+    assert second.returncode == 1
+    assert f"Cannot listen on 127.0.0.1 port {where.rpartition(':')[2]}: Address already in use." in said
