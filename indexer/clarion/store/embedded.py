@@ -148,6 +148,7 @@ def _make_shared_folder(data_dir: Path) -> Path:
         except OSError:
             continue
         if _open_to_all(folder):
+            (folder / "belongs-to").write_text(f"{data_dir}\n")
             return folder
     raise EmbeddedPostgresError(
         f"Root's Postgres needs a folder that other accounts may enter; none could be made in "
