@@ -48,7 +48,11 @@ export function nodeRoutes(devnet) {
         };
       },
     },
-    { method: 'POST', path: new RegExp(`^/v2/contracts/call-read/${contract}/([^/]+)$`), handle: (call) => callRead(devnet, call) },
+    {
+      method: 'POST',
+      path: new RegExp(`^/v2/contracts/call-read/${contract}/([^/]+)$`),
+      handle: (call) => callRead(devnet, call),
+    },
     {
       method: 'GET',
       path: new RegExp(`^/v2/contracts/interface/${contract}$`),
@@ -72,7 +76,9 @@ export function nodeRoutes(devnet) {
       method: 'GET',
       path: new RegExp(`^/v2/data_var/${contract}/([^/]+)$`),
       handle: ({ params: [address, name, variable] }) => {
-        return readOr404('Data var not found', () => vm.read((simnet) => simnet.getDataVar(`${address}.${name}`, variable)));
+        return readOr404('Data var not found', () =>
+          vm.read((simnet) => simnet.getDataVar(`${address}.${name}`, variable)),
+        );
       },
     },
     {
@@ -80,7 +86,9 @@ export function nodeRoutes(devnet) {
       path: new RegExp(`^/v2/map_entry/${contract}/([^/]+)$`),
       handle: ({ params: [address, name, map], body }) => {
         const key = deserialize(parseJson(body), 'the map key');
-        return readOr404('Map not found', () => vm.read((simnet) => simnet.getMapEntry(`${address}.${name}`, map, key)));
+        return readOr404('Map not found', () =>
+          vm.read((simnet) => simnet.getMapEntry(`${address}.${name}`, map, key)),
+        );
       },
     },
     { method: 'GET', path: /^\/v2\/fees\/transfer$/, handle: () => ({ json: FEE_RATES[0] }) },
@@ -101,7 +109,13 @@ export function nodeRoutes(devnet) {
         if (!place) return { status: 404, text: `Transaction ${txid} not found` };
         const { transaction, result } = place.block.receipts[place.index];
         return {
-          json: { index_block_hash: place.block.indexHash, tx: transaction.hex, result: `0x${result}`, block_height: place.block.height, is_canonical: true },
+          json: {
+            index_block_hash: place.block.indexHash,
+            tx: transaction.hex,
+            result: `0x${result}`,
+            block_height: place.block.height,
+            is_canonical: true,
+          },
         };
       },
     },
@@ -196,7 +210,8 @@ function callRead(devnet, call) {
   if (!Array.isArray(args)) throw new HttpError(400, 'arguments is not a list');
   const values = args.map((arg, i) => deserialize(arg, `argument ${i}`));
   const id = `${address}.${name}`;
-  if (devnet.contractSource(id) === undefined) return { json: { okay: false, cause: `Unchecked(NoSuchContract("${id}"))` } };
+  if (devnet.contractSource(id) === undefined)
+    return { json: { okay: false, cause: `Unchecked(NoSuchContract("${id}"))` } };
   try {
     const { result } = devnet.vm.read((simnet) => simnet.callReadOnlyFn(id, fn, values, sender));
     return { json: { okay: true, result: `0x${serializeCV(result)}` } };
@@ -245,7 +260,8 @@ export function checkPrincipal(principal) {
   } catch {
     throw new HttpError(400, `${principal} is not a principal`);
   }
-  if (name.length > 1 || (name.length === 1 && !/^[a-zA-Z][a-zA-Z0-9_-]{0,39}$/.test(name[0]))) throw new HttpError(400, `${principal} is not a principal`);
+  if (name.length > 1 || (name.length === 1 && !/^[a-zA-Z][a-zA-Z0-9_-]{0,39}$/.test(name[0])))
+    throw new HttpError(400, `${principal} is not a principal`);
 }
 
 /** @param {unknown} text @param {string} what */
@@ -271,4 +287,3 @@ function parseJson(body) {
 function hex128(amount) {
   return `0x${amount.toString(16).padStart(32, '0')}`;
 }
-

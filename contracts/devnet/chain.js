@@ -116,7 +116,15 @@ export class Chain {
     const opensTenure = burn !== parent.burn;
     burn.time ??= time;
     const height = parent.height + 1;
-    const hash = derive('block', this.seed, this.branch, height, parent.indexHash, burn.hash, ...receipts.map(({ transaction }) => transaction.txid));
+    const hash = derive(
+      'block',
+      this.seed,
+      this.branch,
+      height,
+      parent.indexHash,
+      burn.hash,
+      ...receipts.map(({ transaction }) => transaction.txid),
+    );
     /** @type {Block} */
     const block = {
       serial: this.known.size,

@@ -35,7 +35,9 @@ export function toSource(value) {
     case 'list':
       return `(list ${value.value.map(toSource).join(' ')})`;
     case 'tuple':
-      return `{${Object.entries(value.value).map(([name, field]) => `${name}: ${toSource(field)}`).join(', ')}}`;
+      return `{${Object.entries(value.value)
+        .map(([name, field]) => `${name}: ${toSource(field)}`)
+        .join(', ')}}`;
     case 'ascii':
       return `"${value.value.replace(/["\\\n\t\r\0]/g, (char) => ASCII_ESCAPES[char])}"`;
     case 'utf8':
@@ -73,12 +75,22 @@ export function admits(type, value) {
   if ('string-utf8' in type) return value.type === 'utf8' && [...value.value].length <= type['string-utf8'].length;
   if ('optional' in type) return value.type === 'none' || (value.type === 'some' && admits(type.optional, value.value));
   if ('response' in type) {
-    return (value.type === 'ok' && admits(type.response.ok, value.value)) || (value.type === 'err' && admits(type.response.error, value.value));
+    return (
+      (value.type === 'ok' && admits(type.response.ok, value.value)) ||
+      (value.type === 'err' && admits(type.response.error, value.value))
+    );
   }
   if ('list' in type) {
-    return value.type === 'list' && value.value.length <= type.list.length && value.value.every((item) => admits(type.list.type, item));
+    return (
+      value.type === 'list' &&
+      value.value.length <= type.list.length &&
+      value.value.every((item) => admits(type.list.type, item))
+    );
   }
   if (value.type !== 'tuple') return false;
   const fields = value.value;
-  return type.tuple.length === Object.keys(fields).length && type.tuple.every(({ name, type: field }) => name in fields && admits(field, fields[name]));
+  return (
+    type.tuple.length === Object.keys(fields).length &&
+    type.tuple.every(({ name, type: field }) => name in fields && admits(field, fields[name]))
+  );
 }

@@ -29,7 +29,12 @@ export function controlRoutes(devnet, miner) {
           burn_tip: burnSummary(chain.burnTip),
           tenure_pending: chain.tenurePending,
           mempool: { size: mempool.size, txids: [...mempool.entries.keys()].map((txid) => `0x${txid}`) },
-          posts: { count: observers.count, queued: observers.queue.length, paused: observers.paused, observers: observers.urls },
+          posts: {
+            count: observers.count,
+            queued: observers.queue.length,
+            paused: observers.paused,
+            observers: observers.urls,
+          },
           forks: devnet.forks,
           intervals: { blockMs: miner.blockMs, burnMs: miner.burnMs },
           faucet: devnet.faucet.address,
@@ -84,8 +89,13 @@ export function controlRoutes(devnet, miner) {
         if (typeof address !== 'string') throw new HttpError(400, 'address is missing');
         checkPrincipal(address);
         if (ustx === undefined && sbtc === undefined) throw new HttpError(400, 'ustx or sbtc is missing');
-        const gifts = /** @type {const} */ ([['stx', ustx, 'ustx'], ['sbtc', sbtc, 'sbtc']]);
-        const amounts = gifts.flatMap(([asset, amount, name]) => (amount === undefined ? [] : [{ asset, amount: positiveAmount(amount, name) }]));
+        const gifts = /** @type {const} */ ([
+          ['stx', ustx, 'ustx'],
+          ['sbtc', sbtc, 'sbtc'],
+        ]);
+        const amounts = gifts.flatMap(([asset, amount, name]) =>
+          amount === undefined ? [] : [{ asset, amount: positiveAmount(amount, name) }],
+        );
         const sent = amounts.map(({ asset, amount }) => devnet.fund({ asset, recipient: address, amount }));
         return { json: { txids: sent.map(({ txid }) => `0x${txid}`) } };
       },
@@ -148,7 +158,10 @@ function others() {
  */
 function wholeNumber(value, name, least, most = Number.MAX_SAFE_INTEGER) {
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least || value > most) {
-    throw new HttpError(400, `${name} must be a whole number from ${least}${most === Number.MAX_SAFE_INTEGER ? '' : ` to ${most}`}`);
+    throw new HttpError(
+      400,
+      `${name} must be a whole number from ${least}${most === Number.MAX_SAFE_INTEGER ? '' : ` to ${most}`}`,
+    );
   }
   return value;
 }
@@ -160,6 +173,7 @@ function wholeNumber(value, name, least, most = Number.MAX_SAFE_INTEGER) {
  */
 function positiveAmount(value, name) {
   const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
-  if (typeof text !== 'string' || !/^[1-9][0-9]{0,19}$/.test(text)) throw new HttpError(400, `${name} must be a positive whole number (a string when it is large)`);
+  if (typeof text !== 'string' || !/^[1-9][0-9]{0,19}$/.test(text))
+    throw new HttpError(400, `${name} must be a positive whole number (a string when it is large)`);
   return BigInt(text);
 }

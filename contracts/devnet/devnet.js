@@ -52,10 +52,17 @@ export class Devnet {
     // The simnet is a few blocks old when it is ready; they are empty but for their tenure's opening.
     while (this.chain.tip.height < vm.height) {
       const height = this.chain.tip.height + 1;
-      const time = height === vm.height ? 'stacks-block-time' : `(unwrap-panic (get-stacks-block-info? time u${height}))`;
+      const time =
+        height === vm.height ? 'stacks-block-time' : `(unwrap-panic (get-stacks-block-info? time u${height}))`;
       const { result } = vm.execute(this.faucet.address, time);
-      const execution = new BlockExecution(vm, { feeRecipient: this.miner.address, opening: this.openingTransactions() });
-      this.chain.addBlock({ time: Number(/** @type {{value: bigint}} */ (result).value), receipts: execution.receipts });
+      const execution = new BlockExecution(vm, {
+        feeRecipient: this.miner.address,
+        opening: this.openingTransactions(),
+      });
+      this.chain.addBlock({
+        time: Number(/** @type {{value: bigint}} */ (result).value),
+        receipts: execution.receipts,
+      });
       this.postBlock(this.chain.tip);
     }
   }
@@ -70,7 +77,9 @@ export class Devnet {
       try {
         this.apply(operation);
       } catch (error) {
-        throw new Error(`operation ${i + 1} of the log cannot be run again; start a new chain in another directory`, { cause: error });
+        throw new Error(`operation ${i + 1} of the log cannot be run again; start a new chain in another directory`, {
+          cause: error,
+        });
       }
     });
     this.worthKeeping = () => true;
@@ -98,7 +107,13 @@ export class Devnet {
     this.log({ op: 'tx', hex: transaction.hex, ...(attachment && { attachment: attachment.toString('hex') }) });
     this.observers.post('/new_mempool_tx', () => [`0x${transaction.hex}`]);
     if (replaced.length > 0) {
-      this.observers.post('/drop_mempool_tx', () => dropMempoolTx(replaced.map(({ txid }) => txid), 'ReplaceByFee', transaction.txid));
+      this.observers.post('/drop_mempool_tx', () =>
+        dropMempoolTx(
+          replaced.map(({ txid }) => txid),
+          'ReplaceByFee',
+          transaction.txid,
+        ),
+      );
     }
   }
 
@@ -134,7 +149,8 @@ export class Devnet {
   fork({ depth, blocks = depth + 1, keep }) {
     const { chain } = this;
     const deepest = chain.tip.height - this.vm.oldest;
-    if (depth < 1 || depth > deepest) throw new RangeError(`depth must be from 1 to ${deepest}, the blocks that can be rolled back now`);
+    if (depth < 1 || depth > deepest)
+      throw new RangeError(`depth must be from 1 to ${deepest}, the blocks that can be rolled back now`);
     const forkPoint = chain.blocks[chain.tip.height - depth];
     const replacedBurns = chain.burnTip.height - forkPoint.burn.height;
     const least = Math.max(depth, replacedBurns) + 1;
@@ -144,10 +160,18 @@ export class Devnet {
     const { blocks: oldBlocks, burns: oldBurns } = chain.rollBack(depth);
     this.vm.rewind(forkPoint.height);
     this.forks += 1;
-    const rolledBack = oldBlocks.flatMap(({ receipts }) => receipts.map(({ transaction }) => transaction).filter(({ origin }) => origin !== this.miner.address));
+    const rolledBack = oldBlocks.flatMap(({ receipts }) =>
+      receipts.map(({ transaction }) => transaction).filter(({ origin }) => origin !== this.miner.address),
+    );
     const returned = keep ? this.mempool.putBack(rolledBack, chain.tip.height) : [];
     const dropped = rolledBack.filter((transaction) => !returned.includes(transaction));
-    if (dropped.length > 0) this.observers.post('/drop_mempool_tx', () => dropMempoolTx(dropped.map(({ txid }) => txid), 'ReplaceAcrossFork'));
+    if (dropped.length > 0)
+      this.observers.post('/drop_mempool_tx', () =>
+        dropMempoolTx(
+          dropped.map(({ txid }) => txid),
+          'ReplaceAcrossFork',
+        ),
+      );
 
     const newBurns = chain.nextBurnBlocks(oldBurns.length + 1);
     for (const burn of newBurns) this.observers.post('/new_burn_block', () => newBurnBlock(burn));
@@ -257,7 +281,12 @@ export class Devnet {
     const execution = new BlockExecution(vm, { feeRecipient: this.miner.address, opening });
     const transactions = [...mempool.entries.values()].map(({ transaction }) => transaction);
     const sequence = new Sequence((address) => chain.nonceOf(address));
-    const deploys = opening.length > 0 ? [] : transactions.filter((transaction) => isDeploy(transaction) && sequence.take(transaction)).slice(0, MAX_BLOCK_TRANSACTIONS);
+    const deploys =
+      opening.length > 0
+        ? []
+        : transactions
+            .filter((transaction) => isDeploy(transaction) && sequence.take(transaction))
+            .slice(0, MAX_BLOCK_TRANSACTIONS);
     execution.open(deploys);
 
     const taken = new Sequence((address) => chain.nonceOf(address));
@@ -266,22 +295,31 @@ export class Devnet {
     for (let before = -1; before !== waiting.length; ) {
       before = waiting.length;
       waiting = waiting.filter((transaction) => {
-        if (execution.receipts.length >= MAX_BLOCK_TRANSACTIONS || !taken.isNext(transaction) || !execution.run(transaction)) return true;
-        taken.take(transaction);
-        return false;
+        const full = execution.receipts.length >= MAX_BLOCK_TRANSACTIONS;
+        const mined = !full && taken.isNext(transaction) && execution.run(transaction);
+        if (mined) taken.take(transaction);
+        return !mined;
       });
     }
 
     const block = chain.addBlock({ time: vm.time, receipts: execution.receipts });
     if (vm.height !== block.height || vm.burnHeight !== block.burn.height) {
-      throw new Error(`the simnet is at ${vm.height}/${vm.burnHeight}, the chain at ${block.height}/${block.burn.height}`);
+      throw new Error(
+        `the simnet is at ${vm.height}/${vm.burnHeight}, the chain at ${block.height}/${block.burn.height}`,
+      );
     }
     if (this.worthKeeping(block)) vm.checkpoint();
     for (const { transaction } of execution.receipts) mempool.remove(transaction.txid);
     this.postBlock(block);
     const stale = mempool.collectStale(block.height);
     if (stale.length > 0) this.observers.post('/drop_mempool_tx', () => dropMempoolTx(stale, 'StaleGarbageCollect'));
-    this.report({ event: 'block', height: block.height, index_block_hash: block.indexHash, transactions: block.receipts.length, ms: Math.round(performance.now() - started) });
+    this.report({
+      event: 'block',
+      height: block.height,
+      index_block_hash: block.indexHash,
+      transactions: block.receipts.length,
+      ms: Math.round(performance.now() - started),
+    });
     return block;
   }
 

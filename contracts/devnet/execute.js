@@ -45,7 +45,8 @@ export class BlockExecution {
    * @param {Transaction[]} candidates deploys in their order; those that cannot pay their fee are left out
    */
   open(candidates) {
-    if (candidates.length > 0 && this.opensTenure) throw new Error('a block that opens a tenure cannot begin with deploys');
+    if (candidates.length > 0 && this.opensTenure)
+      throw new Error('a block that opens a tenure cannot begin with deploys');
     /** @type {Set<Transaction>} */
     const unpaid = new Set();
     /** @type {Map<Transaction, Receipt>} */
@@ -152,7 +153,8 @@ export class BlockExecution {
       this.receipts.push(receipt(transaction, 'success', OK_TRUE, { events }));
       return true;
     }
-    if (payload.payloadType !== PayloadType.ContractCall) throw new Error(`transaction ${transaction.txid} has no payload that runs in an open block`);
+    if (payload.payloadType !== PayloadType.ContractCall)
+      throw new Error(`transaction ${transaction.txid} has no payload that runs in an open block`);
     const source = `(contract-call? '${contractIdOf(payload)} ${payload.functionName.content}${payload.functionArgs.map((arg) => ` ${toSource(arg)}`).join('')})`;
     /** @type {Execution} */
     let execution;
@@ -179,7 +181,9 @@ export class BlockExecution {
       return true;
     }
     this.effects.push({ transaction, source: committed ? source : null });
-    this.receipts.push(receipt(transaction, committed ? 'success' : 'abort_by_response', serializeCV(result), { events }));
+    this.receipts.push(
+      receipt(transaction, committed ? 'success' : 'abort_by_response', serializeCV(result), { events }),
+    );
     return true;
   }
 

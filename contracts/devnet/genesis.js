@@ -29,11 +29,15 @@ export function createGenesis(vm, network) {
   const sources = new Map(
     ['sbtc-registry', 'sbtc-token'].map((name) => {
       const source = vm.simnet.getContractSource(`${SBTC_DEPLOYER}.${name}`);
-      if (source === undefined) throw new Error(`the Clarinet SDK does not deploy ${name}; this SDK version is not supported`);
+      if (source === undefined)
+        throw new Error(`the Clarinet SDK does not deploy ${name}; this SDK version is not supported`);
       return [name, source];
     }),
   );
-  const depositSource = readFileSync(new URL('./sbtc-deposit.clar', import.meta.url), 'utf8').replace('{{signer}}', key.address);
+  const depositSource = readFileSync(new URL('./sbtc-deposit.clar', import.meta.url), 'utf8').replace(
+    '{{signer}}',
+    key.address,
+  );
   sources.set(SBTC_DEPOSIT, depositSource);
   const contracts = describe(vm, sources);
   vm.simnet.mintSTX(key.address, FAUCET_USTX);
@@ -56,7 +60,9 @@ function describe(vm, sources) {
   vm.revert();
   return new Map(
     [...sources].map(([name, source]) => {
-      const abi = /** @type {import('./chain.js').Abi} */ (/** @type {unknown} */ (interfaces.get(`${SCRATCH_DEPLOYER}.${name}`)));
+      const abi = /** @type {import('./chain.js').Abi} */ (
+        /** @type {unknown} */ (interfaces.get(`${SCRATCH_DEPLOYER}.${name}`))
+      );
       return [`${SBTC_DEPLOYER}.${name}`, { source, height: 0, abi }];
     }),
   );
@@ -72,10 +78,19 @@ function createFaucet(key, network) {
     signTransaction(payload, { key, nonce, feePerByte: 1, network });
   return {
     address: key.address,
-    sendStx: (recipient, amount, nonce) => sign(createTokenTransferPayload(Cl.address(recipient), amount, 'devnet faucet'), nonce),
+    sendStx: (recipient, amount, nonce) =>
+      sign(createTokenTransferPayload(Cl.address(recipient), amount, 'devnet faucet'), nonce),
     mintSbtc: (recipient, amount, nonce, burnHeight) => {
       const hash = (/** @type {string} */ purpose) => Cl.bufferFromHex(derive(purpose, network.seed, String(nonce)));
-      const args = [hash('deposit'), Cl.uint(0), Cl.uint(amount), Cl.address(recipient), hash('sweep burn block'), Cl.uint(burnHeight), hash('sweep')];
+      const args = [
+        hash('deposit'),
+        Cl.uint(0),
+        Cl.uint(amount),
+        Cl.address(recipient),
+        hash('sweep burn block'),
+        Cl.uint(burnHeight),
+        hash('sweep'),
+      ];
       return sign(createContractCallPayload(SBTC_DEPLOYER, SBTC_DEPOSIT, 'complete-deposit-wrapper', args), nonce);
     },
   };

@@ -49,7 +49,8 @@ export function jsonBody({ body }) {
   } catch {
     throw new HttpError(400, 'the body is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new HttpError(400, 'the body is not a JSON object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new HttpError(400, 'the body is not a JSON object');
   return value;
 }
 
@@ -60,6 +61,7 @@ export function jsonBody({ body }) {
  * @returns {Buffer}
  */
 export function hexBytes(text, what) {
-  if (typeof text !== 'string' || !/^(0x)?([0-9a-fA-F]{2})*$/.test(text)) throw new HttpError(400, `${what} is not a hex string`);
+  if (typeof text !== 'string' || !/^(0x)?([0-9a-fA-F]{2})*$/.test(text))
+    throw new HttpError(400, `${what} is not a hex string`);
   return Buffer.from(text.replace(/^0x/, ''), 'hex');
 }

@@ -32,7 +32,8 @@ const USAGE = `Usage: node contracts/devnet/main.js [options]
  */
 function number(value, name, most = Number.MAX_SAFE_INTEGER) {
   const parsed = Number(value);
-  if (!/^(0x[0-9a-fA-F]+|[0-9]+)$/.test(value) || parsed > most) throw new TypeError(`--${name} ${value}: not a whole number from 0 to ${most}`);
+  if (!/^(0x[0-9a-fA-F]+|[0-9]+)$/.test(value) || parsed > most)
+    throw new TypeError(`--${name} ${value}: not a whole number from 0 to ${most}`);
   return parsed;
 }
 
@@ -81,12 +82,21 @@ async function start(options) {
   const report = (/** @type {Record<string, unknown>} */ message) => {
     if (options.verbose) console.error(JSON.stringify({ time: new Date().toISOString(), ...message }));
   };
-  const reportError = (/** @type {unknown} */ error) => console.error(JSON.stringify({ time: new Date().toISOString(), event: 'error', error: error instanceof Error ? error.stack : String(error) }));
+  const reportError = (/** @type {unknown} */ error) =>
+    console.error(
+      JSON.stringify({
+        time: new Date().toISOString(),
+        event: 'error',
+        error: error instanceof Error ? error.stack : String(error),
+      }),
+    );
 
   const store = options.state === undefined ? null : new Store(options.state);
   const known = store?.genesis() ?? null;
   if (known && (known.seed !== seed || known.chainId !== chainId)) {
-    throw new Error(`${options.state} holds a chain of seed ${known.seed} and chain id ${known.chainId}; start it with these or choose another directory`);
+    throw new Error(
+      `${options.state} holds a chain of seed ${known.seed} and chain id ${known.chainId}; start it with these or choose another directory`,
+    );
   }
   const time = known?.time ?? options.genesisTime ?? Math.floor(Date.now() / 1000);
   if (!known) store?.append({ op: 'genesis', version: 1, seed, chainId, time });
@@ -123,7 +133,14 @@ async function start(options) {
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  console.log(JSON.stringify({ event: 'ready', url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`, height: devnet.chain.tip.height, faucet: devnet.faucet.address }));
+  console.log(
+    JSON.stringify({
+      event: 'ready',
+      url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+      height: devnet.chain.tip.height,
+      faucet: devnet.faucet.address,
+    }),
+  );
 }
 
 try {
@@ -131,6 +148,9 @@ try {
   if (options.help) console.log(USAGE);
   else await start(options);
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error), ...(error instanceof Error && error.cause ? [error.cause] : []));
+  console.error(
+    error instanceof Error ? error.message : String(error),
+    ...(error instanceof Error && error.cause ? [error.cause] : []),
+  );
   process.exitCode = 1;
 }

@@ -51,10 +51,12 @@ export class Mempool {
     checkNetwork(transaction, state);
     verifySignatures(transaction);
     const minimum = MIN_FEE_PER_BYTE * BigInt(transaction.size);
-    if (transaction.fee < minimum) throw new Rejection('FeeTooLow', { expected: Number(minimum), actual: Number(transaction.fee) });
+    if (transaction.fee < minimum)
+      throw new Rejection('FeeTooLow', { expected: Number(minimum), actual: Number(transaction.fee) });
     checkNonces(transaction, state);
     checkPayload(transaction, state);
-    if (this.conflicting(transaction).some(({ fee }) => transaction.fee <= fee)) throw new Rejection('ConflictingNonceInMempool');
+    if (this.conflicting(transaction).some(({ fee }) => transaction.fee <= fee))
+      throw new Rejection('ConflictingNonceInMempool');
   }
 
   /**
@@ -125,7 +127,9 @@ export class Mempool {
   /** @param {Transaction} transaction */
   conflicting(transaction) {
     const txids = new Set(slotsOf(transaction).map((slot) => this.slots.get(slot)));
-    return [...txids].flatMap((txid) => (txid === undefined ? [] : [/** @type {Entry} */ (this.entries.get(txid)).transaction]));
+    return [...txids].flatMap((txid) =>
+      txid === undefined ? [] : [/** @type {Entry} */ (this.entries.get(txid)).transaction],
+    );
   }
 }
 
@@ -137,25 +141,37 @@ function slotsOf({ origin, originNonce, payer, payerNonce, sponsored }) {
 /** @param {Transaction} transaction @param {State} state */
 function checkNetwork({ wire, txid }, { network: { chainId, mainnet } }) {
   if (wire.chainId !== chainId) {
-    throw new Rejection('SignatureValidation', { message: `Invalid tx ${txid}: invalid chain ID ${wire.chainId} (expected ${chainId})` });
+    throw new Rejection('SignatureValidation', {
+      message: `Invalid tx ${txid}: invalid chain ID ${wire.chainId} (expected ${chainId})`,
+    });
   }
   if ((wire.transactionVersion === 0x00) !== mainnet) {
-    throw new Rejection('SignatureValidation', { message: `Invalid tx ${txid}: on ${mainnet ? 'mainnet; got testnet' : 'testnet; got mainnet'}` });
+    throw new Rejection('SignatureValidation', {
+      message: `Invalid tx ${txid}: on ${mainnet ? 'mainnet; got testnet' : 'testnet; got mainnet'}`,
+    });
   }
 }
 
 /** @param {Transaction} transaction @param {State} state */
 function checkNonces(transaction, { nonceOf, faucet }) {
   const signers = [{ principal: transaction.origin, actual: transaction.originNonce, is_origin: true }];
-  if (transaction.sponsored) signers.unshift({ principal: transaction.payer, actual: transaction.payerNonce, is_origin: false });
+  if (transaction.sponsored)
+    signers.unshift({ principal: transaction.payer, actual: transaction.payerNonce, is_origin: false });
   for (const { principal, actual, is_origin } of signers) {
     const next = nonceOf(principal);
-    if (actual < next) throw new Rejection('BadNonce', { expected: Number(next), actual: Number(actual), principal, is_origin });
+    if (actual < next)
+      throw new Rejection('BadNonce', { expected: Number(next), actual: Number(actual), principal, is_origin });
   }
   for (const { principal, actual, is_origin } of signers.reverse()) {
     const highest = nonceOf(principal) + 1n + MAX_CHAINING;
     if (actual > highest && principal !== faucet) {
-      throw new Rejection('TooMuchChaining', { message: 'Nonce would exceed chaining limit in mempool', expected: Number(highest), actual: Number(actual), principal, is_origin });
+      throw new Rejection('TooMuchChaining', {
+        message: 'Nonce would exceed chaining limit in mempool',
+        expected: Number(highest),
+        actual: Number(actual),
+        principal,
+        is_origin,
+      });
     }
   }
 }
@@ -176,26 +192,36 @@ function checkPayload(transaction, state) {
       if (payload.amount === 0n) throw new Rejection('TransferAmountMustBePositive');
       if (!ofNetwork(recipient, state.network.mainnet)) throw new Rejection('BadAddressVersionByte');
       if (wire.postConditions.values.length > 0) {
-        throw new Rejection('ServerFailureOther', { message: 'Invalid Stacks transaction: TokenTransfer transactions do not support post-conditions' });
+        throw new Rejection('ServerFailureOther', {
+          message: 'Invalid Stacks transaction: TokenTransfer transactions do not support post-conditions',
+        });
       }
       afford(origin, payload.amount + (payer === origin ? fee : 0n));
       return;
     }
     case PayloadType.ContractCall: {
       const address = addressToString(payload.contractAddress);
-      if (!ofNetwork(address, state.network.mainnet) && address !== SBTC_DEPLOYER) throw new Rejection('BadAddressVersionByte');
+      if (!ofNetwork(address, state.network.mainnet) && address !== SBTC_DEPLOYER)
+        throw new Rejection('BadAddressVersionByte');
       const id = contractIdOf(payload);
       if (!state.hasContract(id)) throw new Rejection('NoSuchContract');
       const abi = state.abiOf(id);
       if (!abi) return;
-      const called = abi.functions.find(({ name, access }) => name === payload.functionName.content && access === 'public');
+      const called = abi.functions.find(
+        ({ name, access }) => name === payload.functionName.content && access === 'public',
+      );
       if (!called) throw new Rejection('NoSuchPublicFunction');
       const { functionArgs } = payload;
       if (functionArgs.length !== called.args.length) {
-        throw new Rejection('BadFunctionArgument', { message: `Incorrect argument count supplied: expected ${called.args.length}, got ${functionArgs.length}` });
+        throw new Rejection('BadFunctionArgument', {
+          message: `Incorrect argument count supplied: expected ${called.args.length}, got ${functionArgs.length}`,
+        });
       }
       called.args.forEach(({ name, type }, i) => {
-        if (!admits(type, functionArgs[i])) throw new Rejection('BadFunctionArgument', { message: `Type error: argument ${name} expects ${JSON.stringify(type)}, found ${functionArgs[i].type}` });
+        if (!admits(type, functionArgs[i]))
+          throw new Rejection('BadFunctionArgument', {
+            message: `Type error: argument ${name} expects ${JSON.stringify(type)}, found ${functionArgs[i].type}`,
+          });
       });
       return;
     }
@@ -225,4 +251,3 @@ function ofNetwork(principal, mainnet) {
 function hex128(amount) {
   return `0x${amount.toString(16).padStart(32, '0')}`;
 }
-

@@ -82,11 +82,22 @@ export class Observers {
    * @returns {Promise<boolean>} false when posting was paused or stopped first
    */
   async untilAccepted(post) {
-    for (let wait = FIRST_BACKOFF_MS; !this.paused && !this.stopped.signal.aborted; wait = Math.min(wait * 2, MAX_BACKOFF_MS)) {
+    for (
+      let wait = FIRST_BACKOFF_MS;
+      !this.paused && !this.stopped.signal.aborted;
+      wait = Math.min(wait * 2, MAX_BACKOFF_MS)
+    ) {
       const failure = await send(post, this.timeoutMs, this.stopped.signal);
       if (failure === null) return true;
       if (this.stopped.signal.aborted) return false;
-      this.report({ event: 'post failed', observer: post.url, path: post.path, number: post.number, failure, retry_ms: wait });
+      this.report({
+        event: 'post failed',
+        observer: post.url,
+        path: post.path,
+        number: post.number,
+        failure,
+        retry_ms: wait,
+      });
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, wait);
         this.wake = () => {
@@ -125,11 +136,15 @@ function send({ url, path, body }, timeoutMs, signal) {
   return new Promise((resolve) => {
     const bytes = Buffer.from(body);
     const headers = { 'content-type': 'application/json', 'content-length': bytes.length, connection: 'close' };
-    const outgoing = request(url + path, { method: 'POST', headers, signal, timeout: timeoutMs, agent: false }, (answer) => {
-      answer.on('error', (error) => resolve(error.message));
-      answer.on('end', () => resolve(answer.statusCode === 200 ? null : `answered ${answer.statusCode}`));
-      answer.resume();
-    });
+    const outgoing = request(
+      url + path,
+      { method: 'POST', headers, signal, timeout: timeoutMs, agent: false },
+      (answer) => {
+        answer.on('error', (error) => resolve(error.message));
+        answer.on('end', () => resolve(answer.statusCode === 200 ? null : `answered ${answer.statusCode}`));
+        answer.resume();
+      },
+    );
     outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${timeoutMs} ms`)));
     outgoing.on('error', (error) => resolve(error.message));
     outgoing.end(bytes);

@@ -42,7 +42,9 @@ export function newBlock(block, minerKey) {
     parent_microblock: hex(ZERO_HASH),
     parent_microblock_sequence: 0,
     matured_miner_rewards: [],
-    events: block.receipts.flatMap(({ transaction, events }) => events.map((event) => nodeEvent(event, transaction.txid, eventIndex++))),
+    events: block.receipts.flatMap(({ transaction, events }) =>
+      events.map((event) => nodeEvent(event, transaction.txid, eventIndex++)),
+    ),
     transactions: block.receipts.map(transactionReceipt),
     parent_burn_block_hash: hex(parentBurn.hash),
     parent_burn_block_height: parentBurn.height,
@@ -162,5 +164,10 @@ export function blockSummary(block) {
 
 /** @param {BurnBlock} burn */
 export function burnSummary(burn) {
-  return { height: burn.height, burn_block_hash: hex(burn.hash), parent_burn_block_hash: hex(burn.parentHash), consensus_hash: hex(burn.consensusHash) };
+  return {
+    height: burn.height,
+    burn_block_hash: hex(burn.hash),
+    parent_burn_block_hash: hex(burn.parentHash),
+    consensus_hash: hex(burn.consensusHash),
+  };
 }

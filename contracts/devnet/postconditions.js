@@ -1,4 +1,13 @@
-import { FungibleConditionCode, NonFungibleConditionCode, PostConditionMode, PostConditionPrincipalId, PostConditionType, PoxConditionCode, addressToString, serializeCV } from '@stacks/transactions';
+import {
+  FungibleConditionCode,
+  NonFungibleConditionCode,
+  PostConditionMode,
+  PostConditionPrincipalId,
+  PostConditionType,
+  PoxConditionCode,
+  addressToString,
+  serializeCV,
+} from '@stacks/transactions';
 
 /**
  * Post-conditions as the node checks them (SIP-005, with Originator mode, MaybeSent, staking and PoX conditions).
@@ -81,11 +90,13 @@ export function violation({ wire, origin }, events) {
   }
 
   const enforced = (/** @type {string} */ owner) =>
-    wire.postConditionMode === PostConditionMode.Deny || (wire.postConditionMode === PostConditionMode.Originator && owner === origin);
+    wire.postConditionMode === PostConditionMode.Deny ||
+    (wire.postConditionMode === PostConditionMode.Originator && owner === origin);
   for (const [owner, assets] of amounts) {
     if (!enforced(owner)) continue;
     for (const asset of assets.keys()) {
-      if (!covered.get(owner)?.has(asset)) return `Post-condition check failure: Fungible asset ${asset} was moved by ${owner} but not checked`;
+      if (!covered.get(owner)?.has(asset))
+        return `Post-condition check failure: Fungible asset ${asset} was moved by ${owner} but not checked`;
     }
   }
   for (const [owner, assets] of items) {
@@ -99,7 +110,8 @@ export function violation({ wire, origin }, events) {
     }
   }
   for (const [owner, amount] of staked) {
-    if (enforced(owner) && !stakingCovered.has(owner)) return `Post-condition check failure: ${amount} STX was staked by ${owner} but not checked`;
+    if (enforced(owner) && !stakingCovered.has(owner))
+      return `Post-condition check failure: ${amount} STX was staked by ${owner} but not checked`;
   }
   return null;
 }
@@ -116,7 +128,12 @@ function movements(events) {
   /** @type {Map<string, bigint>} */
   const staked = new Map();
   for (const { event, data } of events) {
-    const { sender, amount, asset_identifier: asset, raw_value: rawValue } = /** @type {Record<string, string>} */ (data);
+    const {
+      sender,
+      amount,
+      asset_identifier: asset,
+      raw_value: rawValue,
+    } = /** @type {Record<string, string>} */ (data);
     const add = (/** @type {string} */ key) => {
       const sent = amounts.get(sender) ?? new Map();
       sent.set(key, (sent.get(key) ?? 0n) + BigInt(amount));
@@ -157,7 +174,9 @@ function movements(events) {
 function ownerOf(principal, origin) {
   if (principal.prefix === PostConditionPrincipalId.Origin) return origin;
   const address = addressToString(principal.address);
-  return principal.prefix === PostConditionPrincipalId.Contract ? `${address}.${principal.contractName.content}` : address;
+  return principal.prefix === PostConditionPrincipalId.Contract
+    ? `${address}.${principal.contractName.content}`
+    : address;
 }
 
 /** @param {import('@stacks/transactions').AssetWire} asset */

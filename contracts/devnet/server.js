@@ -30,16 +30,26 @@ export function serve(routes, report) {
       const matching = routes.filter(({ path }) => path.test(url.pathname));
       const route = matching.find(({ method }) => method === request.method);
       if (!route) {
-        throw matching.length > 0 ? new HttpError(405, `${url.pathname} does not take ${request.method}`) : new HttpError(404, `no route ${url.pathname}`);
+        throw matching.length > 0
+          ? new HttpError(405, `${url.pathname} does not take ${request.method}`)
+          : new HttpError(404, `no route ${url.pathname}`);
       }
       const [, ...params] = /** @type {RegExpExecArray} */ (route.path.exec(url.pathname));
       const body = await readBody(request);
-      write(await route.handle({ params: params.map(decode), query: url.searchParams, body, contentType: request.headers['content-type'] ?? '' }));
+      write(
+        await route.handle({
+          params: params.map(decode),
+          query: url.searchParams,
+          body,
+          contentType: request.headers['content-type'] ?? '',
+        }),
+      );
     } catch (error) {
       if (error instanceof HttpError) write({ status: error.status, json: { error: error.message } });
       else {
         report(error);
-        if (!response.headersSent) write({ status: 500, json: { error: error instanceof Error ? error.message : String(error) } });
+        if (!response.headersSent)
+          write({ status: 500, json: { error: error instanceof Error ? error.message : String(error) } });
       }
     }
   });

@@ -29,7 +29,8 @@ export class Store {
     const [first] = this.operations.lines;
     if (first === undefined) return null;
     const genesis = /** @type {Genesis} */ (first);
-    if (genesis.op !== 'genesis' || genesis.version !== 1) throw new Error(`${this.operations.path} is not a devnet log of version 1`);
+    if (genesis.op !== 'genesis' || genesis.version !== 1)
+      throw new Error(`${this.operations.path} is not a devnet log of version 1`);
     return genesis;
   }
 
@@ -62,13 +63,16 @@ class Log {
     const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
     const complete = text.slice(0, text.lastIndexOf('\n') + 1);
     /** @type {unknown[]} */
-    this.lines = complete.split('\n').filter(Boolean).map((line, i) => {
-      try {
-        return JSON.parse(line);
-      } catch {
-        throw new Error(`${path}:${i + 1} is damaged; remove the directory to start a new chain`);
-      }
-    });
+    this.lines = complete
+      .split('\n')
+      .filter(Boolean)
+      .map((line, i) => {
+        try {
+          return JSON.parse(line);
+        } catch {
+          throw new Error(`${path}:${i + 1} is damaged; remove the directory to start a new chain`);
+        }
+      });
     this.file = openSync(path, 'a');
     ftruncateSync(this.file, Buffer.byteLength(complete));
   }

@@ -1,4 +1,10 @@
-import { Cl, TenureChangeCause, createAddress, createNakamotoCoinbasePayload, createTenureChangePayload } from '@stacks/transactions';
+import {
+  Cl,
+  TenureChangeCause,
+  createAddress,
+  createNakamotoCoinbasePayload,
+  createTenureChangePayload,
+} from '@stacks/transactions';
 import { derive } from './hashes.js';
 import { signTransaction } from './signing.js';
 
@@ -25,7 +31,12 @@ export function openingTransactions({ chain, miner, network }) {
     createAddress(miner.address).hash160,
   );
   // Nobody draws lots on a devnet: the proof is 80 bytes that look like one.
-  const proof = Buffer.from(derive('vrf', burnTip.hash, 1) + derive('vrf', burnTip.hash, 2) + derive('vrf', burnTip.hash, 3), 'hex').subarray(0, 80);
+  const proof = Buffer.from(
+    derive('vrf', burnTip.hash, 1) + derive('vrf', burnTip.hash, 2) + derive('vrf', burnTip.hash, 3),
+    'hex',
+  ).subarray(0, 80);
   const coinbase = createNakamotoCoinbasePayload(new Uint8Array(32), Cl.some(Cl.address(miner.address)), proof);
-  return [change, coinbase].map((payload, i) => signTransaction(payload, { key: miner, nonce: nonce + BigInt(i), feePerByte: 0, network }));
+  return [change, coinbase].map((payload, i) =>
+    signTransaction(payload, { key: miner, nonce: nonce + BigInt(i), feePerByte: 0, network }),
+  );
 }

@@ -94,9 +94,12 @@ export function verifySignatures({ wire }) {
   const { auth } = wire;
   try {
     const afterOrigin = verifyCondition(auth.spendingCondition, wire.verifyBegin(), AuthType.Standard);
-    if (auth.authType === AuthType.Sponsored) verifyCondition(auth.sponsorSpendingCondition, afterOrigin, AuthType.Sponsored);
+    if (auth.authType === AuthType.Sponsored)
+      verifyCondition(auth.sponsorSpendingCondition, afterOrigin, AuthType.Sponsored);
   } catch (error) {
-    throw new Rejection('SignatureValidation', { message: `Signature error: ${error instanceof Error ? error.message : error}` });
+    throw new Rejection('SignatureValidation', {
+      message: `Signature error: ${error instanceof Error ? error.message : error}`,
+    });
   }
 }
 
@@ -110,9 +113,19 @@ function verifyCondition(condition, sigHash, authType) {
   /** @type {PublicKeyWire[]} */
   const keys = [];
   let hash = sigHash;
-  const recover = (/** @type {import('@stacks/transactions').PubKeyEncoding} */ encoding, /** @type {string} */ signature) => {
+  const recover = (
+    /** @type {import('@stacks/transactions').PubKeyEncoding} */ encoding,
+    /** @type {string} */ signature,
+  ) => {
     if (BigInt(`0x${signature.slice(66)}`) > HALF_ORDER) throw new Error('signature has a high S');
-    const { pubKey, nextSigHash } = nextVerification(hash, authType, condition.fee, condition.nonce, encoding, signature);
+    const { pubKey, nextSigHash } = nextVerification(
+      hash,
+      authType,
+      condition.fee,
+      condition.nonce,
+      encoding,
+      signature,
+    );
     keys.push(pubKey);
     return nextSigHash;
   };
@@ -139,7 +152,8 @@ function verifyCondition(condition, sigHash, authType) {
   }
   // Only the hash matters here; the version is that of whoever compares.
   const { hash160 } = addressFromPublicKeys(AddressVersion.MainnetSingleSig, condition.hashMode, required, keys);
-  if (hash160 !== condition.signer) throw new Error(`signer hash does not equal hash of public key(s): ${hash160} != ${condition.signer}`);
+  if (hash160 !== condition.signer)
+    throw new Error(`signer hash does not equal hash of public key(s): ${hash160} != ${condition.signer}`);
   return hash;
 }
 
@@ -168,6 +182,7 @@ export function deployOf({ wire, origin, txid }) {
     throw new TypeError(`transaction ${txid} deploys no contract`);
   }
   const name = payload.contractName.content;
-  const clarityVersion = payload.payloadType === PayloadType.VersionedSmartContract ? payload.clarityVersion : undefined;
+  const clarityVersion =
+    payload.payloadType === PayloadType.VersionedSmartContract ? payload.clarityVersion : undefined;
   return { id: `${origin}.${name}`, name, source: payload.codeBody.content, clarityVersion, sender: origin };
 }

@@ -49,7 +49,8 @@ async function loadSwitchable(genesisTime, load) {
       for (const functions of Object.values(imports)) {
         for (const name of Object.keys(functions)) {
           // The forms with one argument are the console's; the others belong to the panic hook.
-          if (/^__wbg_(log|error|warn|info|debug)_/.test(name) && /** @type {Function} */ (functions[name]).length <= 1) functions[name] = () => {};
+          if (/^__wbg_(log|error|warn|info|debug)_/.test(name) && /** @type {Function} */ (functions[name]).length <= 1)
+            functions[name] = () => {};
           if (/^__wbg_new_0_/.test(name)) functions[name] = () => new Date(genesisTime * 1000);
         }
       }
@@ -59,7 +60,10 @@ async function loadSwitchable(genesisTime, load) {
   );
   try {
     const loaded = await load();
-    if (!machine) throw new Error('the Clarinet SDK did not instantiate its WebAssembly module on import; this SDK version is not supported');
+    if (!machine)
+      throw new Error(
+        'the Clarinet SDK did not instantiate its WebAssembly module on import; this SDK version is not supported',
+      );
     return { loaded, machine };
   } finally {
     WebAssembly.Instance = Instance;
@@ -232,7 +236,11 @@ export class Vm {
     } catch (error) {
       this.broken ||= error instanceof Error;
       const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-      throw new VmError(text.replace(/^error: |^Contract deployment runtime error: \S+ -> /, '').replace(/^Runtime Error: Runtime error while interpreting [^:]+: /, ''));
+      throw new VmError(
+        text
+          .replace(/^error: |^Contract deployment runtime error: \S+ -> /, '')
+          .replace(/^Runtime Error: Runtime error while interpreting [^:]+: /, ''),
+      );
     }
   }
 
@@ -244,7 +252,13 @@ export class Vm {
       const pages = changedPages(memory, this.shadow);
       const bytes = Buffer.allocUnsafeSlow(pages.length * PAGE);
       pages.forEach((page, i) => this.shadow.copy(bytes, i * PAGE, page * PAGE, (page + 1) * PAGE));
-      this.undo.push({ height: this.shadowHeight, memoryBytes: this.shadow.length, tableLength: this.shadowTable, pages: Uint32Array.from(pages), bytes });
+      this.undo.push({
+        height: this.shadowHeight,
+        memoryBytes: this.shadow.length,
+        tableLength: this.shadowTable,
+        pages: Uint32Array.from(pages),
+        bytes,
+      });
       if (this.undo.length > this.keep) this.undo.shift();
       if (memory.length === this.shadow.length) {
         for (const page of pages) memory.copy(this.shadow, page * PAGE, page * PAGE, (page + 1) * PAGE);
@@ -261,7 +275,11 @@ export class Vm {
   /** Goes back to the newest checkpoint. */
   revert() {
     const { machine, shadow } = this;
-    if (this.broken || machine.memory.buffer.byteLength !== shadow.length || machine.references.length !== this.shadowTable) {
+    if (
+      this.broken ||
+      machine.memory.buffer.byteLength !== shadow.length ||
+      machine.references.length !== this.shadowTable
+    ) {
       machine.exchange(shadow.length, this.shadowTable);
     }
     shadow.copy(Buffer.from(machine.memory.buffer));
@@ -288,7 +306,9 @@ export class Vm {
   rewind(height) {
     const to = this.undo.findIndex((record) => record.height === height);
     if (to < 0 && height !== this.shadowHeight) throw new RangeError(`no checkpoint of height ${height} is kept`);
-    for (const { height: before, memoryBytes, tableLength, pages, bytes } of to < 0 ? [] : this.undo.splice(to).reverse()) {
+    for (const { height: before, memoryBytes, tableLength, pages, bytes } of to < 0
+      ? []
+      : this.undo.splice(to).reverse()) {
       pages.forEach((page, at) => bytes.copy(this.shadow, page * PAGE, at * PAGE, (at + 1) * PAGE));
       this.shadow = this.shadow.subarray(0, memoryBytes);
       this.shadowTable = tableLength;
@@ -300,7 +320,12 @@ export class Vm {
   /** How much memory the machine and the undo history take, in bytes. */
   memoryUse() {
     const undo = this.undo.reduce((sum, { bytes }) => sum + bytes.length, 0);
-    return { machine: this.machine.memory.buffer.byteLength, undo, checkpoints: this.undo.length, oldest_height: this.oldest };
+    return {
+      machine: this.machine.memory.buffer.byteLength,
+      undo,
+      checkpoints: this.undo.length,
+      oldest_height: this.oldest,
+    };
   }
 }
 

@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Cl, Pc, PostConditionMode, TransactionSigner, createTenureChangePayload, sponsorTransaction } from '@stacks/transactions';
+import {
+  Cl,
+  Pc,
+  PostConditionMode,
+  TransactionSigner,
+  createTenureChangePayload,
+  sponsorTransaction,
+} from '@stacks/transactions';
 import { deriveKey, signTransaction } from '../signing.js';
 import { Node, TestObserver, VAULT, account, signer } from './support.js';
 
@@ -39,7 +46,11 @@ describe('admission to the mempool', () => {
   });
 
   test('a decoding failure is answered in plain text, as the node does', async () => {
-    const response = await fetch(`${node.url}/v2/transactions`, { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: Buffer.from('00', 'hex') });
+    const response = await fetch(`${node.url}/v2/transactions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/octet-stream' },
+      body: Buffer.from('00', 'hex'),
+    });
     expect(response.status).toBe(400);
     expect(response.headers.get('content-type')).toBe('text/plain');
   });
@@ -51,7 +62,11 @@ describe('admission to the mempool', () => {
   });
 
   const next = (/** @type {ReturnType<typeof signer>} */ who) => who.nonce;
-  const call = (/** @type {string} */ fn, /** @type {import('@stacks/transactions').ClarityValue[]} */ args, contract = vault) => alice.call(contract, fn, args, { nonce: next(alice) });
+  const call = (
+    /** @type {string} */ fn,
+    /** @type {import('@stacks/transactions').ClarityValue[]} */ args,
+    contract = vault,
+  ) => alice.call(contract, fn, args, { nonce: next(alice) });
   /** @type {[name: string, make: () => Promise<import('@stacks/transactions').StacksTransactionWire>, expected: object][]} */
   const cases = [
     [
@@ -67,7 +82,9 @@ describe('admission to the mempool', () => {
       'a signature with a high S',
       async () => {
         const transaction = await alice.transfer(bob.address, 1, { nonce: next(alice) });
-        const condition = /** @type {import('@stacks/transactions').SingleSigSpendingCondition} */ (transaction.auth.spendingCondition);
+        const condition = /** @type {import('@stacks/transactions').SingleSigSpendingCondition} */ (
+          transaction.auth.spendingCondition
+        );
         const { data } = condition.signature;
         const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
         const highS = (order - BigInt(`0x${data.slice(66)}`)).toString(16).padStart(64, '0');
@@ -76,26 +93,92 @@ describe('admission to the mempool', () => {
       },
       { reason: 'SignatureValidation', reason_data: { message: expect.stringMatching(/high S/) } },
     ],
-    ['another network', () => alice.transfer(bob.address, 1, { nonce: next(alice), network: 'mainnet' }), { reason: 'SignatureValidation', reason_data: { message: expect.stringMatching(/chain ID 1 /) } }],
-    ['a fee below 1 uSTX a byte', () => alice.transfer(bob.address, 1, { nonce: next(alice), fee: 179 }), { reason: 'FeeTooLow', reason_data: { expected: 180, actual: 179 } }],
-    ['a nonce that is spent', () => alice.transfer(bob.address, 1, { nonce: 0n }), { reason: 'BadNonce', reason_data: { expected: 1, actual: 0, principal: alice.address, is_origin: true } }],
+    [
+      'another network',
+      () => alice.transfer(bob.address, 1, { nonce: next(alice), network: 'mainnet' }),
+      { reason: 'SignatureValidation', reason_data: { message: expect.stringMatching(/chain ID 1 /) } },
+    ],
+    [
+      'a fee below 1 uSTX a byte',
+      () => alice.transfer(bob.address, 1, { nonce: next(alice), fee: 179 }),
+      { reason: 'FeeTooLow', reason_data: { expected: 180, actual: 179 } },
+    ],
+    [
+      'a nonce that is spent',
+      () => alice.transfer(bob.address, 1, { nonce: 0n }),
+      { reason: 'BadNonce', reason_data: { expected: 1, actual: 0, principal: alice.address, is_origin: true } },
+    ],
     [
       'a nonce too far ahead',
       () => alice.transfer(bob.address, 1, { nonce: next(alice) + 27n }),
-      { reason: 'TooMuchChaining', reason_data: { message: 'Nonce would exceed chaining limit in mempool', expected: 27, actual: 28, principal: alice.address, is_origin: true } },
+      {
+        reason: 'TooMuchChaining',
+        reason_data: {
+          message: 'Nonce would exceed chaining limit in mempool',
+          expected: 27,
+          actual: 28,
+          principal: alice.address,
+          is_origin: true,
+        },
+      },
     ],
-    ['more than its sender has', () => poor.transfer(bob.address, 400, { nonce: 0n, fee: 180 }), { reason: 'NotEnoughFunds', reason_data: { expected: `0x${(580).toString(16).padStart(32, '0')}`, actual: `0x${(500).toString(16).padStart(32, '0')}` } }],
-    ['a fee that its payer does not have', () => poor.call(vault, 'get-name', [], { nonce: 0n, fee: 501 }), { reason: 'NotEnoughFunds', reason_data: { expected: `0x${(501).toString(16).padStart(32, '0')}` } }],
-    ['a transfer to oneself', () => alice.transfer(alice.address, 1, { nonce: next(alice) }), { reason: 'TransferRecipientCannotEqualSender', reason_data: { recipient: alice.address } }],
-    ['a transfer of nothing', () => alice.transfer(bob.address, 0, { nonce: next(alice) }), { reason: 'TransferAmountMustBePositive' }],
-    ['a recipient on the main network', () => alice.transfer('SP3FGQ8Z7JY9BWYZ5WM53E0M9NK7WHJF0691NZ159', 1, { nonce: next(alice) }), { reason: 'BadAddressVersionByte' }],
+    [
+      'more than its sender has',
+      () => poor.transfer(bob.address, 400, { nonce: 0n, fee: 180 }),
+      {
+        reason: 'NotEnoughFunds',
+        reason_data: {
+          expected: `0x${(580).toString(16).padStart(32, '0')}`,
+          actual: `0x${(500).toString(16).padStart(32, '0')}`,
+        },
+      },
+    ],
+    [
+      'a fee that its payer does not have',
+      () => poor.call(vault, 'get-name', [], { nonce: 0n, fee: 501 }),
+      { reason: 'NotEnoughFunds', reason_data: { expected: `0x${(501).toString(16).padStart(32, '0')}` } },
+    ],
+    [
+      'a transfer to oneself',
+      () => alice.transfer(alice.address, 1, { nonce: next(alice) }),
+      { reason: 'TransferRecipientCannotEqualSender', reason_data: { recipient: alice.address } },
+    ],
+    [
+      'a transfer of nothing',
+      () => alice.transfer(bob.address, 0, { nonce: next(alice) }),
+      { reason: 'TransferAmountMustBePositive' },
+    ],
+    [
+      'a recipient on the main network',
+      () => alice.transfer('SP3FGQ8Z7JY9BWYZ5WM53E0M9NK7WHJF0691NZ159', 1, { nonce: next(alice) }),
+      { reason: 'BadAddressVersionByte' },
+    ],
     ['an unknown contract', () => call('x', [], `${alice.address}.nowhere`), { reason: 'NoSuchContract' }],
     ['an unknown function', () => call('no-such-function', []), { reason: 'NoSuchPublicFunction' }],
     ['a read-only function', () => call('get-total', []), { reason: 'NoSuchPublicFunction' }],
-    ['too few arguments', () => call('deposit', []), { reason: 'BadFunctionArgument', reason_data: { message: expect.stringMatching(/expected 1, got 0/) } }],
-    ['an argument of another type', () => call('deposit', [Cl.int(1)]), { reason: 'BadFunctionArgument', reason_data: { message: expect.stringMatching(/amount expects "uint128", found int/) } }],
-    ['a buffer that is too long', () => call('attach', [Cl.uint(1), Cl.bufferFromHex('00'.repeat(21))]), { reason: 'BadFunctionArgument' }],
-    ['a contract that exists', () => alice.deploy('vault', '(print 1)', { nonce: next(alice) }), { reason: 'ContractAlreadyExists', reason_data: { contract_identifier: vault } }],
+    [
+      'too few arguments',
+      () => call('deposit', []),
+      { reason: 'BadFunctionArgument', reason_data: { message: expect.stringMatching(/expected 1, got 0/) } },
+    ],
+    [
+      'an argument of another type',
+      () => call('deposit', [Cl.int(1)]),
+      {
+        reason: 'BadFunctionArgument',
+        reason_data: { message: expect.stringMatching(/amount expects "uint128", found int/) },
+      },
+    ],
+    [
+      'a buffer that is too long',
+      () => call('attach', [Cl.uint(1), Cl.bufferFromHex('00'.repeat(21))]),
+      { reason: 'BadFunctionArgument' },
+    ],
+    [
+      'a contract that exists',
+      () => alice.deploy('vault', '(print 1)', { nonce: next(alice) }),
+      { reason: 'ContractAlreadyExists', reason_data: { contract_identifier: vault } },
+    ],
   ];
   test.each(cases)('refused: %s', async (_name, make, expected) => {
     const { mempool } = await node.status();
@@ -107,7 +190,15 @@ describe('admission to the mempool', () => {
   });
 
   test('refused: what only a miner may send', async () => {
-    const payload = createTenureChangePayload('00'.repeat(20), '00'.repeat(20), '00'.repeat(20), '00'.repeat(32), 1, 0, '00'.repeat(20));
+    const payload = createTenureChangePayload(
+      '00'.repeat(20),
+      '00'.repeat(20),
+      '00'.repeat(20),
+      '00'.repeat(32),
+      1,
+      0,
+      '00'.repeat(20),
+    );
     const key = deriveKey('somebody', NETWORK);
     await node.ok('/devnet/fund', { address: key.address, ustx: 1_000_000 });
     await node.mine();
@@ -118,9 +209,24 @@ describe('admission to the mempool', () => {
 
   test('refused: a sponsor with a spent nonce, or without money', async () => {
     const signed = await alice.transfer(bob.address, 1, { nonce: next(alice), sponsored: true, fee: 0 });
-    const stale = await sponsorTransaction({ transaction: signed, sponsorPrivateKey: alice.key, fee: 300, sponsorNonce: 0n, network: 'testnet' });
-    expect((await node.submit(stale)).body).toMatchObject({ reason: 'BadNonce', reason_data: { is_origin: false, principal: alice.address } });
-    const broke = await sponsorTransaction({ transaction: signed, sponsorPrivateKey: poor.key, fee: 501, sponsorNonce: 0n, network: 'testnet' });
+    const stale = await sponsorTransaction({
+      transaction: signed,
+      sponsorPrivateKey: alice.key,
+      fee: 300,
+      sponsorNonce: 0n,
+      network: 'testnet',
+    });
+    expect((await node.submit(stale)).body).toMatchObject({
+      reason: 'BadNonce',
+      reason_data: { is_origin: false, principal: alice.address },
+    });
+    const broke = await sponsorTransaction({
+      transaction: signed,
+      sponsorPrivateKey: poor.key,
+      fee: 501,
+      sponsorNonce: 0n,
+      network: 'testnet',
+    });
     expect((await node.submit(broke)).body).toMatchObject({ reason: 'NotEnoughFunds' });
   });
 
@@ -137,10 +243,16 @@ describe('admission to the mempool', () => {
   });
 
   test('all three forms of a body are taken', async () => {
-    const transactions = [await bob.transfer(alice.address, 1), await bob.transfer(alice.address, 2), await bob.transfer(alice.address, 3)];
+    const transactions = [
+      await bob.transfer(alice.address, 1),
+      await bob.transfer(alice.address, 2),
+      await bob.transfer(alice.address, 3),
+    ];
     expect((await node.submit(transactions[0])).status).toBe(200);
     expect(await node.ok('/v2/transactions', { tx: transactions[1].serialize() })).toBe(transactions[1].txid());
-    expect(await node.ok('/v2/transactions', { tx: `0x${transactions[2].serialize()}`, attachment: null })).toBe(transactions[2].txid());
+    expect(await node.ok('/v2/transactions', { tx: `0x${transactions[2].serialize()}`, attachment: null })).toBe(
+      transactions[2].txid(),
+    );
     expect((await node.mine()).transactions).toHaveLength(3);
   });
 
@@ -148,7 +260,9 @@ describe('admission to the mempool', () => {
     const transactions = await Promise.all(Array.from({ length: 25 }, (_, i) => bob.transfer(alice.address, i + 1)));
     for (const transaction of [...transactions].reverse()) await node.send(transaction);
     const block = await node.mine();
-    expect(block.transactions.map((/** @type {any} */ t) => t.txid)).toEqual(transactions.map((transaction) => transaction.txid()));
+    expect(block.transactions.map((/** @type {any} */ t) => t.txid)).toEqual(
+      transactions.map((transaction) => transaction.txid()),
+    );
   });
 
   test('many accounts are funded at once', async () => {
@@ -170,7 +284,11 @@ describe('admission to the mempool', () => {
     const block = await node.mine();
     expect(block.transactions.map((/** @type {any} */ t) => t.txid)).toEqual([higher.txid()]);
     await observer.untilBlock(`0x${block.block_id}`);
-    expect(observer.bodies('/drop_mempool_tx')).toContainEqual({ dropped_txids: [`0x${first.txid()}`], reason: 'ReplaceByFee', new_txid: `0x${higher.txid()}` });
+    expect(observer.bodies('/drop_mempool_tx')).toContainEqual({
+      dropped_txids: [`0x${first.txid()}`],
+      reason: 'ReplaceByFee',
+      new_txid: `0x${higher.txid()}`,
+    });
     expect(observer.bodies('/new_mempool_tx')).toContainEqual([`0x${higher.serialize()}`]);
     expect(observer.bodies('/new_mempool_tx')).not.toContainEqual([`0x${equal.serialize()}`]);
   });
@@ -200,17 +318,32 @@ describe('admission to the mempool', () => {
     expect((await node.status()).mempool.size).toBe(1);
     await node.mine();
     expect((await node.status()).mempool.size).toBe(0);
-    await observer.until(() => observer.bodies('/drop_mempool_tx').some((body) => body.reason === 'StaleGarbageCollect'));
-    expect(observer.bodies('/drop_mempool_tx')).toContainEqual({ dropped_txids: [`0x${waiting.txid()}`], reason: 'StaleGarbageCollect', new_txid: null });
+    await observer.until(() =>
+      observer.bodies('/drop_mempool_tx').some((body) => body.reason === 'StaleGarbageCollect'),
+    );
+    expect(observer.bodies('/drop_mempool_tx')).toContainEqual({
+      dropped_txids: [`0x${waiting.txid()}`],
+      reason: 'StaleGarbageCollect',
+      new_txid: null,
+    });
   });
 
   test('post-conditions on a transfer make it invalid', async () => {
-    const transaction = await alice.call(vault, 'get-name', [], { nonce: next(alice), postConditionMode: PostConditionMode.Deny, postConditions: [Pc.origin().willSendEq(0).ustx()] });
+    const transaction = await alice.call(vault, 'get-name', [], {
+      nonce: next(alice),
+      postConditionMode: PostConditionMode.Deny,
+      postConditions: [Pc.origin().willSendEq(0).ustx()],
+    });
     const { payload } = await alice.transfer(bob.address, 1, { nonce: next(alice) });
     Object.assign(transaction, { payload });
-    const condition = /** @type {import('@stacks/transactions').SingleSigSpendingCondition} */ (transaction.auth.spendingCondition);
+    const condition = /** @type {import('@stacks/transactions').SingleSigSpendingCondition} */ (
+      transaction.auth.spendingCondition
+    );
     condition.signature.data = '00'.repeat(65);
     new TransactionSigner(transaction).signOrigin(alice.key);
-    expect((await node.submit(transaction)).body).toMatchObject({ reason: 'ServerFailureOther', reason_data: { message: expect.stringMatching(/post-conditions/) } });
+    expect((await node.submit(transaction)).body).toMatchObject({
+      reason: 'ServerFailureOther',
+      reason_data: { message: expect.stringMatching(/post-conditions/) },
+    });
   });
 });

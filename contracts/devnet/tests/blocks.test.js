@@ -11,7 +11,10 @@ const RECORDED = `${DATA}/stacks/nakamoto-2025.tsv`;
 const NEWER_BLOCK_FIELDS = ['pox_v4_unlock_height'];
 const NEWER_BURN_FIELDS = ['pox_transactions'];
 
-const sha512_256 = (/** @type {string} */ hex) => createHash('sha512-256').update(Buffer.from(hex.replaceAll('0x', ''), 'hex')).digest('hex');
+const sha512_256 = (/** @type {string} */ hex) =>
+  createHash('sha512-256')
+    .update(Buffer.from(hex.replaceAll('0x', ''), 'hex'))
+    .digest('hex');
 
 describe('posted blocks and routes', () => {
   /** @type {Node} */
@@ -96,8 +99,14 @@ describe('posted blocks and routes', () => {
     const opening = blocks.filter((block, i) => i > 0 && block.burn_block_hash !== blocks[i - 1].burn_block_hash);
     expect(opening.map((block) => block.tenure_height)).toEqual(burns.map((_, i) => i + 1));
     for (const block of opening) {
-      const [change, coinbase] = block.transactions.map((/** @type {any} */ transaction) => /** @type {any} */ (deserializeTransaction(transaction.raw_tx.slice(2)).payload));
-      expect([change.payloadType, coinbase.payloadType]).toEqual([PayloadType.TenureChange, PayloadType.NakamotoCoinbase]);
+      const [change, coinbase] = block.transactions.map(
+        (/** @type {any} */ transaction) =>
+          /** @type {any} */ (deserializeTransaction(transaction.raw_tx.slice(2)).payload),
+      );
+      expect([change.payloadType, coinbase.payloadType]).toEqual([
+        PayloadType.TenureChange,
+        PayloadType.NakamotoCoinbase,
+      ]);
       expect(`0x${change.tenureHash}`).toBe(block.consensus_hash);
       expect(`0x${change.previousTenureEnd}`).toBe(block.parent_index_block_hash);
     }
@@ -105,7 +114,9 @@ describe('posted blocks and routes', () => {
 
   test('receipts tell what happened, and events are numbered through the block', () => {
     const block = blocks.find(({ transactions }) => transactions.length === 4);
-    expect(block.transactions.map((/** @type {any} */ t) => [t.tx_index, t.status, t.raw_result, t.contract_interface])).toEqual([
+    expect(
+      block.transactions.map((/** @type {any} */ t) => [t.tx_index, t.status, t.raw_result, t.contract_interface]),
+    ).toEqual([
       [0, 'success', `0x${Cl.serialize(Cl.ok(Cl.uint(5)))}`, null],
       [1, 'abort_by_response', `0x${Cl.serialize(Cl.error(Cl.uint(7)))}`, null],
       [2, 'abort_by_response', '0x0809', null],
@@ -118,12 +129,17 @@ describe('posted blocks and routes', () => {
     ]);
     expect(Object.keys(block.events[1].contract_event).sort()).toEqual(['contract_identifier', 'raw_value', 'topic']);
     for (const { raw_tx: raw, txid } of block.transactions) expect(`0x${sha512_256(raw)}`).toBe(txid);
-    const deploy = blocks.flatMap(({ transactions }) => transactions).find((transaction) => transaction.contract_interface !== null);
+    const deploy = blocks
+      .flatMap(({ transactions }) => transactions)
+      .find((transaction) => transaction.contract_interface !== null);
     expect(deploy.contract_interface.functions.map((/** @type {any} */ f) => f.name)).toContain('deposit');
   });
 
   test.skipIf(!existsSync(RECORDED))('bodies have the fields that a real node posted', () => {
-    const recorded = readFileSync(RECORDED, 'utf8').trimEnd().split('\n').map((line) => line.split('\t'));
+    const recorded = readFileSync(RECORDED, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.split('\t'));
     const parse = (/** @type {string} */ text) => {
       try {
         return JSON.parse(text);
@@ -131,7 +147,8 @@ describe('posted blocks and routes', () => {
         return JSON.parse(text.replaceAll('\\\\', '\\'));
       }
     };
-    const real = (/** @type {string} */ wanted) => recorded.filter(([, , route]) => route === wanted).map(([, , , body]) => parse(body));
+    const real = (/** @type {string} */ wanted) =>
+      recorded.filter(([, , route]) => route === wanted).map(([, , , body]) => parse(body));
     const keys = (/** @type {object} */ body) => Object.keys(body).sort();
     const [genesis, ...realBlocks] = real('/new_block');
     expect(keys(blocks[0])).toEqual([...keys(genesis), ...NEWER_BLOCK_FIELDS].sort());
@@ -142,10 +159,16 @@ describe('posted blocks and routes', () => {
     expect(keys(transfer)).toEqual(keys(realTransfer));
     expect(keys(transfer.stx_transfer_event)).toEqual(keys(realTransfer.stx_transfer_event));
     expect(keys(burns[0])).toEqual([...keys(real('/new_burn_block')[0]), ...NEWER_BURN_FIELDS].sort());
-    const types = (/** @type {object} */ body) => Object.fromEntries(Object.entries(body).map(([key, value]) => [key, Array.isArray(value) ? 'array' : typeof value]));
+    const types = (/** @type {object} */ body) =>
+      Object.fromEntries(
+        Object.entries(body).map(([key, value]) => [key, Array.isArray(value) ? 'array' : typeof value]),
+      );
     expect(types(blocks[1])).toMatchObject(types(realBlocks[0]));
     expect(types(burns[0])).toMatchObject(types(real('/new_burn_block')[0]));
-    for (const [field, shape] of Object.entries({ miner_signature: /^0x[0-9a-f]{130}$/, signer_signature_hash: /^0x[0-9a-f]{64}$/ })) {
+    for (const [field, shape] of Object.entries({
+      miner_signature: /^0x[0-9a-f]{130}$/,
+      signer_signature_hash: /^0x[0-9a-f]{64}$/,
+    })) {
       expect(realBlocks[0][field]).toMatch(shape);
       expect(blocks[1][field]).toMatch(shape);
     }
@@ -155,25 +178,53 @@ describe('posted blocks and routes', () => {
   test('/v2/info tells the tip, without 0x', async () => {
     const info = await node.ok('/v2/info');
     const tip = blocks[blocks.length - 1];
-    expect(info).toMatchObject({ stacks_tip_height: tip.block_height, burn_block_height: burns.length, network_id: 0x80000000, is_fully_synced: true });
-    expect([`0x${info.stacks_tip}`, `0x${info.stacks_tip_consensus_hash}`]).toEqual([tip.block_hash, tip.consensus_hash]);
+    expect(info).toMatchObject({
+      stacks_tip_height: tip.block_height,
+      burn_block_height: burns.length,
+      network_id: 0x80000000,
+      is_fully_synced: true,
+    });
+    expect([`0x${info.stacks_tip}`, `0x${info.stacks_tip_consensus_hash}`]).toEqual([
+      tip.block_hash,
+      tip.consensus_hash,
+    ]);
   });
 
   test('/v2/accounts tells balance and nonce of accounts and contracts, and zeros of the unknown', async () => {
-    expect(await node.ok(`/v2/accounts/${vault}?proof=0`)).toEqual({ balance: `0x${'5'.padStart(32, '0')}`, locked: `0x${'0'.repeat(32)}`, unlock_height: 0, nonce: 0 });
+    expect(await node.ok(`/v2/accounts/${vault}?proof=0`)).toEqual({
+      balance: `0x${'5'.padStart(32, '0')}`,
+      locked: `0x${'0'.repeat(32)}`,
+      unlock_height: 0,
+      nonce: 0,
+    });
     expect(await node.ok(`/v2/accounts/${alice.address}?proof=0`)).toMatchObject({ nonce: Number(alice.nonce) });
-    expect(await node.ok(`/v2/accounts/${signer(77).address}`)).toMatchObject({ balance: `0x${'0'.repeat(32)}`, nonce: 0, balance_proof: '' });
+    expect(await node.ok(`/v2/accounts/${signer(77).address}`)).toMatchObject({
+      balance: `0x${'0'.repeat(32)}`,
+      nonce: 0,
+      balance_proof: '',
+    });
     expect((await node.request('/v2/accounts/nobody')).status).toBe(400);
   });
 
   test('call-read runs what only reads, and says why it does not run the rest', async () => {
-    const read = (/** @type {string} */ fn, /** @type {string[]} */ args = []) => node.ok(`/v2/contracts/call-read/${path}/${fn}`, { sender: bob.address, arguments: args });
+    const read = (/** @type {string} */ fn, /** @type {string[]} */ args = []) =>
+      node.ok(`/v2/contracts/call-read/${path}/${fn}`, { sender: bob.address, arguments: args });
     expect(await read('get-total')).toEqual({ okay: true, result: `0x${Cl.serialize(Cl.uint(5))}` });
-    expect(await read('get-deposit', [`0x${Cl.serialize(Cl.address(alice.address))}`])).toEqual({ okay: true, result: `0x${Cl.serialize(Cl.some(Cl.uint(5)))}` });
-    for (const fn of ['deposit', 'nothing']) expect(await read(fn)).toMatchObject({ okay: false, cause: expect.any(String) });
-    const missing = await node.ok(`/v2/contracts/call-read/${alice.address}/nowhere/f`, { sender: bob.address, arguments: [] });
+    expect(await read('get-deposit', [`0x${Cl.serialize(Cl.address(alice.address))}`])).toEqual({
+      okay: true,
+      result: `0x${Cl.serialize(Cl.some(Cl.uint(5)))}`,
+    });
+    for (const fn of ['deposit', 'nothing'])
+      expect(await read(fn)).toMatchObject({ okay: false, cause: expect.any(String) });
+    const missing = await node.ok(`/v2/contracts/call-read/${alice.address}/nowhere/f`, {
+      sender: bob.address,
+      arguments: [],
+    });
     expect(missing).toEqual({ okay: false, cause: `Unchecked(NoSuchContract("${alice.address}.nowhere"))` });
-    expect((await node.request(`/v2/contracts/call-read/${path}/get-total`, { sender: bob.address, arguments: ['zz'] })).status).toBe(400);
+    expect(
+      (await node.request(`/v2/contracts/call-read/${path}/get-total`, { sender: bob.address, arguments: ['zz'] }))
+        .status,
+    ).toBe(400);
     expect((await node.request(`/v2/contracts/call-read/${path}/get-total`, { arguments: [] })).status).toBe(400);
   });
 
@@ -181,7 +232,10 @@ describe('posted blocks and routes', () => {
     expect(await node.ok(`/v2/data_var/${path}/total?proof=0`)).toEqual({ data: `0x${Cl.serialize(Cl.uint(5))}` });
     expect((await node.request(`/v2/data_var/${path}/nothing`)).status).toBe(404);
     const key = `0x${Cl.serialize(Cl.address(alice.address))}`;
-    const entry = await fetch(`${node.url}/v2/map_entry/${path}/deposits`, { method: 'POST', body: JSON.stringify(key) });
+    const entry = await fetch(`${node.url}/v2/map_entry/${path}/deposits`, {
+      method: 'POST',
+      body: JSON.stringify(key),
+    });
     expect(await entry.json()).toEqual({ data: `0x${Cl.serialize(Cl.some(Cl.uint(5)))}` });
   });
 
@@ -199,16 +253,31 @@ describe('posted blocks and routes', () => {
     const block = blocks.find(({ transactions }) => transactions.length === 4);
     const replayed = await node.ok(`/v3/blocks/replay/${block.index_block_hash}`);
     expect(await node.ok(`/v3/blocks/replay/${block.index_block_hash.slice(2)}`)).toEqual(replayed);
-    expect(replayed).toMatchObject({ block_id: block.index_block_hash.slice(2), block_height: block.block_height, parent_block_id: block.parent_index_block_hash.slice(2), timestamp: block.block_time });
-    expect(replayed.transactions.map((/** @type {any} */ t) => `0x${t.hex}`)).toEqual(block.transactions.map((/** @type {any} */ t) => t.raw_tx));
-    expect(replayed.transactions.flatMap((/** @type {any} */ t) => t.events.map((/** @type {any} */ e) => e.event_index))).toEqual([0, 1, 0]);
+    expect(replayed).toMatchObject({
+      block_id: block.index_block_hash.slice(2),
+      block_height: block.block_height,
+      parent_block_id: block.parent_index_block_hash.slice(2),
+      timestamp: block.block_time,
+    });
+    expect(replayed.transactions.map((/** @type {any} */ t) => `0x${t.hex}`)).toEqual(
+      block.transactions.map((/** @type {any} */ t) => t.raw_tx),
+    );
+    expect(
+      replayed.transactions.flatMap((/** @type {any} */ t) => t.events.map((/** @type {any} */ e) => e.event_index)),
+    ).toEqual([0, 1, 0]);
     expect((await node.request(`/v3/blocks/replay/${'00'.repeat(32)}`)).status).toBe(404);
   });
 
   test('a transaction is found by its id', async () => {
     const block = blocks.find(({ transactions }) => transactions.length === 4);
     const [{ txid, raw_tx: raw, raw_result: result }] = block.transactions;
-    expect(await node.ok(`/v3/transaction/${txid.slice(2)}`)).toEqual({ index_block_hash: block.index_block_hash.slice(2), tx: raw.slice(2), result, block_height: block.block_height, is_canonical: true });
+    expect(await node.ok(`/v3/transaction/${txid.slice(2)}`)).toEqual({
+      index_block_hash: block.index_block_hash.slice(2),
+      tx: raw.slice(2),
+      result,
+      block_height: block.block_height,
+      is_canonical: true,
+    });
     expect((await node.request(`/v3/transaction/${'00'.repeat(32)}`)).status).toBe(404);
   });
 
@@ -257,7 +326,9 @@ describe('posted blocks and routes', () => {
     const hash = createHash('ripemd160').update(createHash('sha256').update(content).digest()).digest();
     const transaction = await alice.call(vault, 'attach', [Cl.uint(3), Cl.buffer(hash)]);
     await node.ok('/v2/transactions', { tx: transaction.serialize(), attachment: content.toString('hex') });
-    const { blocks: [block] } = await node.ok('/devnet/mine', {});
+    const {
+      blocks: [block],
+    } = await node.ok('/devnet/mine', {});
     await observer.until(() => observer.bodies('/attachments/new').length > 0);
     expect(observer.bodies('/attachments/new')[0]).toEqual([
       {
@@ -276,7 +347,11 @@ describe('posted blocks and routes', () => {
   test('blocks come by themselves at the set intervals', async () => {
     const before = await node.status();
     await node.ok('/devnet/intervals', { blockMs: 20, burnMs: 70 });
-    await observer.until(() => observer.bodies('/new_burn_block').length > before.burn_tip.height + 2 && observer.bodies('/new_block').length > before.tip.height + 8);
+    await observer.until(
+      () =>
+        observer.bodies('/new_burn_block').length > before.burn_tip.height + 2 &&
+        observer.bodies('/new_block').length > before.tip.height + 8,
+    );
     expect(await node.ok('/devnet/intervals', { blockMs: 0, burnMs: 0 })).toEqual({ blockMs: 0, burnMs: 0 });
     const { tip, burn_tip: burn } = await node.status();
     expect(await node.read(vault, 'heights')).toMatch(`stacks: u${tip.height}`);

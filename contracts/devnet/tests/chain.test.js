@@ -12,7 +12,10 @@ describe('hashes', () => {
     }
     return chain;
   };
-  const hashes = (/** @type {Chain} */ chain) => [...chain.blocks.map(({ indexHash }) => indexHash), ...chain.burns.map(({ hash }) => hash)];
+  const hashes = (/** @type {Chain} */ chain) => [
+    ...chain.blocks.map(({ indexHash }) => indexHash),
+    ...chain.burns.map(({ hash }) => hash),
+  ];
 
   test('the same seed and history give the same hashes', () => expect(hashes(grow('a'))).toEqual(hashes(grow('a'))));
 
@@ -20,7 +23,11 @@ describe('hashes', () => {
     const [a, b] = [grow('a'), grow('b')];
     expect(b.blocks[0].indexHash).toBe(a.blocks[0].indexHash);
     const shared = new Set(hashes(a).slice(1));
-    expect(hashes(b).slice(1).filter((hash) => shared.has(hash))).toEqual([]);
+    expect(
+      hashes(b)
+        .slice(1)
+        .filter((hash) => shared.has(hash)),
+    ).toEqual([]);
   });
 
   test('another branch gives others from its first block on, and keeps those before', () => {

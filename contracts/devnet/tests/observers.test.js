@@ -26,7 +26,16 @@ describe('event observers', () => {
   /** @type {TestObserver | undefined} */
   let returned;
   beforeAll(async () => {
-    node = await Node.start('--observer', await flaky.listen(), '--observer', await steady.listen(), '--observer-timeout-ms', '1000', '--log', 'json');
+    node = await Node.start(
+      '--observer',
+      await flaky.listen(),
+      '--observer',
+      await steady.listen(),
+      '--observer-timeout-ms',
+      '1000',
+      '--log',
+      'json',
+    );
   });
   afterAll(async () => {
     await node?.stop();
@@ -42,11 +51,14 @@ describe('event observers', () => {
     const tip = await workload(node);
     await flaky.untilBlock(tip);
     await steady.untilBlock(tip);
-    for (const failed of Object.keys(failures).map(Number)) expect(name(flaky.posts[first + failed + 1])).toBe(name(flaky.posts[first + failed]));
+    for (const failed of Object.keys(failures).map(Number))
+      expect(name(flaky.posts[first + failed + 1])).toBe(name(flaky.posts[first + failed]));
     const { posts } = await node.status();
     expect(once(flaky.accepted)).toHaveLength(posts.count);
     expect(new Set(once(flaky.accepted)).size).toBe(posts.count);
-    expect(node.errors.filter((line) => line.includes('post failed')).length).toBeGreaterThanOrEqual(Object.keys(failures).length);
+    expect(node.errors.filter((line) => line.includes('post failed')).length).toBeGreaterThanOrEqual(
+      Object.keys(failures).length,
+    );
   });
 
   test('all observers get the same posts in the same order', () => {
@@ -75,7 +87,9 @@ describe('event observers', () => {
     returned = new TestObserver();
     await returned.listen(port);
     await Promise.all([returned.untilBlock(tip), steady.untilBlock(tip)]);
-    expect(returned.bodies('/new_block').map((block) => block.block_height)).toEqual([1, 2, 3].map((i) => before.height + i));
+    expect(returned.bodies('/new_block').map((block) => block.block_height)).toEqual(
+      [1, 2, 3].map((i) => before.height + i),
+    );
     expect(once(steady.accepted).slice(-once(returned.accepted).length)).toEqual(once(returned.accepted));
   });
 });
@@ -108,7 +122,9 @@ describe('observers of a killed node', () => {
     expect(new Set(once(observer.accepted)).size).toBe(posts.count);
     expect(observer.bodies('/new_block').map((block) => block.block_height)).toEqual([0, 1, 2, 3, 4, 5]);
     const mined = observer.bodies('/new_block')[3].transactions;
-    expect(observer.bodies('/new_mempool_tx')).toEqual(mined.map((/** @type {any} */ transaction) => [transaction.raw_tx]));
+    expect(observer.bodies('/new_mempool_tx')).toEqual(
+      mined.map((/** @type {any} */ transaction) => [transaction.raw_tx]),
+    );
 
     expect(late.posts).toEqual([]);
     const next = await workload(node);

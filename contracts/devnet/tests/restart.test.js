@@ -1,7 +1,7 @@
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Cl } from '@stacks/transactions';
 import { Node, VAULT, account, signer } from './support.js';
 
@@ -14,7 +14,8 @@ describe('restart', () => {
     await node?.stop();
     rmSync(directory, { recursive: true });
   });
-  const start = async (/** @type {string[]} */ ...options) => (node = await Node.start('--state', directory, ...options));
+  const start = async (/** @type {string[]} */ ...options) =>
+    (node = await Node.start('--state', directory, ...options));
 
   /** A bit of everything that changes a chain. */
   const history = async (/** @type {Node} */ running) => {
@@ -50,28 +51,30 @@ describe('restart', () => {
     };
   };
 
-  test('however it ended, the chain is the same and goes on', async () => {
+  /** @type {string} */
+  let vault;
+  beforeAll(async () => {
     await start();
-    const vault = await history(node);
+    vault = await history(node);
+  });
+
+  test('a killed node continues the same chain, also when the kill cut a line short', async () => {
     const before = await picture(node, vault);
     expect(before).toMatchObject({ total: 'u11', pending: true, forks: 2, mempool: { size: 1 } });
-
     await node.stop('SIGKILL');
-    // As if the kill had come while a line was written.
     appendFileSync(log, '{"op":"bl');
     appendFileSync(join(directory, 'delivered.jsonl'), '{"http');
     await start();
     expect(await picture(node, vault)).toEqual(before);
-
-    expect(await node.stop('SIGTERM')).toBe(0);
-    await start();
     await node.mine();
     expect(await node.read(vault, 'get-total')).toBe('u13');
-    const later = await picture(node, vault);
-    expect(await node.stop('SIGINT')).toBe(0);
+  });
 
+  test.each(/** @type {const} */ (['SIGTERM', 'SIGINT']))('a node ended by %s does too', async (signal) => {
+    const before = await picture(node, vault);
+    expect(await node.stop(signal)).toBe(0);
     await start();
-    expect(await picture(node, vault)).toEqual(later);
+    expect(await picture(node, vault)).toEqual(before);
     await node.ok('/devnet/fork', { depth: 3 });
     expect(await node.read(vault, 'get-total')).toBe('u13');
     expect(node.errors).toEqual([]);

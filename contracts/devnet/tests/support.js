@@ -46,22 +46,37 @@ export class Node {
    * @returns {Promise<Node>}
    */
   static async start(...options) {
-    const manual = ['--port', '0', '--block-interval-ms', '0', '--burn-interval-ms', '0', '--genesis-time', '1800000000'];
+    const manual = [
+      '--port',
+      '0',
+      '--block-interval-ms',
+      '0',
+      '--burn-interval-ms',
+      '0',
+      '--genesis-time',
+      '1800000000',
+    ];
     // Without the optimizing compiler the simnet starts in half the time.
-    const child = spawn(process.execPath, ['--liftoff-only', MAIN, ...manual, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, ['--liftoff-only', MAIN, ...manual, ...options], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const end = () => child.kill('SIGKILL');
     process.once('exit', end);
     child.once('exit', () => process.removeListener('exit', end));
     /** @type {string[]} */
     const errors = [];
     createInterface({ input: child.stderr }).on('line', (line) => errors.push(line));
-    for await (const line of createInterface({ input: child.stdout })) return new Node(child, JSON.parse(line).url, errors);
+    for await (const line of createInterface({ input: child.stdout }))
+      return new Node(child, JSON.parse(line).url, errors);
     throw new Error(`the devnet did not start: ${errors.join('\n')}`);
   }
 
   /** @param {string} path @param {unknown} [body] posted when given */
   async request(path, body) {
-    const init = body === undefined ? {} : { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+    const init =
+      body === undefined
+        ? {}
+        : { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
     const response = await fetch(this.url + path, init);
     const text = await response.text();
     const json = response.headers.get('content-type') === 'application/json';
@@ -77,7 +92,11 @@ export class Node {
 
   /** @param {import('@stacks/transactions').StacksTransactionWire} transaction */
   async submit(transaction) {
-    const response = await fetch(`${this.url}/v2/transactions`, { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: Buffer.from(transaction.serializeBytes()) });
+    const response = await fetch(`${this.url}/v2/transactions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/octet-stream' },
+      body: Buffer.from(transaction.serializeBytes()),
+    });
     return { status: response.status, body: await response.json() };
   }
 
@@ -149,7 +168,8 @@ export function signer(number) {
     /** @param {string} recipient @param {bigint | number} amount @param {Options} [options] */
     transfer: (recipient, amount, options = {}) => makeSTXTokenTransfer({ recipient, amount, ...complete(options) }),
     /** @param {string} contractName @param {string} codeBody @param {Options} [options] */
-    deploy: (contractName, codeBody, options = {}) => makeContractDeploy({ contractName, codeBody, clarityVersion: 4, ...complete({ fee: 10_000, ...options }) }),
+    deploy: (contractName, codeBody, options = {}) =>
+      makeContractDeploy({ contractName, codeBody, clarityVersion: 4, ...complete({ fee: 10_000, ...options }) }),
     /** @param {string} contract @param {string} functionName @param {ClarityValue[]} [functionArgs] @param {Options} [options] */
     call: (contract, functionName, functionArgs = [], options = {}) => {
       const [contractAddress, contractName] = contract.split('.');

@@ -14,7 +14,8 @@ import {
 import { Node, VAULT, account, signer } from './support.js';
 
 /** What a transaction did, found in its replayed block. */
-const find = (/** @type {any} */ block, /** @type {string} */ txid) => block.transactions.find((/** @type {any} */ transaction) => `0x${transaction.txid}` === txid);
+const find = (/** @type {any} */ block, /** @type {string} */ txid) =>
+  block.transactions.find((/** @type {any} */ transaction) => `0x${transaction.txid}` === txid);
 const RUNTIME_ERROR = `0x${Cl.serialize(Cl.error(Cl.none()))}`;
 
 describe('transactions', () => {
@@ -46,10 +47,20 @@ describe('transactions', () => {
     const block = await node.mine();
     expect(find(block, txids[0]).events.map((/** @type {any} */ e) => e.type)).toEqual(['stx_transfer_event']);
     const [mint, print] = find(block, txids[1]).events;
-    expect(mint.ft_mint_event).toEqual({ amount: '5', asset_identifier: 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token::sbtc-token', recipient: account(9).address });
+    expect(mint.ft_mint_event).toEqual({
+      amount: '5',
+      asset_identifier: 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token::sbtc-token',
+      recipient: account(9).address,
+    });
     expect(print.contract_event.contract_identifier).toBe('SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-registry');
     expect(await node.balance(account(9).address)).toBe(77n);
-    expect(await node.read('SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token', 'get-balance', Cl.address(account(9).address))).toBe('(ok u5)');
+    expect(
+      await node.read(
+        'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token',
+        'get-balance',
+        Cl.address(account(9).address),
+      ),
+    ).toBe('(ok u5)');
   });
 
   test('a transfer moves the amount, charges the fee and keeps the memo', async () => {
@@ -57,7 +68,12 @@ describe('transactions', () => {
     const done = await run(bob.transfer(carol.address, 1000, { memo: 'for tea', fee: 300 }));
     expect(done.result_hex).toBe('0x0703');
     expect(done.events).toHaveLength(1);
-    expect(done.events[0].stx_transfer_event).toEqual({ sender: bob.address, recipient: carol.address, amount: '1000', memo: Buffer.from('for tea').toString('hex').padEnd(68, '0') });
+    expect(done.events[0].stx_transfer_event).toEqual({
+      sender: bob.address,
+      recipient: carol.address,
+      amount: '1000',
+      memo: Buffer.from('for tea').toString('hex').padEnd(68, '0'),
+    });
     expect(await node.balance(bob.address)).toBe(before - 1300n);
     expect(await node.nonce(bob.address)).toBe(bob.nonce);
   });
@@ -90,7 +106,14 @@ describe('transactions', () => {
       ),
     );
     expect(await node.read(vault, 'heights')).toBe(
-      Cl.prettyPrint(Cl.tuple({ stacks: Cl.uint(tip.height), burn: Cl.uint(tip.burn_block_height), tenure: Cl.uint(tip.tenure_height), time: Cl.uint(tip.block_time) })),
+      Cl.prettyPrint(
+        Cl.tuple({
+          stacks: Cl.uint(tip.height),
+          burn: Cl.uint(tip.burn_block_height),
+          tenure: Cl.uint(tip.tenure_height),
+          time: Cl.uint(tip.block_time),
+        }),
+      ),
     );
   });
 
@@ -122,14 +145,26 @@ describe('transactions', () => {
   });
 
   test('a runtime error aborts its transaction alone: fee charged, nonce spent, nothing else changed', async () => {
-    const before = { total: await node.read(vault, 'get-total'), balance: await node.balance(alice.address), bob: await node.read(vault, 'get-deposit', Cl.address(bob.address)) };
+    const before = {
+      total: await node.read(vault, 'get-total'),
+      balance: await node.balance(alice.address),
+      bob: await node.read(vault, 'get-deposit', Cl.address(bob.address)),
+    };
     const failing = await node.send(await alice.call(vault, 'touch-and-divide', [Cl.uint(0)], { fee: 500 }));
     const refusing = await node.send(await alice.call(vault, 'touch-and-refuse', [], { fee: 600 }));
     const fine = await node.send(await bob.call(vault, 'deposit', [Cl.uint(3)]));
     const block = await node.mine();
-    expect(find(block, failing)).toMatchObject({ result_hex: RUNTIME_ERROR, events: [], post_condition_aborted: false });
+    expect(find(block, failing)).toMatchObject({
+      result_hex: RUNTIME_ERROR,
+      events: [],
+      post_condition_aborted: false,
+    });
     expect(find(block, failing).vm_error).toMatch(/^Runtime\(DivisionByZero/);
-    expect(find(block, refusing)).toMatchObject({ result_hex: `0x${Cl.serialize(Cl.error(Cl.uint(7)))}`, events: [], vm_error: null });
+    expect(find(block, refusing)).toMatchObject({
+      result_hex: `0x${Cl.serialize(Cl.error(Cl.uint(7)))}`,
+      events: [],
+      vm_error: null,
+    });
     expect(find(block, fine).events).toHaveLength(2);
     expect(await node.balance(alice.address)).toBe(before.balance - 1100n);
     expect(await node.nonce(alice.address)).toBe(alice.nonce);
@@ -158,7 +193,13 @@ describe('transactions', () => {
   test('a sponsor pays the fee, and both nonces are spent', async () => {
     const before = { alice: await node.balance(alice.address), carol: await node.balance(carol.address) };
     const signed = await alice.transfer(bob.address, 100, { sponsored: true, fee: 0 });
-    const sponsored = await sponsorTransaction({ transaction: signed, sponsorPrivateKey: carol.key, fee: 700, sponsorNonce: carol.nonce++, network: 'testnet' });
+    const sponsored = await sponsorTransaction({
+      transaction: signed,
+      sponsorPrivateKey: carol.key,
+      fee: 700,
+      sponsorNonce: carol.nonce++,
+      network: 'testnet',
+    });
     const done = await run(Promise.resolve(sponsored));
     expect(done.result_hex).toBe('0x0703');
     expect(await node.balance(alice.address)).toBe(before.alice - 100n);
@@ -174,7 +215,16 @@ describe('transactions', () => {
     const owners = [account(101), account(102), account(103)].map(({ key }) => key);
     const publicKeys = owners.map((key) => privateKeyToPublic(key));
     const sign = async (/** @type {number} */ signers) => {
-      const options = { network: /** @type {const} */ ('testnet'), recipient: bob.address, amount: 5, fee: 900, nonce, numSignatures: 2, publicKeys, useNonSequentialMultiSig };
+      const options = {
+        network: /** @type {const} */ ('testnet'),
+        recipient: bob.address,
+        amount: 5,
+        fee: 900,
+        nonce,
+        numSignatures: 2,
+        publicKeys,
+        useNonSequentialMultiSig,
+      };
       const transaction = await makeUnsignedSTXTokenTransfer(options);
       const signing = new TransactionSigner(transaction);
       signing.checkOversign = false;
@@ -182,7 +232,9 @@ describe('transactions', () => {
       return transaction;
     };
     const transaction = await sign(2);
-    const address = addressToString(addressFromVersionHash(AddressVersion.TestnetMultiSig, transaction.auth.spendingCondition.signer));
+    const address = addressToString(
+      addressFromVersionHash(AddressVersion.TestnetMultiSig, transaction.auth.spendingCondition.signer),
+    );
     await node.ok('/devnet/fund', { address, ustx: 5000 });
     await node.mine();
     expect((await node.submit(await sign(1))).body).toMatchObject({ reason: 'SignatureValidation' });
@@ -209,36 +261,131 @@ describe('transactions', () => {
     /** @type {[name: string, call: any[], options: any, violated: RegExp | null][]} */
     const cases = [
       ['Allow lets everything pass', sendGold(1), {}, null],
-      ['Deny without a condition refuses a token', sendGold(1), deny, /Fungible asset .*::gold was moved by .* but not checked/],
+      [
+        'Deny without a condition refuses a token',
+        sendGold(1),
+        deny,
+        /Fungible asset .*::gold was moved by .* but not checked/,
+      ],
       ['Deny without a condition refuses STX', ['deposit', [Cl.uint(1)]], deny, /Fungible asset STX was moved/],
       ['Deny without a condition refuses an item', sendDeed(1), deny, /Non-fungible asset .*::deed value .* was moved/],
       ['Deny minds what is burned', ['burn-gold', [Cl.uint(1)]], deny, /::gold was moved/],
       ['Deny minds burned STX', ['burn-stx', [Cl.uint(1)]], deny, /STX burned was moved/],
       ['Deny does not mind a mint', ['mint-gold', [Cl.uint(1)]], deny, null],
       ['STX equal', ['deposit', [Cl.uint(5)]], { ...deny, postConditions: [ownGold().willSendEq(5).ustx()] }, null],
-      ['STX equal, violated', ['deposit', [Cl.uint(6)]], { ...deny, postConditions: [ownGold().willSendEq(5).ustx()] }, /STX owned by .*: 5 Equal 6/],
+      [
+        'STX equal, violated',
+        ['deposit', [Cl.uint(6)]],
+        { ...deny, postConditions: [ownGold().willSendEq(5).ustx()] },
+        /STX owned by .*: 5 Equal 6/,
+      ],
       ['STX greater', ['deposit', [Cl.uint(5)]], { ...deny, postConditions: [ownGold().willSendGt(4).ustx()] }, null],
-      ['STX greater, violated', ['deposit', [Cl.uint(5)]], { ...deny, postConditions: [ownGold().willSendGt(5).ustx()] }, /5 Greater 5/],
-      ['STX at least, violated', ['deposit', [Cl.uint(5)]], { ...deny, postConditions: [ownGold().willSendGte(6).ustx()] }, /6 GreaterEqual 5/],
-      ['STX less, violated', ['deposit', [Cl.uint(5)]], { ...deny, postConditions: [ownGold().willSendLt(5).ustx()] }, /5 Less 5/],
+      [
+        'STX greater, violated',
+        ['deposit', [Cl.uint(5)]],
+        { ...deny, postConditions: [ownGold().willSendGt(5).ustx()] },
+        /5 Greater 5/,
+      ],
+      [
+        'STX at least, violated',
+        ['deposit', [Cl.uint(5)]],
+        { ...deny, postConditions: [ownGold().willSendGte(6).ustx()] },
+        /6 GreaterEqual 5/,
+      ],
+      [
+        'STX less, violated',
+        ['deposit', [Cl.uint(5)]],
+        { ...deny, postConditions: [ownGold().willSendLt(5).ustx()] },
+        /5 Less 5/,
+      ],
       ['STX at most', ['burn-stx', [Cl.uint(5)]], { ...deny, postConditions: [ownGold().willSendLte(5).ustx()] }, null],
-      ['STX at most, violated also under Allow', ['deposit', [Cl.uint(6)]], { postConditions: [ownGold().willSendLte(5).ustx()] }, /5 LessEqual 6/],
+      [
+        'STX at most, violated also under Allow',
+        ['deposit', [Cl.uint(6)]],
+        { postConditions: [ownGold().willSendLte(5).ustx()] },
+        /5 LessEqual 6/,
+      ],
       ['a token', sendGold(7), { ...deny, postConditions: [ownGold().willSendEq(7).ft(gold, 'gold')] }, null],
-      ['a token, violated', sendGold(8), { ...deny, postConditions: [ownGold().willSendLte(7).ft(gold, 'gold')] }, /fungible asset .*::gold .*: 7 LessEqual 8/],
-      ['an item that is sent', sendDeed(1), { ...deny, postConditions: [ownGold().willSendAsset().nft(gold, 'deed', Cl.uint(1))] }, null],
-      ['an item that is not sent, violated', sendDeed(2), { ...deny, postConditions: [ownGold().willNotSendAsset().nft(gold, 'deed', Cl.uint(2))] }, /DoesNotSend/],
-      ['an item that is to be sent, violated', ['get-name', []], { ...deny, postConditions: [ownGold().willSendAsset().nft(gold, 'deed', Cl.uint(2))] }, /Sends/],
-      ['another item than the condition names', sendDeed(2), { ...deny, postConditions: [ownGold().willSendAsset().nft(gold, 'deed', Cl.uint(3))] }, /non-fungible asset/],
-      ['an item that may be sent, and is', sendDeed(2), { ...deny, postConditions: [ownGold().willMaybeSendAsset().nft(gold, 'deed', Cl.uint(2))] }, null],
-      ['an item that may be sent, and is not', ['get-name', []], { ...deny, postConditions: [ownGold().willMaybeSendAsset().nft(gold, 'deed', Cl.uint(3))] }, null],
-      ['Deny minds what a contract sends', ['payout', [Cl.uint(1), Cl.address(bob.address)]], deny, /STX was moved by .*\.vault/],
-      ['a contract\'s condition', ['payout', [Cl.uint(1), Cl.address(bob.address)]], { ...deny, postConditions: [Pc.principal(vault).willSendEq(1).ustx()] }, null],
-      ['Originator minds what the origin sends', ['deposit', [Cl.uint(1)]], { postConditionMode: PostConditionMode.Originator }, /STX was moved/],
-      ['Originator does not mind what others send', ['payout', [Cl.uint(1), Cl.address(bob.address)]], { postConditionMode: PostConditionMode.Originator }, null],
-      ['a condition that an error leaves unmet', ['touch-and-refuse', []], { postConditions: [ownGold().willSendGte(1).ustx()] }, /1 GreaterEqual 0/],
+      [
+        'a token, violated',
+        sendGold(8),
+        { ...deny, postConditions: [ownGold().willSendLte(7).ft(gold, 'gold')] },
+        /fungible asset .*::gold .*: 7 LessEqual 8/,
+      ],
+      [
+        'an item that is sent',
+        sendDeed(1),
+        { ...deny, postConditions: [ownGold().willSendAsset().nft(gold, 'deed', Cl.uint(1))] },
+        null,
+      ],
+      [
+        'an item that is not sent, violated',
+        sendDeed(2),
+        { ...deny, postConditions: [ownGold().willNotSendAsset().nft(gold, 'deed', Cl.uint(2))] },
+        /DoesNotSend/,
+      ],
+      [
+        'an item that is to be sent, violated',
+        ['get-name', []],
+        { ...deny, postConditions: [ownGold().willSendAsset().nft(gold, 'deed', Cl.uint(2))] },
+        /Sends/,
+      ],
+      [
+        'another item than the condition names',
+        sendDeed(2),
+        { ...deny, postConditions: [ownGold().willSendAsset().nft(gold, 'deed', Cl.uint(3))] },
+        /non-fungible asset/,
+      ],
+      [
+        'an item that may be sent, and is',
+        sendDeed(2),
+        { ...deny, postConditions: [ownGold().willMaybeSendAsset().nft(gold, 'deed', Cl.uint(2))] },
+        null,
+      ],
+      [
+        'an item that may be sent, and is not',
+        ['get-name', []],
+        { ...deny, postConditions: [ownGold().willMaybeSendAsset().nft(gold, 'deed', Cl.uint(3))] },
+        null,
+      ],
+      [
+        'Deny minds what a contract sends',
+        ['payout', [Cl.uint(1), Cl.address(bob.address)]],
+        deny,
+        /STX was moved by .*\.vault/,
+      ],
+      [
+        "a contract's condition",
+        ['payout', [Cl.uint(1), Cl.address(bob.address)]],
+        { ...deny, postConditions: [Pc.principal(vault).willSendEq(1).ustx()] },
+        null,
+      ],
+      [
+        'Originator minds what the origin sends',
+        ['deposit', [Cl.uint(1)]],
+        { postConditionMode: PostConditionMode.Originator },
+        /STX was moved/,
+      ],
+      [
+        'Originator does not mind what others send',
+        ['payout', [Cl.uint(1), Cl.address(bob.address)]],
+        { postConditionMode: PostConditionMode.Originator },
+        null,
+      ],
+      [
+        'a condition that an error leaves unmet',
+        ['touch-and-refuse', []],
+        { postConditions: [ownGold().willSendGte(1).ustx()] },
+        /1 GreaterEqual 0/,
+      ],
     ];
     test.each(cases)('%s', async (_name, [fn, args], options, violated) => {
-      const read = async () => [await node.read(vault, 'get-total'), await node.read(vault, 'get-gold', Cl.address(alice.address)), await node.balance(vault), await node.balance(bob.address)];
+      const read = async () => [
+        await node.read(vault, 'get-total'),
+        await node.read(vault, 'get-gold', Cl.address(alice.address)),
+        await node.balance(vault),
+        await node.balance(bob.address),
+      ];
       const before = { state: await read(), balance: await node.balance(alice.address) };
       const done = await run(alice.call(vault, fn, args, { fee: 3000, ...options }));
       expect(await node.nonce(alice.address)).toBe(alice.nonce);
@@ -264,7 +411,9 @@ describe('transactions', () => {
         await node.send(await bob.call(vault, 'deposit', [Cl.uint(7)])),
       ];
       const block = await node.mine();
-      expect(sent.map((txid) => [find(block, txid).post_condition_aborted, find(block, txid).vm_error === null])).toEqual([
+      expect(
+        sent.map((txid) => [find(block, txid).post_condition_aborted, find(block, txid).vm_error === null]),
+      ).toEqual([
         [false, true],
         [false, false],
         [true, false],

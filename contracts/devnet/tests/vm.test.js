@@ -37,7 +37,8 @@ describe('the virtual machine', () => {
       seed = (seed * 1103515245 + 12345) % 2147483648;
       return Math.floor((seed / 2147483648) * below);
     };
-    const text = (/** @type {string[]} */ alphabet) => Array.from({ length: random(12) }, () => alphabet[random(alphabet.length)]).join('');
+    const text = (/** @type {string[]} */ alphabet) =>
+      Array.from({ length: random(12) }, () => alphabet[random(alphabet.length)]).join('');
     const ascii = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
     const wide = [...ascii, 'é', '☃', '\u{1f600}', '\n', '\t', '\u0001', '\u{10ffff}'];
     /** @type {(() => import('@stacks/transactions').ClarityValue)[]} */
@@ -45,7 +46,8 @@ describe('the virtual machine', () => {
       () => Cl.int(BigInt(random(2 ** 31)) * BigInt(random(3) - 1) * 2n ** BigInt(random(96))),
       () => Cl.uint(BigInt(random(2 ** 31)) * 2n ** BigInt(random(97))),
       () => Cl.bool(random(2) === 0),
-      () => Cl.bufferFromHex(Array.from({ length: random(9) }, () => random(256).toString(16).padStart(2, '0')).join('')),
+      () =>
+        Cl.bufferFromHex(Array.from({ length: random(9) }, () => random(256).toString(16).padStart(2, '0')).join('')),
       () => Cl.stringAscii(text(ascii)),
       () => Cl.stringUtf8(text(wide)),
       () => Cl.address(account(1 + random(99)).address),
@@ -72,12 +74,19 @@ describe('the virtual machine', () => {
   });
 
   test('it goes back over blocks, tenures, deploys and errors, as if they had not been', () => {
-    const look = () => [vm.height, vm.burnHeight, vm.time, evaluate(`(list (stx-get-balance tx-sender))`), evaluate(`(contract-call? '${vault} get-total)`)];
+    const look = () => [
+      vm.height,
+      vm.burnHeight,
+      vm.time,
+      evaluate(`(list (stx-get-balance tx-sender))`),
+      evaluate(`(contract-call? '${vault} get-total)`),
+    ];
     const before = { height: vm.height, look: look() };
     for (let round = 0; round < 3; round++) {
       for (let i = 0; i < 10; i++) {
         if (i % 3 === 0) vm.openTenure();
-        else vm.openBlock(i % 3 === 1 ? [{ name: `c${i}`, source: VAULT, clarityVersion: 4, sender: alice.address }] : []);
+        else
+          vm.openBlock(i % 3 === 1 ? [{ name: `c${i}`, source: VAULT, clarityVersion: 4, sender: alice.address }] : []);
         expect(evaluate(`(contract-call? '${vault} deposit u5)`)).toBe('(ok u5)');
         expect(() => evaluate(`(contract-call? '${vault} touch-and-divide u0)`)).toThrow(VmError);
         vm.checkpoint();
@@ -90,7 +99,11 @@ describe('the virtual machine', () => {
   });
 
   test('it goes back past a growth of its memory', () => {
-    const before = { height: vm.height, bytes: vm.memoryUse().machine, total: evaluate(`(contract-call? '${vault} get-total)`) };
+    const before = {
+      height: vm.height,
+      bytes: vm.memoryUse().machine,
+      total: evaluate(`(contract-call? '${vault} get-total)`),
+    };
     vm.openBlock();
     evaluate(`(contract-call? '${vault} deposit u5)`);
     evaluate(`(len 0x${'ab'.repeat(1_000_000)})`);
