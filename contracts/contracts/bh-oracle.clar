@@ -434,51 +434,19 @@
   )
 )
 
-;; The variance per Bitcoin block after a closed round.
-(define-private (next-variance
-    (row {
-      active: bool,
-      insurable: bool,
-      reference-usd8: uint,
-      next-round: uint,
-      last-round: uint,
-      price-usd8: uint,
-      opened-burn: uint,
-      var-e12: uint,
-      candidate-usd8: (optional uint),
-    })
-    (price-usd8 uint)
-    (opened-burn uint)
-  )
-  (let ((lambda (try! (contract-call? .bh-params get-param "vol-lambda-bp"))))
-    (if (is-eq (get last-round row) u0)
-      (ok u0)
-      (let (
-          (before (get price-usd8 row))
-          (move (if (> price-usd8 before) (- price-usd8 before) (- before price-usd8)))
-          (r (/ (* move E6) before))
-          (elapsed (- opened-burn (get opened-burn row)))
-          (gap (if (> elapsed u0) elapsed u1))
-        )
-        (ok (/ (+ (* lambda (get var-e12 row)) (* (- BP lambda) (/ (* r r) gap))) BP))
-      )
+;; The variance per Bitcoin block after a move from one closed round's price to the next's, gap blocks later.
+(define-private (next-variance (variance uint) (before uint) (after uint) (gap uint))
+  (let (
+      (lambda (try! (contract-call? .bh-params get-param "vol-lambda-bp")))
+      (r (/ (* (if (> after before) (- after before) (- before after)) E6) before))
     )
+    (ok (/ (+ (* lambda variance) (* (- BP lambda) (/ (* r r) gap))) BP))
   )
 )
 
 ;; The price that a new round is compared with: the last closed one, or the asset's reference price before the first.
-(define-private (price-before (row {
-    active: bool,
-    insurable: bool,
-    reference-usd8: uint,
-    next-round: uint,
-    last-round: uint,
-    price-usd8: uint,
-    opened-burn: uint,
-    var-e12: uint,
-    candidate-usd8: (optional uint),
-  }))
-  (if (is-eq (get last-round row) u0) (get reference-usd8 row) (get price-usd8 row))
+(define-private (price-before (last-round uint) (price-usd8 uint) (reference-usd8 uint))
+  (if (is-eq last-round u0) reference-usd8 price-usd8)
 )
 
 ;; Writes a round as closed at a price and makes it the asset's last, and prints it.
@@ -491,9 +459,14 @@
   )
   (let (
       (row (unwrap! (map-get? assets asset) ERR-UNKNOWN-ASSET))
-      (before (price-before row))
+      (last-round (get last-round row))
+      (before (price-before last-round (get price-usd8 row) (get reference-usd8 row)))
       (opened-burn (get opened-burn opened))
-      (variance (try! (next-variance row price-usd8 opened-burn)))
+      (elapsed (- opened-burn (get opened-burn row)))
+      (variance (if (is-eq last-round u0)
+        u0
+        (try! (next-variance (get var-e12 row) before price-usd8 (if (> elapsed u0) elapsed u1)))
+      ))
     )
     (map-set rounds {asset: asset, round: round}
       (merge opened {
@@ -501,7 +474,7 @@
         closed-burn: burn-block-height,
         price-usd8: price-usd8,
         mode: mode,
-        prev-round: (get last-round row),
+        prev-round: last-round,
         prev-opened-burn: (get opened-burn row),
       })
     )
@@ -528,7 +501,7 @@
       var-e12: variance,
       closed-burn: burn-block-height,
       mode: mode,
-      prev-round: (get last-round row),
+      prev-round: last-round,
       prev-opened-burn: (get opened-burn row),
     }))
     (ok true)
@@ -546,7 +519,7 @@
   (let (
       (row (unwrap! (map-get? assets asset) ERR-UNKNOWN-ASSET))
       (open (unwrap! (map-get? rounds {asset: asset, round: round}) ERR-WRONG-ROUND))
-      (before (price-before row))
+      (before (price-before (get last-round row) (get price-usd8 row) (get reference-usd8 row)))
     )
     (map-set rounds {asset: asset, round: round}
       (merge open {
@@ -584,6 +557,7 @@
       (quorum-bp (try! (contract-call? .bh-params get-param "oracle-quorum-bp")))
       (max-deviation (try! (contract-call? .bh-params get-param "oracle-max-deviation-bp")))
       (weight (get weight open))
+      (before (price-before (get last-round row) (get price-usd8 row) (get reference-usd8 row)))
     )
     (asserts! (contract-call? .bh-params is-open "oracle") ERR-ORACLE-CLOSED)
     (asserts! (is-eq round (get next-round row)) ERR-WRONG-ROUND)
@@ -597,7 +571,7 @@
           ))
           (opened {opened-burn: (get opened-burn open), count: (get count open), weight: weight})
         )
-        (if (<= (distance-bp price (price-before row)) max-deviation)
+        (if (<= (distance-bp price before) max-deviation)
           (write-closed asset round price opened "normal")
           (if (match (get candidate-usd8 row)
               candidate (<= (distance-bp price candidate) max-deviation)
