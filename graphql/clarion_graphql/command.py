@@ -78,7 +78,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise ServeError(
-            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. End what uses it, or name another with --port."
+            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. End what uses it, or name another "
+            f"with --port."
         ) from error
 
 
