@@ -159,9 +159,6 @@ class Keeper(_Section):
     graphql_url: HttpUrl = _setting("http://127.0.0.1:8000/graphql", "Where the keeper reads what there is to do.")
     node_urls: HttpUrls = _setting([], "RPC addresses of the nodes that transactions are sent to; none: `node.url`.")
     fee_micro_stx: int = _setting(10_000, "Fee of a transaction before any increase.", unit="micro-STX", gt=0)
-    lease_s: int = _setting(
-        30, "How long a keeper that stopped responding keeps others of the same key from working.", unit="seconds", gt=0
-    )
 
 
 class Log(_Section):

@@ -142,3 +142,13 @@ def test_every_variable_of_the_reference_is_read(monkeypatch: pytest.MonkeyPatch
             patch.setenv(entry.variable, "a text that no default is")
             with contextlib.suppress(ConfigurationError):
                 assert load_settings() != Settings(), f"{entry.variable} has no effect"
+
+
+def test_every_setting_is_asked_for_somewhere() -> None:
+    sources = [path for part in ("indexer", "graphql", "keeper") for path in (REPOSITORY / part).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in sources if path.name != "config.py")
+    derived = {"keeper.node_urls": "keeper_node_urls"}
+    unread = [
+        entry.name for entry in settings_list() if f".{derived.get(entry.name, entry.name.split('.')[-1])}" not in code
+    ]
+    assert not unread
