@@ -15,7 +15,7 @@ from clarion.follower import Followed, Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.store import chain_log, inbox
-from clarion.store.database import connect
+from clarion.store.database import DatabaseError, connect
 from clarion.store.inbox import InboxPost
 from clarion.store.store import Store, Tip
 
@@ -68,10 +68,16 @@ class Worker:
     def connect(self) -> Tip:
         """Connect: the first time as the chain's writer from now on, later as the same writer as before.
 
-        Raises psycopg.OperationalError where the database does not answer.
+        Raises psycopg.OperationalError where the database does not answer, and DatabaseError where it lacks a table of
+        an enabled protocol.
         """
         connection = connect(self._url, autocommit=True)
         if self._store is None:
+            try:
+                self._require_tables(connection)
+            except BaseException:
+                connection.close()
+                raise
             store = Store(connection, "stacks", self._protocols)
             store.open()
             self._store = store
@@ -83,6 +89,16 @@ class Worker:
             self._store.connection.close()
             self._store.reconnect(connection)
         return self._store.tip
+
+    def _require_tables(self, connection: psycopg.Connection[Any]) -> None:
+        for deployed in self._protocols:
+            for row_type in deployed.protocol.row_types:
+                found = connection.execute("SELECT to_regclass(%s)", (row_type.name,)).fetchone()
+                if found == (None,):
+                    raise DatabaseError(
+                        f"the database has no table {row_type.name}, which the protocol {deployed.protocol.name} "
+                        "needs: run the migrations of its package, or take it out of `protocols`"
+                    )
 
     def close(self) -> None:
         """Close the connection."""

@@ -16,13 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from clarion import indexing
 from clarion.config import Log, Observer, Settings
 from clarion.telemetry import configure_logging
+from clarion.worker import Worker
 from support import toy
 
 
 def main() -> None:
     url, *options = sys.argv[1:]
     if "never-apply" in options:
-        indexing.Worker.apply_pending = lambda self: threading.Event().wait()  # type: ignore[assignment,return-value,method-assign]
+        Worker.apply_pending = lambda self: threading.Event().wait()  # type: ignore[assignment,return-value,method-assign]
     configure_logging(Log())
     settings = Settings(database_url=url, protocols=[], observer=Observer(port=0))
     asyncio.run(
