@@ -11,7 +11,7 @@ import msgspec
 from psycopg import Connection, sql
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
-from clarion.protocol import DeployedProtocol, UndecodableEventError, UnknownTopicError
+from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
 from clarion.store import chain_log
 from clarion.store.chain_log import Header, json_text
 from clarion.store.digest import EMPTY_DIGEST, block_digest
@@ -187,7 +187,10 @@ class Batch:
                 kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
                 where = (block.ref, event.tx_index, event.index, kind)
                 self._anomalies.append((*where, event.contract, event.topic, str(error)))
-        changes = store._rows.end_block(block.height)
+        try:
+            changes = store._rows.end_block(block.height)
+        except ValueError as error:
+            raise ProjectionError(f"{error}, in {block.ref}; nothing of the block was written") from error
         sequence = tip.sequence + 1
         self._steps.append((sequence, "apply", block.height, block.hash))
         for change in changes:
