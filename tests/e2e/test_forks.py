@@ -5,27 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psycopg
-import pytest
 from e2e.agreement import disagreements
 from e2e.flow import Flow, open_flow, until
-from psycopg import sql
+from e2e.index import free_port, index_afresh, indexed, one, state, surviving_chain
 from support.graphql import Server, serving
 
-from clarion.chains.model import Block
-from clarion.chains.stacks.node_client import NodeClient
 from clarion.config import Node, Observer, Settings
 from clarion.dev.accounts import DEPLOYER
-from clarion.follower import Follower
 from clarion.indexing import IndexService
-from clarion.ingest import ingest
 from clarion.protocols.bithedge import protocol
-from clarion.store.database import connect, create_database, drop_database, with_database
-from clarion.store.store import Store
+from clarion.store.database import connect
 from clarion_graphql.app import make_app
 
 FOLLOW = "subscription($since: BigInt) { changes(since: $since) { sequence op table key after } }"
@@ -33,15 +26,6 @@ DEPTHS = (1, 5, 50)
 
 Rows = dict[tuple[str, str], Any]
 """What a subscriber holds: rows by table and key."""
-
-
-@pytest.fixture
-def second_database_url(database_url: str, postgres_url: str, template_database: str) -> Iterator[str]:
-    """URL of another migrated database, for an index made afresh."""
-    url = with_database(postgres_url, f"{template_database}_second")
-    create_database(url, template=template_database)
-    yield url
-    drop_database(url)
 
 
 @contextlib.asynccontextmanager
@@ -61,53 +45,6 @@ async def indexing(database_url: str, node_url: str, port: int) -> AsyncIterator
     finally:
         service.stop()
         await task
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-async def indexed(flow: Flow, connection: psycopg.Connection[Any]) -> None:
-    """Wait until the index is at the devnet's tip."""
-    tip = (await flow.devnet.status())["tip"]["index_block_hash"]
-
-    async def ask() -> str | None:
-        row = connection.execute("SELECT hash FROM clarion.cursor WHERE chain = 'stacks'").fetchone()
-        return f"0x{row[0].hex()}" if row and row[0] else None
-
-    await until(ask, lambda found: found == tip, "the index's tip")
-
-
-def one(connection: psycopg.Connection[Any], query: str) -> Any:
-    """The only value of a query's only row."""
-    row = connection.execute(query).fetchone()  # type: ignore[arg-type]  # this module's own
-    assert row is not None
-    return row[0]
-
-
-def state(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
-    """Every row of every projection, and every canonical block with its digest."""
-    found = {
-        name: connection.execute(
-            sql.SQL("SELECT to_jsonb(t)::text FROM {} t ORDER BY 1").format(sql.Identifier("bithedge", name))
-        ).fetchall()
-        for name in (row_type.name.partition(".")[2] for row_type in protocol.row_types)
-    }
-    found["canonical"] = connection.execute(
-        "SELECT height, hash, digest FROM clarion.canonical_block WHERE chain = 'stacks' ORDER BY height"
-    ).fetchall()
-    return found
-
-
-async def surviving_chain(node: NodeClient, tip: bytes) -> list[Block]:
-    """The canonical blocks as the node gives them, the lowest first."""
-    blocks: list[Block] = []
-    block = await node.block(tip)
-    while block is not None:
-        blocks.append(block)
-        block = await node.block(block.ref.parent_hash) if block.height else None
-    return blocks[::-1]
 
 
 class Subscriber:
@@ -176,11 +113,7 @@ async def test_reorgs_leave_no_trace(
                 assert one(connection, "SELECT count(*) FROM clarion.anomaly") == 0
                 assert one(connection, "SELECT count(*) FROM clarion.step WHERE op = 'retract'") >= sum(DEPTHS)
                 blocks = await surviving_chain(flow.node, one(connection, "SELECT hash FROM clarion.cursor"))
-            with connect(second_database_url, autocommit=True) as second:
-                store = Store(second, "stacks", [protocol.deployed_by(DEPLOYER.address)])
-                store.open()
-                ingest(store, Follower(store), blocks)
-                assert state(second) == rows
+            assert index_afresh(second_database_url, blocks) == rows
 
 
 async def live_through_forks(flow: Flow, connection: psycopg.Connection[Any]) -> None:

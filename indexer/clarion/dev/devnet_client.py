@@ -50,6 +50,11 @@ class DevnetClient:
         """Replace the newest ``depth`` Stacks blocks and their Bitcoin blocks by a longer branch."""
         return await self._ask("POST", "fork", depth=depth, keep_transactions=keep_transactions)
 
+    async def post_now(self) -> None:
+        """Post what waits at once, instead of when the pause after a failed post is over."""
+        await self._ask("POST", "pause-posts")
+        await self._ask("POST", "resume-posts")
+
     async def _ask(self, method: str, route: str, **body: Any) -> dict[str, Any]:
         try:
             response = await self._client.request(method, f"/devnet/{route}", json=body or None)
