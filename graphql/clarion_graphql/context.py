@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import strawberry
 from psycopg_pool import AsyncConnectionPool
 from strawberry.extensions import SchemaExtension
+from strawberry.types.graphql import OperationType
 
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.feed import Feed
+from clarion_graphql.metrics import QUERY_SECONDS
 from clarion_graphql.session import Session
 
 
@@ -59,10 +62,19 @@ class OperationExtension(SchemaExtension):
         """Make the operation's context, and give its connection back at the end."""
         self.operation = Operation(self.execution_context.context)
         self.execution_context.context = self.operation
+        began = perf_counter()
         try:
             yield
         finally:
             await self.operation.session.close()
+        if self.execution_context.graphql_document is not None and self._is_query():
+            QUERY_SECONDS.observe(perf_counter() - began)
+
+    def _is_query(self) -> bool:
+        try:
+            return self.execution_context.operation_type is OperationType.QUERY
+        except RuntimeError:  # which operation of the document is meant was not said
+            return False
 
     def get_results(self) -> dict[str, Any]:
         """``extensions``: the receipt of the chain that most of the API is about, and all where there are several."""

@@ -77,6 +77,7 @@ def _of_transaction(name: str, column: str, kind: Kind, description: str) -> Col
 
 
 _OF_BLOCK: Final = (("chain", "chain"), ("height", "height"), ("hash", "block_hash"))
+_IN_BLOCK: Final = (("tx_index", False),)
 _TO_BLOCK: Final = (("chain", "chain"), ("block_hash", "hash"))
 
 BLOCK: Final = Entity(
@@ -102,8 +103,8 @@ BLOCK: Final = Entity(
     order=(("height", True),),
     arguments={"chain": CHAIN, "canonical": _canonical_argument("hash")},
     relations=[
-        Relation("transactions", "Transaction", _OF_BLOCK, "Its transactions.", many=True),
-        Relation("events", "Event", _OF_BLOCK, "Its events.", many=True),
+        Relation("transactions", "Transaction", _OF_BLOCK, "Its transactions.", many=True, order=_IN_BLOCK),
+        Relation("events", "Event", _OF_BLOCK, "Its events.", many=True, order=_IN_BLOCK),
         Relation(
             "parent",
             "Block",
@@ -168,6 +169,7 @@ TRANSACTION: Final = Entity(
             tuple((name, name) for name in ("chain", "height", "block_hash", "tx_index")),
             "What contracts said in it.",
             many=True,
+            order=_IN_BLOCK,
         ),
     ],
     located=("height", "block_hash"),
@@ -291,5 +293,11 @@ MEMPOOL_TRANSACTION: Final = Entity(
     plural="mempoolTransactions",
     order=(("received_at", True),),
 )
+
+
+def canonical(entity: Entity) -> Sql | None:
+    """The condition that a row of a core entity is on the canonical chain."""
+    return entity.arguments["canonical"].condition(True)
+
 
 CORE: Final = (BLOCK, TRANSACTION, EVENT, BURN_BLOCK, ANOMALY, MEMPOOL_TRANSACTION)

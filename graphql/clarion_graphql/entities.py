@@ -124,7 +124,8 @@ class Via:
 class Relation:
     """From a row to others: ``pairs`` of (own column, column of ``target``) that are equal.
 
-    With ``via`` the second of each pair is a column of the table between.
+    With ``via`` the second of each pair is a column of the table between. ``order`` is the order without ``orderBy``
+    where it is not the target's.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Relation:
     pairs: tuple[tuple[str, str], ...]
     description: str
     many: bool = False
+    order: tuple[tuple[str, bool], ...] | None = None
     via: Via | None = None
 
     @property

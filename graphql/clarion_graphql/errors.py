@@ -10,6 +10,8 @@ import psycopg_pool
 import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 
+from clarion_graphql.metrics import ERRORS
+
 log = structlog.get_logger(__name__)
 
 
@@ -55,6 +57,7 @@ class InputError(ApiError):
 def _shown(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: with a code, and without what only the operator may know."""
     code, message, extra = _classify(error)
+    ERRORS.labels(code.value).inc()
     return GraphQLError(
         message,
         nodes=error.nodes,

@@ -24,10 +24,11 @@ async def finality_of(session: Session, chain: Chain, height: int, block_hash: b
 
     async def load(heights: Sequence[int]) -> dict[int, tuple[bytes, Finality]]:
         receipt = (await session.receipts()).get(chain)
+        query = literal(ANCHORS, chain, list(heights))
         burn_tip = None if receipt is None else receipt.burn_tip
         return {
             at: (canonical, finality(burn, burn_known=known, burn_tip=burn_tip, final_depth=session.final_depth))
-            for at, canonical, burn, known in await session.fetch(literal(ANCHORS, chain, list(heights)))
+            for at, canonical, burn, known in await session.fetch(query, at_most=len(heights))
         }
 
     found = await session.loader(("finality", chain), load).load(height)

@@ -89,8 +89,12 @@ class Page:
     has_next: bool
 
 
-def page_request(entity: Entity, arguments: Mapping[str, Any]) -> PageRequest:
+def page_request(
+    entity: Entity, arguments: Mapping[str, Any], default_order: Sequence[tuple[str, bool]] | None = None
+) -> PageRequest:
     """Read the arguments ``first``, ``after``, ``last``, ``before``, ``filter`` and ``order_by`` of a list.
+
+    ``default_order`` is the order without ``order_by``; None takes the entity's.
 
     Raises ApiError where they contradict each other, go over a limit, or hold a cursor of another list.
     """
@@ -103,7 +107,7 @@ def page_request(entity: Entity, arguments: Mapping[str, Any]) -> PageRequest:
         raise InputError("first and last are 0 or more.")
     if limit > MAX_PAGE:
         raise ApiError(Code.LIMIT_EXCEEDED, f"A page holds at most {MAX_PAGE} rows, not {limit}.")
-    terms = order_terms(entity, arguments.get("order_by"))
+    terms = order_terms(entity, arguments.get("order_by"), default_order)
     after, before = arguments.get("after"), arguments.get("before")
     return PageRequest(
         condition=filter_condition(entity, arguments.get("filter")),
@@ -115,13 +119,13 @@ def page_request(entity: Entity, arguments: Mapping[str, Any]) -> PageRequest:
     )
 
 
-def order_terms(entity: Entity, order_by: Sequence[Any] | None) -> tuple[Term, ...]:
+def order_terms(
+    entity: Entity, order_by: Sequence[Any] | None, default_order: Sequence[tuple[str, bool]] | None = None
+) -> tuple[Term, ...]:
     """The columns to order by, completed by the key so that no two rows are equal."""
-    wanted = (
-        [(str(order.field), order.direction == Direction.DESC) for order in order_by]
-        if order_by
-        else list(entity.order)
-    )
+    wanted = entity.order if default_order is None else default_order
+    if order_by:
+        wanted = [(str(order.field), order.direction == Direction.DESC) for order in order_by]
     chosen: dict[str, bool] = {}
     for name, descending in wanted:
         if chosen.setdefault(name, descending) != descending:
@@ -332,7 +336,6 @@ def _page(rows: list[Any], request: PageRequest) -> Page:
 
 async def fetch_page(session: Session, entity: Entity, scope: Sql, request: PageRequest) -> Page:
     """A page of an entity's rows within ``scope``."""
-    session.spend(request.limit)
     query = build(
         "SELECT {columns} FROM {source} t WHERE {condition} ORDER BY {order} LIMIT {limit}",
         columns=selected(entity),
@@ -341,7 +344,7 @@ async def fetch_page(session: Session, entity: Entity, scope: Sql, request: Page
         order=request.order,
         limit=Sql(sql.SQL("%s"), (request.limit + 1,)),
     )
-    return _page([entity.make(*row) for row in await session.fetch(query)], request)
+    return _page([entity.make(*row) for row in await session.fetch(query, at_most=request.limit)], request)
 
 
 async def count_rows(session: Session, entity: Entity, condition: Sql) -> int:
@@ -352,7 +355,6 @@ async def count_rows(session: Session, entity: Entity, condition: Sql) -> int:
 
 async def fetch_one(session: Session, entity: Entity, condition: Sql) -> Any | None:
     """The row that fulfils a condition at most one row does, or None."""
-    session.spend(1)
     query = build(
         "SELECT {columns} FROM {source} t WHERE {condition} LIMIT 1",
         columns=selected(entity),
@@ -382,7 +384,6 @@ async def fetch_by(
     session: Session, entity: Entity, names: tuple[str, ...], keys: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], Any]:
     """The rows whose columns ``names`` have one of the values ``keys``, by those values."""
-    session.spend(len(keys))
     query = build(
         "SELECT {columns} FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys}))",
         columns=selected(entity),
@@ -390,7 +391,7 @@ async def fetch_by(
         own=sql.SQL(", ").join(entity.by_name[name].value for name in names),
         keys=_keys(entity, names, keys),
     )
-    found = [entity.make(*row) for row in await session.fetch(query)]
+    found = [entity.make(*row) for row in await session.fetch(query, at_most=len(keys))]
     return {tuple(getattr(row, name) for name in names): row for row in found}
 
 
@@ -427,7 +428,6 @@ async def fetch_related_pages(
     keys: Sequence[tuple[Any, ...]],
 ) -> dict[tuple[Any, ...], Page]:
     """For each key (of ``own``, in the order of the relation's pairs) a page of rows of ``target``, in one query."""
-    session.spend(len(keys) * request.limit)
     query = build(
         "SELECT k.place, r.* FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place) CROSS JOIN LATERAL ("
         "SELECT row_number() OVER (ORDER BY {order}) AS row_place, {columns} FROM {source} t WHERE {related} "
@@ -442,7 +442,7 @@ async def fetch_related_pages(
         limit=Sql(sql.SQL("%s"), (request.limit + 1,)),
     )
     rows: dict[int, list[Any]] = {}
-    for place, _, *values in await session.fetch(query):
+    for place, _, *values in await session.fetch(query, at_most=len(keys) * request.limit):
         rows.setdefault(place, []).append(target.make(*values))
     return {key: _page(rows.get(index, []), request) for index, key in enumerate(keys, start=1)}
 
@@ -465,4 +465,4 @@ async def count_related(
         keys=_keys(own, relation.own, keys),
         key_columns=_key_columns(relation),
     )
-    return {keys[place - 1]: count for place, count in await session.fetch(query)}
+    return {keys[place - 1]: count for place, count in await session.fetch(query, at_most=len(keys))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import Parameter
 from typing import Any, Final
 
 import strawberry
@@ -16,7 +17,7 @@ from strawberry.types.execution import ExecutionContext
 from clarion.protocol import Protocol, installed_protocols
 from clarion_graphql import bithedge
 from clarion_graphql.context import Info, OperationExtension
-from clarion_graphql.core import BLOCK, CHAIN, CORE
+from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
 from clarion_graphql.errors import InputError, show_errors
 from clarion_graphql.pages import equal_to, fetch_one
@@ -58,6 +59,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         [
             _status(),
             _block(types),
+            _transaction(types),
             *(types.list_field(entity) for entity in CORE),
             *(types.single_field(entity) for entity in CORE if entity.key == (entity.key[0],)),
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
@@ -107,7 +109,7 @@ def _block(types: Types) -> Any:
         return await fetch_one(
             info.context.session,
             BLOCK,
-            all_of([equal_to(BLOCK, {**given, "height": height}), BLOCK.arguments["canonical"].condition(True)]),
+            all_of([equal_to(BLOCK, {**given, "height": height}), canonical(BLOCK)]),
         )
 
     return make_field(
@@ -119,6 +121,25 @@ def _block(types: Types) -> Any:
             {
                 "height": (int | None, None, "Height of a canonical block."),
                 "hash": (Bytes | None, None, "Hash of any block; for Stacks the index block hash."),
+                "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
+            },
+        ),
+    )
+
+
+def _transaction(types: Types) -> Any:
+    async def resolve(root: Any, info: Info, *, tx_id: bytes, chain: Any) -> Any:
+        found = equal_to(TRANSACTION, {"chain": chain_of(chain), "tx_id": tx_id})
+        return await fetch_one(info.context.session, TRANSACTION, all_of([found, canonical(TRANSACTION)]))
+
+    return make_field(
+        "transaction",
+        StrawberryOptional(types.named["Transaction"]),
+        "The transaction with this id in a canonical block; null where there is none.",
+        resolver=with_arguments(
+            resolve,
+            {
+                "tx_id": (Bytes, Parameter.empty, "Transaction id."),
                 "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
             },
         ),

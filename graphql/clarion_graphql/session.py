@@ -22,7 +22,7 @@ STATEMENT_TIMEOUT_MS: Final = 10_000
 #: Longest an operation waits for a connection, in seconds.
 CONNECTION_TIMEOUT_S: Final = 5.0
 POOL_SIZE: Final = 8
-#: Most rows one operation may read, counted before reading: page sizes multiplied down the document.
+#: Most rows one operation may read, and most that one of its lists could hold were every page full.
 MAX_ROWS: Final = 50_000
 
 K = TypeVar("K", bound=Hashable)
@@ -88,24 +88,25 @@ class Session:
         await self.open()
         return self._receipts
 
-    async def fetch(self, query: Sql) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
-        return await fetch(await self.open(), query)
+    async def fetch(self, query: Sql, *, at_most: int = 1) -> list[tuple[Any, ...]]:
+        """The rows of a query that gives ``at_most`` so many.
+
+        Raises ApiError where those could be more than the operation may still read.
+        """
+        if at_most > self._rows_left:
+            raise ApiError(
+                Code.LIMIT_EXCEEDED,
+                f"The operation could read more than {self._max_rows} rows: page sizes multiply where lists are "
+                f"nested; ask for smaller ones.",
+            )
+        rows = await fetch(await self.open(), query)
+        self._rows_left -= len(rows)
+        return rows
 
     async def value(self, query: Sql) -> Any:
         """The first column of a query's first row; None without a row."""
         rows = await self.fetch(query)
         return rows[0][0] if rows else None
-
-    def spend(self, rows: int) -> None:
-        """Count rows about to be read at most. Raises ApiError where that goes over the operation's allowance."""
-        self._rows_left -= rows
-        if self._rows_left < 0:
-            raise ApiError(
-                Code.LIMIT_EXCEEDED,
-                f"The operation may read more than {self._max_rows} rows: page sizes multiply where lists are nested. "
-                f"Ask for smaller pages.",
-            )
 
     def loader(self, name: Hashable, load: Callable[[Sequence[K]], Awaitable[dict[K, V]]]) -> DataLoader[K, V | None]:
         """The batching loader of this name; ``load`` gets the keys asked for in one go."""

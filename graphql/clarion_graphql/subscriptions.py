@@ -7,7 +7,8 @@ it. The feed only says when there is more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -21,13 +22,14 @@ from clarion.chains.model import Chain
 from clarion_graphql import change_log
 from clarion_graphql.change_log import Change, Piece, Step
 from clarion_graphql.context import Info, Operation
-from clarion_graphql.core import BLOCK
+from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity, Kind
 from clarion_graphql.enums import BlockOp, ChainName, RowOp, chain_of, named_enum
 from clarion_graphql.errors import InputError
-from clarion_graphql.pages import fetch_by, filter_condition
+from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
+from clarion_graphql.pages import equal_to, fetch_by, filter_condition
 from clarion_graphql.scalars import BigInt, Json, parse_big_int
-from clarion_graphql.sql import all_of, literal
+from clarion_graphql.sql import all_of
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,7 @@ log = structlog.get_logger(__name__)
 RETRY_S: Final = 1.0
 
 T = TypeVar("T", Step, Change)
+M = TypeVar("M", bound="_Message")
 
 
 SINCE: Final = (
@@ -115,6 +118,32 @@ async def _follow(
         position = piece.up_to
 
 
+async def _messages(
+    operation: Operation,
+    chain: Chain,
+    since: int | None,
+    read: Callable[[int], Awaitable[Piece[T]]],
+    start: Callable[[int, Any], M],
+    show: Callable[[T], M | None],
+) -> AsyncIterator[M]:
+    """The messages of a subscription. Raises ApiError where it cannot go on after ``since``."""
+    position, tip = await change_log.start(operation.service.pool, chain, since)
+
+    async def send() -> AsyncGenerator[M, None]:
+        with SUBSCRIPTIONS.track_inprogress():
+            if since is None:
+                async with operation.message():
+                    yield start(position, tip)
+            async for entry in _follow(operation, chain, position, read):
+                message = show(entry)
+                if message is not None:
+                    async with operation.message():
+                        yield message
+                    MESSAGES.inc()
+
+    return send()
+
+
 class Subscriptions:
     """The fields of ``Subscription``."""
 
@@ -137,18 +166,16 @@ class Subscriptions:
             "A block that became canonical, or stopped being so.",
         )
 
-        async def resolve(root: Any, info: Info, *, since: int | None, chain: Any) -> AsyncGenerator[Any, None]:
-            operation, name = info.context, chain_of(chain)
-            pool = operation.service.pool
-            position, tip = await change_log.start(pool, name, since)
-            if since is None:
-                async with operation.message():
-                    yield _BlockMessage(name, Step(position, BlockOp.START.value, tip))
-            async for step in _follow(
-                operation, name, position, lambda after: change_log.read_steps(pool, name, after)
-            ):
-                async with operation.message():
-                    yield _BlockMessage(name, step)
+        async def resolve(root: Any, info: Info, *, since: int | None, chain: Any) -> AsyncIterator[_BlockMessage]:
+            name, pool = chain_of(chain), info.context.service.pool
+            return await _messages(
+                info.context,
+                name,
+                since,
+                lambda after: change_log.read_steps(pool, name, after),
+                lambda position, tip: _BlockMessage(name, Step(position, BlockOp.START.value, tip)),
+                lambda step: _BlockMessage(name, step),
+            )
 
         return _subscription("blocks", message, "Blocks as they are applied and retracted, in order.", resolve)
 
@@ -170,24 +197,22 @@ class Subscriptions:
 
         async def resolve(
             root: Any, info: Info, *, contract: str | None, topic: str | None, since: int | None, chain: Any
-        ) -> AsyncGenerator[Any, None]:
-            operation, name = info.context, chain_of(chain)
-            pool = operation.service.pool
+        ) -> AsyncIterator[_BlockMessage]:
+            name, pool = chain_of(chain), info.context.service.pool
             condition = all_of(
                 [
-                    None if contract is None else literal("t.contract = %s", contract),
-                    None if topic is None else literal("t.topic = %s", topic),
+                    None if contract is None else equal_to(EVENT, {"contract": contract}),
+                    None if topic is None else equal_to(EVENT, {"topic": topic}),
                 ]
             )
-            position, tip = await change_log.start(pool, name, since)
-            if since is None:
-                async with operation.message():
-                    yield _BlockMessage(name, Step(position, BlockOp.START.value, tip))
-            async for step in _follow(
-                operation, name, position, lambda after: change_log.read_events(pool, name, after, condition)
-            ):
-                async with operation.message():
-                    yield _BlockMessage(name, step)
+            return await _messages(
+                info.context,
+                name,
+                since,
+                lambda after: change_log.read_events(pool, name, after, condition),
+                lambda position, tip: _BlockMessage(name, Step(position, BlockOp.START.value, tip)),
+                lambda step: _BlockMessage(name, step),
+            )
 
         return _subscription(
             "events",
@@ -216,32 +241,30 @@ class Subscriptions:
             "A row of any projection that changed.",
         )
 
+        def shown(chain: Chain, change: Change) -> _RowMessage | None:
+            entity = by_table.get(change.table)
+            if entity is None:
+                return None  # of a protocol that this server does not serve
+            before, after = _fields(entity, change.before), _fields(entity, change.after)
+            return _RowMessage(chain, replace(change, before=before, after=after))
+
         async def resolve(
             root: Any, info: Info, *, table: Any, key: Sequence[str] | None, since: int | None, chain: Any
-        ) -> AsyncGenerator[Any, None]:
-            operation, chain_name = info.context, chain_of(chain)
-            pool = operation.service.pool
-            name = None if table is None else str(getattr(table, "value", table))
-            if key is not None and name is None:
+        ) -> AsyncIterator[_RowMessage]:
+            name, pool = chain_of(chain), info.context.service.pool
+            if key is not None and table is None:
                 raise InputError("key is a primary key of a table: give table too.")
-            text = None if key is None or name is None else _key_text(by_table[name], key)
-            position, tip = await change_log.start(pool, chain_name, since)
-            if since is None:
-                async with operation.message():
-                    yield _RowMessage.start(chain_name, position, tip)
-            async for change in _follow(
-                operation,
-                chain_name,
-                position,
-                lambda after: change_log.read_changes(pool, chain_name, after, table=name, key=text),
-            ):
-                entity = by_table.get(change.table)
-                if entity is None:
-                    continue  # of a protocol that this server does not serve
-                async with operation.message():
-                    shown = _RowMessage(chain_name, change)
-                    shown.before, shown.after = _fields(entity, change.before), _fields(entity, change.after)
-                    yield shown
+            text = None if key is None else _key_text(by_table[str(table)], key)
+            return await _messages(
+                info.context,
+                name,
+                since,
+                lambda after: change_log.read_changes(
+                    pool, name, after, table=None if table is None else str(table), key=text
+                ),
+                lambda position, tip: _RowMessage.start(name, position, tip),
+                lambda change: shown(name, change),
+            )
 
         return _subscription(
             "changes",
@@ -285,23 +308,25 @@ class Subscriptions:
             f"when the message is sent.",
         )
 
-        async def resolve(root: Any, info: Info, **given: Any) -> AsyncGenerator[Any, None]:
-            operation = info.context
-            pool, since, chain = operation.service.pool, given["since"], entity.chain
-            assert chain is not None
-            condition = filter_condition(entity, given["filter"])
-            position, tip = await change_log.start(pool, chain, since)
-            if since is None:
-                async with operation.message():
-                    yield _RowMessage.start(chain, position, tip)
-            async for change in _follow(
-                operation,
+        chain = entity.chain
+        assert chain is not None
+
+        async def resolve(
+            root: Any,
+            info: Info,
+            *,
+            filter: Any,  # noqa: A002
+            since: int | None,
+        ) -> AsyncIterator[_RowMessage]:
+            condition, pool = filter_condition(entity, filter), info.context.service.pool
+            return await _messages(
+                info.context,
                 chain,
-                position,
+                since,
                 lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
-            ):
-                async with operation.message():
-                    yield _RowMessage(chain, change)
+                lambda position, tip: _RowMessage.start(chain, position, tip),
+                lambda change: _RowMessage(chain, change),
+            )
 
         filter_type = StrawberryOptional(self._types.named[f"{entity.name}Filter"])
         arguments = {
@@ -317,7 +342,7 @@ def _subscription(
     name: str,
     message: Any,
     description: str,
-    resolve: Callable[..., AsyncGenerator[Any, None]],
+    resolve: Callable[..., Awaitable[AsyncIterator[Any]]],
     arguments: Mapping[str, tuple[Any, Any, str]] | None = None,
 ) -> StrawberryField:
     declared = {**(arguments or {}), "since": SINCE, "chain": (ChainName, ChainName.STACKS, "The chain.")}

@@ -414,7 +414,7 @@ def _one_resolver(relation: Relation, target: Entity) -> Resolver:
 def _many_resolver(own: Entity, relation: Relation, target: Entity) -> Resolver:
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
         session = info.context.session
-        request = page_request(target, given)
+        request = page_request(target, given, relation.order)
         values = _own_values(relation, root)
         if values is None:
             return _Connection(Page([], has_previous=False, has_next=False), request, _no_rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from graphql import get_introspection_query
 from support import toy
 from support.graphql import FINAL_DEPTH, Server, answering, toy_app, toy_store
 
@@ -293,16 +294,18 @@ class TestCore:
         tx_id = f"0x{first.transactions[0].id.hex()}"
 
         data = await server.data(
-            """query($tx: Bytes!) {
+            """query($tx: Bytes!, $orphaned: Bytes!) {
                  events(filter: {txId: {eq: $tx}}, orderBy: [{field: HEIGHT, direction: ASC}]) {
                    nodes { eventIndex value block { height hash } transaction { txId sender fee nonce status } }
                  }
                  transactions(filter: {txId: {eq: $tx}}) { nodes { events { nodes { eventIndex } totalCount } } }
+                 transaction(txId: $tx) { height }
+                 orphaned: transaction(txId: $orphaned) { height }
                  every: events(canonical: false, filter: {height: {eq: 2}}) { totalCount }
                  blocks(first: 2) { nodes {
                    height transactions { nodes { txIndex } } events(first: 1) { nodes { topic } } } }
                }""",
-            {"tx": tx_id},
+            {"tx": tx_id, "orphaned": f"0x{lost.transactions[0].id.hex()}"},
         )
 
         block = {"height": 1, "hash": f"0x{first.hash.hex()}"}
@@ -312,8 +315,10 @@ class TestCore:
             {"eventIndex": 1, "value": move("b", 2), "block": block, "transaction": transaction},
         ]
         assert data["transactions"]["nodes"] == [
-            {"events": {"nodes": [{"eventIndex": 1}, {"eventIndex": 0}], "totalCount": 2}}
+            {"events": {"nodes": [{"eventIndex": 0}, {"eventIndex": 1}], "totalCount": 2}}
         ]
+        assert data["transaction"] == {"height": 1}
+        assert data["orphaned"] is None
         assert data["every"]["totalCount"] == 2
         assert data["blocks"]["nodes"] == [
             {
@@ -568,6 +573,20 @@ class TestBadInput:
         assert error["extensions"]["code"] == code
         assert words in error["message"]
 
+    async def test_what_counts_against_the_limit_is_what_was_read(self, store: Store, server: Server) -> None:
+        chain: list[Block] = []
+        for height in range(1, 21):
+            chain.append(toy.block(chain[-1] if chain else None, [toy.move("a", height)]))
+        ingest(store, chain)
+
+        data = await server.data(
+            """{ blocks(first: 500) { nodes {
+                   events(first: 500) { nodes { height } } transactions(first: 500) { nodes {
+                     events(first: 500) { nodes { eventIndex } } } } } } }"""
+        )
+
+        assert len(data["blocks"]["nodes"]) == 20
+
     async def test_a_cursor_of_another_order(self, store: Store, server: Server) -> None:
         ingest(store, [accounts_block(None, {"a": 1, "b": 2})])
         page = (await server.data(PAGES, {"first": 1, "order": [{"field": "BALANCE"}]}))["toyAccounts"]
@@ -634,6 +653,11 @@ class TestHttp:
         assert "type ToyAccount {" in schema.text
         assert "query NewestBlocks" in home.text
         assert "graphiql" in ide.text
+
+    async def test_introspection_fits_the_limits(self, server: Server) -> None:
+        data = await server.data(get_introspection_query(input_value_deprecation=True))
+
+        assert "ToyAccount" in {kind["name"] for kind in data["__schema"]["types"]}
 
     async def test_get_and_cors(self, server: Server) -> None:
         answer = await server.client.get(

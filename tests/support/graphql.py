@@ -81,10 +81,10 @@ class Messages:
         return value
 
     async def error(self) -> dict[str, Any]:
-        """The error that the subscription ends with."""
+        """The error that the subscription is refused with."""
         message = await self.raw()
-        payload = message["payload"]
-        (error,) = payload if message["type"] == "error" else payload["errors"]
+        assert message["type"] == "error", message
+        (error,) = message["payload"]
         return dict(error)
 
 
