@@ -1,28 +1,51 @@
 ;; Prices of assets in usd8: providers submit to rounds, a quorum's weighted median closes a round, and one closed round
 ;; fixes the price of each expiry. Rounds stay readable for ever.
 
+;; Caller lacks the governance role.
 (define-constant ERR-ORACLE-NOT-GOVERNANCE (err u3001))
+;; Second bootstrap.
 (define-constant ERR-ORACLE-BOOTSTRAPPED (err u3002))
+;; Caller lacks the guardian role.
 (define-constant ERR-ORACLE-NOT-GUARDIAN (err u3003))
+;; No such asset, or not active.
 (define-constant ERR-UNKNOWN-ASSET (err u3004))
+;; Caller is not a provider.
 (define-constant ERR-NOT-PROVIDER (err u3005))
+;; An eleventh provider.
 (define-constant ERR-TOO-MANY-PROVIDERS (err u3006))
+;; Switch oracle is off.
 (define-constant ERR-ORACLE-CLOSED (err u3007))
+;; Round is not the asset's current one, or has no submission.
 (define-constant ERR-WRONG-ROUND (err u3008))
+;; Price is zero or above 10^18.
 (define-constant ERR-BAD-PRICE (err u3009))
+;; Observed too long ago, or before the round's opened-burn.
 (define-constant ERR-OBSERVED-STALE (err u3010))
+;; Observed above the current burn height.
 (define-constant ERR-OBSERVED-FUTURE (err u3011))
+;; Second submission to a round.
 (define-constant ERR-SUBMITTED (err u3012))
+;; Submission after the round's timeout.
 (define-constant ERR-ROUND-TIMED-OUT (err u3013))
+;; Closing without quorum before the timeout.
 (define-constant ERR-NO-QUORUM (err u3014))
+;; No round of the asset is closed yet.
 (define-constant ERR-NO-PRICE (err u3015))
+;; Last price is older than price-max-age.
 (define-constant ERR-PRICE-STALE (err u3016))
+;; Expiry height not reached.
 (define-constant ERR-EXPIRY-AHEAD (err u3017))
+;; Expiry price already fixed.
 (define-constant ERR-EXPIRY-FIXED (err u3018))
+;; Round is not the first closed one at or after the expiry.
 (define-constant ERR-NOT-EXPIRY-ROUND (err u3019))
+;; Fallback while breaker oracle is not tripped.
 (define-constant ERR-BREAKER-NOT-TRIPPED (err u3020))
+;; No fallback announced.
 (define-constant ERR-NO-FALLBACK (err u3021))
+;; Fallback's delay is not over.
 (define-constant ERR-FALLBACK-DELAY (err u3022))
+;; Provider weight above 10^6.
 (define-constant ERR-BAD-WEIGHT (err u3023))
 
 (define-constant BP u10000)

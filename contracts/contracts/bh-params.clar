@@ -1,18 +1,31 @@
 ;; What governance sets: parameters within fixed bounds, switches, risk tiers, collateral tokens and fee shares.
 ;; The guardian may only trip breakers, which stop things and move nothing.
 
+;; Caller lacks the governance role.
 (define-constant ERR-PARAMS-NOT-GOVERNANCE (err u2001))
+;; Second bootstrap.
 (define-constant ERR-PARAMS-BOOTSTRAPPED (err u2002))
+;; Caller lacks the guardian role.
 (define-constant ERR-NOT-GUARDIAN (err u2003))
+;; No such parameter.
 (define-constant ERR-UNKNOWN-PARAM (err u2004))
+;; Value outside min and max.
 (define-constant ERR-PARAM-BOUNDS (err u2005))
+;; Add-param of an existing key.
 (define-constant ERR-PARAM-EXISTS (err u2006))
+;; No such flag or breaker.
 (define-constant ERR-UNKNOWN-SWITCH (err u2007))
+;; Breaker already tripped, or not tripped.
 (define-constant ERR-BREAKER-STATE (err u2008))
+;; Tier row outside its bounds.
 (define-constant ERR-TIER-BOUNDS (err u2009))
+;; A ninth tier.
 (define-constant ERR-TOO-MANY-TIERS (err u2010))
+;; Token row outside its bounds.
 (define-constant ERR-TOKEN-BOUNDS (err u2011))
+;; Asset, asset-name, native or decimals of a known token changed.
 (define-constant ERR-TOKEN-FIXED (err u2012))
+;; Fee shares do not sum to 10000, or the provider's is below 5000.
 (define-constant ERR-FEES-SUM (err u2013))
 
 (define-constant BP u10000)

@@ -3,31 +3,57 @@
 
 (use-trait sip010 .bh-traits.token)
 
+;; Switch create is off.
 (define-constant ERR-CREATE-CLOSED (err u6001))
+;; Type is not put or call.
 (define-constant ERR-BAD-TYPE (err u6002))
+;; Style is not european or american.
 (define-constant ERR-BAD-STYLE (err u6003))
+;; Asset cannot be insured.
 (define-constant ERR-NOT-INSURABLE (err u6004))
+;; Collateral token unknown or not active.
 (define-constant ERR-BAD-TOKEN (err u6005))
+;; Notional below the minimum.
 (define-constant ERR-MIN-NOTIONAL (err u6006))
+;; Expiry too near.
 (define-constant ERR-MIN-DURATION (err u6007))
+;; Expiry not a multiple of expiry-step.
 (define-constant ERR-EXPIRY-STEP (err u6008))
+;; No tier takes this strike and duration.
 (define-constant ERR-NO-TIER (err u6009))
+;; Premium above max-premium.
 (define-constant ERR-MAX-PREMIUM (err u6010))
+;; No such policy.
 (define-constant ERR-UNKNOWN-POLICY (err u6011))
+;; Policy already ended.
 (define-constant ERR-NOT-ACTIVE (err u6012))
+;; Expiry not reached.
 (define-constant ERR-NOT-EXPIRED (err u6013))
+;; Expiry price of the asset or of the token's asset not fixed.
 (define-constant ERR-PRICE-NOT-FIXED (err u6014))
+;; Caller does not own the policy.
 (define-constant ERR-NOT-OWNER (err u6015))
+;; Switch exercise is off.
 (define-constant ERR-EXERCISE-CLOSED (err u6016))
+;; A european policy has no early exercise.
 (define-constant ERR-EUROPEAN (err u6017))
+;; Exercise at or after expiry.
 (define-constant ERR-EXPIRED (err u6018))
+;; Price's round opened at or before the policy's creation.
 (define-constant ERR-ROUND-TOO-OLD (err u6019))
+;; Exercise would pay nothing.
 (define-constant ERR-OUT-OF-MONEY (err u6020))
+;; Switch cancel is off.
 (define-constant ERR-CANCEL-CLOSED (err u6021))
+;; Cancel window is over.
 (define-constant ERR-CANCEL-WINDOW (err u6022))
+;; Cancel of a policy that is in the money.
 (define-constant ERR-IN-MONEY (err u6023))
+;; Caller is not the active fund module.
 (define-constant ERR-NOT-FUND-MODULE (err u6024))
+;; Reduction is zero or above what is unpaid.
 (define-constant ERR-UNPAID (err u6025))
+;; Strike above 10^18 usd8 or notional above 10^13 sat.
 (define-constant ERR-TERMS-TOO-LARGE (err u6026))
 
 (define-constant BP u10000)

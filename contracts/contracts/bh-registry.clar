@@ -1,16 +1,27 @@
 ;; Which contract is which module of BitHedge, and who holds which role.
 ;; Modules recognise each other, and everybody's roles, through this contract and contract-caller alone.
 
+;; Bootstrap by somebody else.
 (define-constant ERR-NOT-DEPLOYER (err u1001))
+;; Second bootstrap.
 (define-constant ERR-REGISTRY-BOOTSTRAPPED (err u1002))
+;; Caller lacks the governance role.
 (define-constant ERR-REGISTRY-NOT-GOVERNANCE (err u1003))
+;; Governance granted or revoked other than by handover.
 (define-constant ERR-GOVERNANCE-BY-HANDOVER (err u1004))
+;; Revoking a role that nobody granted.
 (define-constant ERR-ROLE-NOT-FOUND (err u1005))
+;; Until-burn is not in the future.
 (define-constant ERR-ROLE-ENDED (err u1006))
+;; The module's contract is not deployed.
 (define-constant ERR-NO-CONTRACT (err u1007))
+;; Module version already registered.
 (define-constant ERR-VERSION-TAKEN (err u1008))
+;; Unknown module version.
 (define-constant ERR-MODULE-NOT-FOUND (err u1009))
+;; Module is not in the state that the step needs.
 (define-constant ERR-MODULE-STATE (err u1010))
+;; Activation before the delay is over.
 (define-constant ERR-MODULE-DELAY (err u1011))
 
 ;; Who may call bootstrap, once. It has no other power.

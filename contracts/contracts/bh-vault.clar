@@ -4,29 +4,53 @@
 
 (use-trait sip010 .bh-traits.token)
 
+;; Token not in the token table, or not active for what adds capital.
 (define-constant ERR-UNKNOWN-TOKEN (err u5001))
+;; No such tier, or not active.
 (define-constant ERR-UNKNOWN-TIER (err u5002))
+;; Amount is zero.
 (define-constant ERR-ZERO-AMOUNT (err u5003))
+;; Switch deposit is off.
 (define-constant ERR-DEPOSIT-CLOSED (err u5004))
+;; Switch withdraw is off.
 (define-constant ERR-WITHDRAW-CLOSED (err u5005))
+;; Deposit above the token's cap.
 (define-constant ERR-TOKEN-CAP (err u5006))
+;; Not enough free capital in the position.
 (define-constant ERR-AVAILABLE (err u5007))
+;; No such withdrawal request.
 (define-constant ERR-UNKNOWN-REQUEST (err u5008))
+;; Somebody else's withdrawal request.
 (define-constant ERR-NOT-REQUESTER (err u5009))
+;; Request's delay is not over.
 (define-constant ERR-WITHDRAW-DELAY (err u5010))
+;; Position would be below its tier's ratio.
 (define-constant ERR-HEALTH (err u5011))
+;; Token argument is not the row's token.
 (define-constant ERR-WRONG-TOKEN (err u5012))
+;; Nothing to claim.
 (define-constant ERR-NO-YIELD (err u5013))
+;; Caller is not the policy module in charge.
 (define-constant ERR-NOT-POLICY-MODULE (err u5014))
+;; Policy id already has a lock.
 (define-constant ERR-LOCKED (err u5015))
+;; Policy has no lock.
 (define-constant ERR-NO-LOCK (err u5016))
+;; Provider takes no policies.
 (define-constant ERR-AUTO-MATCH-OFF (err u5017))
+;; Provider twice in one policy.
 (define-constant ERR-DUPLICATE-PROVIDER (err u5018))
+;; Allocation too small.
 (define-constant ERR-MIN-ALLOCATION (err u5019))
+;; Allocation above the tier's share per policy.
 (define-constant ERR-MAX-POLICY (err u5020))
+;; Exposure to one expiry above the tier's share.
 (define-constant ERR-MAX-EXPIRY (err u5021))
+;; Liabilities do not sum to the maximum payout, or one exceeds it.
 (define-constant ERR-ALLOCATION-SUM (err u5022))
+;; Caller is neither treasury nor fund.
 (define-constant ERR-NOT-FEE-MODULE (err u5023))
+;; Token transfer failed or moved more than it was allowed.
 (define-constant ERR-TRANSFER (err u5024))
 
 (define-constant BP u10000)

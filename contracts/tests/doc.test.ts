@@ -86,7 +86,18 @@ test('every error constant is documented under its number, and no number twice',
   ) as [number, { name: string; contract: string }][];
   expect(new Set(actual.map(([code]) => code)).size).toBe(actual.length);
   expect(new Set(actual.map(([, { name }]) => name)).size).toBe(actual.length);
-  expect(new Map(actual)).toEqual(documentedErrors());
+  expect(new Map(actual)).toEqual(
+    new Map([...documentedErrors()].map(([code, { name, contract }]) => [code, { name, contract }])),
+  );
+});
+
+test('every error constant carries its documented sentence', () => {
+  for (const contract of CONTRACTS) {
+    for (const [, comment, code] of source(contract).matchAll(/(.*)\n\(define-constant ERR-[A-Z0-9-]+ \(err u(\d+)\)\)/g)) {
+      const { when } = documentedErrors().get(Number(code))!;
+      expect(comment).toBe(`;; ${when[0]!.toUpperCase()}${when.slice(1)}.`);
+    }
+  }
 });
 
 test('every error constant is used', () => {

@@ -39,12 +39,12 @@ export function documentedFunctions(contract: string): string[] {
     .map(([name, signature]) => `${name} ${signature}`.replaceAll('`', ''));
 }
 
-/** Name and contract of each documented error, by number. */
-export function documentedErrors(): Map<number, { name: string; contract: string }> {
+/** Name, contract and meaning of each documented error, by number. */
+export function documentedErrors(): Map<number, { name: string; contract: string; when: string }> {
   return new Map(
-    rows('## Errors').map(([code, name, contract]) => [
+    rows('## Errors').map(([code, name, contract, when]) => [
       Number(code),
-      { name: name!.replaceAll('`', ''), contract: contract! },
+      { name: name!.replaceAll('`', ''), contract: contract!, when: when! },
     ]),
   );
 }
