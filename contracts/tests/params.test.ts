@@ -117,6 +117,56 @@ describe('classify', () => {
   });
 });
 
+describe('set-tier', () => {
+  const within = {
+    'strike-min-bp': 5_000n,
+    'strike-max-bp': 12_001n,
+    'max-duration-burn': 52_560n,
+    'premium-mult-bp': 20_000n,
+    'ratio-min-bp': 10_000n,
+    'ratio-warn-bp': 50_000n,
+    'max-policy-bp': 10_000n,
+    'max-expiry-bp': 10_000n,
+    active: false,
+  };
+
+  test('accepts a tier at its bounds', () => {
+    expect(gov('set-tier', 'bounds', within, null).code).toBe(0);
+    const low = { 'strike-max-bp': 5_001n, 'max-duration-burn': 1n, 'premium-mult-bp': 5_000n, 'ratio-warn-bp': 10_000n };
+    expect(gov('set-tier', 'bounds', { ...within, ...low, 'max-policy-bp': 1n, 'max-expiry-bp': 1n }, null).code).toBe(0);
+  });
+
+  test.each([
+    ['strike-min-bp', 4_999n],
+    ['strike-min-bp', 12_001n],
+    ['strike-max-bp', 12_002n],
+    ['max-duration-burn', 0n],
+    ['max-duration-burn', 52_561n],
+    ['premium-mult-bp', 4_999n],
+    ['premium-mult-bp', 20_001n],
+    ['ratio-min-bp', 9_999n],
+    ['ratio-min-bp', 50_001n],
+    ['ratio-warn-bp', 9_999n],
+    ['ratio-warn-bp', 50_001n],
+    ['max-policy-bp', 0n],
+    ['max-policy-bp', 10_001n],
+    ['max-expiry-bp', 0n],
+    ['max-expiry-bp', 10_001n],
+  ] as const)('refuses %s of %d', (field, value) => {
+    expect(gov('set-tier', 'bounds', { ...within, [field]: value }, null).code).toBe(2009);
+  });
+});
+
+test.each([
+  ['asset', ''],
+  ['asset-name', ''],
+  ['decimals', 11n],
+  ['haircut-bp', 5_001n],
+] as const)('set-token refuses %s of %o', (field, value) => {
+  const row = { asset: 'BTC', 'asset-name': 'x', native: false, decimals: 10n, 'haircut-bp': 5_000n, cap: 0n, active: true };
+  expect(gov('set-token', chain.id('bh-math'), { ...row, [field]: value }, null).code).toBe(2011);
+});
+
 test('a token keeps what balances are counted in; its haircut, cap and activity can change', () => {
   const row = chain.read('bh-params', 'get-token', [chain.stx]) as { [key: string]: bigint | boolean | string };
   for (const [field, value] of [['asset', 'BTC'], ['asset-name', 'x'], ['native', false], ['decimals', 7n]] as const) {
