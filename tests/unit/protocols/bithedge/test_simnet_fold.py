@@ -62,6 +62,8 @@ PROVIDERS = (*ADDRESSES[8:10], *ADDRESSES[1:3])
 STX = f"{DEPLOYER}.bh-stx"
 TOKENS = (STX, SBTC)
 TIERS = ("conservative", "balanced", "aggressive")
+MODULE_DELAY: Final = 2_016
+"""bh-registry MODULE-DELAY, in Bitcoin blocks."""
 START: Final = {"BTC": Usd8(100_000 * 10**8), "STX": Usd8(2 * 10**8)}
 
 TREASURY = """
@@ -385,7 +387,7 @@ class Market:
         for module, contract in (("treasury", "treasury"), ("fund", "fund"), ("policy", "treasury")):
             version = UInt(2 if module == "policy" else 1)
             must("bh-registry", "register-module", text(module), version, principal(f"{DEPLOYER}.{contract}"))
-        self.simnet.mine(1_008)
+        self.simnet.mine(MODULE_DELAY)
         for module in ("treasury", "fund"):
             must("bh-registry", "activate-module", text(module), UInt(1))
         must("bh-registry", "deprecate-module", text("policy"), UInt(2))
