@@ -17,7 +17,6 @@ from clarion.chains.model import Chain
 from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity
 from clarion_graphql.errors import ApiError, Code, InputError
-from clarion_graphql.pages import selected
 from clarion_graphql.session import fetch, snapshot
 from clarion_graphql.sql import TRUE, Sql, all_of, build, join, literal
 
@@ -85,7 +84,7 @@ async def start(pool: AsyncConnectionPool, chain: Chain, since: int | None) -> t
         query = build(
             "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} FROM clarion.block t "
             "WHERE t.chain = u.chain AND t.hash = u.hash) t ON true WHERE u.chain = {chain}",
-            columns=selected(BLOCK),
+            columns=BLOCK.selected,
             chain=literal("%s", chain),
         )
         found = await fetch(connection, query)
@@ -130,7 +129,7 @@ async def read_steps(pool: AsyncConnectionPool, chain: Chain, after: int) -> Pie
             "SELECT s.sequence, s.op, {columns} FROM clarion.step s "
             "JOIN clarion.block t ON t.chain = s.chain AND t.hash = s.hash "
             "WHERE {after} ORDER BY s.sequence LIMIT {limit}",
-            columns=selected(BLOCK),
+            columns=BLOCK.selected,
             after=_after(chain, after),
             limit=literal("%s", PIECE),
         )
@@ -164,7 +163,7 @@ async def read_events(pool: AsyncConnectionPool, chain: Chain, after: int, condi
             "JOIN clarion.event t ON t.chain = s.chain AND t.height = s.height AND t.block_hash = s.hash "
             "WHERE {after} AND {condition} "
             "ORDER BY s.sequence, t.tx_index, t.event_index",
-            columns=selected(EVENT),
+            columns=EVENT.selected,
             after=_between(chain, after, up_to),
             condition=condition,
         )
@@ -213,7 +212,7 @@ async def read_row_changes(
     images = [
         Sql(
             state.format(
-                condition=condition.text, columns=selected(entity), source=entity.source, image=sql.Identifier(image)
+                condition=condition.text, columns=entity.selected, source=entity.source, image=sql.Identifier(image)
             ),
             condition.parameters,
         )

@@ -189,6 +189,12 @@ class Entity:
         return tuple(column for column in self.columns if column.stored)
 
     @cached_property
+    def selected(self) -> sql.SQL:
+        """The SELECT list of its stored columns over the row ``t``."""
+        columns = [sql.SQL("{} AS {}").format(column.selected, sql.Identifier(column.name)) for column in self.stored]
+        return sql.SQL(sql.SQL(", ").join(columns).as_string())
+
+    @cached_property
     def make(self) -> Callable[..., Any]:
         """A light class for its rows, with an attribute per selected column."""
         return msgspec.defstruct(f"{self.name}Row", [(column.name, Any) for column in self.stored])

@@ -319,13 +319,6 @@ def _not_null(value: Any, name: str) -> Any:
     return value
 
 
-def selected(entity: Entity) -> sql.Composable:
-    """The SELECT list of an entity's stored columns over the row ``t``."""
-    return sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(column.selected, sql.Identifier(column.name)) for column in entity.stored
-    )
-
-
 def _page(rows: list[Any], request: PageRequest) -> Page:
     more = len(rows) > request.limit
     kept = rows[: request.limit]
@@ -338,7 +331,7 @@ async def fetch_page(session: Session, entity: Entity, scope: Sql, request: Page
     """A page of an entity's rows within ``scope``."""
     query = build(
         "SELECT {columns} FROM {source} t WHERE {condition} ORDER BY {order} LIMIT {limit}",
-        columns=selected(entity),
+        columns=entity.selected,
         source=entity.source,
         condition=all_of([scope, request.condition, request.place]),
         order=request.order,
@@ -357,7 +350,7 @@ async def fetch_one(session: Session, entity: Entity, condition: Sql) -> Any | N
     """The row that fulfils a condition at most one row does, or None."""
     query = build(
         "SELECT {columns} FROM {source} t WHERE {condition} LIMIT 1",
-        columns=selected(entity),
+        columns=entity.selected,
         source=entity.source,
         condition=condition,
     )
@@ -386,7 +379,7 @@ async def fetch_by(
     """The rows whose columns ``names`` have one of the values ``keys``, by those values."""
     query = build(
         "SELECT {columns} FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys}))",
-        columns=selected(entity),
+        columns=entity.selected,
         source=entity.source,
         own=sql.SQL(", ").join(entity.by_name[name].value for name in names),
         keys=_keys(entity, names, keys),
@@ -435,7 +428,7 @@ async def fetch_related_pages(
         keys=_keys(own, relation.own, keys),
         key_columns=_key_columns(relation),
         order=request.order,
-        columns=selected(target),
+        columns=target.selected,
         source=target.source,
         related=_related(target, relation),
         condition=all_of([request.condition, request.place]),

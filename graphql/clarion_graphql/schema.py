@@ -9,7 +9,14 @@ from typing import Any, Final
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, ParserCache, QueryDepthLimiter, ValidationCache
+from strawberry.extensions import (
+    AddValidationRules,
+    MaxAliasesLimiter,
+    MaxTokensLimiter,
+    ParserCache,
+    QueryDepthLimiter,
+    ValidationCache,
+)
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.base import StrawberryOptional
 from strawberry.types.execution import ExecutionContext
@@ -36,6 +43,13 @@ MAX_TOKENS: Final = 5_000
 MAX_ALIASES: Final = 50
 #: How many documents' parsing and validation are remembered.
 CACHED_DOCUMENTS: Final = 500
+
+
+# made once: the cache of validated documents tells rules apart by identity
+_LIMITS: Final = [
+    *QueryDepthLimiter(max_depth=MAX_DEPTH).validation_rules,
+    *MaxAliasesLimiter(max_alias_count=MAX_ALIASES).validation_rules,
+]
 
 
 class ClarionSchema(strawberry.Schema):
@@ -79,9 +93,8 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
             OperationExtension,
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-            lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-            lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
+            lambda: AddValidationRules(_LIMITS),
         ],
     )
 
