@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from psycopg_pool import AsyncConnectionPool
@@ -17,6 +17,10 @@ from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.feed import Feed
 from clarion_graphql.metrics import QUERY_SECONDS
 from clarion_graphql.session import Session
+from clarion_graphql.shared_reads import SharedReads
+
+#: How many of the database's connections subscriptions may use at once to read the change log.
+MAX_LOG_READS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Service:
     protocols: Sequence[Protocol]
     deployed: Mapping[str, DeployedProtocol]
     """By protocol; one is missing where nobody says who deployed its contracts."""
+    log_reads: SharedReads = field(default_factory=lambda: SharedReads(MAX_LOG_READS))
 
     def session(self) -> Session:
         """A new snapshot."""

@@ -48,9 +48,13 @@ class Feed:
                 self.connected.clear()
             await asyncio.sleep(POLL_S)
 
-    async def moved(self, chain: Chain, position: int) -> None:
-        """Wait until the chain's sequence is another than ``position``."""
-        while self._sequences.get(chain, position) == position:
+    def sequence(self, chain: Chain) -> int | None:
+        """The sequence of a chain's index as last heard; None before anything was."""
+        return self._sequences.get(chain)
+
+    async def changed(self, chain: Chain, known: int | None) -> None:
+        """Wait until another sequence than ``known`` is heard for the chain."""
+        while self._sequences.get(chain) == known:
             await self._moved.wait()
 
     async def _listen(self) -> None:

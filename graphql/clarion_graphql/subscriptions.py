@@ -7,7 +7,7 @@ it. The feed only says when there is more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -100,33 +100,46 @@ class _RowMessage(_Message):
 
 
 async def _follow(
-    operation: Operation, chain: Chain, since: int, read: Callable[[int], Awaitable[Piece[T]]]
+    operation: Operation, chain: Chain, since: int, what: Hashable, read: Callable[[int], Awaitable[Piece[T]]]
 ) -> AsyncGenerator[T, None]:
     """Entries of the log after ``since``, for ever. While the database does not answer it waits."""
+    feed, reads = operation.service.feed, operation.service.log_reads
     position = since
+
+    async def load() -> tuple[int | None, Piece[T]]:
+        # what the feed had said when the read began: the read may have begun for another subscription, long ago
+        known = feed.sequence(chain)
+        return known, await read(position)
+
     while True:
         try:
-            piece = await read(position)
+            known, piece = await reads.read((chain, position, what), load)
         except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
             log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
             await asyncio.sleep(RETRY_S)
             continue
         for entry in piece.entries:
             yield entry
-        if piece.up_to == position:
-            await operation.service.feed.moved(chain, position)
-        position = piece.up_to
+        caught_up, position = piece.up_to == position, piece.up_to
+        if caught_up:
+            await feed.changed(chain, known)
+        elif feed.sequence(chain) == position:
+            await feed.changed(chain, position)
 
 
 async def _messages(
     operation: Operation,
     chain: Chain,
     since: int | None,
+    what: Hashable,
     read: Callable[[int], Awaitable[Piece[T]]],
     start: Callable[[int, Any], M],
     show: Callable[[T], M | None],
 ) -> AsyncIterator[M]:
-    """The messages of a subscription. Raises ApiError where it cannot go on after ``since``."""
+    """The messages of a subscription. Raises ApiError where it cannot go on after ``since``.
+
+    Subscriptions of the same ``what`` get the same from ``read``.
+    """
     position, tip = await change_log.start(operation.service.pool, chain, since)
 
     async def send() -> AsyncGenerator[M, None]:
@@ -134,7 +147,7 @@ async def _messages(
             if since is None:
                 async with operation.message():
                     yield start(position, tip)
-            async for entry in _follow(operation, chain, position, read):
+            async for entry in _follow(operation, chain, position, what, read):
                 message = show(entry)
                 if message is not None:
                     async with operation.message():
@@ -172,6 +185,7 @@ class Subscriptions:
                 info.context,
                 name,
                 since,
+                "blocks",
                 lambda after: change_log.read_steps(pool, name, after),
                 lambda position, tip: _BlockMessage(name, Step(position, BlockOp.START.value, tip)),
                 lambda step: _BlockMessage(name, step),
@@ -209,6 +223,7 @@ class Subscriptions:
                 info.context,
                 name,
                 since,
+                ("events", contract, topic),
                 lambda after: change_log.read_events(pool, name, after, condition),
                 lambda position, tip: _BlockMessage(name, Step(position, BlockOp.START.value, tip)),
                 lambda step: _BlockMessage(name, step),
@@ -254,14 +269,14 @@ class Subscriptions:
             name, pool = chain_of(chain), info.context.service.pool
             if key is not None and table is None:
                 raise InputError("key is a primary key of a table: give table too.")
+            name_of_table = None if table is None else str(table)
             text = None if key is None else _key_text(by_table[str(table)], key)
             return await _messages(
                 info.context,
                 name,
                 since,
-                lambda after: change_log.read_changes(
-                    pool, name, after, table=None if table is None else str(table), key=text
-                ),
+                ("changes", name_of_table, text),
+                lambda after: change_log.read_changes(pool, name, after, table=name_of_table, key=text),
                 lambda position, tip: _RowMessage.start(name, position, tip),
                 lambda change: shown(name, change),
             )
@@ -323,6 +338,7 @@ class Subscriptions:
                 info.context,
                 chain,
                 since,
+                (entity.name, condition.text.as_string(), repr(condition.parameters)),
                 lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
                 lambda position, tip: _RowMessage.start(chain, position, tip),
                 lambda change: _RowMessage(chain, change),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from support.graphql import Messages, Server, serving, toy_app, toy_store
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
 from clarion.store.store import Store
+from clarion_graphql import change_log
 
 BLOCKS = """subscription($since: BigInt) {
   blocks(since: $since) { sequence op block { height hash canonical finality } }
@@ -451,6 +453,30 @@ class TestEnds:
             seen = await take(messages, len(blocks))
 
         assert [message["block"]["height"] for message in seen] == list(range(1, 10))
+
+    async def test_the_same_subscription_of_many_reads_the_log_once(
+        self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first])
+        reads = []
+        read_changes = change_log.read_changes
+
+        async def counted(*given: Any, **options: Any) -> Any:
+            reads.append(given)
+            return await read_changes(*given, **options)
+
+        monkeypatch.setattr(change_log, "read_changes", counted)
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(server.subscribe(CHANGES)) for _ in range(40)]
+            for messages in clients:
+                assert (await messages.next())["op"] == "START"
+            reads.clear()
+            ingest(store, [toy.block(first, [toy.move("a", 2)])])
+            seen = [(await messages.next())["after"]["balance"] for messages in clients]
+
+        assert seen == ["2"] * 40
+        assert len(reads) <= 4  # and not one for each
 
     async def test_queries_over_the_websocket_have_receipts(self, store: Store, server: Server) -> None:
         ingest(store, [toy.block(None, [toy.move("a", 1)])])

@@ -1,0 +1,40 @@
+"""One read for all who ask for the same at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SharedReads:
+    """Runs at most ``limit`` reads at once, and each only once while several wait for it.
+
+    A block wakes every subscription: those that are at one place of the change log and ask for the same get one answer,
+    and the rest of the database's connections stay with the queries.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._slots = asyncio.Semaphore(limit)
+        self._running: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def read(self, what: Hashable, load: Callable[[], Awaitable[T]]) -> T:
+        """The result of ``load``, or of the one that runs for ``what`` already. Raises what that raises."""
+        task = self._running.get(what)
+        if task is None:
+            task = self._running[what] = asyncio.create_task(self._load(load))
+            task.add_done_callback(lambda done: self._forget(what, done))
+        # somebody who goes away does not take the result from the others
+        result: T = await asyncio.shield(task)
+        return result
+
+    async def _load(self, load: Callable[[], Awaitable[T]]) -> T:
+        async with self._slots:
+            return await load()
+
+    def _forget(self, what: Hashable, done: asyncio.Task[Any]) -> None:
+        del self._running[what]
+        if not done.cancelled():
+            done.exception()  # told to whoever still waits; nobody waiting is no defect
