@@ -14,6 +14,7 @@ from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.node_client import NodeClient, NodeError, TransactionRejectedError
 from clarion.chains.stacks.payloads import ContractCall
+from clarion.chains.stacks.post_conditions import PostConditionMode
 from clarion.chains.stacks.signing import signed_transaction
 from clarion_keeper.graph import Graph, MinedTransaction, NothingIndexedError
 from clarion_keeper.jobs import Job, Outcome, Verdict
@@ -95,6 +96,8 @@ class Keeper:
             nonce=nonce,
             fee=self._fee,
             network=self._network,
+            # The keeper's own account sends nothing but the fee; what the vault pays out is the contract's business.
+            post_condition_mode=PostConditionMode.ORIGINATOR,
         )
         raw = transaction.encode()
         outgoing = Outgoing(transaction.txid, job.name, self.address, nonce, raw, "signed")
