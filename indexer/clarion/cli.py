@@ -19,7 +19,7 @@ import psycopg
 import typer
 from rich.console import Console
 
-from clarion.config import CONFIG_FILE_VARIABLE, ConfigurationError, Settings, load_settings
+from clarion.config import ConfigurationError, NetworkName, Settings, load_settings
 
 COMMANDS_GROUP: Final = "clarion.commands"
 FAILED: Final = 1
@@ -82,9 +82,9 @@ def _fail(error: Exception, code: int) -> NoReturn:
 def _settings(*, dev: bool = False, deployers: Sequence[str] | None = None, **sections: dict[str, Any]) -> Settings:
     """The settings, with what the options say; values of None are left to the settings."""
     if dev:
-        from clarion.dev.run import dev_settings_file
+        from clarion.dev.run import settings_of_last_run
 
-        os.environ[CONFIG_FILE_VARIABLE] = str(dev_settings_file(load_settings()))
+        return settings_of_last_run(load_settings())
     given: dict[str, Any] = {}
     for section, values in sections.items():
         given[section] = {name: value for name, value in values.items() if value is not None}
@@ -93,7 +93,13 @@ def _settings(*, dev: bool = False, deployers: Sequence[str] | None = None, **se
         if not all(pairs.values()):
             raise ConfigurationError("--deployer takes PROTOCOL=ADDRESS, such as bithedge=ST1…")
         given["deployers"] = pairs
-    return load_settings(given)
+    settings = load_settings(given)
+    if settings.network is not NetworkName.DEVNET or "bithedge" not in settings.protocols:
+        return settings
+    from clarion.dev.accounts import DEPLOYER
+
+    # on a devnet everybody knows who deploys; elsewhere it has to be said
+    return settings.model_copy(update={"deployers": {"bithedge": DEPLOYER.address} | settings.deployers})
 
 
 @commands.command()

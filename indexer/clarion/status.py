@@ -181,34 +181,39 @@ def status_json(status: Status, node_height: int | None) -> dict[str, Any]:
 
 def status_tables(status: Status, node_height: int | None) -> list[Table]:
     """The status for people."""
-    chains = Table(title="Index")
-    for heading in ("chain", "tip", "behind node", "burn block", "finality", "final up to", "changes", "written"):
-        chains.add_column(heading, justify="left" if heading in ("chain", "finality") else "right")
+    tables = []
     for chain in status.chains:
         behind = _behind(chain, node_height)
-        chains.add_row(
-            chain.chain,
-            _text(chain.height),
-            "node does not answer" if behind is None else str(behind),
-            _text(chain.burn_height),
-            _text(chain.finality),
-            _text(chain.final_height),
-            str(chain.sequence),
-            f"{chain.idle_seconds} s ago",
-        )
-    rest = Table(show_header=False)
+        table = _pairs(chain.chain)
+        table.add_row("tip", _text(chain.height))
+        table.add_row("hash", "-" if chain.hash is None else f"0x{chain.hash.hex()}")
+        table.add_row("behind the node", "the node does not answer" if behind is None else f"{behind} blocks")
+        table.add_row("Bitcoin block", _text(chain.burn_height))
+        table.add_row("finality", _text(chain.finality))
+        table.add_row("final up to", _text(chain.final_height))
+        table.add_row("last change", str(chain.sequence))
+        table.add_row("digest", chain.digest.hex())
+        table.add_row("written", f"{chain.idle_seconds} s ago")
+        tables.append(table)
+    rest = _pairs("index")
     rest.add_row("Bitcoin tip", _text(status.burn_tip))
     waits = "" if status.inbox_oldest_seconds is None else f", the oldest for {status.inbox_oldest_seconds} s"
     rest.add_row("posts waiting", f"{status.inbox_pending}{waits}")
     rest.add_row("posts that failed", f"{status.inbox_failed}{f': {status.inbox_error}' if status.inbox_error else ''}")
     rest.add_row("protocols", ", ".join(status.protocols) or "none")
     for anomaly in status.anomalies:
-        rest.add_row(
-            f"anomaly {anomaly.kind}", f"{anomaly.count}, last in {anomaly.last_height}: {anomaly.last_detail}"
-        )
+        last = f"the last in block {anomaly.last_height}: {anomaly.last_detail}"
+        rest.add_row(f"anomaly {anomaly.kind}", f"{anomaly.count}, {last}")
     if not status.anomalies:
         rest.add_row("anomalies", "none")
-    return [chains, rest]
+    return [*tables, rest]
+
+
+def _pairs(title: str) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    return table
 
 
 def _behind(chain: ChainStatus, node_height: int | None) -> int | None:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ from clarion.node import find_node
 from clarion.store.database import EMBEDDED_DATABASE, connect, create_database, drop_database, migrate
 from clarion.store.embedded import EmbeddedPostgres
 
+SETTINGS_NAME: Final = "clarion.toml"
 POLL_INTERVAL_S: Final = 0.25
-DEVNET_START_TIMEOUT_S: Final = 60.0
 
 
 class DevError(Exception):
@@ -54,16 +55,18 @@ def dev_folder(settings: Settings) -> Path:
     return settings.state_dir.resolve() / "dev"
 
 
-def dev_settings_file(settings: Settings) -> Path:
-    """The settings that the processes of the dev run in this folder were given.
+def settings_of_last_run(settings: Settings) -> Settings:
+    """What the processes of the dev run in this folder were given; the database is to be attached to, or started.
 
     Raises:
         DevError: there has been no run.
     """
-    path = dev_folder(settings) / "clarion.toml"
+    path = dev_folder(settings) / SETTINGS_NAME
     if not path.exists():
         raise DevError(f"There is no dev run in {path.parent}. Start one with `clarion dev`.")
-    return path
+    given = tomllib.loads(path.read_text(encoding="utf-8"))
+    del given["database_url"]  # it leads to a server that ends with the run
+    return Settings.model_validate(given)
 
 
 def devnet_command(settings: Settings, *, observe: bool = True) -> list[str]:
@@ -210,7 +213,7 @@ def write_settings(folder: Path, settings: Settings, url: str) -> None:
     lines = [_toml_line(name, value) for name, value in given.items() if name not in sections]
     for section, values in sections.items():
         lines += ["", f"[{section}]", *(_toml_line(name, value) for name, value in values.items())]
-    (folder / "clarion.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / SETTINGS_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _toml_line(name: str, value: Any) -> str:
@@ -230,7 +233,7 @@ def start_processes(tree: ProcessTree, settings: Settings, folder: Path) -> None
 def child_environment(folder: Path) -> dict[str, str]:
     """The environment of a process that is to read its settings from ``folder`` and from nowhere else."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
-    return outside | {CONFIG_FILE_VARIABLE: str(folder / "clarion.toml"), "PYTHONUNBUFFERED": "1"}
+    return outside | {CONFIG_FILE_VARIABLE: str(folder / SETTINGS_NAME), "PYTHONUNBUFFERED": "1"}
 
 
 def _watch(
