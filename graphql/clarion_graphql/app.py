@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 import psycopg
-import psycopg_pool
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -27,7 +26,7 @@ from clarion_graphql.context import Service
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
 from clarion_graphql.schema import ClarionSchema, build_schema, sdl
-from clarion_graphql.session import STATEMENT_TIMEOUT_MS, read_pool
+from clarion_graphql.session import CONNECTION_TIMEOUT_S, STATEMENT_TIMEOUT_MS, read_pool
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +63,7 @@ def make_app(
     deployed: Mapping[str, DeployedProtocol],
     final_depth: int,
     statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    connection_timeout_s: float = CONNECTION_TIMEOUT_S,
 ) -> Starlette:
     """The application over one database.
 
@@ -72,7 +72,7 @@ def make_app(
     """
     schema = build_schema(protocols)
     schema_text = sdl(schema)
-    pool = read_pool(database_url, statement_timeout_ms)
+    pool = read_pool(database_url, statement_timeout_ms=statement_timeout_ms, connection_timeout_s=connection_timeout_s)
     feed = Feed(database_url)
     service = Service(pool, feed, final_depth, tuple(protocols), dict(deployed))
     view = _View(schema, service)
@@ -96,7 +96,7 @@ def make_app(
         session = service.session()
         try:
             receipts = await session.receipts()
-        except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
+        except psycopg.Error as error:
             log.warning("health.database_unavailable", error=str(error).strip())
             return JSONResponse({"status": "unavailable", "detail": "the database does not answer"}, status_code=503)
         finally:

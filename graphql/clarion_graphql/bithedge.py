@@ -90,6 +90,18 @@ _POLICY: Final = (
     ),
 )
 
+# in the transactions that made it, ended it and paid what was left: each of these is found by an index
+_EVENTS_OF_POLICY: Final = sql.SQL(
+    "t.chain = 'stacks' AND t.value ->> 'policy' = k.key0::text "
+    "AND t.contract IN (SELECT s.contract FROM bithedge.contract_sequence s) "
+    "AND EXISTS (SELECT FROM clarion.canonical_block c "
+    "WHERE c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash) "
+    "AND (t.height, t.block_hash, t.tx_index) IN (SELECT x.height, x.block_hash, x.tx_index FROM ("
+    "SELECT unnest(ARRAY[p.created_tx, p.settled_tx]) AS tx FROM bithedge.policy p WHERE p.id = k.key0 "
+    "UNION SELECT r.tx_id FROM bithedge.remainder_cover r WHERE r.policy = k.key0) own "
+    "JOIN clarion.transaction x ON x.chain = 'stacks' AND x.tx_id = decode(substr(own.tx, 3), 'hex'))"
+)
+
 _POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))
 _POOL: Final = (("tier", "tier"), ("token", "token"))
 _TOKEN: Final = (("token", "token"),)
@@ -224,6 +236,15 @@ API: Final = ProtocolApi(
             ),
             Relation("remainderCovers", "remainder_cover", (("id", "policy"),), "What the fund added.", many=True),
             _entries("id", "policy", "Movements of money that concern it."),
+            Relation(
+                "events",
+                "Event",
+                (("id", "value"),),
+                "What the contracts said of it, in order.",
+                many=True,
+                order=(("height", False),),
+                condition=_EVENTS_OF_POLICY,
+            ),
         ],
         "remainder_cover": [_POLICY_OF],
         "policy_totals": [_FEED_OF],

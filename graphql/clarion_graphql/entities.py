@@ -124,8 +124,9 @@ class Via:
 class Relation:
     """From a row to others: ``pairs`` of (own column, column of ``target``) that are equal.
 
-    With ``via`` the second of each pair is a column of the table between. ``order`` is the order without ``orderBy``
-    where it is not the target's.
+    With ``via`` the second of each pair is a column of the table between. With ``condition``, written over the target's
+    row ``t`` and the own columns ``k.key0``, ``k.key1`` …, the second of each pair says nothing. ``order`` is the order
+    without ``orderBy`` where it is not the target's.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Relation:
     many: bool = False
     order: tuple[tuple[str, bool], ...] | None = None
     via: Via | None = None
+    condition: sql.Composable | None = None
 
     @property
     def own(self) -> tuple[str, ...]:

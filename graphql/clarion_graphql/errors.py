@@ -6,7 +6,6 @@ import uuid
 from enum import StrEnum
 
 import psycopg
-import psycopg_pool
 import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 
@@ -79,7 +78,7 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
         return Code.VALIDATION_FAILED, error.message, {}
     if isinstance(cause, psycopg.errors.QueryCanceled):
         return Code.TIMEOUT, "The query took too long. Ask for fewer rows, or filter by height or contract.", {}
-    if isinstance(cause, psycopg_pool.PoolTimeout | psycopg.OperationalError):
+    if isinstance(cause, psycopg.OperationalError):
         log.warning("graphql.database_unavailable", error=str(cause))
         return Code.UNAVAILABLE, "The database cannot be reached at the moment. Try again.", {}
     identifier = uuid.uuid4().hex

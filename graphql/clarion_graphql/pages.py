@@ -391,6 +391,8 @@ async def fetch_by(
 def _related(target: Entity, relation: Relation) -> sql.Composed:
     """The condition that the row ``t`` is one that a relation leads to from the key ``k``."""
     keys = [sql.Identifier("k", f"key{index}") for index in range(len(relation.pairs))]
+    if relation.condition is not None:
+        return sql.Composed([relation.condition])
     if relation.via is None:
         columns = [target.by_name[remote].value for _, remote in relation.pairs]
         return sql.SQL(" AND ").join(_equal(column, key) for column, key in zip(columns, keys, strict=True))

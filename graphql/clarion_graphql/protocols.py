@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from clarion.chains.model import Chain
 from clarion.protocol import Protocol
+from clarion_graphql.core import CORE
 from clarion_graphql.entities import (
     Column,
     Entity,
@@ -20,14 +21,17 @@ from clarion_graphql.entities import (
     table_name,
 )
 
+_CORE: Final = frozenset(entity.name for entity in CORE)
+
 
 @dataclass(frozen=True)
 class ProtocolApi:
     """How the API shows a protocol's tables beyond what the tables say themselves.
 
     ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
-    without the schema; a relation's target is a table name too. ``plurals`` names lists whose table names are plural,
-    ``renamed`` columns whose name is that of a relation. ``units`` says what the tables' ``NewType`` integers measure.
+    without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
+    table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
+    ``NewType`` integers measure.
     """
 
     prefix: str
@@ -61,7 +65,7 @@ def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Enti
                 single=camel(name_of(table)),
                 plural=camel(name_of(plural)),
                 relations=[
-                    replace(relation, target=pascal(name_of(relation.target)))
+                    relation if relation.target in _CORE else replace(relation, target=pascal(name_of(relation.target)))
                     for relation in shown.relations.get(table, ())
                 ],
                 located=("updated_height", None),

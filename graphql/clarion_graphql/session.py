@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 
+import psycopg
+import psycopg_pool
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from strawberry.dataloader import DataLoader
@@ -29,19 +31,26 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def read_pool(url: str, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> AsyncConnectionPool:
+def read_pool(
+    url: str,
+    *,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    connection_timeout_s: float = CONNECTION_TIMEOUT_S,
+) -> AsyncConnectionPool:
     """A closed pool whose transactions are read-only snapshots."""
     options = (
         "-c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on "
         f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC"
     )
-    return make_pool(url, max_size=POOL_SIZE, options=options, application_name="clarion graphql")
+    pool = make_pool(url, max_size=POOL_SIZE, options=options, application_name="clarion graphql")
+    pool.timeout = connection_timeout_s
+    return pool
 
 
 @asynccontextmanager
 async def snapshot(pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection in a read-only transaction that sees one state of the database throughout."""
-    async with pool.connection(timeout=CONNECTION_TIMEOUT_S) as connection, connection.transaction():
+    async with pool.connection() as connection, connection.transaction():
         yield connection
 
 
@@ -68,10 +77,19 @@ class Session:
     async def open(self) -> AsyncConnection[Any]:
         """Take the snapshot, if that has not happened yet, and read the receipts in it."""
         async with self._opening:
-            if self._connection is None:
-                connection = await self._stack.enter_async_context(snapshot(self._pool))
-                self._receipts = await read_receipts(connection, self.final_depth)
-                self._connection = connection
+            # the pool may hold connections that a restart of the database broke: nothing was read yet, so try the next
+            for attempts_left in reversed(range(POOL_SIZE + 1)):
+                if self._connection is not None:
+                    break
+                try:
+                    connection = await self._stack.enter_async_context(snapshot(self._pool))
+                    self._receipts = await read_receipts(connection, self.final_depth)
+                    self._connection = connection
+                except psycopg.OperationalError as error:
+                    await self._stack.aclose()
+                    if attempts_left == 0 or isinstance(error, psycopg_pool.PoolTimeout | psycopg.errors.QueryCanceled):
+                        raise
+        assert self._connection is not None
         return self._connection
 
     async def close(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg
-import psycopg_pool
 import structlog
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.field import StrawberryField
@@ -114,7 +113,7 @@ async def _follow(
     while True:
         try:
             known, piece = await reads.read((chain, position, what), load)
-        except (psycopg.OperationalError, psycopg_pool.PoolTimeout) as error:
+        except psycopg.OperationalError as error:
             log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
             await asyncio.sleep(RETRY_S)
             continue

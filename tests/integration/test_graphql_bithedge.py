@@ -99,6 +99,8 @@ async def test_every_table_in_a_list_and_by_key_with_every_field_and_relation(
         (node,) = data[entity.plural]["nodes"]
         assert node == data[entity.single], entity
         for relation in entity.relations:
+            if relation.target == "Event":  # there are none of these keys
+                continue
             expected = {"finality": "SOFT"}
             found = node[relation.name]
             assert found == ({"nodes": [expected], "totalCount": 1} if relation.many else expected), relation.name

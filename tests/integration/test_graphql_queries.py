@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from graphql import get_introspection_query
+from sqlalchemy import make_url
 from support import toy
 from support.graphql import FINAL_DEPTH, Server, answering, toy_app, toy_store
 
@@ -635,6 +636,33 @@ class TestBadInput:
                 blocking.rollback()
         assert error["extensions"]["code"] == "TIMEOUT"
         assert "too long" in error["message"]
+
+
+class TestDatabase:
+    """A database that goes away."""
+
+    async def test_connections_that_a_restart_broke_are_replaced(self, store: Store, server: Server) -> None:
+        ingest(store, [accounts_block(None, {"a": 1})])
+        # several connections at work, so that several are in the pool
+        await asyncio.gather(*(server.data("{ toyAccounts { totalCount } }") for _ in range(20)))
+        store.connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+        for _ in range(10):
+            assert await server.data("{ toyAccounts { totalCount } }") == {"toyAccounts": {"totalCount": 1}}
+
+    async def test_one_that_does_not_answer(self, database_url: str) -> None:
+        url = make_url(database_url).set(database="nowhere").render_as_string(hide_password=False)
+        async with answering(toy_app(url, connection_timeout_s=0.2)) as server:
+            error = await server.error("{ status { version } }")
+            health = await server.client.get("/health")
+
+        assert error["extensions"]["code"] == "UNAVAILABLE"
+        assert "nowhere" not in error["message"]
+        assert health.status_code == 503
+        assert health.json()["status"] == "unavailable"
 
 
 class TestHttp:

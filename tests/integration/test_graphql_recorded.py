@@ -1,0 +1,92 @@
+"""GraphQL over a recorded run of BitHedge: every example, and relations against the whole log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.graphql import FINAL_DEPTH, Server, answering
+
+from clarion.dev.accounts import DEPLOYER
+from clarion.protocols.bithedge import protocol
+from clarion.replay import replay
+from clarion.store.database import connect
+from clarion_graphql.app import make_app
+from clarion_graphql.home import examples
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+async def server(database_url: str) -> AsyncIterator[Server]:
+    deployed = protocol.deployed_by(DEPLOYER.address)
+    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [deployed])
+    app = make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, final_depth=FINAL_DEPTH)
+    async with answering(app) as running:
+        yield running
+
+
+def documents() -> dict[str, str]:
+    """Every query of the examples and of the documentation."""
+    found = {example.name: example.document for example in examples(["bithedge"])}
+    for page in ("README.md", "docs/graphql.md"):
+        texts = re.findall(r"```graphql\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
+        found |= {f"{page} {number}": text for number, text in enumerate(texts)}
+    return {name: text for name, text in found.items() if not re.search(r"^\s*subscription\b", text, re.MULTILINE)}
+
+
+async def all_nodes(server: Server, name: str, selection: str) -> list[dict[str, Any]]:
+    """Every row of a list, page by page."""
+    nodes: list[dict[str, Any]] = []
+    after = None
+    while True:
+        data = await server.data(
+            f"query($after: String) {{ {name}(first: 40, after: $after) {{ nodes {{ {selection} }} "
+            "pageInfo { hasNextPage endCursor } } }",
+            {"after": after},
+        )
+        nodes += data[name]["nodes"]
+        if not data[name]["pageInfo"]["hasNextPage"]:
+            return nodes
+        after = data[name]["pageInfo"]["endCursor"]
+
+
+async def test_what_a_recorded_run_answers(server: Server, database_url: str) -> None:
+    for name, document in documents().items():
+        answer = await server.query(document)
+        assert "errors" not in answer, (name, answer["errors"])
+
+    policies = await all_nodes(
+        server, "policies", "id state status expiryBurn events { totalCount } allocations { totalCount }"
+    )
+    with connect(database_url) as connection:
+        # found through three transactions; here, through the whole log
+        events = connection.execute(
+            "SELECT (e.value ->> 'policy')::int, count(*) FROM clarion.event e "
+            "JOIN clarion.canonical_block c ON c.chain = e.chain AND c.hash = e.block_hash "
+            "WHERE e.value ? 'policy' AND e.contract LIKE %s GROUP BY 1",
+            (f"{DEPLOYER.address}.bh-%",),
+        ).fetchall()
+        allocations = connection.execute("SELECT policy, count(*) FROM bithedge.allocation GROUP BY 1").fetchall()
+        states = connection.execute("SELECT id, state FROM bithedge.policy ORDER BY id").fetchall()
+    assert len(policies) > 50
+    assert [(policy["id"], policy["state"]) for policy in policies] == states
+    assert {policy["id"]: policy["events"]["totalCount"] for policy in policies} == dict(events)
+    assert {policy["id"]: policy["allocations"]["totalCount"] for policy in policies} == dict(allocations)
+    ended = {policy["status"].lower().replace("_", "-") for policy in policies if policy["state"] != "active"}
+    assert ended == {state for _, state in states} - {"active"}
+
+
+async def test_the_whole_log_can_be_read_in_pages(server: Server, database_url: str) -> None:
+    with connect(database_url) as connection:
+        canonical = connection.execute(
+            "SELECT e.height, e.tx_index, e.event_index FROM clarion.event e "
+            "JOIN clarion.canonical_block c ON c.chain = e.chain AND c.hash = e.block_hash"
+        ).fetchall()
+
+    nodes = await all_nodes(server, "events", "height txIndex eventIndex")
+
+    assert [(node["height"], node["txIndex"], node["eventIndex"]) for node in nodes] == sorted(canonical, reverse=True)
