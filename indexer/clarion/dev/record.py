@@ -52,8 +52,7 @@ BETWEEN_FORKS: Final = 32
 AFTER_FORKS: Final = 24
 AFTER_DELAY: Final = 24
 FORK_DEPTHS: Final = (3, 14)
-MODULE_DELAY_BURN: Final = 1_008
-BURN_AT_ONCE: Final = 504
+BURN_AT_ONCE: Final = 500
 CRASH_ROUNDS: Final = 4
 FIXTURES: Final = Path(__file__).resolve().parents[3] / "fixtures"
 RECORDING: Final = FIXTURES / "bithedge-devnet.tsv.zst"
@@ -147,8 +146,7 @@ class _Story:
         await self._play(AFTER_FORKS)
         await self._govern()
         await self._fall_back()
-        for _ in range(0, MODULE_DELAY_BURN, BURN_AT_ONCE):
-            await self._devnet.burn(BURN_AT_ONCE)
+        await self._wait_for_modules()
         await self._activate_modules()
         await self._play(AFTER_DELAY)
         await self._crash()
@@ -271,6 +269,12 @@ class _Story:
         await self._devnet.burn(7)
         await self._do(self._guard_call("bh-oracle", "apply-fallback", stx))
         await self._do(self._govern_call("bh-params", "reset-breaker", oracle, OptionalNone()))
+
+    async def _wait_for_modules(self) -> None:
+        """Bitcoin blocks go by until modules that were registered may be activated."""
+        row = await self._scenario.reader.ask("bh-registry", "get-module", StringAscii("fund"), UInt(1))
+        while left := row["active-from-burn"] - (await self._scenario.look()).burn_height:
+            await self._devnet.burn(min(left, BURN_AT_ONCE))
 
     async def _activate_modules(self) -> None:
         for name in ("treasury", "fund"):
