@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from rich.console import Console
+
+from clarion.chains.model import Finality
+from clarion.dev.accounts import DEPLOYER
+from clarion.dev.record import RECORDING
+from clarion.protocols.bithedge import protocol
+from clarion.replay import replay
+from clarion.status import ask_node_height, read_status, status_json, status_tables
+from clarion.store.database import connect
+
+
+def test_status_of_a_recorded_chain(database_url: str) -> None:
+    replayed = replay(RECORDING, database_url, [protocol.deployed_by(DEPLOYER.address)])
+    assert replayed.tip is not None
+    with connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO clarion.inbox (path, body, error) VALUES ('/new_block', '', NULL), ('/new_block', '', 'why')"
+        )
+        connection.execute(
+            "INSERT INTO clarion.anomaly SELECT chain, height, hash, 1, 1, kind, NULL, NULL, kind || height "
+            "FROM clarion.canonical_block, (VALUES ('a'), ('b')) kinds (kind) WHERE height IN (5, 7)"
+        )
+        shallow = read_status(connection, final_depth=1, protocols=["bithedge", "absent"])
+        deep = read_status(connection, final_depth=10**6)
+    (chain,) = shallow.chains
+    assert (chain.chain, chain.height, chain.digest) == ("stacks", replayed.tip.height, replayed.tip.digest)
+    assert chain.finality is Finality.ANCHORED
+    assert chain.burn_height == shallow.burn_tip
+    assert chain.final_height is not None
+    assert chain.height is not None
+    assert 0 < chain.final_height < chain.height
+    assert deep.chains[0].final_height is None
+    assert (shallow.inbox_pending, shallow.inbox_failed, shallow.inbox_error) == (1, 1, "why")
+    assert [(kind.kind, kind.count, kind.last_height, kind.last_detail) for kind in shallow.anomalies] == [
+        ("a", 2, 7, "a7"),
+        ("b", 2, 7, "b7"),
+    ]
+    assert shallow.protocols == ("bithedge",)
+
+    answer = status_json(shallow, chain.height + 3)
+    assert answer["chains"][0]["hash"] == f"0x{chain.hash.hex() if chain.hash else ''}"
+    assert answer["chains"][0]["behind"] == 3
+
+    console = Console(width=120, record=True)
+    with console.capture() as captured:
+        for table in status_tables(shallow, None):
+            console.print(table)
+    shown = captured.get()
+    for text in (chain.digest.hex(), "the node does not answer", "anchored", "1: why", "2, the last in block 7: a7"):
+        assert text in shown
+
+
+def test_a_node_that_does_not_answer_has_no_height() -> None:
+    assert ask_node_height("http://127.0.0.1:1") is None
