@@ -102,7 +102,7 @@ class Child:
         self._failures += 1
         self._start_at = now + backoff
         self.state = State.WAITING
-        said = self.last_words()
+        said = "" if self.exit_code < 0 else self.last_words()  # one that was killed could not say why
         text = f"{_ending(self.exit_code)}, starts again in {backoff:g} s" + (f"; it said: {said}" if said else "")
         return Change(self.name, text, failed=True)
 

@@ -114,13 +114,13 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
         if leftovers:
             view.say(f"ended what an earlier run had left behind: {', '.join(leftovers)}")
         server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-        _prepare(ran, options, folder, server, view)
+        continued = _prepare(ran, options, folder, server, view)
         stack.callback(tree.stop)
         start_processes(tree, ran, folder)
         if options.scenario:
             command = [sys.executable, "-m", "clarion", "scenario", "--seed", str(options.seed)]
             tree.start("scenario", command, child_environment(folder))
-        _watch(tree, server, ran, options, view, stopping)
+        _watch(tree, server, ran, options, view, stopping, tell_firsts=not continued)
         view.say("stopping")
 
 
@@ -177,12 +177,13 @@ def _usable_port(host: str, port: int, who: str, option: str) -> int:
         ) from error
 
 
-def _prepare(settings: Settings, options: DevOptions, folder: Path, server: EmbeddedPostgres, view: View) -> None:
-    """Make the database ready, empty unless the last run is continued."""
+def _prepare(settings: Settings, options: DevOptions, folder: Path, server: EmbeddedPostgres, view: View) -> bool:
+    """Make the database ready, empty unless the last run is continued; gives whether it is."""
     url = server.url(EMBEDDED_DATABASE)
     kept = folder / "kept.json"
     this_run = {"seed": options.seed, "observer": settings.observer.port}
-    if options.keep and kept.exists():
+    continued = options.keep and kept.exists()
+    if continued:
         last_run = json.loads(kept.read_text())
         if last_run != this_run:
             raise DevError(
@@ -201,6 +202,7 @@ def _prepare(settings: Settings, options: DevOptions, folder: Path, server: Embe
     migrate(url)
     write_settings(folder, settings, url)
     kept.write_text(json.dumps(this_run))
+    return continued
 
 
 def write_settings(folder: Path, settings: Settings, url: str) -> None:
@@ -243,12 +245,14 @@ def _watch(
     options: DevOptions,
     view: View,
     stopping: threading.Event,
+    *,
+    tell_firsts: bool,
 ) -> None:
     """Show what happens until told to stop, or until enough policies were settled."""
     started = time.monotonic()
     url = server.url(EMBEDDED_DATABASE)
     reader = SnapshotReader(connect(url, autocommit=True), settings.node.url)
-    first_block = first_settlement = True
+    first_block = first_settlement = tell_firsts
     view.say(f"GraphQL: {settings.keeper.graphql_url} (open it in a browser for GraphiQL)")
     try:
         while not stopping.wait(POLL_INTERVAL_S):

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from clarion.chains.stacks.clarity import StringAscii, UInt, principal
-from clarion.chains.stacks.node_client import NodeClient, TransactionRejectedError
+from clarion.chains.stacks.node_client import NodeClient, NodeError, TransactionRejectedError
 from clarion.dev.accounts import Cast, make_cast
 from clarion.dev.calls import BitHedgeCalls, Call, Cover
 from clarion.dev.deployment import Deployment, NextBlock
@@ -26,6 +26,7 @@ from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, TokenAmoun
 SLIPPAGE_PERCENT: Final = 3
 """How much above the quoted premium a buyer will pay."""
 POLL_INTERVAL_S: Final = 0.1
+RETRY_S: Final = 1.0
 
 log = structlog.get_logger("clarion.scenario")
 
@@ -212,19 +213,29 @@ async def open_scenario(
 async def play(url: str, *, seed: int) -> None:
     """Play the scenario on the devnet at ``url`` until SIGINT or SIGTERM.
 
+    A devnet that does not answer is waited for.
+
     Raises:
         DeploymentError: BitHedge could not be deployed.
-        NodeError: the devnet cannot be reached.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    async with open_scenario(url, seed=seed) as scenario:
-        playing = asyncio.create_task(scenario.run())
-        stopped = asyncio.create_task(stopping.wait())
-        await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (playing, stopped):
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await playing
+    playing = asyncio.create_task(_play_for_ever(url, seed))
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (playing, stopped):
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await playing
+
+
+async def _play_for_ever(url: str, seed: int) -> None:
+    while True:
+        try:
+            async with open_scenario(url, seed=seed) as scenario:
+                await scenario.run()
+        except NodeError as error:
+            log.warning("waiting for the devnet", reason=str(error))
+            await asyncio.sleep(RETRY_S)
