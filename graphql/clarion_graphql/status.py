@@ -53,7 +53,8 @@ class ChainStatus:
     receipt: Receipt = strawberry.field(description="The tip.")
     time: datetime | None = strawberry.field(description="When the tip was made, as its header says.")
     lag_seconds: int | None = strawberry.field(
-        description="Age of the tip in seconds: how far behind the index is, and a chain that makes no blocks."
+        description="Age of the tip in seconds: how far behind the index is, and a chain that makes no blocks. "
+        "Null where the chain's clock is ahead of the server's, as a devnet's is."
     )
     updated_at: datetime = strawberry.field(description="When the index last moved.")
     burn_tip: int | None = strawberry.field(description="Height of the highest known Bitcoin block.")
@@ -112,7 +113,7 @@ async def read_status(info: Info) -> Status:
                 chain=ChainName(chain),
                 receipt=_receipt(receipt),
                 time=time,
-                lag_seconds=lag,
+                lag_seconds=lag if lag is not None and lag >= 0 else None,
                 updated_at=updated_at,
                 burn_tip=receipt.burn_tip,
                 anomaly_count=await session.value(literal(_ANOMALIES, chain)),
