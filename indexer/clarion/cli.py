@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
+import httpx
 import psycopg
 import typer
 from rich.console import Console
@@ -231,7 +232,8 @@ def status(
     settings = _settings(dev=dev)
     with open_database(settings) as url, connect(url, autocommit=True) as connection:
         found = read_status(connection, final_depth=settings.finality_burn_depth, protocols=settings.protocols)
-    node_height = ask_node_height(settings.node.url)
+    with httpx.Client() as client:
+        node_height = ask_node_height(client, settings.node.url)
     if as_json:
         typer.echo(json.dumps(status_json(found, node_height), indent=2))
         return

@@ -156,10 +156,10 @@ def _one(connection: Connection[Any], query: str, *parameters: Any) -> Any:
     return _row(connection, query, *parameters)[0]
 
 
-def ask_node_height(url: str) -> int | None:
+def ask_node_height(client: httpx.Client, url: str) -> int | None:
     """Height of the node's tip, or None where no node answers."""
     try:
-        answer = httpx.get(f"{url}/v2/info", timeout=NODE_TIMEOUT_S)
+        answer = client.get(f"{url}/v2/info", timeout=NODE_TIMEOUT_S)
         return int(answer.raise_for_status().json()["stacks_tip_height"])
     except (httpx.HTTPError, ValueError, KeyError):
         return None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import httpx
 from rich.console import Console
 
 from clarion.chains.model import Finality
@@ -53,4 +54,5 @@ def test_status_of_a_recorded_chain(database_url: str) -> None:
 
 
 def test_a_node_that_does_not_answer_has_no_height() -> None:
-    assert ask_node_height("http://127.0.0.1:1") is None
+    with httpx.Client() as client:
+        assert ask_node_height(client, "http://127.0.0.1:1") is None

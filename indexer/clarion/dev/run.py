@@ -30,7 +30,7 @@ from clarion.store.database import EMBEDDED_DATABASE, connect, create_database, 
 from clarion.store.embedded import EmbeddedPostgres
 
 SETTINGS_NAME: Final = "clarion.toml"
-POLL_INTERVAL_S: Final = 0.25
+POLL_INTERVAL_S: Final = 0.5
 
 
 class DevError(Exception):

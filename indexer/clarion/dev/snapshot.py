@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
 from psycopg import Connection
 
 from clarion.status import ask_node_height
@@ -75,17 +76,19 @@ class Snapshot:
 
 
 class SnapshotReader:
-    """Reads snapshots over one connection, and remembers enough to give rates."""
+    """Reads snapshots over one connection each, and remembers enough to give rates."""
 
     def __init__(self, connection: Connection[Any], node_url: str) -> None:
         self._connection = connection
         self._node_url = node_url
+        self._client = httpx.Client()  # making one takes longer than asking
         self._counted_height = -1
         self._blocks = self._events = 0
         self._marks: deque[tuple[float, int, int]] = deque()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self._client.close()
         self._connection.close()
 
     def read(self) -> Snapshot:
@@ -105,7 +108,7 @@ class SnapshotReader:
         return Snapshot(
             height=height,
             burn_height=burn_height,
-            node_height=ask_node_height(self._node_url),
+            node_height=ask_node_height(self._client, self._node_url),
             waiting=waiting,
             failed=failed,
             anomalies=self._row("SELECT count(*) FROM clarion.anomaly")[0],
