@@ -10,13 +10,6 @@ from psycopg.rows import dict_row
 from clarion.chains.stacks.clarity import StringAscii, UInt, Value, principal
 from clarion.dev.world import WorldReader
 
-RENAMED = {
-    "buckets": {"yield": "yield_payable"},
-    "asset": {"price-usd8": "price_usd8"},
-    "request": {"amt": "amount"},
-}
-"""Columns that are not called what the contract calls the field."""
-
 
 class Disagreements(list[str]):
     """What differs, in words."""

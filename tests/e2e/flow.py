@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from clarion.chains.stacks.clarity import UInt
 from clarion.chains.stacks.node_client import NodeClient
 from clarion.dev.calls import Call, PolicyTerms
 from clarion.dev.devnet_client import DevnetClient
@@ -117,8 +118,6 @@ class Flow:
 
     async def policy(self, number: int) -> dict[str, Any]:
         """A policy's row in the contract."""
-        from clarion.chains.stacks.clarity import UInt
-
         row = await self.scenario.reader.ask("bh-policy", "get-policy", UInt(number))
         assert isinstance(row, dict)
         return row

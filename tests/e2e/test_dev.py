@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -108,8 +109,6 @@ def test_a_run_survives_kills_and_leaves_nothing(run_dev: Callable[..., Dev]) ->
 
 
 def test_a_busy_port_names_its_option(run_dev: Callable[..., Dev], tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         run = run_dev("--observer-port", str(port))
@@ -123,8 +122,6 @@ def test_a_busy_port_names_its_option(run_dev: Callable[..., Dev], tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_keeper_settles_and_a_killed_run_is_continued(run_dev: Callable[..., Dev]) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     first = run_dev("--observer-port", port)

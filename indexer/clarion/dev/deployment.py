@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 from clarion.chains.stacks.clarity import StringAscii
@@ -13,26 +12,9 @@ from clarion.dev.calls import BitHedgeCalls
 from clarion.dev.devnet_client import DevnetClient
 from clarion.dev.wallet import Wallet
 from clarion.dev.world import ASSETS, WorldReader
+from clarion.protocols.bithedge.deployment import FAST_BLOCKS, publish, sources_folder
 
-CONTRACTS: Final = (
-    "bh-traits",
-    "bh-stx",
-    "bh-math",
-    "bh-registry",
-    "bh-params",
-    "bh-oracle",
-    "bh-vault",
-    "bh-policy",
-)
-"""In the order in which they are deployed: each uses only those before it."""
-FAST_BLOCKS: Final = {
-    "min-duration": 2,
-    "expiry-step": 1,
-    "withdrawal-delay": 1,
-    "cancel-window": 1,
-    "price-max-age": 144,
-    "round-timeout": 144,
-}
+PARAMETERS: Final = {**FAST_BLOCKS, "cancel-window": 1}
 """Parameters for a chain whose Bitcoin blocks are seconds apart."""
 SUBMITTER_WEIGHT: Final = 10
 GIFT_MICRO_STX: Final = 5_000_000 * 10**6
@@ -46,18 +28,6 @@ NextBlock = Callable[[], Awaitable[None]]
 
 class DeploymentError(Exception):
     """BitHedge could not be put on the devnet; the message says what was refused."""
-
-
-def contracts_folder() -> Path:
-    """Folder of the contracts' sources in this checkout.
-
-    Raises:
-        DeploymentError: this Clarion was installed without them.
-    """
-    folder = Path(__file__).resolve().parents[3] / "contracts" / "contracts"
-    if not folder.is_dir():
-        raise DeploymentError(f"The BitHedge contracts are not in {folder}. Run this from a checkout of Clarion.")
-    return folder
 
 
 class Deployment:
@@ -109,12 +79,11 @@ class Deployment:
         return (await self._node.account(who.address)).balance > 0
 
     async def _deploy(self) -> None:
-        missing = [name for name in CONTRACTS if not await self._is_deployed(name)]
-        for name in missing:
-            source = (contracts_folder() / f"{name}.clar").read_text(encoding="ascii")
-            await self._wallet.deploy(self._cast.deployer, name, source)
-        for name in missing:
-            await self._until(self._is_deployed, name, what=f"The deployment of {name}")
+        missing = [step for step in publish(sources_folder()) if not await self._is_deployed(step.name)]
+        for step in missing:
+            await self._wallet.deploy(self._cast.deployer, step.name, step.source)
+        for step in missing:
+            await self._until(self._is_deployed, step.name, what=f"The deployment of {step.name}")
 
     async def _is_deployed(self, name: str) -> bool:
         return await self._node.contract_interface(self._calls.contract(name)) is not None
@@ -127,7 +96,7 @@ class Deployment:
             assets=[(name, name == "BTC", self._market_price(name, burn_height)) for name in ASSETS],
             feeders=[(who.address, SUBMITTER_WEIGHT) for who in self._cast.submitters],
         )
-        fast = self._calls.set_params(self._cast.deployer, FAST_BLOCKS)
+        fast = self._calls.set_params(self._cast.deployer, PARAMETERS)
         steps = {registry: self._has_modules, params: self._has_params, oracle: self._has_assets, fast: self._is_fast}
         missing = [call for call, is_done in steps.items() if not await is_done()]
         for call in missing:
@@ -146,7 +115,7 @@ class Deployment:
 
     async def _is_fast(self) -> bool:
         row = await self._reader.ask("bh-params", "get-param-row", StringAscii("min-duration"))
-        return bool(row and row["value"] == FAST_BLOCKS["min-duration"])
+        return bool(row and row["value"] == PARAMETERS["min-duration"])
 
     async def _until(self, is_done: Callable[..., Awaitable[bool]], *subject: Any, what: str) -> None:
         for _ in range(PATIENCE_BLOCKS):

@@ -54,6 +54,7 @@ AFTER_DELAY: Final = 24
 FORK_DEPTHS: Final = (3, 14)
 BURN_AT_ONCE: Final = 500
 CRASH_ROUNDS: Final = 4
+LAST_POLICY_BLOCKS: Final = 50
 FIXTURES: Final = Path(__file__).resolve().parents[3] / "fixtures"
 RECORDING: Final = FIXTURES / "bithedge-devnet.tsv.zst"
 MODULE_SOURCE: Final = FIXTURES / "module.clar"
@@ -150,6 +151,7 @@ class _Story:
         await self._activate_modules()
         await self._play(AFTER_DELAY)
         await self._crash()
+        await self._buy_put(LAST_POLICY_BLOCKS)
 
     async def _play(self, steps: int) -> None:
         """Let the cast play, with everything settled that is due."""
@@ -291,22 +293,7 @@ class _Story:
     async def _crash(self) -> None:
         """Prices fall so far that a policy's collateral does not pay it; the fund pays the rest."""
         await self._do(self._calls.set_params(self._deployer, {"oracle-max-deviation-bp": 5_000}))
-        buyer = self._scenario.cast.buyers[0]
-        world = await self._scenario.look()
-        spot = world.assets["BTC"].price_usd8
-        terms = PolicyTerms(
-            type="put",
-            style="european",
-            asset="BTC",
-            strike_usd8=spot * 99 // 100,
-            notional_sat=1_000_000,
-            expiry_burn=world.burn_height + CRASH_ROUNDS,
-            token=self._calls.stx_token,
-        )
-        purchase = await self._scenario.order(Purchase(buyer, terms))
-        if purchase is None:
-            raise RecordError("Nobody sells the policy that the crash is to hit")
-        await self._do(purchase)
+        await self._buy_put(CRASH_ROUNDS)
         for _ in range(CRASH_ROUNDS):
             await self._devnet.burn()
             await self._fall(percent_left={"BTC": 75, "STX": 55})
@@ -317,6 +304,23 @@ class _Story:
         if not unpaid:
             raise RecordError("The crash left nothing unpaid")
         await self._do(self._module_call(self._fund, "reduce-unpaid", UInt(policy), UInt(unpaid)))
+
+    async def _buy_put(self, blocks_ahead: int) -> None:
+        """A put near the money that expires so many Bitcoin blocks ahead."""
+        world = await self._scenario.look()
+        terms = PolicyTerms(
+            type="put",
+            style="european",
+            asset="BTC",
+            strike_usd8=world.assets["BTC"].price_usd8 * 99 // 100,
+            notional_sat=1_000_000,
+            expiry_burn=world.burn_height + blocks_ahead,
+            token=self._calls.stx_token,
+        )
+        purchase = await self._scenario.order(Purchase(self._scenario.cast.buyers[0], terms))
+        if purchase is None:
+            raise RecordError(f"Nobody sells the policy that is to expire at Bitcoin block {terms.expiry_burn}")
+        await self._do(purchase)
 
     async def _fall(self, percent_left: dict[str, int]) -> None:
         """A round of each asset at a part of its last price."""

@@ -12,10 +12,10 @@ from clarion.chains.stacks.post_conditions import PostCondition, PostConditionMo
 from clarion.chains.stacks.signing import signed_transaction
 from clarion.dev.accounts import NETWORK, Account
 from clarion.dev.calls import Call
+from clarion.protocols.bithedge.deployment import CLARITY_VERSION
 
 FEE_MICRO_STX: Final = 2_000
 FEE_MICRO_STX_PER_BYTE: Final = 2
-CLARITY_VERSION: Final = 6
 KEPT: Final = 100
 """Sent transactions an account remembers: a fork may take back that many and lose them."""
 PATIENCE: Final = 12

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,8 +92,6 @@ def test_children_end_in_reverse_order(tree: ProcessTree, tmp_path: Path) -> Non
 
 
 def test_children_are_started_from_the_main_thread_only(tree: ProcessTree) -> None:
-    import threading
-
     errors: list[Exception] = []
 
     def start() -> None:
