@@ -253,7 +253,8 @@ def _watch(
     url = server.url(EMBEDDED_DATABASE)
     reader = SnapshotReader(connect(url, autocommit=True), settings.node.url)
     first_block = first_settlement = tell_firsts
-    view.say(f"GraphQL: {settings.keeper.graphql_url} (open it in a browser for GraphiQL)")
+    home = settings.keeper.graphql_url.removesuffix("graphql")
+    view.say(f"GraphQL: {home} has examples to run, {settings.keeper.graphql_url} is the endpoint and GraphiQL")
     try:
         while not stopping.wait(POLL_INTERVAL_S):
             for change in tree.poll():
