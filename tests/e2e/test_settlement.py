@@ -15,7 +15,7 @@ from e2e.flow import Flow, open_flow, until
 from clarion.config import Devnet, GraphQL, Observer, Settings
 from clarion.dev.accounts import KEEPER
 from clarion.dev.processes import ProcessTree, State
-from clarion.dev.run import DevOptions, settings_of_run, start_processes, write_settings
+from clarion.dev.run import DevOptions, settings_of_run, start_chain, start_readers, write_settings
 from clarion.store.database import connect
 
 POLICY = """
@@ -38,7 +38,8 @@ def processes(database_url: str, tmp_path: Path) -> Iterator[tuple[Settings, Pro
     (tmp_path / "logs").mkdir()
     with contextlib.ExitStack() as stack:
         stack.callback(tree.stop)
-        start_processes(tree, settings, tmp_path)
+        start_chain(tree, settings, tmp_path)
+        start_readers(tree, tmp_path)
         yield settings, tree
 
 

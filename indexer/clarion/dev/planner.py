@@ -29,6 +29,8 @@ OPENING_BLOCKS: Final = 40
 HOLDINGS_AT_ONCE: Final = 4
 MOST_ACTIVE: Final = 14
 """Active policies above which nobody buys."""
+FEW_ACTIVE: Final = 3
+"""Active policies below which every buyer buys, for a short time."""
 LONGEST_POLICY: Final = 9
 SHORTEST_POLICY: Final = 3
 """Bitcoin blocks from planning to expiry; one may pass before the purchase is mined, and the contract wants two."""
@@ -163,13 +165,14 @@ class Planner:
 
     def _buyers(self, world: World, random: Random) -> Iterator[tuple[Account, list[Action]]]:
         room = MOST_ACTIVE - len(world.policies)
+        eager = len(world.policies) < FEW_ACTIVE
         for buyer in random.sample(self._cast.buyers, len(self._cast.buyers)):
-            wanted = self._terms(world, random)
-            if room > 0 and random.random() < 0.35:
+            wanted = self._terms(world, random, longest=SHORTEST_POLICY if eager else LONGEST_POLICY)
+            if room > 0 and (eager or random.random() < 0.35):
                 room -= 1
                 yield buyer, [Purchase(buyer, wanted)]
 
-    def _terms(self, world: World, random: Random) -> PolicyTerms:
+    def _terms(self, world: World, random: Random, *, longest: int) -> PolicyTerms:
         kind = "put" if random.random() < 0.65 else "call"
         low, high = STRIKE_BANDS_BP[random.choices(TIERS, weights=(15, 25, 60))[0]]
         strike_bp = random.randint(low, high)
@@ -181,7 +184,7 @@ class Planner:
             asset=INSURED,
             strike_usd8=spot * strike_bp // BASIS // 10**8 * 10**8,
             notional_sat=random.randint(5, 60) * NOTIONAL_STEP_SAT,
-            expiry_burn=world.burn_height + min(random.randint(SHORTEST_POLICY, LONGEST_POLICY) for _ in range(2)),
+            expiry_burn=world.burn_height + min(random.randint(SHORTEST_POLICY, longest) for _ in range(2)),
             token=self._calls.stx_token if random.random() < 0.65 else SBTC_TOKEN,
         )
 

@@ -116,11 +116,10 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
         server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
         continued = _prepare(ran, options, folder, server, view)
         stack.callback(tree.stop)
-        start_processes(tree, ran, folder)
+        start_chain(tree, ran, folder)
         if options.scenario:
-            command = [sys.executable, "-m", "clarion", "scenario", "--seed", str(options.seed)]
-            tree.start("scenario", command, child_environment(folder))
-        _watch(tree, server, ran, options, view, stopping, tell_firsts=not continued)
+            tree.start("scenario", _clarion("scenario", "--seed", str(options.seed)), _environment(folder))
+        _watch(tree, server, ran, options, view, stopping, continued=continued)
         view.say("stopping")
 
 
@@ -222,17 +221,23 @@ def _toml_line(name: str, value: Any) -> str:
     return f"{name} = {json.dumps(value)}"  # strings, whole numbers and lists of strings read the same in both
 
 
-def start_processes(tree: ProcessTree, settings: Settings, folder: Path) -> None:
-    """Start the devnet and what reads it, with the settings that `write_settings` left in ``folder``."""
-    environment = child_environment(folder)
-    clarion = [sys.executable, "-m", "clarion"]
-    tree.start("index", [*clarion, "index"], environment)
-    tree.start("devnet", devnet_command(settings), environment)
-    tree.start("serve", [*clarion, "serve"], environment)
-    tree.start("keep", [*clarion, "keep"], environment)
+def start_chain(tree: ProcessTree, settings: Settings, folder: Path) -> None:
+    """Start the devnet and the indexer, with the settings that `write_settings` left in ``folder``."""
+    tree.start("index", _clarion("index"), _environment(folder))
+    tree.start("devnet", devnet_command(settings), _environment(folder))
 
 
-def child_environment(folder: Path) -> dict[str, str]:
+def start_readers(tree: ProcessTree, folder: Path) -> None:
+    """Start what reads the index: GraphQL, and the keeper."""
+    tree.start("serve", _clarion("serve"), _environment(folder))
+    tree.start("keep", _clarion("keep"), _environment(folder))
+
+
+def _clarion(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "clarion", *arguments]
+
+
+def _environment(folder: Path) -> dict[str, str]:
     """The environment of a process that is to read its settings from ``folder`` and from nowhere else."""
     outside = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     return outside | {CONFIG_FILE_VARIABLE: str(folder / SETTINGS_NAME), "PYTHONUNBUFFERED": "1"}
@@ -246,13 +251,13 @@ def _watch(
     view: View,
     stopping: threading.Event,
     *,
-    tell_firsts: bool,
+    continued: bool,
 ) -> None:
     """Show what happens until told to stop, or until enough policies were settled."""
     started = time.monotonic()
     url = server.url(EMBEDDED_DATABASE)
     reader = SnapshotReader(connect(url, autocommit=True), settings.node.url)
-    first_block = first_settlement = tell_firsts
+    first_block, first_settlement = True, not continued
     home = settings.keeper.graphql_url.removesuffix("graphql")
     view.say(f"GraphQL: {home} has examples to run, {settings.keeper.graphql_url} is the endpoint and GraphiQL")
     try:
@@ -271,7 +276,10 @@ def _watch(
             elapsed = time.monotonic() - started
             if first_block and snapshot.height is not None:
                 first_block = False
-                view.say(f"first block indexed after {elapsed:.1f} s")
+                if not continued:
+                    view.say(f"first block indexed after {elapsed:.1f} s")
+                # not earlier: where processors are few, starting everything at once would make all of it late
+                start_readers(tree, settings.state_dir)
             if first_settlement and snapshot.settled:
                 first_settlement = False
                 view.say(f"first policy settled after {elapsed:.1f} s")
