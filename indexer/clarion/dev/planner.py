@@ -90,8 +90,8 @@ class Planner:
         yield from self._owners(world, random)
         yield from self._providers(world, random)
         if all(view.priced_burn >= 0 for view in world.assets.values()):
-            yield from self._buyers(world, random)
             yield from self._mistakes(world, random)
+            yield from self._buyers(world, random)
 
     def _oracle(self, world: World) -> Iterator[tuple[Account, list[Action]]]:
         """Each submitter's prices of all assets, then the closing of the rounds that are complete."""
