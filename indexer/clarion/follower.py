@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Finality
 from clarion.store.chain_log import Header, header_of
-from clarion.store.store import Batch, Store
+from clarion.store.store import Batch
 
 
 def finality(burn_height: int | None, *, burn_known: bool, burn_tip: int | None, final_depth: int) -> Finality:
@@ -38,14 +38,13 @@ class Followed:
 
 
 class Follower:
-    """Applies one chain's blocks to a store in whatever order they come.
+    """Applies one chain's blocks to a batch in whatever order they come.
 
     ``start_height``: the first block at or below it may start an empty index, an earlier one is fetched otherwise; None
     takes the first block that comes as the start, whatever its height (a recorded piece of a chain).
     """
 
-    def __init__(self, store: Store, *, start_height: int | None = 0) -> None:
-        self._store = store
+    def __init__(self, *, start_height: int | None = 0) -> None:
         self._start_height = start_height
 
     def ingest(self, batch: Batch, items: Iterable[Block | BurnBlock]) -> Followed:

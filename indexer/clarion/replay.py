@@ -60,7 +60,7 @@ def replay(
     with connect(database_url, autocommit=True) as connection:
         store = Store(connection, "stacks", protocols)
         store.open()
-        follower = Follower(store, start_height=None)
+        follower = Follower(start_height=None)
         for posts in _batches(read_recording(path)):
             ingest(store, follower, [item for post in posts for item in _read(path, post, replayed)])
             replayed.tip = store.tip

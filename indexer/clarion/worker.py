@@ -81,7 +81,7 @@ class Worker:
             store = Store(connection, "stacks", self._protocols)
             store.open()
             self._store = store
-            self._follower = Follower(store, start_height=self._start_height)
+            self._follower = Follower(start_height=self._start_height)
             # What an older version could not read, this one may.
             if retried := inbox.retry_failed(connection):
                 log.info("failed_posts_tried_again", posts=retried)

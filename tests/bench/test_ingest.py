@@ -82,7 +82,7 @@ def test_ingest(database_url: str, chain_data: Path, capsys: pytest.CaptureFixtu
             with connect(database_url, autocommit=True) as connection:
                 store = Store(connection, "stacks")
                 store.open()
-                follower = Follower(store)
+                follower = Follower()
                 blocks = chain()
                 for start in range(0, len(blocks), size):
                     with store.batch() as batch:

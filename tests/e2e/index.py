@@ -72,5 +72,5 @@ def index_afresh(database_url: str, blocks: Sequence[Block]) -> dict[str, list[A
     with connect(database_url, autocommit=True) as connection:
         store = Store(connection, "stacks", [protocol.deployed_by(DEPLOYER.address)])
         store.open()
-        ingest(store, Follower(store), blocks)
+        ingest(store, Follower(), blocks)
         return state(connection)

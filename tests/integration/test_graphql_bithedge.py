@@ -35,7 +35,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
         store = Store(opened, "stacks")
         store.open()
         with store.batch() as batch:
-            Follower(store).ingest(batch, [toy.block(None, burn=toy.burn_block(BURN_NOW))])
+            Follower().ingest(batch, [toy.block(None, burn=toy.burn_block(BURN_NOW))])
         yield opened
 
 

@@ -33,7 +33,7 @@ async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
 
 def ingest(store: Store, items: Sequence[Block | BurnBlock]) -> None:
     with store.batch() as batch:
-        Follower(store).ingest(batch, items)
+        Follower().ingest(batch, items)
 
 
 def accounts_block(parent: Block | None, balances: dict[str, int], *, branch: str = "main") -> Block:

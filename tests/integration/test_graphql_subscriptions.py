@@ -53,7 +53,7 @@ async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
 
 def ingest(store: Store, items: Sequence[Block | BurnBlock]) -> None:
     with store.batch() as batch:
-        Follower(store).ingest(batch, items)
+        Follower().ingest(batch, items)
 
 
 async def take(messages: Messages, count: int) -> list[Any]:

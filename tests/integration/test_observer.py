@@ -162,7 +162,7 @@ def fresh_index(connection: psycopg.Connection[Any], blocks: Sequence[Block]) ->
         )
         store = Store(connection, "stacks", [toy.deployed()])
         store.open()
-        ingest(store, Follower(store), [decode_new_block(payload(block)) for block in blocks])
+        ingest(store, Follower(), [decode_new_block(payload(block)) for block in blocks])
         return index_of(connection)
 
 

@@ -188,5 +188,5 @@ def fresh_index(connection: psycopg.Connection[Any], payloads: list[bytes]) -> l
         )
         store = Store(connection, "stacks", [toy.deployed()])
         store.open()
-        ingest(store, Follower(store), [decode_new_block(payload) for payload in payloads])
+        ingest(store, Follower(), [decode_new_block(payload) for payload in payloads])
         return index_of(connection)

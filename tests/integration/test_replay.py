@@ -191,7 +191,7 @@ def index_in_batches(connection: psycopg.Connection[Any], items: Sequence[Any], 
     store = Store(connection, "stacks", [toy.deployed()])
     store.open()
     for start in range(0, len(items), size):
-        ingest(store, Follower(store), items[start : start + size])
+        ingest(store, Follower(), items[start : start + size])
     return store
 
 

@@ -37,7 +37,7 @@ def store(connection: psycopg.Connection[Any]) -> Store:
 
 def ingest(store: Store, items: Sequence[Item], *, start_height: int | None = 0) -> Followed:
     with store.batch() as batch:
-        return Follower(store, start_height=start_height).ingest(batch, items)
+        return Follower(start_height=start_height).ingest(batch, items)
 
 
 def accounts(store: Store) -> list[tuple[Any, ...]]:
@@ -230,7 +230,7 @@ def test_a_failed_batch_leaves_nothing_behind(store: Store) -> None:
 
 def interrupted_ingest(store: Store, items: Sequence[Item]) -> None:
     with store.batch() as batch:
-        Follower(store).ingest(batch, items)
+        Follower().ingest(batch, items)
         raise RuntimeError("interrupted")
 
 

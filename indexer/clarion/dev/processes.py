@@ -6,15 +6,13 @@ Nothing happens by itself: the owner calls `poll` a few times a second and gets 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +20,8 @@ from typing import Final
 
 import psutil
 
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+from clarion.child import stop_with_parent
+
 FIRST_BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 15.0
 STEADY_AFTER_S: Final = 30.0
@@ -81,7 +80,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the parent, which stops the children in order
-                preexec_fn=_stop_with_parent(),
+                preexec_fn=stop_with_parent(signal.SIGTERM),
             )
         self.state = State.RUNNING
         self._started_at = time.monotonic()
@@ -209,18 +208,3 @@ def _ending(code: int) -> str:
     with contextlib.suppress(ValueError):
         return f"was ended by {signal.Signals(-code).name}"
     return f"was ended by signal {-code}"
-
-
-def _stop_with_parent() -> Callable[[], None] | None:
-    """What the new process runs before it becomes the child, for the kernel to end it when its parent dies."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here, because between fork and exec nothing may be loaded
-    parent = os.getpid()
-
-    def ask_kernel() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the call
-            os._exit(1)
-
-    return ask_kernel

@@ -13,7 +13,6 @@ it running.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import importlib.util
@@ -23,10 +22,9 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +33,8 @@ from urllib.parse import quote
 
 import psutil
 import psycopg
+
+from clarion.child import STOPS_WITH_PARENT, stop_with_parent
 
 SUPERUSER = "postgres"
 PORT = 5432  # names the socket file only: the server listens on no TCP port
@@ -47,8 +47,6 @@ CLOCK_TOLERANCE_S = 10.0  # by which the start of a process is told differently 
 SERVICE_ACCOUNTS = ("postgres", "nobody")
 SHARED_PLACES = (Path("/var/lib"), Path("/tmp"))  # noqa: S108 (owner and mode of what is used there are checked)
 LOCK_SUFFIX = ".lock"
-STOPS_WITH_OWNER = sys.platform == "linux"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 COMMON_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -213,21 +211,6 @@ def _end_servers_in(data_dir: Path) -> None:
                 f"Postgres in {data_dir} does not stop (processes {pids}). Kill it, then go on."
             )
         time.sleep(POLL_INTERVAL_S)
-
-
-def _stop_with_parent() -> Callable[[], None] | None:
-    """What the new process runs before it becomes the server, for the kernel to stop it when its parent thread ends."""
-    if not STOPS_WITH_OWNER:
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here, because between fork and exec nothing may be loaded
-    parent = os.getpid()
-
-    def ask_kernel() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # it died before the call
-            os._exit(1)
-
-    return ask_kernel
 
 
 class EmbeddedPostgres:
@@ -413,7 +396,7 @@ class EmbeddedPostgres:
         pid_file = self._data_dir / "postmaster.pid"
         deadline = time.monotonic() + START_TIMEOUT_S
         while pid_file.exists():
-            if self._accepts_connections() and (not STOPS_WITH_OWNER or self._owner_lives()):
+            if self._accepts_connections() and (not STOPS_WITH_PARENT or self._owner_lives()):
                 return True
             servers = _servers_in(self._data_dir)
             if not servers:
@@ -459,7 +442,7 @@ class EmbeddedPostgres:
                         user=self._account and self._account.uid,
                         group=self._account and self._account.gid,
                         extra_groups=[] if self._account else None,
-                        preexec_fn=_stop_with_parent(),
+                        preexec_fn=stop_with_parent(signal.SIGINT),
                         start_new_session=True,  # Ctrl-C in a terminal is for Clarion, which then stops the server
                         cwd="/",
                         stdin=subprocess.DEVNULL,
