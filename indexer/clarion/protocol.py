@@ -85,6 +85,8 @@ class Protocol:
     name: str
     tables: Iterable[type[Row]]
     title: str = ""
+    version: int = 1
+    """Raised by the package's author when handlers or tables change: the projection is then made anew."""
     row_types: tuple[RowType, ...] = field(init=False)
     _handlers: dict[tuple[str, str], _Registered] = field(init=False, default_factory=dict)
 
