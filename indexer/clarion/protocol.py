@@ -12,25 +12,37 @@ A protocol is a Python package that exposes one :class:`Protocol` under the entr
     def capital_deposited(event: CapitalDeposited, at: EventContext, rows: Rows) -> None:
         ...
 
-A handler reads its event, its context and rows, and nothing else: no clock, no network, no randomness.
+    @protocol.on("bh-token", kind=EventKind.FT_TRANSFER)
+    def moved(event: FtTransfer, at: EventContext, rows: Rows) -> None:
+        ...
+
+A handler reads its event, its context and rows, and nothing else: no clock, no network, no randomness. Contracts are
+named by short names. Which contract ids those are is said per network by the package (``contracts``), by who deployed
+them, or follows from the chain: see ``by_trait`` and ``by_factory`` and :mod:`clarion.discovery`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, get_type_hints
 
 import msgspec
 
-from clarion.chains.model import Block, BlockRef, Event, Transaction
+from clarion.asset_events import PAYLOADS
+from clarion.chains.model import Block, BlockRef, Event, EventKind, Transaction
+from clarion.discovery import DiscoveredContract, absolute_trait, declared_traits, deployments, is_contract_id
 from clarion.store.rows import Row, Rows, RowType
 
 ENTRY_POINT_GROUP: Final = "clarion.protocols"
 
 Handler = Callable[[Any, "EventContext", Rows], None]
+Register = Callable[[Callable[..., None]], Callable[..., None]]
+
+#: What selects an event of a contract: its kind, and for a print its topic ("" for other kinds).
+Selector = tuple[EventKind, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class EventContext:
     sender: str
     """The transaction's origin; empty for one made on Bitcoin."""
     contract: str
+    """Id of the contract that printed or defines the asset; empty for events about STX."""
     topic: str
     tx_index: int
     event_index: int
@@ -54,6 +67,11 @@ class EventContext:
     def height(self) -> int:
         """Height of the block."""
         return self.block.height
+
+    @property
+    def tx_text(self) -> str:
+        """The transaction's id as text columns hold it: ``0x`` and hexadecimal."""
+        return f"0x{self.tx_id.hex()}"
 
 
 class UndecodableEventError(ValueError):
@@ -74,12 +92,22 @@ class _Registered:
     payload: type[Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Factory:
+    """Prints with ``topic`` of ``factory`` name a further contract in ``field``, to be known as ``name``."""
+
+    name: str
+    factory: str
+    topic: str
+    field: str
+
+
 @dataclass(eq=False)
 class Protocol:
     """One set of contracts with its tables and handlers.
 
-    ``name`` is also the Postgres schema of its tables. Contracts are named by short names (``bh-vault``); which
-    contract ids those are on a network is said at start by :meth:`deployed_at`.
+    ``name`` is also the Postgres schema of its tables. ``contracts`` says for short names which contract they are on a
+    network: ``{"sbtc-token": {"mainnet": "SM3….sbtc-token"}}``.
     """
 
     name: str
@@ -87,8 +115,13 @@ class Protocol:
     title: str = ""
     version: int = 1
     """Raised by the package's author when handlers or tables change: the projection is then made anew."""
+    contracts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     row_types: tuple[RowType, ...] = field(init=False)
-    _handlers: dict[tuple[str, str], _Registered] = field(init=False, default_factory=dict)
+    _handlers: dict[tuple[str, Selector], _Registered] = field(init=False, default_factory=dict)
+    _any: dict[Selector, _Registered] = field(init=False, default_factory=dict)
+    _ignored: set[tuple[str, str | None]] = field(init=False, default_factory=set)
+    _traits: dict[str, str | Mapping[str, str]] = field(init=False, default_factory=dict)
+    _factories: list[_Factory] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.row_types = tuple(RowType(table) for table in self.tables)
@@ -96,79 +129,265 @@ class Protocol:
             if not row_type.name.startswith(f"{self.name}."):
                 raise ValueError(f"table {row_type.name} of protocol {self.name} must be in the schema {self.name}")
 
-    def on(self, contract: str, topic: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        """Register a handler for ``topic`` events of the contract with this short name.
+    def on(self, contract: str, topic: str | None = None, *, kind: EventKind = EventKind.PRINT) -> Register:
+        """Register a handler for events of the contract with this short name.
+
+        For prints ``topic`` selects, for other kinds ``kind`` alone: ``on("vault", "deposited")``,
+        ``on("token", kind=EventKind.FT_TRANSFER)``. A print without a topic of its own has the topic ``print``. An
+        asset event belongs to the contract that defines the asset, whichever contract moved it.
 
         The handler's first parameter says what it gets: a ``msgspec.Struct`` (the event's fields are checked against
-        it) or ``dict`` (as they are).
+        it; those of asset events are in :mod:`clarion.asset_events`) or ``dict`` (as they are).
         """
+        selector = _selector(topic, kind)
 
         def register(handler: Callable[..., None]) -> Callable[..., None]:
-            key = (contract, topic)
+            key = (contract, selector)
             if key in self._handlers:
-                raise ValueError(f"{self.name} handles {contract} {topic} twice")
-            first = next(iter(inspect.signature(handler).parameters))
-            payload = get_type_hints(handler)[first]
-            is_struct = isinstance(payload, type) and issubclass(payload, msgspec.Struct)
-            self._handlers[key] = _Registered(handler, payload if is_struct else None)
+                raise ValueError(f"{self.name} handles {contract} {topic or kind.value} twice")
+            self._handlers[key] = _registered(handler, kind)
             return handler
 
         return register
 
+    def on_any(self, topic: str | None = None, *, kind: EventKind = EventKind.PRINT) -> Register:
+        """Register a handler for events of every contract, and of none: those about STX belong to no contract.
+
+        Which contracts a deployment looks at can be narrowed: see ``only`` of :meth:`deployed_at`.
+        """
+        selector = _selector(topic, kind)
+
+        def register(handler: Callable[..., None]) -> Callable[..., None]:
+            if selector in self._any:
+                raise ValueError(f"{self.name} handles any {topic or kind.value} twice")
+            self._any[selector] = _registered(handler, kind)
+            return handler
+
+        return register
+
+    def ignore(self, contract: str, topic: str | None = None) -> None:
+        """Say that prints of this contract with ``topic`` (None: with any topic not handled) are of no interest.
+
+        Otherwise a topic that nothing handles is recorded as an anomaly.
+        """
+        self._ignored.add((contract, topic))
+
+    def by_trait(self, contract: str, trait: str | Mapping[str, str]) -> None:
+        """Know as ``contract`` every contract whose source declares ``(impl-trait '<trait>)`` when it is deployed.
+
+        ``trait``: ``ADDRESS.contract.trait``, the same by network, or ``.contract.trait`` of the deployer. Prints of
+        such a contract that nothing handles are no anomalies: it may say more than the trait asks for.
+        """
+        if contract in self._traits:
+            raise ValueError(f"{self.name} knows {contract} by a trait already")
+        self._traits[contract] = trait
+
+    def by_factory(self, contract: str, *, factory: str, topic: str, field: str) -> None:
+        """Know as ``contract`` every contract that ``factory`` names in ``field`` of a print with ``topic``."""
+        self._factories.append(_Factory(contract, factory, topic, field))
+
+    def discovered_names(self) -> frozenset[str]:
+        """Short names of contracts that are found on the chain."""
+        return frozenset(self._traits) | {found.name for found in self._factories}
+
     def short_names(self) -> frozenset[str]:
-        """The short names of the contracts it handles."""
-        return frozenset(contract for contract, _ in self._handlers)
+        """Short names of the contracts whose ids have to be known beforehand."""
+        handled = {contract for contract, _ in self._handlers} | {found.factory for found in self._factories}
+        return frozenset(handled) - self.discovered_names()
 
     def topics(self) -> Mapping[tuple[str, str], type[Any] | None]:
-        """What it handles: (contract short name, topic) to the payload type."""
-        return {key: registered.payload for key, registered in self._handlers.items()}
+        """What it handles: (contract short name, topic or kind) to the payload type."""
+        return {
+            (contract, topic or kind.value): registered.payload
+            for (contract, (kind, topic)), registered in self._handlers.items()
+        }
 
-    def deployed_at(self, contracts: Mapping[str, str]) -> DeployedProtocol:
-        """Bind short names to contract ids: ``{"bh-vault": "ST1….bh-vault"}``."""
+    def deployed_at(
+        self,
+        contracts: Mapping[str, str],
+        *,
+        only: Collection[str] | None = None,
+        network: str = "",
+        deployer: str = "",
+    ) -> DeployedProtocol:
+        """Bind short names to contract ids: ``{"bh-vault": "ST1….bh-vault"}``.
+
+        ``only``: ids of the contracts that ``on_any`` handlers get events of (None: all). ``network`` and ``deployer``
+        are needed where a trait is named by network or relative to the deployer. Raises ValueError.
+        """
         unknown = contracts.keys() - self.short_names()
         if unknown:
             raise ValueError(f"{self.name} has no contract {sorted(unknown)}")
-        return DeployedProtocol(self, {identifier: short for short, identifier in contracts.items()})
+        traits = {}
+        for name, trait in self._traits.items():
+            found = trait if isinstance(trait, str) else trait.get(network)
+            if found is None:
+                raise ValueError(f"{self.name} does not say which trait its {name} contracts have on {network}")
+            traits[absolute_trait(found, deployer)] = name
+        short_of = {identifier: short for short, identifier in contracts.items()}
+        return DeployedProtocol(self, short_of, traits, None if only is None else frozenset(only))
 
-    def deployed_by(self, deployer: str) -> DeployedProtocol:
+    def deployed_by(self, deployer: str, *, network: str = "", only: Collection[str] | None = None) -> DeployedProtocol:
         """Bind every short name to the contract of that name under one deployer's address."""
-        return self.deployed_at({short: f"{deployer}.{short}" for short in self.short_names()})
+        contracts = {short: f"{deployer}.{short}" for short in self.short_names()}
+        return self.deployed_at(contracts, only=only, network=network, deployer=deployer)
+
+    def deployed_on(self, network: str, *, only: Collection[str] | None = None) -> DeployedProtocol:
+        """Bind every short name to what the package says it is on ``network``. Raises ValueError where it does not."""
+        contracts = {}
+        for short in sorted(self.short_names()):
+            identifier = self.contracts.get(short, {}).get(network)
+            if identifier is None:
+                raise ValueError(f"{self.name} does not say which contract {short} is on {network}")
+            contracts[short] = identifier
+        return self.deployed_at(contracts, only=only, network=network)
 
 
-@dataclass(frozen=True, slots=True)
+def _selector(topic: str | None, kind: EventKind) -> Selector:
+    if (topic is not None) != (kind is EventKind.PRINT):
+        raise ValueError("a print is selected by its topic, every other event by its kind alone")
+    return kind, topic or ""
+
+
+def _registered(handler: Callable[..., None], kind: EventKind) -> _Registered:
+    first = next(iter(inspect.signature(handler).parameters))
+    payload = get_type_hints(handler)[first]
+    is_struct = isinstance(payload, type) and issubclass(payload, msgspec.Struct)
+    if is_struct and payload in _ASSET_PAYLOADS and PAYLOADS.get(kind) is not payload:
+        raise TypeError(f"{handler.__name__} handles {kind.value}, whose payload is no {payload.__name__}")
+    return _Registered(handler, payload if is_struct else None)
+
+
+_ASSET_PAYLOADS: Final = frozenset(PAYLOADS.values())
+
+
 class DeployedProtocol:
     """A protocol on one network: which contract ids are whose."""
 
-    protocol: Protocol
-    contracts: Mapping[str, str]
-    """Contract id to short name."""
+    def __init__(
+        self,
+        protocol: Protocol,
+        contracts: Mapping[str, str],
+        traits: Mapping[str, str] | None = None,
+        only: frozenset[str] | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.contracts: Mapping[str, str] = contracts
+        """Contract id to short name, of the contracts known beforehand."""
+        self.traits: Mapping[str, str] = traits or {}
+        """Trait to the short name of the contracts that declare it."""
+        self.only = only
+        """The contracts that handlers of any contract's events look at; None: all."""
+        self._found_in: type[DiscoveredContract] | None = None
+        if protocol.discovered_names():
+            tables = [row_type.model for row_type in protocol.row_types]
+            found_in = [table for table in tables if issubclass(table, DiscoveredContract)]
+            if len(found_in) != 1:
+                raise ValueError(
+                    f"{protocol.name} finds contracts on the chain and needs one table for them, "
+                    "a subclass of clarion.discovery.DiscoveredContract"
+                )
+            self._found_in = found_in[0]
+        self._factories = {(found.factory, found.topic): found for found in protocol._factories}
+        self.open_ended: bool = bool(protocol._any) or self._found_in is not None
+        """Whether events of contracts other than :attr:`contracts` may concern it."""
+
+    @property
+    def binding(self) -> Mapping[str, Any]:
+        """What it follows, as JSON: contracts by id, traits, factories, kinds of events of all contracts."""
+        protocol = self.protocol
+        return {
+            "contracts": dict(sorted(self.contracts.items())),
+            "traits": dict(sorted(self.traits.items())),
+            "factories": sorted([f.name, f.factory, f.topic, f.field] for f in protocol._factories),
+            "any": sorted([kind.value, topic] for kind, topic in protocol._any),
+            "only": None if self.only is None else sorted(self.only),
+        }
+
+    def begin_block(self, block: Block, rows: Rows) -> None:
+        """Take up contracts that the block's transactions deployed; before any of its events."""
+        if not self.traits:
+            return
+        for transaction, contract, source in deployments(block.transactions):
+            for trait in declared_traits(source, contract.partition(".")[0]):
+                name = self.traits.get(trait)
+                if name is not None:
+                    self._discover(contract, name, "trait", block, transaction, rows)
 
     def project(self, event: Event, block: Block, transaction: Transaction, rows: Rows) -> None:
-        """Apply one event of a contract in :attr:`contracts`.
+        """Apply one event; nothing happens where it is of no concern.
 
         Raises UnknownTopicError or UndecodableEventError (the event changes nothing and is to be recorded), or
         ProjectionError (the handler is defective).
         """
-        if event.contract is None:
+        protocol, contract, kind = self.protocol, event.contract, event.kind
+        selector = (kind, event.topic if kind is EventKind.PRINT else "")
+        wanted: list[_Registered] = []
+        any_registered = protocol._any.get(selector)
+        if any_registered is not None and (self.only is None or contract is None or contract in self.only):
+            wanted.append(any_registered)
+        made: _Factory | None = None
+        name = None if contract is None else self.contracts.get(contract) or self._found_name(contract, rows)
+        if name is not None:
+            if kind is EventKind.PRINT:
+                made = self._factories.get((name, event.topic))
+            registered = protocol._handlers.get((name, selector))
+            if registered is not None:
+                wanted.append(registered)
+            if not wanted and made is None:
+                self._expect_unhandled(name, event)
+        if not wanted and made is None:
             return
-        registered = self.protocol._handlers.get((self.contracts[event.contract], event.topic))
-        if registered is None:
-            if event.raw is None or event.kind != "print":
-                return
-            raise UnknownTopicError(f"{self.protocol.name} knows no topic {event.topic!r} of {event.contract}")
-        payload: Any = event.value
-        if registered.payload is not None:
-            try:
-                payload = msgspec.convert(event.value, registered.payload)
-            except msgspec.ValidationError as error:
-                raise UndecodableEventError(f"{event.contract} {event.topic}: {error}") from error
+        payloads = [_payload(registered, event) for registered in wanted]
+        if made is not None:
+            self._discover(_contract_named(event, made.field), made.name, "factory", block, transaction, rows)
+        for registered, payload in zip(wanted, payloads, strict=True):
+            self._handle(registered, payload, event, block, transaction, rows)
+
+    def _expect_unhandled(self, name: str, event: Event) -> None:
+        """Raise where nothing handles a print and nobody said that it is of no interest."""
+        protocol = self.protocol
+        if event.kind is not EventKind.PRINT or name in protocol._traits:
+            return
+        if (name, None) not in protocol._ignored and (name, event.topic) not in protocol._ignored:
+            raise UnknownTopicError(f"{protocol.name} knows no topic {event.topic!r} of {event.contract}")
+
+    def _found_name(self, contract: str, rows: Rows) -> str | None:
+        if self._found_in is None:
+            return None
+        found = rows.get(self._found_in, contract)
+        return None if found is None else found.name
+
+    def _discover(
+        self, contract: str, name: str, found_by: str, block: Block, transaction: Transaction, rows: Rows
+    ) -> None:
+        assert self._found_in is not None
+        if contract not in self.contracts and rows.get(self._found_in, contract) is None:
+            rows.insert(
+                self._found_in,
+                contract=contract,
+                name=name,
+                found_by=found_by,
+                found_height=block.height,
+                found_tx=f"0x{transaction.id.hex()}",
+            )
+
+    def _handle(
+        self,
+        registered: _Registered,
+        payload: Any,
+        event: Event,
+        block: Block,
+        transaction: Transaction,
+        rows: Rows,
+    ) -> None:
         context = EventContext(
             block=block.ref,
             burn_height=block.burn.height if block.burn else 0,
             time=block.time or 0,
             tx_id=transaction.id,
             sender=transaction.sender or "",
-            contract=event.contract,
+            contract=event.contract or "",
             topic=event.topic,
             tx_index=event.tx_index,
             event_index=event.index,
@@ -177,10 +396,26 @@ class DeployedProtocol:
             registered.handler(payload, context, rows)
         except Exception as error:
             raise ProjectionError(
-                f"{self.protocol.name} failed on {event.contract} {event.topic} in {block.ref}, "
+                f"{self.protocol.name} failed on {event.contract or 'STX'} {event.topic} in {block.ref}, "
                 f"transaction 0x{transaction.id.hex()}, event {event.index}: {type(error).__name__}: {error}. "
                 f"Nothing of the block was written; update the protocol's package and start again."
             ) from error
+
+
+def _payload(registered: _Registered, event: Event) -> Any:
+    if registered.payload is None:
+        return event.value
+    try:
+        return msgspec.convert(event.value, registered.payload)
+    except msgspec.ValidationError as error:
+        raise UndecodableEventError(f"{event.contract} {event.topic}: {error}") from error
+
+
+def _contract_named(event: Event, field: str) -> str:
+    named = event.value.get(field) if isinstance(event.value, dict) else None
+    if not isinstance(named, str) or not is_contract_id(named):
+        raise UndecodableEventError(f"{event.contract} {event.topic}: {field} names no contract but {named!r}")
+    return named
 
 
 def installed_protocols() -> dict[str, Protocol]:
