@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.index import truncate_index
 
 from clarion.chains.model import Block
 from clarion.chains.stacks.node_payloads import decode_post
@@ -66,10 +67,7 @@ def test_ingest(database_url: str, chain_data: Path, capsys: pytest.CaptureFixtu
 
     def clear() -> None:
         with connect(database_url, autocommit=True) as connection:
-            connection.execute(
-                "TRUNCATE clarion.block, clarion.transaction, clarion.event, clarion.canonical_block, clarion.change, "
-                "clarion.step, clarion.cursor, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block"
-            )
+            truncate_index(connection)
 
     def copy() -> None:
         clear()

@@ -52,7 +52,8 @@ def state(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
         for name in (row_type.name.partition(".")[2] for row_type in protocol.row_types)
     }
     found["canonical"] = connection.execute(
-        "SELECT height, hash, digest FROM clarion.canonical_block WHERE chain = 'stacks' ORDER BY height"
+        "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block "
+        "WHERE chain = 'stacks' ORDER BY height"
     ).fetchall()
     return found
 

@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from support import index_process, toy
+from support.index import truncate_index
 from support.node_posts import (
     block_payload,
     body,
@@ -147,7 +148,9 @@ def payload(block: Block) -> bytes:
 def index_of(connection: psycopg.Connection[Any]) -> list[Any]:
     """The canonical chain with its digests, and the rows that came of it."""
     return [
-        connection.execute("SELECT height, hash, digest FROM clarion.canonical_block ORDER BY height").fetchall(),
+        connection.execute(
+            "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block ORDER BY height"
+        ).fetchall(),
         connection.execute("SELECT * FROM toy.account ORDER BY owner").fetchall(),
     ]
 
@@ -155,11 +158,7 @@ def index_of(connection: psycopg.Connection[Any]) -> list[Any]:
 def fresh_index(connection: psycopg.Connection[Any], blocks: Sequence[Block]) -> list[Any]:
     """What an index of these blocks alone holds, made in a transaction that is undone."""
     with connection.transaction(force_rollback=True):
-        connection.execute(
-            "TRUNCATE clarion.block, clarion.transaction, clarion.event, clarion.canonical_block, clarion.cursor, "
-            "clarion.step, clarion.change, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block, "
-            "toy.account"
-        )
+        truncate_index(connection, "toy.account")
         store = Store(connection, "stacks", [toy.deployed()])
         store.open()
         ingest(store, Follower(), [decode_new_block(payload(block)) for block in blocks])

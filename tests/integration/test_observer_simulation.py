@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from support import toy
+from support.index import truncate_index
 from support.node_posts import body, burn_payload, moves_payload
 
 from clarion.chains.model import Block, BurnBlock, JsonValue
@@ -146,7 +147,9 @@ class Indexer:
 
 def index_of(connection: psycopg.Connection[Any]) -> list[Any]:
     return [
-        connection.execute("SELECT height, hash, digest FROM clarion.canonical_block ORDER BY height").fetchall(),
+        connection.execute(
+            "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block ORDER BY height"
+        ).fetchall(),
         connection.execute("SELECT * FROM toy.account ORDER BY owner").fetchall(),
     ]
 
@@ -181,11 +184,7 @@ def test_the_index_ends_where_the_winning_blocks_alone_lead(
 
 def fresh_index(connection: psycopg.Connection[Any], payloads: list[bytes]) -> list[Any]:
     with connection.transaction(force_rollback=True):
-        connection.execute(
-            "TRUNCATE clarion.block, clarion.transaction, clarion.event, clarion.canonical_block, clarion.cursor, "
-            "clarion.step, clarion.change, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block, "
-            "toy.account"
-        )
+        truncate_index(connection, "toy.account")
         store = Store(connection, "stacks", [toy.deployed()])
         store.open()
         ingest(store, Follower(), [decode_new_block(payload) for payload in payloads])

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from support import toy
+from support.index import truncate_index
 from support.node_posts import body, burn_payload, moves_payload
 
 from clarion.chains.model import Block, BurnBlock
@@ -37,7 +38,8 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 def everything(connection: psycopg.Connection[Any]) -> list[Any]:
     """All there is to say about the canonical chain, digests included."""
     canonical = connection.execute(
-        "SELECT height, hash, digest FROM clarion.canonical_block WHERE chain = 'stacks' ORDER BY height"
+        "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block "
+        "WHERE chain = 'stacks' ORDER BY height"
     ).fetchall()
     rows = [canonical]
     for table in ("block", "transaction", "event", "anomaly"):
@@ -53,11 +55,7 @@ def everything(connection: psycopg.Connection[Any]) -> list[Any]:
 
 
 def empty(connection: psycopg.Connection[Any]) -> None:
-    connection.execute(
-        "TRUNCATE clarion.block, clarion.transaction, clarion.event, clarion.canonical_block, clarion.burn_block, "
-        "clarion.canonical_burn_block, clarion.cursor, clarion.step, clarion.change, clarion.anomaly, "
-        "clarion.mempool_transaction, toy.account"
-    )
+    truncate_index(connection, "toy.account")
 
 
 def counts(replayed: Replayed) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import toy
+from support.index import truncate_index
 
 from clarion.chains.model import Block, BurnBlock, Finality
 from clarion.follower import Followed, Follower, finality
@@ -48,7 +49,8 @@ def accounts(store: Store) -> list[tuple[Any, ...]]:
 
 def canonical(store: Store) -> list[tuple[int, bytes, bytes]]:
     return store.connection.execute(
-        "SELECT height, hash, digest FROM clarion.canonical_block WHERE chain = 'stacks' ORDER BY height"
+        "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block "
+        "WHERE chain = 'stacks' ORDER BY height"
     ).fetchall()
 
 
@@ -91,8 +93,7 @@ def test_digest_and_rows_do_not_depend_on_how_blocks_were_batched(database_url: 
     for block in blocks:
         ingest(store, [block])
     one_by_one = (accounts(store), canonical(store))
-    store.connection.execute("TRUNCATE clarion.canonical_block, clarion.block, clarion.transaction, clarion.event")
-    store.connection.execute("TRUNCATE clarion.change, clarion.step, clarion.cursor, toy.account")
+    truncate_index(store.connection, "toy.account")
     fresh = Store(store.connection, "stacks", [toy.deployed()])
     fresh.open()
     ingest(fresh, blocks)
@@ -119,11 +120,7 @@ def test_a_longer_branch_wins_and_leaves_what_a_fresh_index_of_it_has(store: Sto
 def fresh_index(store: Store, blocks: Sequence[Item]) -> tuple[Any, Any]:
     """What an index of ``blocks`` alone holds, made in the same database inside a transaction that is undone."""
     with store.connection.transaction(force_rollback=True):
-        store.connection.execute(
-            "TRUNCATE clarion.canonical_block, clarion.block, clarion.transaction, clarion.event, clarion.change, "
-            "clarion.step, clarion.cursor, clarion.anomaly, clarion.burn_block, clarion.canonical_burn_block, "
-            "toy.account"
-        )
+        truncate_index(store.connection, "toy.account")
         fresh = Store(store.connection, "stacks", [toy.deployed()])
         fresh.open()
         ingest(fresh, blocks)
@@ -291,8 +288,7 @@ def test_any_order_of_any_tree_ends_where_a_fresh_index_of_the_best_branch_does(
             surviving.append(current)
             current = by_hash.get(current.ref.parent_hash)
         assert (accounts(store), canonical(store)) == fresh_index(store, surviving[::-1])
-    store.tip = type(store.tip)(None, None, 0, EMPTY_DIGEST)
-    store._rows.clear()
+    store.reconnect(store.connection)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class RowType:
     slotted objects with the same attributes.
     """
 
-    __slots__ = ("columns", "defaults", "key_columns", "key_of", "make", "model", "name", "values_of")
+    __slots__ = ("columns", "defaults", "key_columns", "key_of", "make", "model", "name", "table", "values_of")
 
     def __init__(self, model: type[Row]) -> None:
         table = cast("Table", model.__table__)  # type: ignore[attr-defined]
@@ -62,6 +62,7 @@ class RowType:
                     f"{table.fullname}.{column.name} is {column.type!r}; use Text, BigInteger, Boolean, JSONB, UINT128"
                 )
         self.model = model
+        self.table = table
         self.name: str = table.fullname
         self.columns: tuple[str, ...] = tuple(column.name for column in table.columns)
         self.key_columns: tuple[str, ...] = tuple(column.name for column in table.primary_key)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from psycopg import Connection, sql
+from psycopg import Connection
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
-from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
+from clarion.protocol import DeployedProtocol
 from clarion.store import chain_log
 from clarion.store.chain_log import Header, json_text
-from clarion.store.digest import EMPTY_DIGEST, block_digest
-from clarion.store.rows import Change, Key, Op, Rows, RowType
+from clarion.store.digest import EMPTY_DIGEST, combined_digest
+from clarion.store.projector import AnomalyAt, Projector
+from clarion.store.registry import latest_digests, register
+from clarion.store.row_sql import RowTables
+from clarion.store.rows import Change, Key, Op, RowType
 
 #: The Postgres notification channel; one message per commit, a JSON object {chain, height, hash, sequence}.
 CHANNEL: Final = "clarion"
+#: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
+FINAL_DEPTH: Final = 6
 
 
 class FencedOutError(RuntimeError):
@@ -27,6 +32,10 @@ class FencedOutError(RuntimeError):
 
 class UnknownBlockError(LookupError):
     """A rollback was asked to a block that is not canonical."""
+
+
+class FinalBlockError(RuntimeError):
+    """A rollback was asked that would undo a block that is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +54,56 @@ class Store:
     Not thread-safe: one thread at a time. Construct it with an open connection in autocommit mode, then :meth:`open`.
     """
 
-    def __init__(self, connection: Connection[Any], chain: Chain, protocols: Sequence[DeployedProtocol] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection[Any],
+        chain: Chain,
+        protocols: Sequence[DeployedProtocol] = (),
+        *,
+        final_depth: int = FINAL_DEPTH,
+    ) -> None:
         self.connection = connection
         self.chain: Chain = chain
-        self._protocols = {contract: deployed for deployed in protocols for contract in deployed.contracts}
-        self._row_types: Mapping[str, RowType] = {
-            row_type.name: row_type for deployed in protocols for row_type in deployed.protocol.row_types
-        }
-        self._rows = Rows(self._row_types.values(), self._load_row)
+        self.final_depth = final_depth
+        self._protocols = tuple(protocols)
         self._fence: int | None = None
+        self._use(())
+        #: Enabled protocols whose rows have to be made from the chain log before they are live.
+        self.waiting: tuple[DeployedProtocol, ...] = ()
         self.tip = Tip(None, None, 0, EMPTY_DIGEST)
+        #: Height of the highest block that was ever final: nothing at or below it is rolled back.
+        self.final_height: int | None = None
+        self._tip_burn_height: int | None = None
+
+    def _use(self, live: Sequence[DeployedProtocol]) -> None:
+        self._projector = Projector(live, self._load_row)
+        self._tables = RowTables(self._projector.row_types.values())
+
+    @property
+    def live(self) -> tuple[DeployedProtocol, ...]:
+        """The protocols whose rows are at the tip."""
+        return self._projector.protocols
 
     def open(self) -> Tip:
-        """Take the fence (any earlier writer is refused from now on) and read where the index stands."""
-        found = self.connection.execute(
-            "INSERT INTO clarion.cursor (chain, sequence, digest, fence) VALUES (%s, 0, %s, 1) "
-            "ON CONFLICT (chain) DO UPDATE SET fence = clarion.cursor.fence + 1 RETURNING fence",
-            (self.chain, EMPTY_DIGEST),
-        ).fetchone()
-        assert found is not None
-        self._fence = found[0]
+        """Take the fence (any earlier writer is refused from now on) and read where the index stands.
+
+        Tells which of the protocols are :attr:`live` and which are :attr:`waiting`.
+        """
+        with self.connection.transaction():
+            found = self.connection.execute(
+                "INSERT INTO clarion.cursor (chain, sequence, digest, fence) VALUES (%s, 0, %s, 1) "
+                "ON CONFLICT (chain) DO UPDATE SET fence = clarion.cursor.fence + 1 RETURNING fence, sequence, height",
+                (self.chain, EMPTY_DIGEST),
+            ).fetchone()
+            assert found is not None
+            self._fence, sequence, height = found
+            registered = register(self.connection, self.chain, self._protocols, sequence=sequence, empty=height is None)
+            self._use(registered.live)
+            self.waiting = registered.waiting
+            self.connection.execute(
+                "UPDATE clarion.cursor SET digest = coalesce(clarion.digest_at(chain, height), %s) WHERE chain = %s",
+                (EMPTY_DIGEST, self.chain),
+            )
         self._reload()
         return self.tip
 
@@ -74,7 +113,6 @@ class Store:
         The fence is not taken again: a writer that took over meanwhile refuses this one.
         """
         self.connection = connection
-        self._rows.clear()
         self._reload()
         return self.tip
 
@@ -98,19 +136,20 @@ class Store:
                 yield batch
                 batch.flush()
         except BaseException:
-            self._rows.clear()
             self._reload()
             raise
-        self._rows.trim()
+        self._projector.rows.trim()
 
     def _reload(self) -> None:
         if self.connection.closed:
             return
         found = self.connection.execute(
-            "SELECT height, hash, sequence, digest FROM clarion.cursor WHERE chain = %s", (self.chain,)
+            "SELECT height, hash, sequence, digest, final_height FROM clarion.cursor WHERE chain = %s", (self.chain,)
         ).fetchone()
         if found is not None:
-            self.tip = Tip(*found)
+            *tip, self.final_height = found
+            self.tip = Tip(*tip)
+        self._projector.clear(latest_digests(self.connection, self.chain, self.live))
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The hash of the canonical block at ``height``, or None."""
@@ -128,14 +167,7 @@ class Store:
         return chain_log.children(self.connection, self.chain, block_hash)
 
     def _load_row(self, row_type: RowType, key: Key) -> Sequence[Any] | None:
-        query = sql.SQL("SELECT {columns} FROM {table} WHERE {condition}").format(
-            columns=sql.SQL(", ").join(map(sql.Identifier, row_type.columns)),
-            table=_table(row_type.name),
-            condition=sql.SQL(" AND ").join(
-                sql.SQL("{} = %s").format(sql.Identifier(column)) for column in row_type.key_columns
-            ),
-        )
-        return self.connection.execute(query, key).fetchone()
+        return self._tables.load(self.connection, row_type, key)
 
 
 class Batch:
@@ -149,10 +181,12 @@ class Batch:
         self._blocks: dict[bytes, Block] = {}
         self._unwritten: list[Block] = []
         self._children: dict[bytes, list[Header]] = {}
-        self._canonical: list[tuple[int, bytes, int, bytes]] = []
+        self._canonical: list[tuple[int, bytes, int]] = []
+        self._digests: list[tuple[str, int, bytes]] = []
         self._steps: list[tuple[int, str, int, bytes]] = []
         self._changes: list[tuple[int, BlockRef, Change]] = []
-        self._anomalies: list[tuple[BlockRef, int, int, str, str | None, str | None, str]] = []
+        self._anomalies: list[AnomalyAt] = []
+        self._may_be_final = False
 
     @property
     def tip(self) -> Tip:
@@ -167,37 +201,30 @@ class Batch:
         for tx in block.transactions:
             if tx.decode_error is not None:
                 self._anomalies.append(
-                    (block.ref, tx.index, -1, "undecodable_transaction", None, None, tx.decode_error)
+                    AnomalyAt(block.ref, tx.index, -1, "undecodable_transaction", None, None, tx.decode_error)
                 )
         for event in block.events:
             if event.kind == "unknown":
-                where = (block.ref, event.tx_index, event.index, "unknown_event")
-                self._anomalies.append((*where, event.contract, event.topic, f"event of unknown type {event.topic}"))
+                detail = f"event of unknown type {event.topic}"
+                where = (block.ref, event.tx_index, event.index)
+                self._anomalies.append(AnomalyAt(*where, "unknown_event", event.contract, event.topic, detail))
 
     def apply(self, block: Block) -> None:
         """Make a block of the chain log canonical on top of the tip and project its events."""
-        store, tip = self._store, self._tip
-        for event in block.events:
-            deployed = None if event.contract is None else store._protocols.get(event.contract)
-            if deployed is None:
-                continue
-            try:
-                deployed.project(event, block, block.transactions[event.tx_index], store._rows)
-            except (UnknownTopicError, UndecodableEventError) as error:
-                kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
-                where = (block.ref, event.tx_index, event.index, kind)
-                self._anomalies.append((*where, event.contract, event.topic, str(error)))
-        try:
-            changes = store._rows.end_block(block.height)
-        except ValueError as error:
-            raise ProjectionError(f"{error}, in {block.ref}; nothing of the block was written") from error
-        sequence = tip.sequence + 1
+        store, projector = self._store, self._store._projector
+        projected = projector.project(block)
+        self._anomalies += projected.anomalies
+        sequence = self._tip.sequence + 1
         self._steps.append((sequence, "apply", block.height, block.hash))
-        for change in changes:
+        for change in projected.changes:
             sequence += 1
             self._changes.append((sequence, block.ref, change))
-        digest = block_digest(tip.digest, block.ref, changes)
-        self._canonical.append((block.height, block.hash, sequence, digest))
+        self._digests += [(name, block.height, digest) for name, digest in projected.digests.items()]
+        self._canonical.append((block.height, block.hash, sequence))
+        burn_height = None if block.burn is None else block.burn.height
+        self._may_be_final |= burn_height != store._tip_burn_height
+        store._tip_burn_height = burn_height
+        digest = combined_digest(block.hash, projector.digests)
         self._tip = store.tip = Tip(block.height, block.hash, sequence, digest)
 
     def load(self, hashes: Iterable[bytes]) -> list[Block]:
@@ -214,21 +241,24 @@ class Batch:
 
         Rows get back the values they had at that block, set-based; what was undone is written to the change log as
         retractions. Returns how many blocks were undone. Raises UnknownBlockError where no canonical block has that
-        height.
+        height, and FinalBlockError where a final block would be undone.
         """
         self.flush()
+        store = self._store
+        if store.final_height is not None and (height is None or height < store.final_height):
+            raise FinalBlockError(
+                f"cannot roll back to {self._chain} block {height}: block {store.final_height} above it is final"
+            )
         execute = self._connection.execute
-        if height is None:
-            target = (BlockRef(self._chain, -1, b"", b""), 0, EMPTY_DIGEST)
-        else:
+        ref, since = BlockRef(self._chain, -1, b"", b""), 0
+        if height is not None:
             found = execute(
-                "SELECT hash, sequence, digest FROM clarion.canonical_block WHERE chain = %s AND height = %s",
+                "SELECT hash, sequence FROM clarion.canonical_block WHERE chain = %s AND height = %s",
                 (self._chain, height),
             ).fetchone()
             if found is None:
                 raise UnknownBlockError(f"cannot roll back to {self._chain} block {height}: it is not canonical")
-            target = (BlockRef(self._chain, height, found[0], b""), found[1], found[2])
-        ref, since, digest = target
+            ref, since = BlockRef(self._chain, height, found[0], b""), found[1]
         undone = execute(
             "DELETE FROM clarion.canonical_block WHERE chain = %s AND height > %s RETURNING height, hash",
             (self._chain, ref.height),
@@ -237,27 +267,31 @@ class Batch:
         for block_height, block_hash in sorted(undone, reverse=True):
             sequence += 1
             self._steps.append((sequence, "retract", block_height, block_hash))
-        retractions = self._net_changes_since(since)
+        execute("DELETE FROM clarion.digest WHERE chain = %s AND height > %s", (self._chain, ref.height))
+        retractions = self._net_changes_since(since, ref.height)
         for change in retractions:
             sequence += 1
             self._changes.append((sequence, ref, change))
-        self._tip = self._store.tip = Tip(height, None if height is None else ref.hash, sequence, digest)
-        self._write_rows(retractions)
+        store._projector.clear(latest_digests(self._connection, self._chain, store.live))
+        digest = EMPTY_DIGEST if height is None else combined_digest(ref.hash, store._projector.digests)
+        self._tip = store.tip = Tip(height, None if height is None else ref.hash, sequence, digest)
+        store._tables.write(self._connection, retractions)
         self._write_log(retraction=True)
-        self._store._rows.clear()
         return len(undone)
 
-    def _net_changes_since(self, sequence: int) -> list[Change]:
-        """Per row changed after ``sequence``: from what it is now back to what it was then.
+    def _net_changes_since(self, sequence: int, height: int) -> list[Change]:
+        """Per row of a live protocol changed after ``sequence``: from what it is now back to what it was then.
 
         The oldest change of a row after a sequence holds the row as it was at that sequence, whatever was applied and
-        retracted since; the newest holds the row as it is.
+        retracted since; the newest holds the row as it is. ``height`` is that of the block that wrote ``sequence``:
+        what a protocol that became live later has written for blocks up to there stays.
         """
         found = self._connection.execute(
             """
             WITH since AS MATERIALIZED (
                 SELECT "table", key, sequence, before, after FROM clarion.change
-                WHERE chain = %(chain)s AND sequence > %(sequence)s
+                WHERE chain = %(chain)s AND sequence > %(sequence)s AND (height > %(height)s OR retraction)
+                    AND "table" = ANY(%(tables)s)
             ), oldest AS (
                 SELECT DISTINCT ON ("table", key) "table", key, before FROM since ORDER BY "table", key, sequence
             ), newest AS (
@@ -266,7 +300,7 @@ class Batch:
             SELECT "table", key, newest.after, oldest.before FROM oldest JOIN newest USING ("table", key)
             WHERE newest.after IS DISTINCT FROM oldest.before ORDER BY "table", key
             """,
-            {"chain": self._chain, "sequence": sequence},
+            {"chain": self._chain, "sequence": sequence, "height": height, "tables": self._store._tables.names},
         )
         changes = []
         for table, key, now, then in found:
@@ -290,6 +324,7 @@ class Batch:
             return False
         removed = execute("DELETE FROM clarion.canonical_burn_block WHERE height >= %s", (burn.height,)).rowcount
         execute("INSERT INTO clarion.canonical_burn_block (height, hash) VALUES (%s, %s)", (burn.height, burn.hash))
+        self._may_be_final = True
         return removed > 0
 
     def burn_orphaned(self, burn_hash: bytes | None) -> bool:
@@ -319,7 +354,7 @@ class Batch:
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The canonical block's hash at ``height``, this batch's own blocks included."""
-        for own_height, block_hash, _, _ in reversed(self._canonical):
+        for own_height, block_hash, _ in reversed(self._canonical):
             if own_height == height:
                 return block_hash
         return self._store.canonical_hash(height)
@@ -343,7 +378,10 @@ class Batch:
     def flush(self) -> None:
         """Send everything collected so far to Postgres; :meth:`Store.batch` commits it."""
         self._flush_blocks()
-        self._write_rows([change for _, _, change in self._changes])
+        self._store._tables.write(self._connection, [change for _, _, change in self._changes])
+        self._write_canonical()
+        if self._may_be_final:
+            self._advance_final_height()
         self._write_log(retraction=False)
 
     def _flush_blocks(self) -> None:
@@ -351,10 +389,51 @@ class Batch:
             chain_log.append(self._connection, self._unwritten)
             self._unwritten.clear()
 
+    def _write_canonical(self) -> None:
+        if self._canonical:
+            with (
+                self._connection.cursor() as cursor,
+                cursor.copy("COPY clarion.canonical_block (chain, height, hash, sequence) FROM STDIN") as copy,
+            ):
+                for canonical in self._canonical:
+                    copy.write_row((self._chain, *canonical))
+            self._canonical.clear()
+
+    def _advance_final_height(self) -> None:
+        """Note the highest block that is deep enough: under Bitcoin's tip and under the tip of this chain both.
+
+        Bitcoin's alone does not tell: a node that catches up knows its whole chain long before the blocks on it, and
+        still finds forks among those.
+        """
+        store = self._store
+        found = self._connection.execute(
+            """
+            UPDATE clarion.cursor c SET final_height = f.height FROM (
+                SELECT k.height FROM clarion.canonical_block k
+                JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash
+                JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash
+                WHERE k.chain = %(chain)s AND k.height > %(from)s AND b.burn_height <= -%(depth)s + least(
+                    (SELECT max(height) FROM clarion.canonical_burn_block),
+                    (SELECT burn_height FROM clarion.block WHERE chain = %(chain)s AND hash = %(tip)s)
+                )
+                ORDER BY k.height DESC LIMIT 1
+            ) f WHERE c.chain = %(chain)s RETURNING c.final_height
+            """,
+            {
+                "chain": self._chain,
+                "from": -1 if store.final_height is None else store.final_height,
+                "depth": store.final_depth,
+                "tip": self._tip.hash,
+            },
+        ).fetchone()
+        if found is not None:
+            store.final_height = found[0]
+        self._may_be_final = False
+
     def _write_log(self, *, retraction: bool) -> None:
         if not self._steps and not self._anomalies:
             return
-        chain, tip = self._chain, self._tip
+        chain, tip, final = self._chain, self._tip, self._store.final_height
         with self._connection.cursor() as cursor:
             with cursor.copy("COPY clarion.step (chain, sequence, op, height, hash) FROM STDIN") as copy:
                 for step in self._steps:
@@ -364,17 +443,25 @@ class Batch:
                 "retraction) FROM STDIN"
             ) as copy:
                 for sequence, ref, change in self._changes:
+                    before = None if final is not None and ref.height <= final else change.before
                     copy.write_row(
                         (chain, sequence, ref.height, ref.hash, change.table, json_text(change.key), change.op)
-                        + (json_text(change.before), json_text(change.after), retraction)
+                        + (json_text(before), json_text(change.after), retraction)
                     )
-            with cursor.copy("COPY clarion.canonical_block (chain, height, hash, sequence, digest) FROM STDIN") as copy:
-                for canonical in self._canonical:
-                    copy.write_row((chain, *canonical))
+            if self._digests:
+                cursor.executemany(
+                    "INSERT INTO clarion.digest (chain, protocol, generation, height, digest) "
+                    "SELECT chain, name, generation, %s, %s FROM clarion.protocol WHERE chain = %s AND name = %s",
+                    [(height, digest, chain, name) for name, height, digest in self._digests],
+                )
             cursor.executemany(
                 "INSERT INTO clarion.anomaly (chain, height, block_hash, tx_index, event_index, kind, contract, topic, "
                 "detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                [(chain, ref.height, ref.hash, *rest) for ref, *rest in self._anomalies],
+                [
+                    (chain, at.block.height, at.block.hash, at.tx_index, at.event_index)
+                    + (at.kind, at.contract, at.topic, at.detail)
+                    for at in self._anomalies
+                ],
             )
             if self._steps:
                 cursor.execute(
@@ -389,56 +476,5 @@ class Batch:
                     "sequence": tip.sequence,
                 }
                 cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(message).decode()))
-        for collected in (self._steps, self._changes, self._canonical, self._anomalies):
+        for collected in (self._steps, self._changes, self._digests, self._anomalies):
             collected.clear()
-
-    def _write_rows(self, changes: Iterable[Change]) -> None:
-        """Bring the projection tables to the ``after`` of these changes, the last per row, two statements a table."""
-        final: dict[str, dict[Key, Change]] = {}
-        for change in changes:
-            final.setdefault(change.table, {})[change.key] = change
-        for table, by_key in final.items():
-            row_type = self._store._row_types.get(table)
-            if row_type is None:
-                raise LookupError(
-                    f"the change log has rows of {table}, but no enabled protocol has that table; "
-                    f"enable the protocol again or index into a new database"
-                )
-            gone = [change.key for change in by_key.values() if change.after is None]
-            kept = [change.after for change in by_key.values() if change.after is not None]
-            if gone:
-                self._connection.execute(_delete_statement(row_type), (json_text(gone),))
-            if kept:
-                self._connection.execute(_upsert_statement(row_type), (json_text(kept),))
-
-
-def _table(name: str) -> sql.Identifier:
-    return sql.Identifier(*name.split("."))
-
-
-def _upsert_statement(row_type: RowType) -> sql.Composed:
-    rest = [column for column in row_type.columns if column not in row_type.key_columns]
-    return sql.SQL(
-        "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb) "
-        "ON CONFLICT ({key}) DO UPDATE SET {assignments}"
-    ).format(
-        table=_table(row_type.name),
-        columns=sql.SQL(", ").join(map(sql.Identifier, row_type.columns)),
-        key=sql.SQL(", ").join(map(sql.Identifier, row_type.key_columns)),
-        assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest),
-    )
-
-
-def _delete_statement(row_type: RowType) -> sql.Composed:
-    table = _table(row_type.name)
-    conditions = [
-        sql.SQL("t.{} = k.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in row_type.key_columns
-    ]
-    objects = sql.SQL(", ").join(
-        sql.SQL("{}, value -> {}").format(sql.Literal(name), sql.Literal(index))
-        for index, name in enumerate(row_type.key_columns)
-    )
-    return sql.SQL(
-        "DELETE FROM {table} t USING (SELECT (jsonb_populate_record(NULL::{table}, jsonb_build_object({objects}))).* "
-        "FROM jsonb_array_elements(%s::jsonb)) k WHERE {condition}"
-    ).format(table=table, objects=objects, condition=sql.SQL(" AND ").join(conditions))

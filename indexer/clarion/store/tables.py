@@ -91,7 +91,7 @@ class EventRow(SQLModel, table=True):
 
 
 class CanonicalBlock(SQLModel, table=True):
-    """The canonical pointer: which block counts at a height, the last change sequence it wrote, and its digest."""
+    """The canonical pointer: which block counts at a height, and the last change sequence it wrote."""
 
     __tablename__ = "canonical_block"
     __table_args__ = (
@@ -103,7 +103,6 @@ class CanonicalBlock(SQLModel, table=True):
     height: int = Field(primary_key=True, sa_type=BigInteger)
     hash: bytes = Field(sa_type=LargeBinary)
     sequence: int = Field(sa_type=BigInteger)
-    digest: bytes = Field(sa_type=LargeBinary)
 
 
 class BurnBlockRow(SQLModel, table=True):
@@ -127,7 +126,11 @@ class CanonicalBurnBlock(SQLModel, table=True):
 
 
 class Cursor(SQLModel, table=True):
-    """How far a chain is indexed. ``fence`` rises with every writer that takes over; only its holder may write."""
+    """How far a chain is indexed. ``fence`` rises with every writer that takes over; only its holder may write.
+
+    ``digest`` is the tip's (``clarion.digest_at``). ``final_height`` is the highest block that was ever final: it never
+    falls, and nothing at or below it is rolled back. Steps and changes after ``kept_from`` are kept.
+    """
 
     __tablename__ = "cursor"
     __table_args__ = ({"schema": SCHEMA},)
@@ -137,6 +140,8 @@ class Cursor(SQLModel, table=True):
     sequence: int = Field(default=0, sa_type=BigInteger)
     digest: bytes = Field(sa_type=LargeBinary)
     fence: int = Field(default=0, sa_type=BigInteger)
+    final_height: int | None = Field(default=None, sa_type=BigInteger)
+    kept_from: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     updated_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
 
 
@@ -156,7 +161,8 @@ class ChangeRow(SQLModel, table=True):
     """One projection row's before and after within one block, or (``retraction``) within one rollback.
 
     ``height`` and ``block_hash`` name the block whose state the row now has: the block applied, or the fork point that
-    a rollback returned to (height -1 and an empty hash: back to nothing).
+    a rollback returned to (height -1 and an empty hash: back to nothing). ``before`` is kept for blocks that may still
+    be rolled back; one that was final when it was applied has none.
     """
 
     __tablename__ = "change"
@@ -174,6 +180,94 @@ class ChangeRow(SQLModel, table=True):
     before: Any = Field(default=None, sa_type=JSONB, nullable=True)
     after: Any = Field(default=None, sa_type=JSONB, nullable=True)
     retraction: bool = Field(default=False)
+
+
+class ProtocolRow(SQLModel, table=True):
+    """A protocol's projection of a chain: which generation of it is live, and how far the next one is filled.
+
+    The live generation's tables are in the schema ``<name>``, the next one's in ``<name>__next``. Generation 0: none is
+    live yet. ``fingerprint`` says of which code, tables and contracts a generation is made. Changes of the live
+    generation have sequences after ``since_sequence``; what was before is in ``history``. ``stopped_sequence`` is where
+    the index stood when the protocol was last enabled, None while it is.
+    """
+
+    __tablename__ = "protocol"
+    __table_args__ = ({"schema": SCHEMA},)
+    chain: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(primary_key=True, sa_type=Text)
+    generation: int = Field(default=0, sa_type=BigInteger)
+    fingerprint: str = Field(default="", sa_type=Text)
+    contracts: dict[str, Any] = Field(sa_type=JSONB)
+    since_sequence: int = Field(default=0, sa_type=BigInteger)
+    stopped_sequence: int | None = Field(default=None, sa_type=BigInteger)
+    next_generation: int | None = Field(default=None, sa_type=BigInteger)
+    next_fingerprint: str | None = Field(default=None, sa_type=Text)
+    next_height: int | None = Field(default=None, sa_type=BigInteger)
+    next_ready: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    updated_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+
+
+class DigestRow(SQLModel, table=True):
+    """The digest of a protocol at a canonical block in which it changed rows, chained to its previous one."""
+
+    __tablename__ = "digest"
+    __table_args__ = ({"schema": SCHEMA},)
+    chain: str = Field(primary_key=True, sa_type=Text)
+    protocol: str = Field(primary_key=True, sa_type=Text)
+    generation: int = Field(primary_key=True, sa_type=BigInteger)
+    height: int = Field(primary_key=True, sa_type=BigInteger)
+    digest: bytes = Field(sa_type=LargeBinary)
+
+
+class HistoryRow(SQLModel, table=True):
+    """A row after a final block, written when a protocol's generation was filled from the chain log.
+
+    Only time travel reads it; ``after`` is null where the row was deleted.
+    """
+
+    __tablename__ = "history"
+    __table_args__ = ({"schema": SCHEMA},)
+    chain: str = Field(primary_key=True, sa_type=Text)
+    table: str = Field(primary_key=True, sa_type=Text)
+    generation: int = Field(primary_key=True, sa_type=BigInteger)
+    key: Any = Field(primary_key=True, sa_type=JSONB)
+    height: int = Field(primary_key=True, sa_type=BigInteger)
+    after: Any = Field(default=None, sa_type=JSONB, nullable=True)
+
+
+class KeptRow(SQLModel, table=True):
+    """From which height on a projection table can be read as it was; all heights where there is no row."""
+
+    __tablename__ = "kept"
+    __table_args__ = ({"schema": SCHEMA},)
+    chain: str = Field(primary_key=True, sa_type=Text)
+    table: str = Field(primary_key=True, sa_type=Text)
+    from_height: int = Field(sa_type=BigInteger)
+
+
+class SourceRow(SQLModel, table=True):
+    """What a source of blocks last said of itself. ``state`` is healthy, behind, unreachable or rewrites_final."""
+
+    __tablename__ = "source"
+    __table_args__ = ({"schema": SCHEMA},)
+    chain: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    height: int | None = Field(default=None, sa_type=BigInteger)
+    hash: bytes | None = Field(default=None, sa_type=LargeBinary)
+    burn_height: int | None = Field(default=None, sa_type=BigInteger)
+    state: str = Field(sa_type=Text)
+    detail: str | None = Field(default=None, sa_type=Text)
+    seen_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+
+
+class ContractInterfaceRow(SQLModel, table=True):
+    """A contract's interface as a node gave it: functions, variables, maps and tokens with their types. A cache."""
+
+    __tablename__ = "contract_interface"
+    __table_args__ = ({"schema": SCHEMA},)
+    contract: str = Field(primary_key=True, sa_type=Text)
+    interface: dict[str, Any] = Field(sa_type=JSONB)
 
 
 class Anomaly(SQLModel, table=True):
@@ -196,7 +290,7 @@ class Anomaly(SQLModel, table=True):
 
 
 class InboxRow(SQLModel, table=True):
-    """A payload a node posted, kept until it has been applied. ``error`` says why one could not be; those stay."""
+    """A payload that ``source`` posted, kept until it is applied. ``error`` says why one could not be; those stay."""
 
     __tablename__ = "inbox"
     __table_args__ = (
@@ -205,6 +299,7 @@ class InboxRow(SQLModel, table=True):
     )
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=(Identity(),))
     path: str = Field(sa_type=Text)
+    source: str | None = Field(default=None, sa_type=Text)
     body: bytes = Field(sa_type=LargeBinary)
     received_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     error: str | None = Field(default=None, sa_type=Text)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from clarion.chains.model import BlockRef
-from clarion.store.digest import EMPTY_DIGEST, block_digest
+from clarion.store.digest import EMPTY_DIGEST, combined_digest, protocol_digest
 from clarion.store.rows import Change
 
 BLOCK = BlockRef("stacks", 7, bytes([7]) * 32, bytes([6]) * 32)
@@ -14,30 +14,42 @@ CHANGE = Change("toy.account", ("alice",), "update", {"balance": 1, "owner": "al
 
 
 def test_the_order_of_columns_does_not_matter_and_everything_else_does() -> None:
-    digest = block_digest(EMPTY_DIGEST, BLOCK, [CHANGE])
-    turned = replace(CHANGE, before={"owner": "alice", "balance": 1})
-    assert block_digest(EMPTY_DIGEST, BLOCK, [turned]) == digest
+    digest = protocol_digest(EMPTY_DIGEST, BLOCK, [CHANGE])
+    turned = replace(CHANGE, after={"owner": "alice", "balance": 2})
+    assert protocol_digest(EMPTY_DIGEST, BLOCK, [turned]) == digest
     others = [
-        block_digest(digest, BLOCK, [CHANGE]),
-        block_digest(EMPTY_DIGEST, replace(BLOCK, height=8), [CHANGE]),
-        block_digest(EMPTY_DIGEST, replace(BLOCK, hash=bytes(32)), [CHANGE]),
-        block_digest(EMPTY_DIGEST, BLOCK, []),
-        block_digest(EMPTY_DIGEST, BLOCK, [CHANGE, CHANGE]),
-        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, op="insert")]),
-        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, key=("bob",))]),
-        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, before=None)]),
-        block_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, after={"balance": 3, "owner": "alice"})]),
+        protocol_digest(digest, BLOCK, [CHANGE]),
+        protocol_digest(EMPTY_DIGEST, replace(BLOCK, height=8), [CHANGE]),
+        protocol_digest(EMPTY_DIGEST, replace(BLOCK, hash=bytes(32)), [CHANGE]),
+        protocol_digest(EMPTY_DIGEST, BLOCK, []),
+        protocol_digest(EMPTY_DIGEST, BLOCK, [CHANGE, CHANGE]),
+        protocol_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, op="insert")]),
+        protocol_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, key=("bob",))]),
+        protocol_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, after={"balance": 3, "owner": "alice"})]),
     ]
     assert len({digest, *others}) == len(others) + 1
 
 
 def test_integers_of_any_size_are_exact() -> None:
     big, bigger = (replace(CHANGE, after={"balance": 2**128 - 2 + extra}) for extra in (0, 1))
-    assert block_digest(EMPTY_DIGEST, BLOCK, [big]) != block_digest(EMPTY_DIGEST, BLOCK, [bigger])
+    assert protocol_digest(EMPTY_DIGEST, BLOCK, [big]) != protocol_digest(EMPTY_DIGEST, BLOCK, [bigger])
 
 
 def test_the_format_is_what_the_documentation_says() -> None:
     """The bytes hashed are part of the interface: another implementation must be able to check them."""
-    text = b'["toy.account",["alice"],"update",{"balance":1,"owner":"alice"},{"balance":2,"owner":"alice"}]\n'
+    text = b'["toy.account",["alice"],"update",{"balance":2,"owner":"alice"}]\n'
     expected = hashlib.sha256(EMPTY_DIGEST + (7).to_bytes(8, "big") + BLOCK.hash + text).digest()
-    assert block_digest(EMPTY_DIGEST, BLOCK, [CHANGE]) == expected
+    assert protocol_digest(EMPTY_DIGEST, BLOCK, [CHANGE]) == expected
+
+
+def test_the_row_before_is_part_of_the_digest_before() -> None:
+    assert protocol_digest(EMPTY_DIGEST, BLOCK, [replace(CHANGE, before=None)]) == protocol_digest(
+        EMPTY_DIGEST, BLOCK, [CHANGE]
+    )
+
+
+def test_a_block_has_the_digest_of_its_hash_and_of_every_protocol() -> None:
+    first, second = bytes([1]) * 32, bytes([2]) * 32
+    expected = hashlib.sha256(BLOCK.hash + b"a\0" + first + b"b\0" + second).digest()
+    assert combined_digest(BLOCK.hash, {"b": second, "a": first}) == expected
+    assert combined_digest(BLOCK.hash, {}) == hashlib.sha256(BLOCK.hash).digest()

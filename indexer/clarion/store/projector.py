@@ -1,0 +1,87 @@
+"""Turns blocks into row changes: the handlers of some protocols over rows that a loader gives.
+
+The same for every use: the live index, the filling of a protocol that is added later, verification and drills. No SQL
+is here; where rows come from and where changes go is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from clarion.chains.model import Block, BlockRef
+from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
+from clarion.store.digest import EMPTY_DIGEST, protocol_digest
+from clarion.store.rows import Change, Loader, Rows, RowType
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyAt:
+    """Something in a block that could not be understood; see ``clarion.store.tables.Anomaly``."""
+
+    block: BlockRef
+    tx_index: int
+    event_index: int
+    kind: str
+    contract: str | None
+    topic: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """What a block does: row changes ordered by table and key, the digests of the protocols that changed, anomalies."""
+
+    changes: Sequence[Change]
+    digests: Mapping[str, bytes]
+    anomalies: Sequence[AnomalyAt]
+
+
+class Projector:
+    """Projects blocks one after the other. Rows are kept between blocks as a cache; see :meth:`clear`."""
+
+    def __init__(self, protocols: Iterable[DeployedProtocol], load: Loader) -> None:
+        self.protocols: tuple[DeployedProtocol, ...] = tuple(protocols)
+        self.row_types: Mapping[str, RowType] = {
+            row_type.name: row_type for deployed in self.protocols for row_type in deployed.protocol.row_types
+        }
+        #: The latest digest of every protocol; the owner sets them where it starts or jumps.
+        self.digests: dict[str, bytes] = {deployed.protocol.name: EMPTY_DIGEST for deployed in self.protocols}
+        self.rows = Rows(self.row_types.values(), load)
+        self._deployed: Mapping[str, DeployedProtocol] = {
+            contract: deployed for deployed in self.protocols for contract in deployed.contracts
+        }
+
+    def project(self, block: Block) -> Projected:
+        """Apply a block's events. Raises ProjectionError where a handler is defective; then :meth:`clear` and stop."""
+        anomalies: list[AnomalyAt] = []
+        for event in block.events:
+            deployed = None if event.contract is None else self._deployed.get(event.contract)
+            if deployed is None:
+                continue
+            try:
+                deployed.project(event, block, block.transactions[event.tx_index], self.rows)
+            except (UnknownTopicError, UndecodableEventError) as error:
+                kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
+                anomalies.append(
+                    AnomalyAt(block.ref, event.tx_index, event.index, kind, event.contract, event.topic, str(error))
+                )
+        try:
+            changes = self.rows.end_block(block.height)
+        except ValueError as error:
+            raise ProjectionError(f"{error}, in {block.ref}; nothing of the block was written") from error
+        changed: dict[str, bytes] = {}
+        for name, own in groupby(changes, key=protocol_of):
+            changed[name] = self.digests[name] = protocol_digest(self.digests[name], block.ref, own)
+        return Projected(changes, changed, anomalies)
+
+    def clear(self, digests: Mapping[str, bytes]) -> None:
+        """Forget the rows, as after the database went elsewhere, and go on from these digests."""
+        self.rows.clear()
+        self.digests = {name: digests.get(name, EMPTY_DIGEST) for name in self.digests}
+
+
+def protocol_of(change: Change) -> str:
+    """The name of the protocol whose table changed: its schema."""
+    return change.table.partition(".")[0]

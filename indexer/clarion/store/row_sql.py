@@ -1,0 +1,101 @@
+"""Reads and writes projection tables, set by set: one statement for many rows, in the tables' own schema or another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from psycopg import Connection, sql
+
+from clarion.store.chain_log import json_text
+from clarion.store.rows import Change, Key, RowType
+
+
+class RowSql:
+    """The statements of one projection table. ``schema``: another than the protocol's own, with the same tables."""
+
+    def __init__(self, row_type: RowType, schema: str | None = None) -> None:
+        own_schema, _, name = row_type.name.partition(".")
+        self.row_type = row_type
+        self.table = sql.Identifier(schema or own_schema, name)
+
+    def load(self, connection: Connection[Any], key: Key) -> Sequence[Any] | None:
+        """A row's values in the order of the columns, or None."""
+        return connection.execute(self._load, key).fetchone()
+
+    def write(self, connection: Connection[Any], changes: Iterable[Change]) -> None:
+        """Bring the table to the ``after`` of these changes, the last per row, in two statements at most."""
+        final = {change.key: change.after for change in changes}
+        gone = [key for key, after in final.items() if after is None]
+        kept = [after for after in final.values() if after is not None]
+        if gone:
+            connection.execute(self._delete, (json_text(gone),))
+        if kept:
+            connection.execute(self._upsert, (json_text(kept),))
+
+    @cached_property
+    def _load(self) -> sql.Composed:
+        return sql.SQL("SELECT {columns} FROM {table} WHERE {condition}").format(
+            columns=sql.SQL(", ").join(map(sql.Identifier, self.row_type.columns)),
+            table=self.table,
+            condition=sql.SQL(" AND ").join(
+                sql.SQL("{} = %s").format(sql.Identifier(column)) for column in self.row_type.key_columns
+            ),
+        )
+
+    @cached_property
+    def _upsert(self) -> sql.Composed:
+        row_type = self.row_type
+        rest = [column for column in row_type.columns if column not in row_type.key_columns]
+        return sql.SQL(
+            "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb) "
+            "ON CONFLICT ({key}) DO UPDATE SET {assignments}"
+        ).format(
+            table=self.table,
+            columns=sql.SQL(", ").join(map(sql.Identifier, row_type.columns)),
+            key=sql.SQL(", ").join(map(sql.Identifier, row_type.key_columns)),
+            assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest),
+        )
+
+    @cached_property
+    def _delete(self) -> sql.Composed:
+        key_columns = self.row_type.key_columns
+        conditions = [sql.SQL("t.{} = k.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in key_columns]
+        objects = sql.SQL(", ").join(
+            sql.SQL("{}, value -> {}").format(sql.Literal(name), sql.Literal(index))
+            for index, name in enumerate(key_columns)
+        )
+        return sql.SQL(
+            "DELETE FROM {table} t USING "
+            "(SELECT (jsonb_populate_record(NULL::{table}, jsonb_build_object({objects}))).* "
+            "FROM jsonb_array_elements(%s::jsonb)) k WHERE {condition}"
+        ).format(table=self.table, objects=objects, condition=sql.SQL(" AND ").join(conditions))
+
+
+class RowTables:
+    """Several projection tables together: what a projector's rows come from and its changes go to."""
+
+    def __init__(self, row_types: Iterable[RowType], schemas: Mapping[str, str] | None = None) -> None:
+        """``schemas`` maps a protocol's schema to the one to use in its place."""
+        other = schemas or {}
+        self._tables = {
+            row_type.name: RowSql(row_type, other.get(row_type.name.partition(".")[0])) for row_type in row_types
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """The tables' names, as changes have them."""
+        return list(self._tables)
+
+    def load(self, connection: Connection[Any], row_type: RowType, key: Key) -> Sequence[Any] | None:
+        """A row's values in the order of the columns, or None."""
+        return self._tables[row_type.name].load(connection, key)
+
+    def write(self, connection: Connection[Any], changes: Iterable[Change]) -> None:
+        """Bring the tables to the ``after`` of these changes, the last per row."""
+        by_table: dict[str, list[Change]] = {}
+        for change in changes:
+            by_table.setdefault(change.table, []).append(change)
+        for name, own in by_table.items():
+            self._tables[name].write(connection, own)
