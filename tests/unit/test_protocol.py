@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support import toy
 
+from clarion.asset_events import FtTransfer, StxBurn
 from clarion.chains.model import EventKind
 from clarion.protocol import (
     EventContext,
@@ -99,3 +100,101 @@ def test_registering_twice_or_in_another_schema_is_refused() -> None:
 
 def test_the_protocols_that_come_along_are_installed() -> None:
     assert "bithedge" in installed_protocols()
+
+
+def asset_event(kind: EventKind, value: Any, contract: str | None = toy.CONTRACT) -> Any:
+    block = toy.block(None, [toy.move("alice", 5)])
+    event = replace(block.events[0], kind=kind, topic=kind.value, value=value, contract=contract, raw=None)
+    return event, block, block.transactions[0]
+
+
+TRANSFER = {"asset": f"{toy.CONTRACT}::coin", "sender": "a", "recipient": "b", "amount": 2**127}
+
+
+def test_asset_events_are_selected_by_kind_and_typed() -> None:
+    seen: list[FtTransfer] = []
+    protocol = Protocol("toy", tables=[toy.Account])
+
+    @protocol.on("bank", kind=EventKind.FT_TRANSFER)
+    def handler(event: FtTransfer, at: EventContext, held: Rows) -> None:
+        seen.append(event)
+
+    deployed = protocol.deployed_by(toy.DEPLOYER)
+    deployed.project(*asset_event(EventKind.FT_TRANSFER, TRANSFER), rows())
+    deployed.project(*asset_event(EventKind.FT_TRANSFER, TRANSFER, contract="SP1.other"), rows())
+    deployed.project(*asset_event(EventKind.FT_MINT, {**TRANSFER, "sender": None}), rows())
+    assert seen == [FtTransfer(f"{toy.CONTRACT}::coin", "a", "b", 2**127)]
+    with pytest.raises(UnknownTopicError):
+        project(protocol, {"topic": "ft_transfer", **TRANSFER})
+    assert protocol.topics() == {("bank", "ft_transfer"): FtTransfer}
+    with pytest.raises(TypeError, match="ft_mint"):
+        protocol.on("bank", kind=EventKind.FT_MINT)(handler)
+    with pytest.raises(ValueError, match="by its kind alone"):
+        protocol.on("bank", "ft_transfer", kind=EventKind.FT_TRANSFER)
+
+
+def test_events_of_all_contracts_can_be_handled_and_narrowed() -> None:
+    seen: list[tuple[str, str]] = []
+    protocol = Protocol("toy", tables=[toy.Account])
+
+    @protocol.on_any(kind=EventKind.FT_TRANSFER)
+    def moved(event: FtTransfer, at: EventContext, held: Rows) -> None:
+        seen.append((at.contract, event.recipient))
+
+    @protocol.on_any(kind=EventKind.STX_BURN)
+    def burned(event: StxBurn, at: EventContext, held: Rows) -> None:
+        seen.append((at.contract, event.sender))
+
+    everything = protocol.deployed_at({})
+    assert everything.open_ended
+    narrowed = protocol.deployed_at({}, only=["SP1.a"])
+    for deployed in (everything, narrowed):
+        for contract in ("SP1.a", "SP1.b"):
+            deployed.project(*asset_event(EventKind.FT_TRANSFER, TRANSFER, contract=contract), rows())
+        deployed.project(*asset_event(EventKind.STX_BURN, {"sender": "a", "amount": 1}, contract=None), rows())
+    assert seen == [("SP1.a", "b"), ("SP1.b", "b"), ("", "a"), ("SP1.a", "b"), ("", "a")]
+    assert narrowed.binding != everything.binding
+
+
+def test_an_event_that_cannot_be_read_reaches_no_handler() -> None:
+    seen: list[Any] = []
+    protocol = Protocol("toy", tables=[toy.Account])
+    protocol.on_any("account.moved")(lambda_handler(seen))
+
+    @protocol.on("bank", "account.moved")
+    def handler(event: toy.Moved, at: EventContext, held: Rows) -> None:
+        seen.append(event)
+
+    with pytest.raises(UndecodableEventError):
+        project(protocol, {"topic": "account.moved", "owner": 5})
+    assert seen == []
+    project(protocol, toy.move("alice", 1))
+    assert len(seen) == 2
+
+
+def lambda_handler(seen: list[Any]) -> Any:
+    def handler(event: dict[str, Any], at: EventContext, held: Rows) -> None:
+        seen.append(event)
+
+    return handler
+
+
+def test_prints_of_no_interest_can_be_said_to_be() -> None:
+    for topic in ("memo", None):
+        protocol = Protocol("toy", tables=[toy.Account])
+        protocol.on("bank", "account.moved")(lambda_handler([]))
+        protocol.ignore("bank", topic)
+        project(protocol, {"topic": "memo"})
+    protocol = Protocol("toy", tables=[toy.Account])
+    protocol.on("bank", "account.moved")(lambda_handler([]))
+    protocol.ignore("bank", "other")
+    with pytest.raises(UnknownTopicError):
+        project(protocol, {"topic": "memo"})
+
+
+def test_a_package_says_where_its_contracts_are() -> None:
+    protocol = Protocol("toy", tables=[toy.Account], contracts={"bank": {"mainnet": "SP1.bank-v2"}})
+    protocol.on("bank", "account.moved")(lambda_handler([]))
+    assert protocol.deployed_on("mainnet").contracts == {"SP1.bank-v2": "bank"}
+    with pytest.raises(ValueError, match="which contract bank is on testnet"):
+        protocol.deployed_on("testnet")

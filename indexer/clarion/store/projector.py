@@ -49,24 +49,27 @@ class Projector:
         #: The latest digest of every protocol; the owner sets them where it starts or jumps.
         self.digests: dict[str, bytes] = {deployed.protocol.name: EMPTY_DIGEST for deployed in self.protocols}
         self.rows = Rows(self.row_types.values(), load)
-        self._deployed: Mapping[str, DeployedProtocol] = {
-            contract: deployed for deployed in self.protocols for contract in deployed.contracts
+        self._all_seeing = tuple(deployed for deployed in self.protocols if deployed.open_ended)
+        followed = {contract for deployed in self.protocols for contract in deployed.contracts}
+        self._concerned: Mapping[str | None, Sequence[DeployedProtocol]] = {
+            contract: tuple(d for d in self.protocols if d.open_ended or contract in d.contracts)
+            for contract in followed
         }
 
     def project(self, block: Block) -> Projected:
         """Apply a block's events. Raises ProjectionError where a handler is defective; then :meth:`clear` and stop."""
         anomalies: list[AnomalyAt] = []
+        for deployed in self._all_seeing:
+            deployed.begin_block(block, self.rows)
         for event in block.events:
-            deployed = None if event.contract is None else self._deployed.get(event.contract)
-            if deployed is None:
-                continue
-            try:
-                deployed.project(event, block, block.transactions[event.tx_index], self.rows)
-            except (UnknownTopicError, UndecodableEventError) as error:
-                kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
-                anomalies.append(
-                    AnomalyAt(block.ref, event.tx_index, event.index, kind, event.contract, event.topic, str(error))
-                )
+            for deployed in self._concerned.get(event.contract, self._all_seeing):
+                try:
+                    deployed.project(event, block, block.transactions[event.tx_index], self.rows)
+                except (UnknownTopicError, UndecodableEventError) as error:
+                    kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
+                    anomalies.append(
+                        AnomalyAt(block.ref, event.tx_index, event.index, kind, event.contract, event.topic, str(error))
+                    )
         try:
             changes = self.rows.end_block(block.height)
         except ValueError as error:

@@ -25,12 +25,13 @@ class Registered:
 
 
 def fingerprint(deployed: DeployedProtocol) -> str:
-    """What a projection is made of: SHA-256 over the protocol's name, version, tables and contracts, as hex."""
+    """What a projection is made of: SHA-256 over its name, version, tables, handlers and contracts, as hex."""
     tables = [
         [row_type.name, row_type.key_columns, [[c.name, str(c.type), c.nullable] for c in row_type.table.columns]]
         for row_type in deployed.protocol.row_types
     ]
-    parts = (deployed.protocol.name, deployed.protocol.version, tables, sorted(deployed.contracts.items()))
+    handled = sorted(deployed.protocol.topics())
+    parts = (deployed.protocol.name, deployed.protocol.version, tables, handled, deployed.binding)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
