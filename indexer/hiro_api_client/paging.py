@@ -1,0 +1,39 @@
+"""Going through lists page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from typing import Literal, Protocol, TypeVar
+
+from hiro_api_client.types import Page
+
+T = TypeVar("T")
+
+
+class Lister(Protocol[T]):
+    """A list of the client with all but the page fixed (``functools.partial``)."""
+
+    def __call__(self, *, limit: int, cursor: str | None) -> Awaitable[Page[T]]:
+        """One page."""
+        ...
+
+
+async def pages(
+    lister: Lister[T],
+    *,
+    towards: Literal["older", "newer"] = "older",
+    limit: int = 20,
+    cursor: str | None = None,
+) -> AsyncIterator[Page[T]]:
+    """The pages of a list from ``cursor`` (otherwise its first page) towards older or newer ones.
+
+    For instance ``pages(partial(client.contract_logs, contract))``. Ends where the list ends; raises
+    ``CursorLostError`` where a fork took the page away that comes next.
+    """
+    while True:
+        page = await lister(limit=limit, cursor=cursor)
+        yield page
+        following = page.older if towards == "older" else page.newer
+        if following is None or following == cursor:
+            return
+        cursor = following
