@@ -313,6 +313,37 @@ def decode_replayed_block(body: bytes, burn: BurnBlock | None) -> Block:
     )
 
 
+def block_of(
+    ref: BlockRef,
+    *,
+    source: str,
+    time: int | None,
+    burn: BurnBlock,
+    transactions: Sequence[dict[str, Any]],
+    events: Sequence[dict[str, Any]],
+    extra: dict[str, JsonValue],
+) -> Block:
+    """The block of another source that tells its transactions and events in the form of a ``/new_block`` payload.
+
+    ``source`` is what an error names. Raises ``PayloadError``.
+    """
+    try:
+        node_transactions = msgspec.convert(transactions, list[_NodeTransaction])
+        node_events = msgspec.convert(events, list[_NodeEvent])
+    except msgspec.ValidationError as error:
+        raise PayloadError(f"{source} {ref}: {error}") from None
+    return _block(
+        _Place(source, ref.height, _hex(ref.hash)),
+        parent_hash=ref.parent_hash,
+        time=time,
+        burn=burn,
+        node_transactions=node_transactions,
+        node_events=node_events,
+        unknown_events=lambda: events,
+        extra=extra,
+    )
+
+
 def replayed_consensus_hash(body: bytes) -> str:
     """The consensus hash (40 hexadecimal digits) in a replay route's answer. Raises ``PayloadError``."""
     head: _ReplayedHead = _decode("/v3/blocks/replay", _replayed_head, body)
@@ -481,7 +512,7 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
         else:
             kind, sender, nonce, fee = tx.payload.kind, str(tx.sender), tx.nonce, tx.fee
             sponsor = None if tx.sponsor is None else str(tx.sponsor)
-            payload = _PAYLOAD_FORMS[type(tx.payload)](tx.payload)
+            payload = payload_form(tx.payload)
             if isinstance(tx.payload, payloads.ContractCall):
                 contract, function = str(tx.payload.contract), tx.payload.function
             elif isinstance(tx.payload, payloads.SmartContract):
@@ -582,6 +613,11 @@ _PAYLOAD_FORMS: Final[dict[type[Any], Callable[[Any], JsonValue]]] = {
 }
 
 
+def payload_form(payload: payloads.Payload) -> JsonValue:
+    """The JSON form of what a transaction asks for."""
+    return _PAYLOAD_FORMS[type(payload)](payload)
+
+
 def _events(
     place: _Place,
     ordered: Sequence[_NodeTransaction],
@@ -661,7 +697,8 @@ def _read_stx_transfer(place: _Place, node: _NodeEvent) -> _Said:
         "sender": said.sender,
         "recipient": said.recipient,
         "amount": _amount(place, node, said.amount),
-        "memo": None if said.memo is None else _hex(_event_hex(place, node, said.memo)),
+        # Old nodes tell no memo, new ones an empty one where there is none; other sources do not tell these apart.
+        "memo": _hex(_event_hex(place, node, said.memo)) if said.memo else None,
     }
     return EventKind.STX_TRANSFER, None, "stx_transfer", value, None
 
