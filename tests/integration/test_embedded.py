@@ -261,8 +261,8 @@ def installations() -> list[Path]:
 
 
 @pytest.mark.parametrize("installation", installations(), ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_any_installation_will_do(installation: Path, made_dir: Path) -> None:
-    with EmbeddedPostgres(made_dir, settings=TEST_SETTINGS, installation=installation) as server:
+def test_any_installation_will_do(installation: Path, data_dir: Path) -> None:
+    with EmbeddedPostgres(data_dir, settings=TEST_SETTINGS, installation=installation) as server:
         url = server.url("elsewhere")
         create_database(url)
         migrate(url)
