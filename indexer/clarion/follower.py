@@ -2,16 +2,23 @@
 
 Fork choice for Stacks, as a node makes it: the highest block wins, the first seen among equals, but no block whose
 Bitcoin block has been replaced. A Bitcoin reorg therefore rolls back the Stacks blocks anchored to it and only those.
+What is final stays: a branch that leaves below it is kept in the chain log, told of, and not followed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Finality
+from clarion.store.burn_chain import Announced
 from clarion.store.chain_log import Header, header_of
+from clarion.store.projector import AnomalyAt
 from clarion.store.store import Batch
+
+#: Kind of the anomaly that is noted with the first block of a branch that would replace final blocks.
+REWRITES_FINAL: Final = "rewrites_final"
 
 
 def finality(burn_height: int | None, *, burn_known: bool, burn_tip: int | None, final_depth: int) -> Finality:
@@ -26,6 +33,16 @@ def finality(burn_height: int | None, *, burn_known: bool, burn_tip: int | None,
     return Finality.FINAL if burn_tip - burn_height >= final_depth else Finality.ANCHORED
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A branch that was not followed because it would have replaced final blocks."""
+
+    source: str
+    """Who told of it."""
+    detail: str
+    """What the branch is and where it leaves, in words."""
+
+
 @dataclass(slots=True)
 class Followed:
     """What a call did to the canonical chain."""
@@ -35,6 +52,14 @@ class Followed:
     """How many blocks were taken back."""
     missing: set[bytes] = field(default_factory=set)
     """Hashes of blocks that others build on and nobody has sent; ask a source for them."""
+    refused: list[Refused] = field(default_factory=list)
+
+    def add(self, other: Followed) -> None:
+        """Count what a later call did as well."""
+        self.applied += other.applied
+        self.rolled_back += other.rolled_back
+        self.missing |= other.missing
+        self.refused += other.refused
 
 
 class Follower:
@@ -42,37 +67,85 @@ class Follower:
 
     ``start_height``: the first block at or below it may start an empty index, an earlier one is fetched otherwise; None
     takes the first block that comes as the start, whatever its height (a recorded piece of a chain).
+    ``known_sources``: names of sources that were heard before; one that was never heard may contradict none of them.
     """
 
-    def __init__(self, *, start_height: int | None = 0) -> None:
+    def __init__(self, *, start_height: int | None = 0, known_sources: Iterable[str] = ()) -> None:
         self._start_height = start_height
+        self._last_burn: dict[str, bytes | None] = dict.fromkeys(known_sources)
+        self._refused_tips: set[bytes] = set()
+        self._anchors: list[bytes | None] = []
+        """Bitcoin blocks of the blocks that the current call made canonical."""
+        self._all_anchored = False
+        """Whether the Bitcoin blocks of all canonical blocks are known to count; False where it is not known."""
 
-    def ingest(self, batch: Batch, items: Iterable[Block | BurnBlock]) -> Followed:
+    def ingest(self, batch: Batch, items: Iterable[Block | BurnBlock], *, source: str = "") -> Followed:
         """Take blocks and Bitcoin blocks in the order a source gave them; everything goes into ``batch``.
 
         Known blocks are ignored. A block whose parent is unknown is kept in the chain log and becomes canonical when
-        its ancestors arrive. Blocks of losing branches are kept too.
+        its ancestors arrive. Blocks of losing branches are kept too. ``source`` is the name of whoever gave them.
         """
         followed = Followed()
+        anchored = False
+        self._anchors.clear()
+        items = list(items)
+        batch.burns.prefetch(item.burn.hash for item in items if isinstance(item, Block) and item.burn)
         for item in items:
             if isinstance(item, BurnBlock):
-                if batch.add_burn_block(item):
-                    self._burn_reorg(batch, followed)
+                anchored |= self._burn_block(batch, item, source, followed)
             elif batch.header(item.hash) is None:
                 batch.append(item)
-                self._prefer(batch, self._best_above(batch, header_of(item)), followed)
+                self._prefer(batch, self._best_above(batch, header_of(item)), source, followed)
+        known = [burn_hash is not None and batch.burns.is_canonical(burn_hash) for burn_hash in self._anchors]
+        if anchored or (any(known) and not (self._all_anchored and all(known))):
+            self._all_anchored = batch.learn_burn_blocks()
+        else:
+            self._all_anchored &= all(known)
         followed.missing = {block_hash for block_hash in followed.missing if batch.header(block_hash) is None}
         return followed
 
-    def _burn_reorg(self, batch: Batch, followed: Followed) -> None:
-        """Leave the blocks whose Bitcoin block was replaced, for the best branch that is still valid."""
+    def resume(self, batch: Batch) -> Followed:
+        """Follow the best branch of the chain log on top of the tip, as after a rollback by hand."""
+        followed = Followed()
+        tip = None if batch.tip.height is None else batch.canonical_header(batch.tip.height)
+        if tip is not None:
+            self._prefer(batch, self._best_above(batch, tip), "", followed)
+        return followed
+
+    def _burn_block(self, batch: Batch, burn: BurnBlock, source: str, followed: Followed) -> bool:
+        """Take an announced Bitcoin block; whether it counts now and did not before."""
+        announcement = batch.add_burn_block(burn, at_once=self._contradicts_itself(batch, source))
+        outcome = announcement.outcome
+        self._last_burn[source] = burn.hash
+        if outcome is Announced.REORG:
+            self._burn_reorg(batch, announcement.lowest, source, followed)
+        elif outcome is Announced.REFUSED:
+            detail = f"{burn} would replace Bitcoin blocks that final blocks up to {batch.final_height} are anchored to"
+            ref = BlockRef("stacks", batch.final_height or 0, burn.hash, b"")
+            self._refuse(batch, ref, source, detail, followed)
+        return outcome in (Announced.ADDED, Announced.REORG)
+
+    def _contradicts_itself(self, batch: Batch, source: str) -> bool:
+        """Whether the Bitcoin chain that counts is this source's own earlier word, so that it may take it back.
+
+        Another source may just be behind, or see a fork of one block that Bitcoin settles with the next.
+        """
+        last = self._last_burn.get(source)
+        if last is None:
+            return not self._last_burn.keys() - {source}
+        return batch.burns.is_canonical(last)
+
+    def _burn_reorg(self, batch: Batch, burn_height: int, source: str, followed: Followed) -> None:
+        """Leave the blocks whose Bitcoin block was replaced, for the best branch that is valid now.
+
+        ``burn_height``: of the lowest Bitcoin block that changed.
+        """
         lowest = batch.lowest_burn_orphaned()
-        if lowest is None:
-            return
-        fork = batch.canonical_header(lowest - 1)
-        self._roll_back(batch, fork, followed)
+        if lowest is not None:
+            self._roll_back(batch, batch.canonical_header(lowest - 1), followed)
+        fork = batch.anchored_below(burn_height)
         if fork is not None:
-            self._prefer(batch, self._best_above(batch, fork), followed)
+            self._prefer(batch, self._best_above(batch, fork), source, followed)
 
     def _best_above(self, batch: Batch, start: Header) -> Header:
         """The highest valid block that builds on ``start``, or ``start`` itself."""
@@ -83,20 +156,26 @@ class Follower:
                 child
                 for parent in level
                 for child in batch.children(parent.ref.hash)
-                if not batch.burn_orphaned(child.burn_hash)
+                if not batch.burns.is_orphaned(child.burn_hash)
             ]
         return best
 
-    def _prefer(self, batch: Batch, leaf: Header, followed: Followed) -> None:
-        """Make ``leaf`` the tip if it is higher than the tip, valid, and all its ancestors are known."""
+    def _prefer(self, batch: Batch, leaf: Header, source: str, followed: Followed) -> None:
+        """Make ``leaf`` the tip if it is higher than the tip, valid, all its ancestors are known, and it keeps what is
+        final.
+        """
         if batch.tip.height is not None and leaf.ref.height <= batch.tip.height:
             return
         branch: list[bytes] = []
         current = leaf
         while True:
-            if batch.burn_orphaned(current.burn_hash):
+            if batch.burns.is_orphaned(current.burn_hash):
                 return
             branch.append(current.ref.hash)
+            if current.ref.parent_hash in self._refused_tips:
+                self._refused_tips.add(leaf.ref.hash)
+                followed.refused.append(Refused(source, f"{leaf.ref} continues a branch that was refused"))
+                return
             parent = batch.header(current.ref.parent_hash)
             if parent is None:
                 if not self._may_start(batch, current.ref):
@@ -108,11 +187,24 @@ class Follower:
                 fork = parent
                 break
             current = parent
-        if fork is None or fork.ref.hash != batch.tip.hash:
+        if batch.tip.hash != (None if fork is None else fork.ref.hash):
+            batch.flush()  # which may make more blocks final
+            final = batch.final_height
+            if final is not None and (fork is None or fork.ref.height < final):
+                leaves = "at the beginning" if fork is None else f"after block {fork.ref.height}"
+                detail = f"a branch up to {leaf.ref} leaves {leaves} although block {final} is final"
+                self._refused_tips.add(leaf.ref.hash)
+                self._refuse(batch, current.ref, source, detail, followed)
+                return
             self._roll_back(batch, fork, followed)
         for block in batch.load(reversed(branch)):
             batch.apply(block)
             followed.applied.append(block.ref)
+            self._anchors.append(block.burn.hash if block.burn else None)
+
+    def _refuse(self, batch: Batch, ref: BlockRef, source: str, detail: str, followed: Followed) -> None:
+        followed.refused.append(Refused(source, detail))
+        batch.note(AnomalyAt(ref, -1, -1, REWRITES_FINAL, None, None, detail))
 
     def _may_start(self, batch: Batch, ref: BlockRef) -> bool:
         """Whether the chain may begin with this block although its parent is unknown.

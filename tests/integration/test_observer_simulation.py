@@ -21,7 +21,7 @@ from clarion.chains.stacks.node_payloads import decode_new_block
 from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.store.database import connect
-from clarion.store.store import Store
+from clarion.store.store import FINAL_DEPTH, Store
 from clarion.worker import Worker
 
 STEPS = 60
@@ -67,13 +67,21 @@ class SimulatedNode:
         self.posted("/new_block", self.payloads[block.hash])
 
     def fork(self) -> None:
-        """Another branch, longer than what it replaces."""
+        """Another branch, longer than what it replaces; it leaves above what may be final by now."""
         depth = self.chance.randrange(1, min(8, len(self.chain)))
+        while self.burns[-1].height - self.burn_height_under(depth) >= FINAL_DEPTH:
+            depth -= 1
         height = len(self.chain)
         del self.chain[-depth:]
         self.forks += 1
         while len(self.chain) <= height:
             self.mine()
+
+    def burn_height_under(self, depth: int) -> int:
+        """Height of the Bitcoin block that the lowest of the last ``depth`` blocks is anchored to."""
+        burn = self.chain[-depth].burn
+        assert burn is not None
+        return burn.height
 
     def burn_fork(self) -> None:
         """Other Bitcoin blocks, and with them other Stacks blocks, perhaps fewer."""

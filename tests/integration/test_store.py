@@ -168,7 +168,7 @@ def test_a_bitcoin_reorg_rolls_back_the_blocks_anchored_to_it_and_only_those(sto
     fourth = toy.block(third, [toy.move("alice", 4)], burn=burns[2])
     ingest(store, [*burns[:3], first, second, third, fourth])
 
-    other = toy.burn_block(3, "other")
+    other = toy.burn_block(3, "other", parent=burns[1])
     assert ingest(store, [other]).rolled_back == 2
     assert accounts(store) == [("alice", 2, "burn 2", 2)]
 

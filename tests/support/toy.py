@@ -93,11 +93,10 @@ def digest_of(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def burn_block(height: int, branch: str = "main") -> BurnBlock:
-    """A Bitcoin block of a branch."""
-    return BurnBlock(
-        height, digest_of("burn", height, branch), digest_of("burn", height - 1, branch), 1_700_000_000 + height * 600
-    )
+def burn_block(height: int, branch: str = "main", *, parent: BurnBlock | None = None) -> BurnBlock:
+    """A Bitcoin block of a branch, on top of ``parent`` or of the same branch's block below it."""
+    parent_hash = digest_of("burn", height - 1, branch) if parent is None else parent.hash
+    return BurnBlock(height, digest_of("burn", height, branch), parent_hash, 1_700_000_000 + height * 600)
 
 
 def block(

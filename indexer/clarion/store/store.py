@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
 from clarion.store import chain_log
+from clarion.store.burn_chain import Announced, Announcement, BurnChain
 from clarion.store.chain_log import Header, json_text
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
 from clarion.store.projector import AnomalyAt, Projector
@@ -107,6 +108,13 @@ class Store:
         self._reload()
         return self.tip
 
+    def take_up(self, deployed: DeployedProtocol) -> None:
+        """Go on with a protocol whose rows were brought to the tip: see :mod:`clarion.store.generation`."""
+        name = deployed.protocol.name
+        self.waiting = tuple(other for other in self.waiting if other.protocol.name != name)
+        self._use((*(other for other in self.live if other.protocol.name != name), deployed))
+        self._reload()
+
     def reconnect(self, connection: Connection[Any]) -> Tip:
         """Go on over another connection after one was lost, and read where the index stands.
 
@@ -187,6 +195,8 @@ class Batch:
         self._changes: list[tuple[int, BlockRef, Change]] = []
         self._anomalies: list[AnomalyAt] = []
         self._may_be_final = False
+        #: Bitcoin blocks: which are known and count.
+        self.burns = BurnChain(store.connection)
 
     @property
     def tip(self) -> Tip:
@@ -284,14 +294,18 @@ class Batch:
 
         The oldest change of a row after a sequence holds the row as it was at that sequence, whatever was applied and
         retracted since; the newest holds the row as it is. ``height`` is that of the block that wrote ``sequence``:
-        what a protocol that became live later has written for blocks up to there stays.
+        what a protocol that became live later has written for blocks up to there stays, and what an earlier generation
+        of it has written is none of its rows.
         """
         found = self._connection.execute(
             """
             WITH since AS MATERIALIZED (
-                SELECT "table", key, sequence, before, after FROM clarion.change
+                SELECT "table", key, sequence, before, after FROM clarion.change c
                 WHERE chain = %(chain)s AND sequence > %(sequence)s AND (height > %(height)s OR retraction)
-                    AND "table" = ANY(%(tables)s)
+                    AND "table" = ANY(%(tables)s) AND sequence > (
+                        SELECT p.since_sequence FROM clarion.protocol p
+                        WHERE p.chain = c.chain AND p.name = split_part(c."table", '.', 1)
+                    )
             ), oldest AS (
                 SELECT DISTINCT ON ("table", key) "table", key, before FROM since ORDER BY "table", key, sequence
             ), newest AS (
@@ -308,49 +322,83 @@ class Batch:
             changes.append(Change(table, tuple(key), op, now, then))
         return changes
 
-    def add_burn_block(self, burn: BurnBlock) -> bool:
-        """Record an announced Bitcoin block as canonical at its height.
+    @property
+    def final_height(self) -> int | None:
+        """Height of the highest block that was ever final, as of the last flush."""
+        return self._store.final_height
 
-        True where it replaced another, a Bitcoin reorg; that takes every burn block above out of the canonical ones.
+    def note(self, anomaly: AnomalyAt) -> None:
+        """Record something that could not be taken as it came."""
+        self._anomalies.append(anomaly)
+
+    def add_burn_block(self, burn: BurnBlock, *, at_once: bool) -> Announcement:
+        """Take an announced Bitcoin block; see :meth:`BurnChain.announce`, which says what ``at_once`` means.
+
+        One that would replace Bitcoin blocks that final blocks are anchored to is refused.
         """
-        execute = self._connection.execute
-        execute(
-            "INSERT INTO clarion.burn_block (hash, height, parent_hash, time) VALUES (%s, %s, %s, %s) "
-            "ON CONFLICT (hash) DO NOTHING",
-            (burn.hash, burn.height, burn.parent_hash, burn.time),
-        )
-        found = execute("SELECT hash FROM clarion.canonical_burn_block WHERE height = %s", (burn.height,)).fetchone()
-        if found is not None and found[0] == burn.hash:
-            return False
-        removed = execute("DELETE FROM clarion.canonical_burn_block WHERE height >= %s", (burn.height,)).rowcount
-        execute("INSERT INTO clarion.canonical_burn_block (height, hash) VALUES (%s, %s)", (burn.height, burn.hash))
-        self._may_be_final = True
-        return removed > 0
+        announced = self.burns.announce(burn, at_once=at_once, final_height=self._final_burn_height())
+        self._may_be_final |= announced.outcome in (Announced.ADDED, Announced.REORG)
+        return announced
 
-    def burn_orphaned(self, burn_hash: bytes | None) -> bool:
-        """Whether this Bitcoin block was announced once and has been replaced since."""
-        if burn_hash is None:
-            return False
+    def _final_burn_height(self) -> int | None:
         found = self._connection.execute(
-            "SELECT NOT EXISTS (SELECT FROM clarion.canonical_burn_block c "
-            "WHERE c.height = b.height AND c.hash = b.hash) FROM clarion.burn_block b WHERE b.hash = %s",
-            (burn_hash,),
+            "SELECT b.burn_height FROM clarion.canonical_block k "
+            "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash WHERE k.chain = %s AND k.height = %s",
+            (self._chain, self.final_height),
         ).fetchone()
-        return bool(found and found[0])
+        return None if found is None else found[0]
 
     def lowest_burn_orphaned(self) -> int | None:
-        """Height of the lowest canonical block whose Bitcoin block has been replaced, or None."""
+        """Height of the lowest canonical block that is not final and whose Bitcoin block has been replaced, or None."""
         self.flush()
         found = self._connection.execute(
             """
-            SELECT min(k.height) FROM clarion.burn_block o
-            JOIN clarion.block b ON b.chain = %s AND b.burn_hash = o.hash
-            JOIN clarion.canonical_block k ON k.chain = b.chain AND k.height = b.height AND k.hash = b.hash
-            WHERE NOT EXISTS (SELECT FROM clarion.canonical_burn_block c WHERE c.height = o.height AND c.hash = o.hash)
+            SELECT min(k.height) FROM clarion.canonical_block k
+            JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash
+            JOIN clarion.burn_block o ON o.hash = b.burn_hash
+            WHERE k.chain = %s AND k.height > %s
+            AND NOT EXISTS (SELECT FROM clarion.canonical_burn_block c WHERE c.height = o.height AND c.hash = o.hash)
             """,
-            (self._chain,),
+            (self._chain, -1 if self.final_height is None else self.final_height),
         ).fetchone()
         return None if found is None else found[0]
+
+    def anchored_below(self, burn_height: int) -> Header | None:
+        """The header of the highest canonical block that is anchored below this Bitcoin height, or None."""
+        self.flush()
+        found = self._connection.execute(
+            "SELECT k.height FROM clarion.canonical_block k "
+            "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash "
+            "WHERE k.chain = %s AND b.burn_height < %s ORDER BY k.height DESC LIMIT 1",
+            (self._chain, burn_height),
+        ).fetchone()
+        return None if found is None else self.canonical_header(found[0])
+
+    def learn_burn_blocks(self) -> bool:
+        """Count the Bitcoin blocks that were never announced and that an announced one is known to build on.
+
+        A Stacks branch lies within one branch of Bitcoin: what the ancestors of an anchored block are anchored to are
+        ancestors of its own Bitcoin block. Returns whether every canonical block that is not final is anchored now.
+        """
+        self.flush()
+        unanchored = self._connection.execute(
+            """
+            WITH anchor AS (
+                SELECT k.height, b.burn_height, b.burn_hash, EXISTS (
+                    SELECT FROM clarion.canonical_burn_block c WHERE c.height = b.burn_height AND c.hash = b.burn_hash
+                ) AS known
+                FROM clarion.canonical_block k JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash
+                WHERE k.chain = %s AND k.height > %s
+            )
+            SELECT DISTINCT burn_height, burn_hash, height > coalesce((SELECT max(height) FROM anchor WHERE known), -1)
+            FROM anchor WHERE NOT known
+            """,
+            (self._chain, -1 if self.final_height is None else self.final_height),
+        ).fetchall()
+        learned = {(height, burn_hash) for height, burn_hash, above in unanchored if burn_hash and not above}
+        if learned and self.burns.learn(learned):
+            self._may_be_final = True
+        return not any(above for _, _, above in unanchored)
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The canonical block's hash at ``height``, this batch's own blocks included."""
@@ -454,27 +502,37 @@ class Batch:
                     "SELECT chain, name, generation, %s, %s FROM clarion.protocol WHERE chain = %s AND name = %s",
                     [(height, digest, chain, name) for name, height, digest in self._digests],
                 )
-            cursor.executemany(
-                "INSERT INTO clarion.anomaly (chain, height, block_hash, tx_index, event_index, kind, contract, topic, "
-                "detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                [
-                    (chain, at.block.height, at.block.hash, at.tx_index, at.event_index)
-                    + (at.kind, at.contract, at.topic, at.detail)
-                    for at in self._anomalies
-                ],
-            )
+            write_anomalies(cursor, chain, self._anomalies)
             if self._steps:
                 cursor.execute(
                     "UPDATE clarion.cursor SET height = %s, hash = %s, sequence = %s, digest = %s, updated_at = now() "
                     "WHERE chain = %s",
                     (tip.height, tip.hash, tip.sequence, tip.digest, chain),
                 )
-                message = {
-                    "chain": chain,
-                    "height": tip.height,
-                    "hash": None if tip.hash is None else f"0x{tip.hash.hex()}",
-                    "sequence": tip.sequence,
-                }
-                cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(message).decode()))
+                notify(self._connection, chain, tip)
         for collected in (self._steps, self._changes, self._digests, self._anomalies):
             collected.clear()
+
+
+def write_anomalies(cursor: Cursor[Any], chain: Chain, anomalies: Sequence[AnomalyAt]) -> None:
+    """Record anomalies; those that are recorded already stay."""
+    cursor.executemany(
+        "INSERT INTO clarion.anomaly (chain, height, block_hash, tx_index, event_index, kind, contract, topic, "
+        "detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        [
+            (chain, at.block.height, at.block.hash, at.tx_index, at.event_index)
+            + (at.kind, at.contract, at.topic, at.detail)
+            for at in anomalies
+        ],
+    )
+
+
+def notify(connection: Connection[Any], chain: Chain, tip: Tip) -> None:
+    """Tell listeners on the channel, once the transaction commits, where the index stands."""
+    message = {
+        "chain": chain,
+        "height": tip.height,
+        "hash": None if tip.hash is None else f"0x{tip.hash.hex()}",
+        "sequence": tip.sequence,
+    }
+    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(message).decode()))

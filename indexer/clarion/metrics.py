@@ -1,0 +1,43 @@
+"""What the index service measures for Prometheus; `docs/operations.md` says what to watch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+INDEXED_BLOCKS: Final = Counter("clarion_indexed_blocks", "Blocks that were made canonical.")
+INDEXED_EVENTS: Final = Counter("clarion_indexed_events", "Events in posted or fetched blocks made canonical.")
+ROLLED_BACK_BLOCKS: Final = Counter("clarion_rolled_back_blocks", "Blocks that were taken back by a reorg.")
+REORG_DEPTH: Final = Histogram(
+    "clarion_reorg_depth_blocks",
+    "Blocks that a reorg took back.",
+    buckets=(1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000),
+)
+REFUSED_REWRITES: Final = Counter(
+    "clarion_refused_rewrites", "Times a source told of a branch that would have replaced final blocks."
+)
+FAILED_POSTS: Final = Counter("clarion_failed_posts", "Posts that were put aside because they could not be applied.")
+
+INDEX_HEIGHT: Final = Gauge("clarion_index_height", "Height of the index's tip.")
+FINAL_HEIGHT: Final = Gauge("clarion_final_height", "Height of the highest final block.")
+LAG_BLOCKS: Final = Gauge("clarion_index_lag_blocks", "Blocks that the highest healthy source is ahead of the index.")
+TIP_AGE_SECONDS: Final = Gauge("clarion_tip_age_seconds", "Since the time in the header of the index's tip.")
+MISSING_BLOCKS: Final = Gauge("clarion_missing_blocks", "Blocks that others build on and that nobody has sent.")
+ANOMALIES: Final = Gauge("clarion_anomalies", "What was not understood in canonical blocks, by kind.", ["kind"])
+
+SOURCE_AGE_SECONDS: Final = Gauge("clarion_source_age_seconds", "Since a source was last heard.", ["source"])
+SOURCE_HEIGHT: Final = Gauge("clarion_source_height", "Height of the last block a source told of.", ["source"])
+SOURCE_HEALTHY: Final = Gauge("clarion_source_healthy", "1 where a source is healthy, else 0.", ["source"])
+
+INBOX_PENDING: Final = Gauge("clarion_inbox_pending", "Posts that wait to be applied.")
+INBOX_OLDEST_SECONDS: Final = Gauge("clarion_inbox_oldest_seconds", "How long the oldest of them has been waiting.")
+INBOX_FAILED: Final = Gauge("clarion_inbox_failed", "Posts that were put aside because they could not be applied.")
+
+BATCH_SECONDS: Final = Histogram("clarion_index_batch_seconds", "Time to apply a batch of posts.")
+STAGE_SECONDS: Final = Histogram(
+    "clarion_index_stage_seconds",
+    "Time of a batch by stage: read (out of the inbox), decode, apply (fork choice and projections), write, commit.",
+    ["stage"],
+)
+LAG_SECONDS: Final = Histogram("clarion_index_lag_seconds", "From a post's arrival to the commit of what it says.")
