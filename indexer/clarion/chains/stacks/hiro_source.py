@@ -1,0 +1,179 @@
+"""Whole blocks from a Stacks Blockchain API, as a node would have posted them.
+
+The API has no route for a block with everything in it. A block takes one request for its transactions by 50, one for
+their details and events by 50, and more for transactions of over 100 events. The pieces are put together only if all of
+them are of the same block: a fork between two requests shows in their hashes.
+
+The bytes of transactions take another request each, over a deprecated route; without them ``Transaction.raw`` is empty
+and everything else is the same. Where the API does not serve that route, they are empty too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+import structlog
+
+from clarion.chains.model import Block
+from clarion.chains.stacks.hiro_payloads import block_from_api, may_be_burn_operation
+from hiro_api_client import (
+    MAX_EVENTS,
+    MAX_TRANSACTIONS,
+    BlockHeader,
+    HiroApiClient,
+    NotFoundError,
+    RawTransaction,
+    Transaction,
+    TransactionDetails,
+    pages,
+)
+
+ATTEMPTS: Final = 4
+"""How often a block is put together before giving up; between them it is asked whether it is still canonical."""
+RETRY_SECONDS: Final = 0.5
+
+log = structlog.get_logger(__name__)
+
+
+class HiroSourceError(RuntimeError):
+    """The API's pieces of a block do not fit together, again and again."""
+
+
+class _PiecesDifferError(Exception):
+    """A piece is not of the block, or not whole: the chain may have forked meanwhile."""
+
+
+class HiroSource:
+    """Blocks of one API. ``with_raw``: fetch the bytes of transactions too. At most ``concurrency`` requests at once.
+
+    Its methods raise ``HiroApiError`` where the API fails, ``PayloadError`` where a block cannot be read, and
+    ``HiroSourceError`` where its pieces do not fit.
+    """
+
+    def __init__(self, client: HiroApiClient, *, with_raw: bool = False, concurrency: int = 8) -> None:
+        self._client = client
+        self._with_raw = with_raw
+        self._serves_raw = True
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def header(self, block_hash: bytes) -> BlockHeader | None:
+        """A canonical block's header by index block hash, or None where the API does not have it (any more)."""
+        wanted = f"0x{block_hash.hex()}"
+        try:
+            async with self._slots:
+                header = await self._client.block(wanted)
+        except NotFoundError:
+            return None
+        # The route takes the block's own hash too, and answers another block for it.
+        return header if header.canonical and header.index_block_hash == wanted else None
+
+    async def block(self, block_hash: bytes) -> Block | None:
+        """A canonical block by index block hash, or None where the API does not have it (any more)."""
+        header = await self.header(block_hash)
+        return None if header is None else await self.block_of(header)
+
+    async def block_of(self, header: BlockHeader) -> Block | None:
+        """The block of a header, or None where a fork took it away."""
+        wanted = bytes.fromhex(header.index_block_hash.removeprefix("0x"))
+        current: BlockHeader | None = header
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(RETRY_SECONDS * attempt)
+                current = await self.header(wanted)
+            if current is None:
+                return None
+            try:
+                return await self._assemble(current)
+            except (_PiecesDifferError, NotFoundError) as error:
+                problem = str(error)
+        raise HiroSourceError(
+            f"{self._client.url}: block {header.height} ({header.index_block_hash}) does not fit together after "
+            f"{ATTEMPTS} attempts: {problem}"
+        )
+
+    async def _assemble(self, header: BlockHeader) -> Block:
+        summaries = await self._summaries(header)
+        ids = [summary.tx_id for summary in summaries]
+        groups = [ids[start : start + MAX_TRANSACTIONS] for start in range(0, len(ids), MAX_TRANSACTIONS)]
+        found = await asyncio.gather(*(self._details(group) for group in groups))
+        details = []
+        for summary, told in zip(summaries, [told for group in found for told in group], strict=True):
+            _check(header, summary, told)
+            # The list that was checked against the block's hash says where in the block a transaction is.
+            assert summary.block is not None
+            details.append(msgspec.structs.replace(told, tx_index=summary.block.tx_index))
+        return block_from_api(header, details, await self._raws(details))
+
+    async def _summaries(self, header: BlockHeader) -> list[Transaction]:
+        """The block's transactions in order, each checked to be the block's."""
+        if header.tx_count == 0:
+            return []
+        route = partial(self._client.block_transactions, header.index_block_hash)
+        found: dict[str, Transaction] = {}
+        async with self._slots:
+            async for page in pages(route, limit=MAX_TRANSACTIONS):
+                for summary in page.results:
+                    if summary.block is None or summary.block.index_hash != header.index_block_hash:
+                        raise _PiecesDifferError(f"transaction {summary.tx_id} is listed but belongs to another block")
+                    found[summary.tx_id] = summary
+        ordered = sorted(found.values(), key=lambda summary: summary.block.tx_index if summary.block else 0)
+        left_out = (header.tx_count or 0) - len(ordered)
+        if left_out > 0:
+            log.warning("hiro_api_left_out_transactions", height=header.height, transactions=left_out)
+        return ordered
+
+    async def _details(self, tx_ids: Sequence[str]) -> list[TransactionDetails]:
+        """The details of transactions with all their events, in the order of ``tx_ids``."""
+        wanted = list(tx_ids)
+        whole: dict[str, TransactionDetails] = {}
+        offset = 0
+        while wanted:
+            async with self._slots:
+                found = await self._client.transaction_details(wanted, event_limit=MAX_EVENTS, event_offset=offset)
+            for tx_id in wanted:
+                if tx_id not in found:
+                    raise _PiecesDifferError(f"transaction {tx_id} is listed but cannot be found")
+                told, before = found[tx_id], whole.get(tx_id)
+                if before is not None:
+                    events = [*(before.events or ()), *(told.events or ())]
+                    told = msgspec.structs.replace(told, events=events)
+                whole[tx_id] = told
+            offset += MAX_EVENTS
+            wanted = [tx_id for tx_id in wanted if (whole[tx_id].event_count or 0) > offset]
+        return [whole[tx_id] for tx_id in tx_ids]
+
+    async def _raws(self, details: Sequence[TransactionDetails]) -> dict[str, str]:
+        """Bytes (hex) by transaction id: of all if asked for, otherwise of those that only their bytes can tell."""
+        asked = [told.tx_id for told in details if self._with_raw or may_be_burn_operation(told)]
+        found = await asyncio.gather(*(self._raw(tx_id) for tx_id in asked))
+        return {tx_id: raw for tx_id, raw in zip(asked, found, strict=True) if raw is not None}
+
+    async def _raw(self, tx_id: str) -> str | None:
+        if not self._serves_raw:
+            return None
+        async with self._slots:
+            answer = await self._client.raw_transaction(tx_id)
+        if isinstance(answer, RawTransaction):
+            return answer.raw_tx
+        if answer.reason == "no_transaction":
+            raise _PiecesDifferError(f"transaction {tx_id} is listed but has no bytes")
+        if self._serves_raw:
+            log.warning("hiro_api_serves_no_raw_transactions", detail=answer.detail)
+        self._serves_raw = False
+        return None
+
+
+def _check(header: BlockHeader, summary: Transaction, told: TransactionDetails) -> None:
+    """Raise where a transaction's details are not of this block, or not whole."""
+    if told.block_hash != header.hash or told.block_height != header.height or told.canonical is False:
+        raise _PiecesDifferError(f"transaction {summary.tx_id} is in {told.block_hash} now")
+    events = {event.event_index for event in told.events or ()}
+    if len(events) != len(told.events or ()) or len(events) != (told.event_count or 0):
+        raise _PiecesDifferError(
+            f"transaction {summary.tx_id} has {told.event_count} events, but {len(events)} are answered"
+        )
