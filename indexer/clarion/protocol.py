@@ -38,6 +38,9 @@ from clarion.store.rows import Row, Rows, RowType
 
 ENTRY_POINT_GROUP: Final = "clarion.protocols"
 
+#: Stands for events about STX, which belong to no contract, where contracts are listed.
+STX: Final = "STX"
+
 Handler = Callable[[Any, "EventContext", Rows], None]
 Register = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -62,6 +65,9 @@ class EventContext:
     topic: str
     tx_index: int
     event_index: int
+    """Ordinal within the transaction; -1 for the deployment of a contract, which comes before the block's events."""
+    raw: bytes | None = None
+    """Consensus bytes of what was printed or of an NFT's identifier; None for other events."""
 
     @property
     def height(self) -> int:
@@ -72,6 +78,15 @@ class EventContext:
     def tx_text(self) -> str:
         """The transaction's id as text columns hold it: ``0x`` and hexadecimal."""
         return f"0x{self.tx_id.hex()}"
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """A contract came on the chain; its id is the context's ``contract``, its deployer the context's ``sender``."""
+
+    source: str
+    """Its Clarity source."""
+    clarity_version: int | None = None
+    """Null where the transaction left it to the epoch."""
 
 
 class UndecodableEventError(ValueError):
@@ -119,6 +134,7 @@ class Protocol:
     row_types: tuple[RowType, ...] = field(init=False)
     _handlers: dict[tuple[str, Selector], _Registered] = field(init=False, default_factory=dict)
     _any: dict[Selector, _Registered] = field(init=False, default_factory=dict)
+    _deployment: _Registered | None = field(init=False, default=None)
     _ignored: set[tuple[str, str | None]] = field(init=False, default_factory=set)
     _traits: dict[str, str | Mapping[str, str]] = field(init=False, default_factory=dict)
     _factories: list[_Factory] = field(init=False, default_factory=list)
@@ -153,7 +169,7 @@ class Protocol:
     def on_any(self, topic: str | None = None, *, kind: EventKind = EventKind.PRINT) -> Register:
         """Register a handler for events of every contract, and of none: those about STX belong to no contract.
 
-        Which contracts a deployment looks at can be narrowed: see ``only`` of :meth:`deployed_at`.
+        Which contracts it looks at can be narrowed: see ``only`` of :meth:`deployed_at`.
         """
         selector = _selector(topic, kind)
 
@@ -164,6 +180,16 @@ class Protocol:
             return handler
 
         return register
+
+    def on_deployment(self, handler: Callable[[Deployment, EventContext, Rows], None]) -> Callable[..., None]:
+        """Register the handler that sees every contract deployed in a block, before any of the block's events.
+
+        It can be narrowed as for :meth:`on_any`.
+        """
+        if self._deployment is not None:
+            raise ValueError(f"{self.name} handles deployments twice")
+        self._deployment = _Registered(handler, Deployment)
+        return handler
 
     def ignore(self, contract: str, topic: str | None = None) -> None:
         """Say that prints of this contract with ``topic`` (None: with any topic not handled) are of no interest.
@@ -212,8 +238,9 @@ class Protocol:
     ) -> DeployedProtocol:
         """Bind short names to contract ids: ``{"bh-vault": "ST1….bh-vault"}``.
 
-        ``only``: ids of the contracts that ``on_any`` handlers get events of (None: all). ``network`` and ``deployer``
-        are needed where a trait is named by network or relative to the deployer. Raises ValueError.
+        ``only``: ids of the contracts that ``on_any`` and ``on_deployment`` handlers look at, and :data:`STX` for events
+        about STX (None: all). ``network`` and ``deployer`` are needed where a trait is named by network or relative to
+        the deployer. Raises ValueError.
         """
         unknown = contracts.keys() - self.short_names()
         if unknown:
@@ -277,7 +304,7 @@ class DeployedProtocol:
         self.traits: Mapping[str, str] = traits or {}
         """Trait to the short name of the contracts that declare it."""
         self.only = only
-        """The contracts that handlers of any contract's events look at; None: all."""
+        """The contracts that handlers of any contract's events look at, :data:`STX` for STX; None: all."""
         self._found_in: type[DiscoveredContract] | None = None
         if protocol.discovered_names():
             tables = [row_type.model for row_type in protocol.row_types]
@@ -289,7 +316,9 @@ class DeployedProtocol:
                 )
             self._found_in = found_in[0]
         self._factories = {(found.factory, found.topic): found for found in protocol._factories}
-        self.open_ended: bool = bool(protocol._any) or self._found_in is not None
+        self.sees_deployments: bool = bool(self.traits) or protocol._deployment is not None
+        """Whether a block may concern it that has deployments and no events."""
+        self.open_ended: bool = bool(protocol._any) or self._found_in is not None or self.sees_deployments
         """Whether events of contracts other than :attr:`contracts` may concern it."""
 
     @property
@@ -301,14 +330,24 @@ class DeployedProtocol:
             "traits": dict(sorted(self.traits.items())),
             "factories": sorted([f.name, f.factory, f.topic, f.field] for f in protocol._factories),
             "any": sorted([kind.value, topic] for kind, topic in protocol._any),
+            "deployments": protocol._deployment is not None,
             "only": None if self.only is None else sorted(self.only),
         }
 
     def begin_block(self, block: Block, rows: Rows) -> None:
-        """Take up contracts that the block's transactions deployed; before any of its events."""
-        if not self.traits:
+        """Take up contracts that the block's transactions deployed; before any of its events.
+
+        Raises ProjectionError.
+        """
+        if not self.sees_deployments:
             return
+        registered = self.protocol._deployment
         for transaction, contract, source in deployments(block.transactions):
+            if registered is not None and self._looks_at(contract):
+                version = transaction.payload.get("clarity_version") if isinstance(transaction.payload, dict) else None
+                deployment = Deployment(source, version if isinstance(version, int) else None)
+                event = Event(transaction.index, -1, EventKind.UNKNOWN, contract, "deployment", None)
+                self._handle(registered, deployment, event, block, transaction, rows)
             for trait in declared_traits(source, contract.partition(".")[0]):
                 name = self.traits.get(trait)
                 if name is not None:
@@ -324,7 +363,7 @@ class DeployedProtocol:
         selector = (kind, event.topic if kind is EventKind.PRINT else "")
         wanted: list[_Registered] = []
         any_registered = protocol._any.get(selector)
-        if any_registered is not None and (self.only is None or contract is None or contract in self.only):
+        if any_registered is not None and self._looks_at(contract):
             wanted.append(any_registered)
         made: _Factory | None = None
         name = None if contract is None else self.contracts.get(contract) or self._found_name(contract, rows)
@@ -343,6 +382,9 @@ class DeployedProtocol:
             self._discover(_contract_named(event, made.field), made.name, "factory", block, transaction, rows)
         for registered, payload in zip(wanted, payloads, strict=True):
             self._handle(registered, payload, event, block, transaction, rows)
+
+    def _looks_at(self, contract: str | None) -> bool:
+        return self.only is None or (contract or STX) in self.only
 
     def _expect_unhandled(self, name: str, event: Event) -> None:
         """Raise where nothing handles a print and nobody said that it is of no interest."""
@@ -391,6 +433,7 @@ class DeployedProtocol:
             topic=event.topic,
             tx_index=event.tx_index,
             event_index=event.index,
+            raw=event.raw,
         )
         try:
             registered.handler(payload, context, rows)
@@ -420,10 +463,21 @@ def _contract_named(event: Event, field: str) -> str:
 
 def installed_protocols() -> dict[str, Protocol]:
     """Every installed protocol by name, found through the entry point group ``clarion.protocols``."""
-    found: dict[str, Protocol] = {}
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        protocol = entry_point.load()
-        if not isinstance(protocol, Protocol):
-            raise TypeError(f"entry point {entry_point.name} of {ENTRY_POINT_GROUP} is not a Protocol: {protocol!r}")
-        found[protocol.name] = protocol
-    return found
+    protocols = (_load(entry_point) for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    return {protocol.name: protocol for protocol in protocols}
+
+
+def installed_protocol(name: str) -> Protocol:
+    """The installed protocol of this name; others are not loaded. Raises LookupError where there is none."""
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return _load(entry_point)
+    raise LookupError(f"no installed package brings the protocol {name}")
+
+
+def _load(entry_point: importlib.metadata.EntryPoint) -> Protocol:
+    protocol = entry_point.load()
+    if not isinstance(protocol, Protocol):
+        raise TypeError(f"entry point {entry_point.name} of {ENTRY_POINT_GROUP} is not a Protocol: {protocol!r}")
+    if protocol.name != entry_point.name:
+        raise ValueError(f"entry point {entry_point.name} of {ENTRY_POINT_GROUP} is the protocol {protocol.name}")
+    return protocol

@@ -1,0 +1,345 @@
+"""A protocol added to an index that runs ends with what an index that had it from the first block on has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import sql
+from support import ledger as ledger_module
+from support import toy
+from support.ledger import ledger
+
+from clarion.backfill import Task
+from clarion.chains.model import Block, BurnBlock
+from clarion.follower import Follower
+from clarion.protocol import DeployedProtocol, ProjectionError, Protocol
+from clarion.store.database import connect
+from clarion.store.generation import Filling, GenerationError, prune, ready_protocols, require_tables, switch
+from clarion.store.store import Store
+
+TESTS = Path(__file__).parents[1]
+BOTH = (toy.deployed(), ledger.deployed_by(toy.DEPLOYER))
+ALL_ROWS = ("toy.account", "ledger.entry", "ledger.total")
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(database_url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other_database_url(postgres_url: str, template_database: str, _database_names: Iterator[str]) -> Iterator[str]:
+    from clarion.store.database import create_database, drop_database, with_database
+
+    url = with_database(postgres_url, next(_database_names))
+    create_database(url, template=template_database)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def installed_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes other processes find the ledger as an installed package."""
+    info = tmp_path / "ledger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[clarion.protocols]\nledger = support.ledger:ledger\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(TESTS)]))
+
+
+@dataclass
+class Chain:
+    """Blocks one after the other, with forks; what was said is kept to be said again to another index."""
+
+    items: list[Block | BurnBlock] = field(default_factory=list)
+    tip: Block | None = None
+
+    def grow(self, count: int, *, branch: str = "main", on: Block | None = None) -> list[Block | BurnBlock]:
+        """The next blocks on ``on`` (the tip), each with its Bitcoin block before it."""
+        new: list[Block | BurnBlock] = []
+        parent = on or self.tip
+        for _ in range(count):
+            height = 1 if parent is None else parent.height + 1
+            values = [] if height % 4 == 0 else [toy.move(f"owner-{height % 5}", height * 10 + len(branch))]
+            if height % 6 == 0:
+                values.append(toy.close(f"owner-{(height + 2) % 5}"))
+            parent = toy.block(parent, values, branch=branch)
+            assert parent.burn is not None
+            new += [parent.burn, parent]
+        self.tip = parent
+        self.items += new
+        return new
+
+    def block(self, height: int) -> Block:
+        """The last block said of this height that the tip builds on."""
+        by_hash = {item.hash: item for item in self.items if isinstance(item, Block)}
+        current = self.tip
+        while current is not None and current.height > height:
+            current = by_hash.get(current.ref.parent_hash)
+        assert current is not None
+        return current
+
+
+def opened(connection: psycopg.Connection[Any], protocols: Sequence[DeployedProtocol]) -> Store:
+    store = Store(connection, "stacks", protocols)
+    tip = store.open()
+    for deployed in protocols:
+        require_tables(connection, deployed, empty=tip.height is None)
+    return store
+
+
+def ingest(store: Store, items: Sequence[Block | BurnBlock], *, at_once: int = 7) -> None:
+    for start in range(0, len(items), at_once):
+        with store.batch() as batch:
+            Follower().ingest(batch, items[start : start + at_once])
+
+
+def rows_of(connection: psycopg.Connection[Any], table: str) -> list[tuple[Any, ...]]:
+    query = sql.SQL("SELECT * FROM {} ORDER BY 1, 2").format(sql.Identifier(*table.split(".")))
+    cursor = connection.execute(query)
+    assert cursor.description is not None
+    names = [column.name for column in cursor.description]
+    return [tuple(sorted(zip(names, row, strict=True))) for row in cursor.fetchall()]
+
+
+def past(connection: psycopg.Connection[Any], height: int) -> dict[tuple[str, str], Any]:
+    """Every row as it was at a height, out of the change log and the history."""
+    found = connection.execute(
+        """
+        SELECT DISTINCT ON ("table", key) "table", key::text, after FROM (
+            SELECT c."table", c.key, c.height, c.sequence, c.after FROM clarion.change c
+            JOIN clarion.canonical_block k ON k.chain = c.chain AND k.height = c.height AND k.hash = c.block_hash
+            JOIN clarion.protocol p ON p.chain = c.chain AND p.name = split_part(c."table", '.', 1)
+            WHERE NOT c.retraction AND c.height <= %(height)s AND c.sequence > p.since_sequence
+            UNION ALL
+            SELECT h."table", h.key, h.height, 0, h.after FROM clarion.history h
+            JOIN clarion.protocol p ON p.chain = h.chain AND p.name = split_part(h."table", '.', 1)
+                AND p.generation = h.generation
+            WHERE h.height <= %(height)s
+        ) said ORDER BY "table", key, height DESC, sequence DESC
+        """,
+        {"height": height},
+    )
+    return {(table, key): after for table, key, after in found if after is not None}
+
+
+def state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Everything that has to be the same in two indexes of the same chain."""
+    execute = connection.execute
+    heights = [height for (height,) in execute("SELECT height FROM clarion.canonical_block ORDER BY 1")]
+    return {
+        "rows": {table: rows_of(connection, table) for table in ALL_ROWS},
+        "digests": execute(
+            "SELECT d.protocol, d.height, d.digest FROM clarion.digest d JOIN clarion.protocol p "
+            "ON p.chain = d.chain AND p.name = d.protocol AND p.generation = d.generation ORDER BY 1, 2"
+        ).fetchall(),
+        "combined": execute(
+            "SELECT height, clarion.digest_at('stacks', height) FROM clarion.canonical_block"
+        ).fetchall(),
+        "cursor": execute("SELECT height, hash, digest, final_height FROM clarion.cursor").fetchall(),
+        "past": {height: past(connection, height) for height in heights},
+    }
+
+
+def fresh(url: str, chain: Chain) -> dict[str, Any]:
+    with connect(url, autocommit=True) as connection:
+        store = opened(connection, BOTH)
+        assert not store.waiting
+        ingest(store, chain.items)
+        return state(connection)
+
+
+def test_a_protocol_added_to_a_running_index_ends_where_a_fresh_one_does(
+    connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    chain = Chain()
+    before = opened(connection, BOTH[:1])
+    ingest(before, chain.grow(25))
+    ingest(before, chain.grow(4, branch="b", on=chain.block(23)))
+    ingest(before, chain.grow(15))
+
+    store = opened(connection, BOTH)
+    assert [deployed.protocol.name for deployed in store.live] == ["toy"]
+    assert [deployed.protocol.name for deployed in store.waiting] == ["ledger"]
+
+    with connect(database_url, autocommit=True) as own:
+        filling = Filling(own, "stacks", BOTH[1], chunk_blocks=3)
+        for _ in range(4):
+            assert filling.step()
+    assert ready_protocols(store) == []
+    ingest(store, chain.grow(5))
+
+    with connect(database_url, autocommit=True) as own:
+        filling = Filling(own, "stacks", BOTH[1], chunk_blocks=5)
+        assert filling.progress.height is not None, "what was filled in before stays"
+        while filling.step():
+            pass
+    assert ready_protocols(store) == [BOTH[1]]
+    assert rows_of(connection, "ledger.entry") == [], "the old tables serve until the switch"
+    ingest(store, chain.grow(3, branch="c", on=chain.block(chain.tip.height - 2)))  # type: ignore[union-attr]
+
+    assert switch(store, BOTH[1])
+    assert not store.waiting
+    assert state(connection) == fresh(other_database_url, chain)
+
+
+def test_reorgs_below_and_above_a_switch_end_where_a_fresh_index_does(
+    connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(30))
+    store = opened(connection, BOTH)
+    fill_all(database_url)
+    assert switch(store, BOTH[1])
+    ingest(store, chain.grow(2))
+    ingest(store, chain.grow(7, branch="deep", on=chain.block(27)))
+    ingest(store, chain.grow(8, branch="deeper", on=chain.block(28)))
+    ingest(store, chain.grow(3))
+    assert state(connection) == fresh(other_database_url, chain)
+
+
+def fill_all(url: str, deployed: DeployedProtocol = BOTH[1]) -> None:
+    with connect(url, autocommit=True) as own:
+        filling = Filling(own, "stacks", deployed)
+        while filling.step():
+            pass
+
+
+def test_a_rebuild_replaces_a_generation_and_forgets_it(
+    connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    chain = Chain()
+    store = opened(connection, BOTH)
+    ingest(store, chain.grow(20))
+    connection.execute("UPDATE ledger.total SET moves = 0")
+    for _ in range(2):
+        fill_all(database_url)
+        ingest(store, chain.grow(1))
+        assert switch(store, BOTH[1])
+        ingest(store, chain.grow(3, branch="b", on=chain.block(chain.tip.height - 1)))  # type: ignore[union-attr]
+    while prune(connection, "stacks"):
+        pass
+    assert connection.execute(
+        "SELECT DISTINCT generation FROM clarion.digest WHERE protocol = 'ledger'"
+    ).fetchall() == [(3,)]
+    assert connection.execute("SELECT DISTINCT generation FROM clarion.history").fetchall() == [(3,)]
+    assert state(connection) == fresh(other_database_url, chain)
+
+
+def test_an_old_generation_serves_until_a_changed_protocol_is_ready(
+    connection: psycopg.Connection[Any], database_url: str
+) -> None:
+    chain = Chain()
+    ingest(opened(connection, BOTH), chain.grow(15))
+    old = rows_of(connection, "ledger.total")
+    changed = Protocol("ledger", tables=[ledger_module.Entry, ledger_module.Total], version=2)
+
+    @changed.on("bank", "account.moved")
+    def twice(event: toy.Moved, at: Any, rows: Any) -> None:
+        total = rows.get(ledger_module.Total, "all") or rows.insert(ledger_module.Total, name="all")
+        total.moves += 2
+
+    changed.ignore("bank")
+    deployed = changed.deployed_by(toy.DEPLOYER)
+    store = opened(connection, (BOTH[0], deployed))
+    ingest(store, chain.grow(3))
+    assert rows_of(connection, "ledger.total") == old
+    fill_all(database_url, deployed)
+    assert switch(store, deployed)
+    ((moves,),) = connection.execute("SELECT moves FROM ledger.total").fetchall()
+    assert moves == 2 * sum(1 for item in chain.items if isinstance(item, Block) and item.height % 4)
+    again = opened(connection, (BOTH[0], deployed))
+    assert not again.waiting, "it is live after a restart"
+
+
+def test_an_empty_index_has_every_protocol_live_from_the_first_block(connection: psycopg.Connection[Any]) -> None:
+    store = opened(connection, BOTH)
+    assert len(store.live) == 2
+    connection.execute("DROP TABLE ledger.entry")
+    connection.execute("ALTER TABLE ledger.total ADD COLUMN old text")
+    ingest(opened(connection, BOTH), Chain().grow(2))
+    assert len(rows_of(connection, "ledger.entry")) == 2
+
+
+def test_a_generation_that_is_not_ready_is_not_switched_to(
+    connection: psycopg.Connection[Any], database_url: str
+) -> None:
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(12))
+    store = opened(connection, BOTH)
+    with pytest.raises(GenerationError, match="not ready"):
+        switch(store, BOTH[1])
+    with connect(database_url, autocommit=True) as own:
+        filling = Filling(own, "stacks", BOTH[1], chunk_blocks=1)
+        assert filling.step()
+        connection.execute("UPDATE clarion.protocol SET next_generation = 7 WHERE name = 'ledger'")
+        with pytest.raises(GenerationError, match="took it over"):
+            filling.step()
+
+
+def test_a_defective_package_fills_nothing_and_leaves_the_rest_alone(
+    connection: psycopg.Connection[Any], database_url: str
+) -> None:
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(20))
+    broken = Protocol("ledger", tables=[ledger_module.Total])
+
+    @broken.on("bank", "account.moved")
+    def fails(event: toy.Moved, at: Any, rows: Any) -> None:
+        raise KeyError(event.owner)
+
+    with (
+        connect(database_url, autocommit=True) as own,
+        pytest.raises(ProjectionError, match="KeyError"),
+    ):
+        Filling(own, "stacks", broken.deployed_by(toy.DEPLOYER)).step()
+    store = opened(connection, BOTH)
+    ingest(store, chain.grow(2))
+    assert len(rows_of(connection, "toy.account")) > 0
+
+
+@pytest.mark.usefixtures("installed_ledger")
+def test_a_filling_process_killed_at_any_time_goes_on_where_it_was(
+    connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(150), at_once=100)
+    store = opened(connection, BOTH)
+    task = Task.of(database_url, "stacks", BOTH[1], chunk_blocks=1)
+
+    def reached() -> int:
+        row = connection.execute("SELECT next_height FROM clarion.protocol WHERE name = 'ledger'").fetchone()
+        return 0 if row is None or row[0] is None else int(row[0])
+
+    for stop_at in (10, 40):
+        with subprocess.Popen([sys.executable, "-m", "clarion.backfill"], stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write(msgspec.json.encode(task) + b"\n")
+            process.stdin.flush()
+            deadline = time.monotonic() + 60
+            while reached() < stop_at:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert ready_protocols(store) == []
+        ingest(store, chain.grow(2))
+    done = subprocess.run(
+        [sys.executable, "-m", "clarion.backfill"], input=msgspec.json.encode(task) + b"\n", timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert switch(store, BOTH[1])
+    ingest(store, chain.grow(2))
+    assert state(connection) == fresh(other_database_url, chain)
