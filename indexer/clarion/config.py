@@ -59,6 +59,13 @@ class NetworkName(StrEnum):
         return Network.MAINNET if self is NetworkName.MAINNET else Network.TESTNET
 
 
+class SourceName(StrEnum):
+    """Where blocks come from."""
+
+    OBSERVER = "observer"
+    HIRO = "hiro"
+
+
 class LogLevel(StrEnum):
     """The least serious messages that are written."""
 
@@ -118,6 +125,13 @@ class Observer(_Section):
 
     host: str = _setting("127.0.0.1", "Address the event observer listens on.")
     port: Port = _setting(3700, "Port the event observer listens on; 0 takes a free one.")
+    max_body_bytes: int = _setting(
+        500 << 20, "Largest post that is kept. The genesis block of mainnet is about 80 MB.", unit="bytes", ge=1
+    )
+    max_memory_bytes: int = _setting(
+        1 << 30, "What posts that are being received and stored may take at once; more wait.", unit="bytes", ge=1
+    )
+    connections: int = _setting(4, "Database connections that posts are stored over.", ge=1)
 
 
 class Node(_Section):
@@ -169,10 +183,28 @@ class Log(_Section):
 
 
 class Metrics(_Section):
-    """Prometheus metrics."""
+    """Prometheus metrics, and with them the health checks of `clarion index`."""
 
     host: str = _setting("127.0.0.1", "Address that metrics are served on.")
     port: Port | None = _setting(None, "Port that metrics are served on; 0 takes a free one. Not set: not served.")
+
+
+class Ready(_Section):
+    """When `/readyz` says that the index can be relied on, and `/healthz` that its process works."""
+
+    max_lag_blocks: int = _setting(
+        20, "How many blocks the index may be behind the highest healthy source.", unit="Stacks blocks", ge=0
+    )
+    max_lag_seconds: int = _setting(
+        120, "How long the oldest post may have been waiting to be applied.", unit="seconds", ge=0
+    )
+    max_failed_posts: int = _setting(0, "How many posts may have been put aside because they cannot be applied.", ge=0)
+    source_behind_blocks: int = _setting(
+        10, "How many blocks a source may be below the index's tip without being behind.", unit="Stacks blocks", ge=0
+    )
+    max_batch_seconds: int = _setting(
+        600, "How long one batch may take before the process counts as stuck.", unit="seconds", ge=1
+    )
 
 
 class Settings(BaseModel):
@@ -205,6 +237,11 @@ class Settings(BaseModel):
     deployers: dict[str, str] = _setting(
         {}, "Address that deployed a protocol's contracts, by protocol. Not set: the protocol's own for the network."
     )
+    sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_split_at_commas), Field(min_length=1)] = _setting(
+        [SourceName.OBSERVER],
+        "Where blocks come from: `observer` (a node posts them), `hiro` (they are asked of a Stacks Blockchain API), or "
+        "both; separated by commas in the environment. May be changed at any time: nothing is indexed again.",
+    )
     observer: Observer = Field(default_factory=Observer)
     node: Node = Field(default_factory=Node)
     graphql: GraphQL = Field(default_factory=GraphQL)
@@ -212,6 +249,7 @@ class Settings(BaseModel):
     keeper: Keeper = Field(default_factory=Keeper)
     log: Log = Field(default_factory=Log)
     metrics: Metrics = Field(default_factory=Metrics)
+    ready: Ready = Field(default_factory=Ready)
 
     @model_validator(mode="after")
     def _deployers_are_of_enabled_protocols(self) -> Self:
