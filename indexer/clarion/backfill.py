@@ -44,6 +44,7 @@ STOP_SECONDS: Final = 10.0
 
 log = structlog.get_logger(__name__)
 
+
 class Task(msgspec.Struct, frozen=True):
     """What a process is to fill. ``protocol`` is the name of an installed one."""
 

@@ -53,7 +53,7 @@ class ServiceError(RuntimeError):
 
 
 def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
-    """The protocols the settings enable, each at its deployer's address.
+    """The protocols the settings enable, each at its deployer's address, or else where its package says it is.
 
     Raises ConfigurationError where one is not installed or nobody says who deployed it.
     """
@@ -65,13 +65,15 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
             raise ConfigurationError(
                 f"protocols: {name} is not installed; installed are {', '.join(sorted(installed)) or 'none'}"
             )
-        deployer = settings.deployers.get(name)
-        if deployer is None:
+        deployer, network = settings.deployers.get(name), settings.network.value
+        try:
+            bound = protocol.deployed_on(network) if deployer is None else protocol.deployed_by(deployer, network=network)
+        except ValueError as error:
             raise ConfigurationError(
-                f"deployers: nothing says which address deployed {name} on {settings.network}; set "
+                f"deployers: nothing says which address deployed {name} on {network} ({error}); set "
                 f"CLARION_DEPLOYERS__{name.upper()} to it"
-            )
-        deployed.append(protocol.deployed_by(deployer))
+            ) from None
+        deployed.append(bound)
     return deployed
 
 

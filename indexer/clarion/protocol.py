@@ -238,9 +238,9 @@ class Protocol:
     ) -> DeployedProtocol:
         """Bind short names to contract ids: ``{"bh-vault": "ST1….bh-vault"}``.
 
-        ``only``: ids of the contracts that ``on_any`` and ``on_deployment`` handlers look at, and :data:`STX` for events
-        about STX (None: all). ``network`` and ``deployer`` are needed where a trait is named by network or relative to
-        the deployer. Raises ValueError.
+        ``only``: ids of the contracts that ``on_any`` and ``on_deployment`` handlers look at, and :data:`STX` for
+        events about STX (None: all). ``network`` and ``deployer`` are needed where a trait is named by network or
+        relative to the deployer. Raises ValueError.
         """
         unknown = contracts.keys() - self.short_names()
         if unknown:

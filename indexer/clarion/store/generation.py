@@ -279,7 +279,7 @@ def blocks_of(
             "chain": chain,
             "after": after,
             "up_to": up_to,
-            "deployments": bool(deployed.traits),
+            "deployments": deployed.sees_deployments,
             "contracts": list(deployed.contracts),
         },
     ).fetchall()
