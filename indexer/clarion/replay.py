@@ -13,6 +13,7 @@ from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.store.database import connect, migrate
+from clarion.store.generation import require_tables
 from clarion.store.store import Store, Tip
 
 BATCH_POSTS = 500
@@ -58,6 +59,7 @@ def replay(
     migrate(database_url)
     replayed = Replayed()
     with connect(database_url, autocommit=True) as connection:
+        require_tables(connection, "stacks", protocols)
         store = Store(connection, "stacks", protocols)
         store.open()
         follower = Follower(start_height=None)

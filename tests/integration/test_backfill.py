@@ -94,9 +94,8 @@ class Chain:
 
 def opened(connection: psycopg.Connection[Any], protocols: Sequence[DeployedProtocol]) -> Store:
     store = Store(connection, "stacks", protocols)
-    tip = store.open()
-    for deployed in protocols:
-        require_tables(connection, deployed, empty=tip.height is None)
+    require_tables(connection, "stacks", protocols)
+    store.open()
     return store
 
 

@@ -47,7 +47,7 @@ from clarion.config import ConfigurationError, Node, Observer, Settings
 from clarion.follower import Follower
 from clarion.indexing import IndexService, ServiceError, deployed_protocols, run_indexer
 from clarion.ingest import ingest
-from clarion.store.database import DatabaseError, connect, create_database, migrate
+from clarion.store.database import connect, create_database, migrate
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 from clarion.store.store import FencedOutError, Store
 from clarion.worker import Worker
@@ -728,13 +728,6 @@ def test_asked_to_stop_it_ends_well(
         started.send_signal(number)
         _, errors = started.communicate(timeout=DEADLINE_SECONDS)
         assert (started.returncode, "Traceback" in errors) == (0, False), errors
-
-
-async def test_a_protocol_without_tables_is_refused_before_the_index_is_taken_over(database_url: str) -> None:
-    with pytest.raises(DatabaseError, match=r"no table toy\.account, which the protocol toy needs"):
-        await run_indexer(settings_for(database_url), protocols=[toy.deployed()])
-    with connect(database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM clarion.cursor").fetchone() == (0,)
 
 
 def test_protocols_come_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

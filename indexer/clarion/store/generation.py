@@ -59,19 +59,21 @@ def make_tables(connection: Connection[Any], protocol: Protocol, schema: str) ->
                 connection.execute(_raw(CreateIndex(index)))
 
 
-def require_tables(connection: Connection[Any], deployed: DeployedProtocol, *, empty: bool) -> None:
-    """Make sure that a protocol's tables are there. In an ``empty`` index outdated ones are made anew.
+def require_tables(connection: Connection[Any], chain: Chain, protocols: Iterable[DeployedProtocol]) -> None:
+    """Make sure that the protocols' tables are there, before a store is opened.
 
-    Where the index has blocks, outdated tables go on serving until the next generation replaces them.
+    In an index without blocks outdated tables are made anew. Where it has some, they go on serving until the next
+    generation replaces them.
     """
-    protocol = deployed.protocol
-    if empty:
+    row = connection.execute("SELECT height FROM clarion.cursor WHERE chain = %s", (chain,)).fetchone()
+    empty = row is None or row[0] is None
+    for protocol in (deployed.protocol for deployed in protocols):
         have = _tables_in(connection, protocol.name)
         for row_type in protocol.row_types:
             name = row_type.name.partition(".")[2]
-            if name in have and have[name] != frozenset(row_type.columns):
+            if empty and name in have and have[name] != frozenset(row_type.columns):
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(protocol.name, name)))
-    make_tables(connection, protocol, protocol.name)
+        make_tables(connection, protocol, protocol.name)
 
 
 def _tables(protocol: Protocol, schema: str) -> list[Table]:
