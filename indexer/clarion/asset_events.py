@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from clarion.chains.model import EventKind, JsonValue
+from clarion.chains.model import EventKind
 
 
 class FtTransfer(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class NftTransfer(msgspec.Struct, frozen=True):
     asset: str
     sender: str
     recipient: str
-    value: JsonValue
+    value: Any
 
 
 class NftMint(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class NftMint(msgspec.Struct, frozen=True):
 
     asset: str
     recipient: str
-    value: JsonValue
+    value: Any
 
 
 class NftBurn(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class NftBurn(msgspec.Struct, frozen=True):
 
     asset: str
     sender: str
-    value: JsonValue
+    value: Any
 
 
 class StxTransfer(msgspec.Struct, frozen=True):

@@ -62,7 +62,15 @@ def declared_traits(source: str, deployer: str) -> list[str]:
     Only ``(impl-trait ..)`` at the top level counts, as for a node; ``.contract.trait`` is relative to ``deployer``.
     The node has checked that a contract which was deployed has the functions.
     """
-    traits = []
+    return [
+        absolute_trait(form[1], deployer)
+        for form in top_level_forms(source)
+        if len(form) == 2 and form[0] == "impl-trait"
+    ]
+
+
+def top_level_forms(source: str) -> Iterator[list[str]]:
+    """The forms of a Clarity source, each as the atoms that stand in it directly: ``[define-data-var, owner]``."""
     depth = 0
     form: list[str] = []
     for token in _tokens(source):
@@ -71,11 +79,10 @@ def declared_traits(source: str, deployer: str) -> list[str]:
             form = [] if depth == 1 else form
         elif token == ")":
             depth -= 1
-            if depth == 0 and len(form) == 2 and form[0] == "impl-trait":
-                traits.append(absolute_trait(form[1], deployer))
+            if depth == 0:
+                yield form
         elif depth == 1:
             form.append(token)
-    return traits
 
 
 def absolute_trait(trait: str, deployer: str) -> str:
