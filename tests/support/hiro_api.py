@@ -826,10 +826,10 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """Serves an API on loopback; ``stop`` and ``start`` cut it off and bring it back at the same port."""
+    """Serves ``api`` on loopback; ``stop`` and ``start`` cut it off and bring it (or another) back at the same port."""
 
     def __init__(self, api: HiroApi) -> None:
-        self._api = api
+        self.api = api
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self._port: int = probe.getsockname()[1]
         self._server: _Uvicorn | None = None
@@ -842,7 +842,7 @@ class Server:
     async def start(self) -> None:
         listening = socket.create_server(("127.0.0.1", self._port))
         config = uvicorn.Config(
-            self._api.app,
+            self.api.app,
             log_config=None,
             access_log=False,
             lifespan="off",

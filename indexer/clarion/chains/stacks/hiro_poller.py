@@ -5,9 +5,9 @@
             ...                                 # apply them; then ask for more
         block = await poller.block(block_hash)  # Block | None, for a missing parent
 
-``index`` says what is known already (``Index``: ``async tip() -> IndexTip | None`` and ``async knows(hash) -> bool``) and
-``report`` is told how the API does (``Health``), at each look. ``follow`` never ends and never raises for what the API
-or the network does: it goes on trying, with growing pauses. What ``index`` raises ends it.
+``index`` says what is known already (``Index``: ``async tip() -> IndexTip | None`` and ``async knows(hash) -> bool``),
+and ``report`` is told how the API does (``Health``), at each look. ``follow`` never ends and never raises for what the
+API or the network does: it goes on trying, with growing pauses. What ``index`` raises ends it.
 
 Forks are found by hashes: from the API's tip the parents are followed back to a known block, and everything above that
 is given in order, each Bitcoin block before the first block that is anchored to it. Which branch wins is the follower's
@@ -31,7 +31,7 @@ from typing import Any, Final, Protocol, Self
 import structlog
 
 from clarion.chains.model import Block, BurnBlock
-from clarion.chains.stacks.hiro_source import HiroSource, HiroSourceError
+from clarion.chains.stacks.hiro_source import HiroForkError, HiroSource, HiroSourceError
 from clarion.chains.stacks.node_payloads import PayloadError
 from hiro_api_client import (
     MAX_BLOCKS,
@@ -161,7 +161,8 @@ class HiroPoller:
                     await _ended(ahead)
                     ahead = None
                     self._planned.clear()
-                    self._say(SourceState.UNREACHABLE, str(error))
+                    if not (isinstance(error, HiroForkError) and pause == self._backoff[0]):
+                        self._say(SourceState.UNREACHABLE, str(error))
                     await self._wait(max(pause, error.retry_after) if isinstance(error, RateLimitedError) else pause)
                     pause = min(2 * pause, longest)
                     continue
@@ -211,6 +212,8 @@ class HiroPoller:
                 self._planned.clear()
                 break
             blocks.append(block)
+        if not blocks:
+            raise HiroForkError(f"{self._client.url}: the chain forked while its blocks were read")
         return blocks
 
     async def _is_news(self, tip: ChainTip, index: IndexTip | None, given: set[bytes]) -> bool:
@@ -244,11 +247,11 @@ class HiroPoller:
                     page = {header.index_block_hash: header for header in listed.results}
                     limit = MAX_BLOCKS
                 if parent not in page:
-                    raise HiroSourceError(f"{self._client.url}: block {header.height} builds on {parent}, not listed")
+                    raise HiroForkError(f"{self._client.url}: block {header.height} builds on {parent}, not listed")
                 header = page[parent]
                 branch.append(header)
         except NotFoundError as error:
-            raise HiroSourceError(f"{self._client.url}: the chain forked while its headers were read") from error
+            raise HiroForkError(f"{self._client.url}: the chain forked while its headers were read") from error
         return branch[::-1]
 
     async def _knows(self, block_hash: bytes, given: set[bytes]) -> bool:

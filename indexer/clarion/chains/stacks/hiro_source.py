@@ -43,6 +43,10 @@ class HiroSourceError(RuntimeError):
     """The API's pieces of a block do not fit together, again and again."""
 
 
+class HiroForkError(HiroSourceError):
+    """The chain forked while it was read. Asking again will do, if it does not happen again and again."""
+
+
 class _PiecesDifferError(Exception):
     """A piece is not of the block, or not whole: the chain may have forked meanwhile."""
 
