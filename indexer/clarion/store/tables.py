@@ -168,6 +168,7 @@ class ChangeRow(SQLModel, table=True):
     __tablename__ = "change"
     __table_args__ = (
         Index("change_by_key", "chain", "table", "key", "sequence"),
+        Index("change_deletes", "chain", "table", "sequence", postgresql_where=text("op = 'delete'")),
         {"schema": SCHEMA},
     )
     chain: str = Field(primary_key=True, sa_type=Text)
@@ -226,7 +227,10 @@ class HistoryRow(SQLModel, table=True):
     """
 
     __tablename__ = "history"
-    __table_args__ = ({"schema": SCHEMA},)
+    __table_args__ = (
+        Index("history_deletes", "chain", "table", "generation", "height", postgresql_where=text("after IS NULL")),
+        {"schema": SCHEMA},
+    )
     chain: str = Field(primary_key=True, sa_type=Text)
     table: str = Field(primary_key=True, sa_type=Text)
     generation: int = Field(primary_key=True, sa_type=BigInteger)
