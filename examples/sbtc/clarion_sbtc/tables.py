@@ -13,7 +13,7 @@ SCHEMA: Final = "sbtc"
 
 
 class Mint(Row, table=True):
-    """sBTC that came into being: for a deposit, or as the part of a withdrawal's fee that was not used."""
+    """sBTC that became available: for a deposit, as the part of a withdrawal's fee that was not used, or unlocked."""
 
     __tablename__ = "mint"
     __table_args__ = {"schema": SCHEMA}
