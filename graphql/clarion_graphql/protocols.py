@@ -31,7 +31,7 @@ class ProtocolApi:
     ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
     without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
     table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
-    ``NewType`` integers measure.
+    ``NewType`` integers measure. ``log`` are entities over the chain log that the protocol shows besides its tables.
     """
 
     prefix: str
@@ -41,6 +41,7 @@ class ProtocolApi:
     plurals: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    log: Sequence[Entity] = ()
 
 
 def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Entity]:
@@ -73,7 +74,7 @@ def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Enti
                 projection=True,
             )
         )
-    return entities
+    return [*entities, *shown.log]
 
 
 def _first_words(docstring: str) -> str:

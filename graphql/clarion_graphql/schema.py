@@ -22,7 +22,7 @@ from strawberry.types.base import StrawberryOptional
 from strawberry.types.execution import ExecutionContext
 
 from clarion.protocol import Protocol, installed_protocols
-from clarion_graphql import bithedge
+from clarion_graphql import bithedge, stacks
 from clarion_graphql.context import Info, OperationExtension
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
@@ -36,7 +36,7 @@ from clarion_graphql.subscriptions import Subscriptions
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 #: What the API says about protocols beyond their tables, by protocol name.
-APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API}
+APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API, "stacks": stacks.API}
 
 MAX_DEPTH: Final = 15
 MAX_TOKENS: Final = 5_000
@@ -68,14 +68,15 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
     _require_different_names([name for entity in entities for name in (entity.single, entity.plural)])
     _require_different_names([entity.name for entity in entities])
     types = Types(entities)
+    log = [entity for entity in entities if not entity.projection]
     query = make_type(
         "Query",
         [
             _status(),
             _block(types),
             _transaction(types),
-            *(types.list_field(entity) for entity in CORE),
-            *(types.single_field(entity) for entity in CORE if entity.key == (entity.key[0],)),
+            *(types.list_field(entity) for entity in log),
+            *(types.single_field(entity) for entity in log if len(entity.key) == 1),
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
         ],
         "Everything that can be read. An operation is read in one snapshot; `extensions.receipt` says of which block.",
