@@ -147,12 +147,11 @@ def index(
 ) -> None:
     """Take what a Stacks node posts and index it, until told to stop."""
     from clarion.indexing import run_indexer
-    from clarion.telemetry import configure_logging, serve_metrics
+    from clarion.telemetry import configure_logging
 
     settings = _settings(deployers=deployer, observer={"port": observer_port}, node={"url": node_url})
     configure_logging(settings.log)
-    with serve_metrics(settings.metrics):
-        asyncio.run(run_indexer(settings))
+    asyncio.run(run_indexer(settings))
 
 
 @commands.command()
@@ -240,6 +239,51 @@ def status(
     console = Console()
     for table in status_tables(found, node_height):
         console.print(table)
+
+
+@commands.command()
+def protocols(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    dev: Dev = False,
+) -> None:
+    """List protocols: installed or indexed, their version, state, height and rows."""
+    from clarion.protocol import installed_protocols
+    from clarion.protocol_list import protocols_json, protocols_table, read_protocols
+    from clarion.store.database import connect, migrate, open_database
+
+    settings = _settings(dev=dev)
+    with open_database(settings) as url:
+        migrate(url)
+        with connect(url, autocommit=True) as connection:
+            listed = read_protocols(connection, "stacks", installed_protocols(), settings.protocols)
+    if as_json:
+        typer.echo(json.dumps(protocols_json(listed), indent=2))
+    else:
+        Console().print(protocols_table(listed))
+
+
+@commands.command()
+def backfill(
+    name: Annotated[str, typer.Argument(help="An enabled protocol.")],
+    deployer: Deployers = None,
+    dev: Dev = False,
+) -> None:
+    """Make a protocol's tables anew from the chain log. The indexer switches to them; the old ones serve until then."""
+    from clarion.backfill import rebuild
+    from clarion.indexing import deployed_protocols
+    from clarion.store.database import migrate, open_database
+
+    settings = _settings(dev=dev, deployers=deployer)
+    deployed = {found.protocol.name: found for found in deployed_protocols(settings)}
+    if name not in deployed:
+        raise ConfigurationError(f"protocols: {name} is not enabled; enabled are {', '.join(sorted(deployed)) or 'none'}")
+    console = Console(stderr=True)
+    with open_database(settings) as url:
+        migrate(url)
+        for progress in rebuild(url, "stacks", deployed[name]):
+            if console.is_terminal:
+                console.print(f"block {progress.height} of {progress.final_height}", highlight=False)
+    typer.echo(f"{name} is filled in. A running indexer switches to it within seconds, otherwise the next one to start.")
 
 
 @database.command("migrate")

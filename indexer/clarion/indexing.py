@@ -1,4 +1,8 @@
-"""The index service: takes what a node posts, keeps it, and applies it, until it is told to stop."""
+"""The index service: takes what sources tell, keeps it, and applies it, until it is told to stop.
+
+A node posts to the observer; the inbox keeps that until the worker has applied it. Blocks that are missing are asked of
+whoever can give them.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +18,30 @@ from typing import Any, Final, TypeVar
 import psycopg
 import structlog
 import uvicorn
-from prometheus_client import Counter, Gauge, Histogram
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from clarion.chains.model import Block, JsonValue
+from clarion import metrics
+from clarion.backfill import Backfills
+from clarion.chains.model import JsonValue
+from clarion.chains.stacks.hashing import sha512_256
 from clarion.chains.stacks.node_client import NodeClient, NodeError
-from clarion.chains.stacks.node_payloads import PayloadError
 from clarion.chains.stacks.observer import observer_app
-from clarion.config import ConfigurationError, Settings
+from clarion.config import ConfigurationError, Settings, SourceName
+from clarion.fetcher import Fetcher
+from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
+from clarion.progress import Progress
 from clarion.protocol import DeployedProtocol, installed_protocols
 from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
-from clarion.worker import Applied, Worker, is_of_the_post
+from clarion.worker import Applied, Worker
 
-FETCH_DEPTH: Final = 50
-"""Most blocks asked of the node before they are written."""
-FETCH_RETRY_SECONDS: Final = 30.0
 IDLE_POLL_SECONDS: Final = 5.0
 """How often the inbox is looked at unasked: posts that were put aside may be let in again by another process."""
 RECONNECT_SECONDS: Final = (0.2, 5.0)
 """Shortest and longest pause between attempts to reach a database that went away."""
-
-INDEXED_BLOCKS: Final = Counter("clarion_indexed_blocks", "Blocks that were made canonical.")
-INDEXED_EVENTS: Final = Counter("clarion_indexed_events", "Events in posted or fetched blocks made canonical.")
-ROLLED_BACK_BLOCKS: Final = Counter("clarion_rolled_back_blocks", "Blocks that were taken back by a reorg.")
-FAILED_POSTS: Final = Counter("clarion_failed_posts", "Posts that were put aside because they could not be applied.")
-INDEX_HEIGHT: Final = Gauge("clarion_index_height", "Height of the index's tip.")
-MISSING_BLOCKS: Final = Gauge("clarion_missing_blocks", "Blocks that others build on and that nobody has sent.")
-BATCH_SECONDS: Final = Histogram("clarion_index_batch_seconds", "Time to apply a batch of posts.")
-LAG_SECONDS: Final = Histogram("clarion_index_lag_seconds", "From a post's arrival to the commit of what it says.")
+WATCH_SECONDS: Final = 15.0
+"""How often the node is asked where it stands."""
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
             )
         deployer, network = settings.deployers.get(name), settings.network.value
         try:
-            bound = protocol.deployed_on(network) if deployer is None else protocol.deployed_by(deployer, network=network)
+            bound = protocol.deployed_by(deployer, network=network) if deployer else protocol.deployed_on(network)
         except ValueError as error:
             raise ConfigurationError(
                 f"deployers: nothing says which address deployed {name} on {network} ({error}); set "
@@ -80,98 +80,136 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
 class _Server(uvicorn.Server):
     """Leaves signals to the service, which ends the worker first."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class IndexService:
-    """The observer, the worker and the fetcher of missing blocks over one database."""
-
-    def __init__(self, settings: Settings, database_url: str, protocols: Sequence[DeployedProtocol]) -> None:
-        self._settings = settings
-        self._worker = Worker(database_url, protocols, start_height=settings.start_height)
-        self._inbox = InboxWriter(database_url)
-        token = settings.node.auth_token
-        self._node = NodeClient(settings.node.url, auth_token=token.get_secret_value() if token else None)
-        # One thread: a store has one user at a time, and the event loop goes on taking posts.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clarion-index")
-        self._stop = asyncio.Event()
-        self._posted = asyncio.Event()
-        self._missing: set[bytes] = set()
-        self._missing_changed = asyncio.Event()
-        self._problem: str | None = None
-        self._fetch_problem: str | None = None
-
-    def stop(self) -> None:
-        """Ask the service to finish its batch and end."""
-        self._stop.set()
-        self._posted.set()
-        self._missing_changed.set()
-
-    async def run(self, ready: Callable[[str], None] | None = None) -> None:
-        """Serve and index until ``stop``; ``ready`` is given the observer's URL once it listens.
-
-        Raises FencedOutError, ProjectionError or ServiceError.
-        """
-        listening = self._listen()
-        try:
-            tip = await self._in_thread(self._worker.connect)
-        except BaseException:
-            listening.close()
-            raise
-        host, port = listening.getsockname()[:2]
-        server = _Server(
+    def __init__(self, app: ASGIApp, *, graceful_seconds: int) -> None:
+        super().__init__(
             uvicorn.Config(
-                observer_app(self._keep, self._health),
+                app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 lifespan="off",
                 loop="none",
                 ws="none",
-                timeout_graceful_shutdown=5,
+                timeout_graceful_shutdown=graceful_seconds,
             )
         )
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        log.info("indexing", observer=url, node=self._settings.node.url, height=tip.height, sequence=tip.sequence)
-        if ready is not None:
-            ready(url)
-        serving = asyncio.create_task(server.serve(sockets=[listening]), name="observer")
-        working = asyncio.create_task(self._work(), name="worker")
-        fetching = asyncio.create_task(self._fetch(), name="fetcher")
-        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class IndexService:
+    """The observer, the worker, the fetcher of missing blocks and the probes over one database."""
+
+    def __init__(self, settings: Settings, database_url: str, protocols: Sequence[DeployedProtocol]) -> None:
+        self._settings = settings
+        self._worker = Worker(
+            database_url,
+            protocols,
+            start_height=settings.start_height,
+            final_depth=settings.finality_burn_depth,
+            behind_blocks=settings.ready.source_behind_blocks,
+        )
+        self._inbox = InboxWriter(database_url, connections=settings.observer.connections)
+        self._health = IndexHealth(database_url, "stacks", settings.ready)
+        token = settings.node.auth_token
+        self._node = NodeClient(settings.node.url, auth_token=token.get_secret_value() if token else None)
+        # One thread: a store has one user at a time, and the event loop goes on taking posts.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clarion-index")
+        self._fetcher = Fetcher(
+            self._worker,
+            [("node", self._node, (NodeError,))],
+            start_height=settings.start_height,
+            in_thread=self._in_thread,
+            report=self._report,
+        )
+        self._backfills = Backfills(database_url, lambda: self._worker.store, self._in_thread)
+        self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
+        self._progress = Progress()
+        self._stop = asyncio.Event()
+        self._posted = asyncio.Event()
+        self._problem: str | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def stop(self) -> None:
+        """Ask the service to finish its batch and end."""
+        self._stop.set()
+        self._posted.set()
+
+    async def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Serve and index until ``stop``; ``ready`` is given the observer's URL once it listens.
+
+        Raises FencedOutError, ProjectionError or ServiceError.
+        """
+        settings = self._settings
+        probes = probe_routes(self._alive, self._ready, self._health.measure)
+        observer = observer_app(
+            self._keep,
+            max_body_bytes=settings.observer.max_body_bytes,
+            max_memory_bytes=settings.observer.max_memory_bytes,
+            routes=probes,
+        )
+        with contextlib.ExitStack() as sockets:
+            listening = sockets.enter_context(
+                _listen(settings.observer.host, settings.observer.port, "event observer", "OBSERVER")
+            )
+            servers = [(_Server(observer, graceful_seconds=5), listening)]
+            if settings.metrics.port is not None:
+                for_metrics = _listen(settings.metrics.host, settings.metrics.port, "metrics server", "METRICS")
+                sockets.enter_context(for_metrics)
+                servers.append((_Server(Starlette(routes=probes), graceful_seconds=1), for_metrics))
+            tip = await self._in_thread(self._worker.connect)
+            host, port = listening.getsockname()[:2]
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            log.info("indexing", observer=url, node=settings.node.url, height=tip.height, sequence=tip.sequence)
+            if ready is not None:
+                ready(url)
+            await self._run_all(servers)
+        log.info("stopped", height=self._worker.store.tip.height)
+
+    async def _run_all(self, servers: Sequence[tuple[_Server, socket.socket]]) -> None:
+        """Run everything until told to stop, or until the first thing ends by itself."""
+        background = [
+            asyncio.create_task(self._fetcher.run(), name="fetcher"),
+            asyncio.create_task(self._watch_node(), name="node"),
+            asyncio.create_task(self._backfills.run(), name="backfills"),
+        ]
+        own = [
+            *(asyncio.create_task(server.serve(sockets=[listening]), name="server") for server, listening in servers),
+            asyncio.create_task(self._work(), name="worker"),
+            asyncio.create_task(self._stop.wait(), name="stop"),
+        ]
+        self._tasks = [*background, *own]
         try:
-            await asyncio.wait({serving, working, fetching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            async with self._node:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.stop()
-            server.should_exit = True
-            fetching.cancel()
-            ended = await asyncio.gather(serving, working, fetching, stopping, return_exceptions=True)
+            for server, _ in servers:
+                server.should_exit = True
+            for task in background:
+                task.cancel()
+            ended = await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._inbox.close()
+            await self._health.close()
             await self._in_thread(self._worker.close)
             self._thread.shutdown()
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
-        log.info("stopped", height=self._worker.store.tip.height)
-
-    def _listen(self) -> socket.socket:
-        host, port = self._settings.observer.host, self._settings.observer.port
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.create_server((host, port), family=family, backlog=128)
-        except OSError as error:
-            raise ServiceError(
-                f"the event observer cannot listen on {host}:{port}: {error.strerror or error}; is it running already? "
-                "Otherwise set CLARION_OBSERVER__HOST and CLARION_OBSERVER__PORT, and the node's events_observer"
-            ) from error
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        def run() -> T:
+            with self._watch:
+                return function(*arguments)
 
-    async def _keep(self, path: str, body: bytes, *, error: str | None = None) -> None:
-        await self._inbox.put(path, body, error=error)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    async def _keep(self, path: str, body: bytes, *, source: str, error: str | None = None) -> None:
+        if SourceName.OBSERVER not in self._settings.sources:
+            return
+        await self._inbox.put(path, body, source=source, error=error)
         self._posted.set()
 
     async def _work(self) -> None:
@@ -187,7 +225,8 @@ class IndexService:
                 started = time.monotonic()
                 applied = await self._in_thread(self._worker.apply_pending)
                 self._report(applied, time.monotonic() - started)
-                await self._note_missing(applied)
+                await self._fetcher.note(applied)
+                metrics.MISSING_BLOCKS.set(len(self._fetcher.missing))
             except psycopg.OperationalError as error:
                 if self._problem is None:
                     log.warning("database_lost", error=str(error))
@@ -198,77 +237,21 @@ class IndexService:
             if applied.posts == 0 and not self._stop.is_set():
                 await self._pause(self._posted, IDLE_POLL_SECONDS)
 
-    async def _fetch(self) -> None:
-        """Ask the node for blocks that others build on and that were never posted."""
-        async with self._node:
-            while not self._stop.is_set():
-                self._missing_changed.clear()
-                if not self._missing:
-                    await self._missing_changed.wait()
-                    continue
-                fetched = [await self._fetch_and_apply(block_hash) for block_hash in sorted(self._missing)]
-                if any(fetched):
-                    self._fetch_problem = None
-                elif self._missing:
-                    await self._pause(self._missing_changed, FETCH_RETRY_SECONDS)
-
-    async def _fetch_and_apply(self, block_hash: bytes) -> bool:
-        """Whether the node gave the block and it is in the chain log now."""
-        try:
-            blocks = await self._fetch_branch(block_hash)
-            if not blocks:
-                return False
-            started = time.monotonic()
-            applied = await self._in_thread(self._worker.apply_fetched, blocks)
-            self._report(applied, time.monotonic() - started)
-            await self._note_missing(applied)
-        except psycopg.Error as error:
-            if not isinstance(error, psycopg.OperationalError) and not is_of_the_post(error):
-                raise
-            self._cannot_fetch(block_hash, f"it cannot be stored: {error}")
-            return False
-        return True
-
-    async def _fetch_branch(self, block_hash: bytes) -> list[Block]:
-        """A missing block and its unknown ancestors, as many as are asked for at once, the oldest first."""
-        blocks: list[Block] = []
-        while len(blocks) < FETCH_DEPTH and not await self._in_thread(self._worker.knows, block_hash):
+    async def _watch_node(self) -> None:
+        """Note where the node stands, again and again: the index may be behind it, or it behind the index."""
+        while True:
             try:
-                block = await self._node.block(block_hash)
-            except (NodeError, PayloadError) as error:
-                self._cannot_fetch(block_hash, str(error))
-                break
-            if block is None:
-                self._cannot_fetch(block_hash, f"{self._node.url} does not have it")
-                break
-            blocks.append(block)
-            if block.height <= max(self._settings.start_height, 1):
-                break
-            block_hash = block.ref.parent_hash
-        return blocks[::-1]
-
-    def _cannot_fetch(self, block_hash: bytes, reason: str) -> None:
-        tip = self._worker.store.tip
-        remedy = (
-            "nothing is indexed yet: if the node began posting at a later block, set CLARION_START_HEIGHT to its height"
-            if tip.height is None
-            else f"block {tip.height} stays the tip of the index until it comes; post it again from the node's log"
-        )
-        problem = f"block 0x{block_hash.hex()}, which others build on, is missing: {reason}"
-        if problem != self._fetch_problem:
-            log.error("block_missing", hash=f"0x{block_hash.hex()}", reason=reason, remedy=remedy)
-        self._fetch_problem = problem
-
-    async def _note_missing(self, applied: Applied) -> None:
-        """Keep track of which blocks are missing: others may build on none of them any more, or they came."""
-        before = set(self._missing)
-        self._missing |= applied.missing
-        if self._missing and (applied.missing or applied.blocks):
-            asked = frozenset(self._missing)
-            self._missing -= asked - await self._in_thread(self._worker.needed, asked)
-        if self._missing != before:
-            MISSING_BLOCKS.set(len(self._missing))
-            self._missing_changed.set()
+                info = await self._node.info()
+            except (NodeError, ValueError, LookupError, TypeError, AttributeError) as error:
+                note: tuple[Any, ...] = (self._worker.note_failure, "node", str(error) or repr(error))
+            else:
+                block_hash = sha512_256(info.stacks_tip + info.stacks_tip_consensus_hash)
+                self._progress.target = info.stacks_tip_height
+                where = (info.stacks_tip_height, block_hash, info.burn_block_height)
+                note = (self._worker.note_answer, "node", *where)
+            with contextlib.suppress(psycopg.OperationalError):  # the worker finds out and connects again
+                await self._in_thread(*note)
+            await asyncio.sleep(WATCH_SECONDS)
 
     @staticmethod
     async def _pause(event: asyncio.Event, seconds: float) -> None:
@@ -278,17 +261,21 @@ class IndexService:
 
     def _report(self, applied: Applied, seconds: float) -> None:
         lag = applied.waited_seconds + seconds
-        INDEXED_BLOCKS.inc(len(applied.blocks))
-        INDEXED_EVENTS.inc(applied.events)
-        ROLLED_BACK_BLOCKS.inc(applied.rolled_back)
-        FAILED_POSTS.inc(applied.failed)
+        metrics.INDEXED_BLOCKS.inc(len(applied.blocks))
+        metrics.INDEXED_EVENTS.inc(applied.events)
+        metrics.ROLLED_BACK_BLOCKS.inc(applied.rolled_back)
+        metrics.FAILED_POSTS.inc(applied.failed)
+        metrics.REFUSED_REWRITES.inc(len(applied.refused))
         if applied.posts:
-            BATCH_SECONDS.observe(seconds)
-            LAG_SECONDS.observe(lag)
+            metrics.BATCH_SECONDS.observe(seconds)
+            metrics.LAG_SECONDS.observe(lag)
         if (height := self._worker.store.tip.height) is not None:
-            INDEX_HEIGHT.set(height)
+            metrics.INDEX_HEIGHT.set(height)
         if applied.rolled_back:
+            metrics.REORG_DEPTH.observe(applied.rolled_back)
             log.warning("rolled_back", blocks=applied.rolled_back)
+        for refused in applied.refused:
+            log.error("rewrite_of_final_blocks_refused", source=refused.source, detail=refused.detail, remedy=REMEDY)
         if applied.blocks:
             tip = applied.blocks[-1]
             log.info(
@@ -300,31 +287,51 @@ class IndexService:
                 ms=round(seconds * 1000),
                 lag_ms=round(lag * 1000),
             )
+            if line := self._progress.add(tip.height, len(applied.blocks), applied.events):
+                log.info("progress", **line)
 
-    async def _health(self) -> tuple[bool, dict[str, JsonValue]]:
-        tip = self._worker.store.tip
-        answer: dict[str, JsonValue] = {
+    async def _alive(self) -> tuple[Reasons, dict[str, JsonValue]]:
+        ended = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
+        return [*ended, *self._watch.reasons()], {}
+
+    async def _ready(self) -> tuple[Reasons, dict[str, JsonValue]]:
+        reasons, answer = await self._alive()
+        answer |= {
             "chain": "stacks",
-            "height": tip.height,
-            "hash": None if tip.hash is None else f"0x{tip.hash.hex()}",
-            "sequence": tip.sequence,
-            "missing_blocks": [f"0x{block_hash.hex()}" for block_hash in sorted(self._missing)],
+            "missing_blocks": [f"0x{block_hash.hex()}" for block_hash in sorted(self._fetcher.missing)],
         }
-        problem = self._problem
+        if self._problem is not None:
+            reasons.append(self._problem)
+        if self._fetcher.missing:
+            reasons.append(
+                self._fetcher.problem or f"{len(self._fetcher.missing)} blocks that others build on are missing"
+            )
         try:
-            waiting = await self._inbox.state()
+            facts = await self._health.facts()
         except psycopg.Error as error:
-            problem = problem or f"the database does not answer: {error}"
+            if self._problem is None:
+                reasons.append(f"the database does not answer: {error}")
         else:
-            answer["inbox_pending"] = waiting.pending
-            answer["inbox_oldest_ms"] = round(waiting.oldest_seconds * 1000)
-            answer["inbox_failed"] = waiting.failed
-        well = problem is None
-        answer["status"] = "ok" if well and not self._missing and not answer["inbox_failed"] else "degraded"
-        answer["problem"] = problem or (self._fetch_problem if self._missing else None)
-        if not well:
-            answer["status"] = "down"
-        return well, answer
+            reasons += self._health.reasons(facts)
+            answer |= facts_json(facts)
+        return reasons, answer
+
+
+REMEDY: Final = (
+    "if that source is wrong, repair it; if it is right, clarion rewind --accept-final-loss: see docs/operations.md"
+)
+
+
+def _listen(host: str, port: int, what: str, section: str) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        also = ", and the node's events_observer" if section == "OBSERVER" else ""
+        raise ServiceError(
+            f"the {what} cannot listen on {host}:{port}: {error.strerror or error}; is it running already? "
+            f"Otherwise set CLARION_{section}__HOST and CLARION_{section}__PORT{also}"
+        ) from error
 
 
 async def run_indexer(

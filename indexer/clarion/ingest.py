@@ -30,7 +30,9 @@ def ingest(
     ``settle`` writes what must be committed with them, such as the deletion of the posts they came from. Raises what
     ``Store.batch`` and ``Follower.ingest`` raise.
     """
-    return ingest_all(store, follower, [(source, items)], settle=settle)
+    return ingest_all(
+        store, follower, [(source, items)], settle=None if settle is None else lambda connection, _: settle(connection)
+    )
 
 
 def ingest_all(
@@ -38,9 +40,9 @@ def ingest_all(
     follower: Follower,
     said: Iterable[tuple[str, Sequence[Item]]],
     *,
-    settle: Callable[[Connection[Any]], None] | None = None,
+    settle: Callable[[Connection[Any], Followed], None] | None = None,
 ) -> Followed:
-    """The same for several sources: what each said, in the order it came."""
+    """The same for several sources: what each said, in the order it came. ``settle`` is given what came of it too."""
     since = store.tip.sequence
     followed = Followed()
     mempool_items: list[MempoolEntry | MempoolDrop] = []
@@ -57,7 +59,7 @@ def ingest_all(
             rolled_back = followed.rolled_back > 0
             mempool.update(store.connection, store.chain, mempool_items, since=since, rolled_back=rolled_back)
             if settle is not None:
-                settle(store.connection)
+                settle(store.connection, followed)
         committing = time.perf_counter()
     STAGE_SECONDS.labels("commit").observe(time.perf_counter() - committing)
     return followed

@@ -19,6 +19,7 @@ REFUSED_REWRITES: Final = Counter(
 )
 FAILED_POSTS: Final = Counter("clarion_failed_posts", "Posts that were put aside because they could not be applied.")
 
+DATABASE_UP: Final = Gauge("clarion_database_up", "1 where the database answered when this was asked for, else 0.")
 INDEX_HEIGHT: Final = Gauge("clarion_index_height", "Height of the index's tip.")
 FINAL_HEIGHT: Final = Gauge("clarion_final_height", "Height of the highest final block.")
 LAG_BLOCKS: Final = Gauge("clarion_index_lag_blocks", "Blocks that the highest healthy source is ahead of the index.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,13 +11,15 @@ import structlog
 
 from clarion.chains.model import Block, BlockRef
 from clarion.chains.stacks.node_payloads import Item, PayloadError, decode_post
-from clarion.follower import Followed, Follower
-from clarion.ingest import ingest
+from clarion.follower import Followed, Follower, Refused
+from clarion.ingest import ingest_all, stage
 from clarion.protocol import DeployedProtocol
+from clarion.source_health import Sources, SourceState
 from clarion.store import chain_log, inbox
-from clarion.store.database import DatabaseError, connect
+from clarion.store.database import connect
+from clarion.store.generation import require_tables
 from clarion.store.inbox import InboxPost
-from clarion.store.store import Store, Tip
+from clarion.store.store import FINAL_DEPTH, Store, Tip
 
 BATCH_POSTS: Final = 200
 BATCH_BYTES: Final = 32 << 20
@@ -33,6 +35,7 @@ class Applied:
     rolled_back: int = 0
     events: int = 0
     missing: set[bytes] = field(default_factory=set)
+    refused: list[Refused] = field(default_factory=list)
     posts: int = 0
     failed: int = 0
     waited_seconds: float = 0.0
@@ -44,6 +47,7 @@ class Applied:
         self.rolled_back += other.rolled_back
         self.events += other.events
         self.missing |= other.missing
+        self.refused += other.refused
         self.posts += other.posts
         self.failed += other.failed
         self.waited_seconds = max(self.waited_seconds, other.waited_seconds)
@@ -52,11 +56,22 @@ class Applied:
 class Worker:
     """Applies posts from the inbox to one store. For one thread at a time."""
 
-    def __init__(self, database_url: str, protocols: Sequence[DeployedProtocol], *, start_height: int) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        protocols: Sequence[DeployedProtocol],
+        *,
+        start_height: int,
+        final_depth: int = FINAL_DEPTH,
+        behind_blocks: int = 10,
+    ) -> None:
         self._url = database_url
         self._protocols = protocols
         self._start_height = start_height
+        self._final_depth = final_depth
         self._store: Store | None = None
+        #: What is known of the sources; for the worker's thread alone.
+        self.sources = Sources("stacks", behind_blocks=behind_blocks)
 
     @property
     def store(self) -> Store:
@@ -68,20 +83,21 @@ class Worker:
     def connect(self) -> Tip:
         """Connect: the first time as the chain's writer from now on, later as the same writer as before.
 
-        Raises psycopg.OperationalError where the database does not answer, and DatabaseError where it lacks a table of
-        an enabled protocol.
+        Tables that an enabled protocol lacks are made. Raises psycopg.OperationalError where the database does not
+        answer.
         """
         connection = connect(self._url, autocommit=True)
         if self._store is None:
             try:
-                self._require_tables(connection)
+                require_tables(connection, "stacks", self._protocols)
             except BaseException:
                 connection.close()
                 raise
-            store = Store(connection, "stacks", self._protocols)
+            store = Store(connection, "stacks", self._protocols, final_depth=self._final_depth)
             store.open()
             self._store = store
-            self._follower = Follower(start_height=self._start_height)
+            known = self.sources.load(connection)
+            self._follower = Follower(start_height=self._start_height, known_sources=known)
             # What an older version could not read, this one may.
             if retried := inbox.retry_failed(connection):
                 log.info("failed_posts_tried_again", posts=retried)
@@ -89,16 +105,6 @@ class Worker:
             self._store.connection.close()
             self._store.reconnect(connection)
         return self._store.tip
-
-    def _require_tables(self, connection: psycopg.Connection[Any]) -> None:
-        for deployed in self._protocols:
-            for row_type in deployed.protocol.row_types:
-                found = connection.execute("SELECT to_regclass(%s)", (row_type.name,)).fetchone()
-                if found == (None,):
-                    raise DatabaseError(
-                        f"the database has no table {row_type.name}, which the protocol {deployed.protocol.name} "
-                        "needs: run the migrations of its package, or take it out of `protocols`"
-                    )
 
     def close(self) -> None:
         """Close the connection."""
@@ -111,7 +117,8 @@ class Worker:
         A post that cannot be read or written is put aside with the reason, and those around it are applied. Raises
         FencedOutError, ProjectionError, and psycopg.OperationalError where the connection is lost.
         """
-        posts = inbox.take(self.store.connection, limit=BATCH_POSTS, limit_bytes=BATCH_BYTES)
+        with stage("read"):
+            posts = inbox.take(self.store.connection, limit=BATCH_POSTS, limit_bytes=BATCH_BYTES)
         try:
             return self._apply(posts)
         except (psycopg.Error, UnicodeEncodeError) as error:
@@ -136,31 +143,60 @@ class Worker:
     def _apply(self, posts: Sequence[InboxPost]) -> Applied:
         if not posts:
             return Applied()
-        items: list[Item] = []
+        said: list[tuple[str, list[Item]]] = []
         done: list[int] = []
         failed: list[tuple[InboxPost, str]] = []
-        for post in posts:
-            try:
-                items += decode_post(post.path, post.body)
-                done.append(post.id)
-            except PayloadError as error:
-                failed.append((post, str(error)))
+        with stage("decode"):
+            for post in posts:
+                if not said or said[-1][0] != post.source:
+                    said.append((post.source, []))
+                try:
+                    said[-1][1].extend(decode_post(post.path, post.body))
+                    done.append(post.id)
+                except PayloadError as error:
+                    failed.append((post, str(error)))
 
         def settle(connection: psycopg.Connection[Any]) -> None:
             inbox.remove(connection, done)
             for post, reason in failed:
                 inbox.set_failed(connection, post.id, reason)
 
-        followed = ingest(self.store, self._follower, items, settle=settle)
+        applied = self._ingest(said, settle)
         for post, reason in failed:
-            log.error("post_undecodable", inbox_id=post.id, path=post.path, error=reason)
-        applied = _applied(followed, items)
+            log.error("post_undecodable", inbox_id=post.id, path=post.path, source=post.source, error=reason)
         applied.posts, applied.failed, applied.waited_seconds = len(posts), len(failed), posts[0].waited_seconds
         return applied
 
-    def apply_fetched(self, blocks: Sequence[Block]) -> Applied:
-        """Apply blocks that were asked of the node."""
-        return _applied(ingest(self.store, self._follower, blocks), blocks)
+    def apply_said(self, source: str, items: Sequence[Item]) -> Applied:
+        """Apply what a source that is asked gave: blocks, and what it tells beside them."""
+        return self._ingest([(source, items)], lambda connection: None)
+
+    def _ingest(
+        self, said: Sequence[tuple[str, Sequence[Item]]], settle: Callable[[psycopg.Connection[Any]], None]
+    ) -> Applied:
+        def settle_all(connection: psycopg.Connection[Any], followed: Followed) -> None:
+            self.sources.heard(said, followed.refused)
+            self._judge_sources()
+            settle(connection)
+
+        followed = ingest_all(self.store, self._follower, said, settle=settle_all)
+        return _applied(followed, [item for _, items in said for item in items])
+
+    def note_answer(self, source: str, height: int, block_hash: bytes, burn_height: int) -> None:
+        """Take note of where a source that was asked says that it stands."""
+        self.sources.answered(source, height, block_hash, burn_height)
+        self._judge_sources()
+
+    def note_failure(self, source: str, detail: str) -> None:
+        """Take note that a source does not give what it was asked for."""
+        self.sources.failed(source, detail)
+        self._judge_sources()
+
+    def _judge_sources(self) -> None:
+        for source in self.sources.judge(self.store.tip.height, self.store.canonical_hash):
+            write = log.info if source.state is SourceState.HEALTHY else log.warning
+            write("source_changed", source=source.name, state=source.state.value, detail=source.detail)
+        self.sources.write(self.store.connection)
 
     def knows(self, block_hash: bytes) -> bool:
         """Whether a block is in the chain log."""
@@ -180,7 +216,7 @@ class Worker:
 def _applied(followed: Followed, items: Sequence[Item]) -> Applied:
     applied = {ref.hash for ref in followed.applied}
     events = sum(len(item.events) for item in items if isinstance(item, Block) and item.hash in applied)
-    return Applied(followed.applied, followed.rolled_back, events, followed.missing)
+    return Applied(followed.applied, followed.rolled_back, events, followed.missing, followed.refused)
 
 
 def is_of_the_post(error: Exception) -> bool:

@@ -87,9 +87,9 @@ async def test_posts_are_on_disk_whatever_the_server_does_otherwise(
     separator = "&" if "?" in database_url else "?"
     writer = InboxWriter(f"{database_url}{separator}options=-c%20application_name%3Dobserver-test")
     await writer.put("/new_block", b"body")
-    assert writer._connection is not None
+    (opened,) = [lane.connection for lane in writer._lanes if lane.connection is not None]
     for name, value in (("synchronous_commit", "on"), ("application_name", "observer-test")):
-        assert await (await writer._connection.execute(f"SHOW {name}")).fetchone() == (value,)
+        assert await (await opened.execute(f"SHOW {name}")).fetchone() == (value,)
     await writer.close()
 
 

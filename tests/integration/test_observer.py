@@ -38,7 +38,7 @@ from support.node_posts import (
 )
 from uvicorn import Config, Server
 
-from clarion import indexing
+from clarion import fetcher, indexing
 from clarion.chains.model import Block
 from clarion.chains.stacks import clarity as cl
 from clarion.chains.stacks.node_payloads import decode_new_block
@@ -95,15 +95,15 @@ class Running:
 
         await until(accepted)
 
-    async def health(self) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self.client.get("/health")).json()
+    async def readiness(self) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.client.get("/readyz")).json()
         return answer
 
     async def until_height(self, height: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
 
         async def reached() -> bool:
-            found.update(await self.health())
+            found.update(await self.readiness())
             return found["height"] == height and found["inbox_pending"] == 0
 
         await until(reached)
@@ -179,9 +179,9 @@ async def test_what_a_node_posts_is_indexed_and_counted(database_url: str, conne
         for block in blocks:
             assert (await node.post("/new_block", payload(block))).status_code == 200
         health = await node.until_height(5)
-    assert health["status"] == "ok"
+    assert (health["ready"], health["reasons"]) == (True, [])
     assert (health["chain"], health["hash"]) == ("stacks", hex_of(blocks[-1].hash))
-    assert (health["inbox_failed"], health["missing_blocks"], health["problem"]) == (0, [], None)
+    assert (health["inbox_failed"], health["missing_blocks"], health["lag_blocks"]) == (0, [], 0)
     assert index_of(connection) == fresh_index(connection, blocks)
     assert connection.execute("SELECT count(*) FROM clarion.inbox").fetchone() == (0,)
     assert counted("clarion_indexed_blocks_total") - blocks_before == 5
@@ -276,7 +276,8 @@ async def test_what_cannot_be_read_is_put_aside_with_the_reason_and_the_rest_goe
         for block in (first, second):
             assert (await node.post("/new_block", payload(block))).status_code == 200
         health = await node.until_height(2)
-    assert (health["status"], health["inbox_failed"]) == ("degraded", len(rubbish))
+    assert (health["ready"], health["inbox_failed"]) == (False, len(rubbish))
+    assert health["reasons"] == [f"{len(rubbish)} posts could not be applied: see clarion status"]
     kept = connection.execute("SELECT body, error FROM clarion.inbox ORDER BY id").fetchall()
     assert [content for content, _ in kept] == list(rubbish)
     for (_, error), complaint in zip(kept, rubbish.values(), strict=True):
@@ -353,11 +354,11 @@ async def test_the_mempool_is_followed(database_url: str, connection: psycopg.Co
 
 
 async def is_well(node: Running) -> bool:
-    return bool((await node.health())["status"] == "ok")
+    return bool((await node.readiness())["ready"])
 
 
 async def nothing_waits(node: Running) -> bool:
-    return bool((await node.health())["inbox_pending"] == 0)
+    return bool((await node.readiness())["inbox_pending"] == 0)
 
 
 async def test_transactions_of_a_block_that_lost_are_in_the_mempool_again(
@@ -456,7 +457,7 @@ class FakeNode:
 async def test_blocks_that_were_never_posted_are_asked_of_the_node(
     database_url: str, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "FETCH_DEPTH", 3)
+    monkeypatch.setattr(fetcher, "FETCH_DEPTH", 3)
     blocks = chain(10)
     fake = FakeNode(blocks, token="secret")
     async with (
@@ -493,13 +494,12 @@ async def test_a_block_the_node_does_not_give_is_shown_and_what_comes_is_still_t
         await node.post("/new_block", payload(blocks[3]))
 
         async def complained() -> bool:
-            return (await node.health())["problem"] is not None
+            return complaint in str((await node.readiness())["reasons"])
 
         await until(complained)
-        health = await node.health()
+        health = await node.readiness()
         assert health["missing_blocks"] == [hex_of(blocks[2].hash)]
-        assert (health["height"], health["status"]) == (1, "degraded")
-        assert complaint in health["problem"]
+        assert (health["height"], health["ready"]) == (1, False)
         for block in blocks[1:3]:
             await node.post("/new_block", payload(block))
         await node.until_height(4)
@@ -510,19 +510,17 @@ async def test_a_block_the_node_does_not_give_is_shown_and_what_comes_is_still_t
 async def test_a_body_over_the_limit_is_put_aside_and_the_node_goes_on() -> None:
     kept: list[tuple[str, bytes, str | None]] = []
 
-    async def keep(path: str, content: bytes, *, error: str | None = None) -> None:
+    async def keep(path: str, content: bytes, *, source: str, error: str | None = None) -> None:
+        assert source == "observer:127.0.0.1"
         kept.append((path, content, error))
 
-    async def health() -> tuple[bool, dict[str, Any]]:
-        return True, {}
-
-    app = observer_app(keep, health, max_body_bytes=1000)
+    app = observer_app(keep, max_body_bytes=1000, max_memory_bytes=2000)
     async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as client:
         assert (await client.post("/new_block", content=b"x" * 1000)).status_code == 200
         assert (await client.post("/new_block", content=b"x" * 30_000_000)).status_code == 200
     (_, first, fine), (_, second, error) = kept
     assert (len(first), fine) == (1000, None)
-    assert (second, error) == (b"", "/new_block of 30000000 bytes is larger than the 1000 that are accepted")
+    assert (second, error) == (b"", "/new_block of 30000000 bytes is larger than observer.max_body_bytes, 1000")
 
 
 @pytest.mark.slow
@@ -607,15 +605,18 @@ async def test_postgres_restarts_under_load(own_postgres: EmbeddedPostgres) -> N
             if number == 20:
                 own_postgres.stop()
                 assert (await node.post("/new_block", payload(block))).status_code == 503
-                answer = await node.client.get("/health")
-                assert (answer.status_code, answer.json()["status"]) == (503, "down")
+                answer = await node.client.get("/readyz")
+                assert (answer.status_code, answer.json()["ready"]) == (503, False)
+                assert "the database does not answer" in str(answer.json()["reasons"])
+                assert (await node.client.get("/healthz")).status_code == 200, "a restart would not help"
+                assert "clarion_database_up 0.0" in (await node.client.get("/metrics")).text
                 own_postgres.start()
             if number == 40:
                 own_postgres.stop()
                 own_postgres.start()
             await node.post_until_accepted("/new_block", payload(block))
         await node.until_height(60)
-        assert (await node.health())["status"] == "ok"
+        assert (await node.readiness())["ready"]
     with connect(url, autocommit=True) as connection:
         assert index_of(connection) == fresh_index(connection, blocks)
         assert connection.execute("SELECT count(*) FROM clarion.inbox").fetchone() == (0,)

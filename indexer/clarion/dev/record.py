@@ -23,7 +23,6 @@ from typing import Final
 import uvicorn
 import zstandard
 
-from clarion.chains.model import JsonValue
 from clarion.chains.stacks.clarity import (
     Bool,
     OptionalNone,
@@ -57,6 +56,7 @@ CRASH_ROUNDS: Final = 4
 LAST_POLICY_BLOCKS: Final = 50
 FIXTURES: Final = Path(__file__).resolve().parents[3] / "fixtures"
 RECORDING: Final = FIXTURES / "bithedge-devnet.tsv.zst"
+MAX_BODY_BYTES: Final = 64 << 20
 MODULE_SOURCE: Final = FIXTURES / "module.clar"
 
 
@@ -70,15 +70,11 @@ class Recording:
 
     posts: list[tuple[str, bytes]] = field(default_factory=list)
 
-    async def keep(self, path: str, body: bytes, *, error: str | None = None) -> None:
+    async def keep(self, path: str, body: bytes, *, source: str, error: str | None = None) -> None:
         """Take a post from the observer."""
         if error is not None:
             raise RecordError(error)
         self.posts.append((path, body))
-
-    async def health(self) -> tuple[bool, dict[str, JsonValue]]:
-        """What the observer answers to ``GET /health``."""
-        return True, {"posts": len(self.posts)}
 
     def lines(self) -> bytes:
         """The posts as a table's COPY text: number, a made-up time, path, JSON."""
@@ -345,7 +341,7 @@ class _Story:
 async def _observer(recording: Recording) -> AsyncIterator[int]:
     """An observer that keeps what it is sent; gives its port."""
     listening = socket.create_server(("127.0.0.1", 0))
-    app = observer_app(recording.keep, recording.health)
+    app = observer_app(recording.keep, max_body_bytes=MAX_BODY_BYTES, max_memory_bytes=MAX_BODY_BYTES)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none"))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:

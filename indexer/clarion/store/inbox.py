@@ -2,6 +2,8 @@
 
 A post is answered once its row is committed to disk; it is deleted in the transaction that applies it. So it is
 applied once whenever a process dies, and a node never has to send twice because of us.
+
+Posts of one node are in the order it sent them, because it waits for each answer. Those of several nodes mix.
 """
 
 from __future__ import annotations
@@ -15,17 +17,21 @@ from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
+UNANSWERED_MILLISECONDS: Final = 10_000
+"""How long a lost network path goes unnoticed while something was sent over it."""
 
 T = TypeVar("T")
+_Post = tuple[str, str, bytes, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class InboxPost:
-    """A post that waits. ``waited_seconds`` is since it was received."""
+    """A post that waits. ``source`` is who sent it; ``waited_seconds`` is since it was received."""
 
     id: int
     path: str
     body: bytes
+    source: str
     waited_seconds: float
 
 
@@ -38,9 +44,13 @@ class InboxState:
     oldest_seconds: float
 
 
-async def put(connection: AsyncConnection[Any], path: str, body: bytes, *, error: str | None = None) -> None:
+async def put(
+    connection: AsyncConnection[Any], path: str, body: bytes, *, source: str, error: str | None = None
+) -> None:
     """Keep a post, or with ``error`` one that can never be applied. It is durable when this returns in autocommit."""
-    await connection.execute("INSERT INTO clarion.inbox (path, body, error) VALUES (%s, %b, %s)", (path, body, error))
+    await connection.execute(
+        "INSERT INTO clarion.inbox (path, body, source, error) VALUES (%s, %b, %s, %s)", (path, body, source, error)
+    )
 
 
 def take(connection: Connection[Any], *, limit: int, limit_bytes: int) -> list[InboxPost]:
@@ -59,8 +69,8 @@ def take(connection: Connection[Any], *, limit: int, limit_bytes: int) -> list[I
         return []
     cursor = connection.cursor(binary=True)
     cursor.execute(
-        "SELECT id, path, body, extract(epoch FROM now() - received_at)::float8 FROM clarion.inbox "
-        "WHERE id = ANY(%s) ORDER BY id",
+        "SELECT id, path, body, coalesce(source, ''), extract(epoch FROM now() - received_at)::float8 "
+        "FROM clarion.inbox WHERE id = ANY(%s) ORDER BY id",
         (ids,),
     )
     return [InboxPost(*row) for row in cursor]
@@ -103,53 +113,98 @@ async def state(connection: AsyncConnection[Any]) -> InboxState:
 
 
 class InboxWriter:
-    """Keeps posts over one connection of its own, made when needed and again after it was lost."""
+    """Keeps posts over a few connections of its own, made when needed and again after they were lost.
 
-    def __init__(self, url: str) -> None:
+    ``connections``: how many posts are written at once. More wait their turn, in the order they came.
+    """
+
+    def __init__(self, url: str, *, connections: int = 4) -> None:
         options = conninfo_to_dict(url).get("options") or ""
-        self._url = make_conninfo(url, options=f"{options} -c synchronous_commit=on".strip())
-        self._connection: AsyncConnection[Any] | None = None
-        self._lock = asyncio.Lock()
+        self._url = make_conninfo(
+            url,
+            options=f"{options} -c synchronous_commit=on".strip(),
+            tcp_user_timeout=UNANSWERED_MILLISECONDS,
+        )
+        # the connection used last is used next: where posts come one by one, one connection does
+        self._idle: asyncio.LifoQueue[_Lane] = asyncio.LifoQueue()
+        self._lanes = [_Lane(self._url) for _ in range(connections)]
+        for lane in self._lanes:
+            self._idle.put_nowait(lane)
+        self._under_way: dict[_Post, asyncio.Task[None]] = {}
         self._failures = 0
         self._failure = OperationalError()
 
-    async def put(self, path: str, body: bytes, *, error: str | None = None) -> None:
-        """Keep a post; it is on disk when this returns. Raises psycopg.Error where it cannot be kept now."""
-        await self._with_connection(lambda connection: put(connection, path, body, error=error))
+    async def put(self, path: str, body: bytes, *, source: str = "", error: str | None = None) -> None:
+        """Keep a post; it is on disk when this returns. Raises psycopg.Error where it cannot be kept now.
+
+        A node that lost patience sends a post again while the first is still being written: the second waits for the
+        first and is not written.
+        """
+        key = (source, path, body, error)
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.create_task(
+                self._with_connection(lambda connection: put(connection, path, body, source=source, error=error))
+            )
+            self._under_way[key] = task
+            task.add_done_callback(lambda done: self._written(key, done))
+        # whoever asked may go away: what is being written is written, for those who ask again
+        await asyncio.shield(task)
+
+    def _written(self, key: _Post, done: asyncio.Task[None]) -> None:
+        del self._under_way[key]
+        if not done.cancelled():
+            done.exception()  # whoever asked has it, if they are still there
 
     async def state(self) -> InboxState:
         """How much waits. Raises psycopg.Error where the database cannot be asked."""
         return await self._with_connection(state)
 
     async def close(self) -> None:
-        """Give the connection back."""
-        async with self._lock:
-            if self._connection is not None:
-                await self._connection.close()
-                self._connection = None
+        """Finish what is being written and give the connections back."""
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        for lane in self._lanes:
+            await lane.close()
 
     async def _with_connection(self, action: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         failures_before = self._failures
-        async with self._lock:
+        lane = await self._idle.get()
+        try:
             # Whoever waited here while an attempt to connect failed has its answer; else a node's repeated posts
             # would each wait for an attempt of their own.
-            if self._failures > failures_before:
+            if self._failures > failures_before and lane.connection is None:
                 raise self._failure
-            if self._connection is not None and not self._connection.closed:
+            if lane.connection is not None and not lane.connection.closed:
                 try:
-                    return await action(self._connection)
+                    return await action(lane.connection)
                 except OperationalError:
                     # The server may have gone and come back since the last post. Keeping a post twice does no harm.
-                    await self._connection.close()
-            return await action(await self._connect())
+                    await lane.close()
+            try:
+                connection = await lane.connect()
+            except OperationalError as error:
+                self._failures += 1
+                self._failure = error
+                raise
+            return await action(connection)
+        finally:
+            self._idle.put_nowait(lane)
 
-    async def _connect(self) -> AsyncConnection[Any]:
-        try:
-            self._connection = await AsyncConnection.connect(
-                self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
-            )
-        except OperationalError as error:
-            self._failures += 1
-            self._failure = error
-            raise
-        return self._connection
+
+class _Lane:
+    """One connection, or none yet."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.connection: AsyncConnection[Any] | None = None
+
+    async def connect(self) -> AsyncConnection[Any]:
+        self.connection = await AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        )
+        return self.connection
+
+    async def close(self) -> None:
+        if self.connection is not None:
+            await self.connection.close()
+            self.connection = None
