@@ -237,6 +237,11 @@ class Settings(BaseModel):
     deployers: dict[str, str] = _setting(
         {}, "Address that deployed a protocol's contracts, by protocol. Not set: the protocol's own for the network."
     )
+    only: dict[str, Names] = _setting(
+        {},
+        "Contracts that a protocol which looks at all of them is narrowed to, by protocol; `STX` for what happens to "
+        "STX. Not set: all. A change makes the protocol's rows anew.",
+    )
     sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_split_at_commas), Field(min_length=1)] = _setting(
         [SourceName.OBSERVER],
         "Where blocks come from: `observer` (a node posts them), `hiro` (they are asked of a Stacks Blockchain API), or "
@@ -252,9 +257,10 @@ class Settings(BaseModel):
     ready: Ready = Field(default_factory=Ready)
 
     @model_validator(mode="after")
-    def _deployers_are_of_enabled_protocols(self) -> Self:
-        if unknown := sorted(self.deployers.keys() - set(self.protocols)):
-            raise ValueError(f"deployers names {', '.join(unknown)}, which protocols does not enable")
+    def _what_is_by_protocol_is_of_enabled_ones(self) -> Self:
+        for name, by_protocol in (("deployers", self.deployers), ("only", self.only)):
+            if unknown := sorted(by_protocol.keys() - set(self.protocols)):
+                raise ValueError(f"{name} names {', '.join(unknown)}, which protocols does not enable")
         return self
 
     @property
@@ -384,7 +390,8 @@ def reference() -> str:
         "```",
         "",
         "In the environment a section is separated by two underscores: `CLARION_GRAPHQL__PORT=8080`,",
-        "`CLARION_DEPLOYERS__BITHEDGE=ST1…`. A name in the file, or in a section, that is none of these is an error.",
+        "`CLARION_DEPLOYERS__BITHEDGE=ST1…`, `CLARION_ONLY__STACKS=STX,ST1….token`. A name in the file, or in a section,",
+        "that is none of these is an error.",
         "",
         "Keep secrets (`database_url` with a password, `node.auth_token`) in the environment rather than in the file.",
         "",
