@@ -28,10 +28,11 @@ from clarion.chains.stacks.hashing import sha512_256
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import ConfigurationError, Settings, SourceName
+from clarion.discovery import is_contract_id
 from clarion.fetcher import Fetcher
 from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
 from clarion.progress import Progress
-from clarion.protocol import DeployedProtocol, installed_protocols
+from clarion.protocol import STX, DeployedProtocol, installed_protocols
 from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
 from clarion.worker import Applied, Worker
@@ -66,8 +67,15 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
                 f"protocols: {name} is not installed; installed are {', '.join(sorted(installed)) or 'none'}"
             )
         deployer, network = settings.deployers.get(name), settings.network.value
+        only = settings.only.get(name) or None
+        if wrong := [contract for contract in only or () if contract != STX and not is_contract_id(contract)]:
+            raise ConfigurationError(f"only: {name}: {', '.join(wrong)}: neither a contract's id nor {STX}")
         try:
-            bound = protocol.deployed_by(deployer, network=network) if deployer else protocol.deployed_on(network)
+            bound = (
+                protocol.deployed_by(deployer, network=network, only=only)
+                if deployer
+                else protocol.deployed_on(network, only=only)
+            )
         except ValueError as error:
             raise ConfigurationError(
                 f"deployers: nothing says which address deployed {name} on {network} ({error}); set "
