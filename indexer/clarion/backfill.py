@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -69,16 +69,24 @@ class Task(msgspec.Struct, frozen=True):
         return DeployedProtocol(installed_protocol(self.protocol), self.contracts, self.traits, only)
 
 
-def fill(task: Task, *, may_go_on: Callable[[Progress], bool] = lambda _: True) -> Progress:
-    """Fill a protocol's next generation until it can be switched to, or ``may_go_on`` says no after a chunk.
+def fill(
+    database_url: str,
+    chain: Chain,
+    deployed: DeployedProtocol,
+    *,
+    chunk_blocks: int = CHUNK_BLOCKS,
+    forced: bool = False,
+) -> Iterator[Progress]:
+    """Fill a protocol's next generation until it can be switched to; gives how far it is after every chunk.
 
-    Raises ProjectionError, GenerationError, psycopg.Error.
+    ``forced``: also one whose live generation is what it would be. Raises ProjectionError, GenerationError,
+    psycopg.Error.
     """
-    with connect(task.database_url, autocommit=True, application_name=f"clarion fill {task.protocol}") as connection:
-        filling = Filling(connection, task.chain, task.deployed(), chunk_blocks=task.chunk_blocks)
-        while filling.step() and may_go_on(filling.progress):
-            pass
-        return filling.progress
+    name = f"clarion fill {deployed.protocol.name}"
+    with connect(database_url, autocommit=True, application_name=name) as connection:
+        filling = Filling(connection, chain, deployed, chunk_blocks=chunk_blocks, forced=forced)
+        while filling.step():
+            yield filling.progress
 
 
 class Backfills:
@@ -208,7 +216,9 @@ def main() -> int:
     parent = os.getppid()
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     try:
-        fill(task, may_go_on=lambda _: os.getppid() == parent)
+        for _ in fill(task.database_url, task.chain, task.deployed(), chunk_blocks=task.chunk_blocks):
+            if os.getppid() != parent:
+                return 1
     except (ProjectionError, LookupError) as error:
         print(f"clarion: {task.protocol} cannot be filled: {error}", file=sys.stderr)
         return DEFECTIVE

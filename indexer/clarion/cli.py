@@ -269,21 +269,22 @@ def backfill(
     dev: Dev = False,
 ) -> None:
     """Make a protocol's tables anew from the chain log. The indexer switches to them; the old ones serve until then."""
-    from clarion.backfill import rebuild
+    from clarion.backfill import fill
     from clarion.indexing import deployed_protocols
     from clarion.store.database import migrate, open_database
 
     settings = _settings(dev=dev, deployers=deployer)
     deployed = {found.protocol.name: found for found in deployed_protocols(settings)}
     if name not in deployed:
-        raise ConfigurationError(f"protocols: {name} is not enabled; enabled are {', '.join(sorted(deployed)) or 'none'}")
+        enabled = ", ".join(sorted(deployed)) or "none"
+        raise ConfigurationError(f"protocols: {name} is not enabled; enabled are {enabled}")
     console = Console(stderr=True)
     with open_database(settings) as url:
         migrate(url)
-        for progress in rebuild(url, "stacks", deployed[name]):
+        for progress in fill(url, "stacks", deployed[name], forced=True):
             if console.is_terminal:
                 console.print(f"block {progress.height} of {progress.final_height}", highlight=False)
-    typer.echo(f"{name} is filled in. A running indexer switches to it within seconds, otherwise the next one to start.")
+    typer.echo(f"{name} is filled in. A running indexer switches to it within seconds, else the next one that starts.")
 
 
 @database.command("migrate")

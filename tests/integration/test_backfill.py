@@ -20,7 +20,7 @@ from support import ledger as ledger_module
 from support import toy
 from support.ledger import ledger
 
-from clarion.backfill import Task
+from clarion.backfill import Task, fill
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
 from clarion.protocol import DeployedProtocol, ProjectionError, Protocol
@@ -209,11 +209,9 @@ def test_reorgs_below_and_above_a_switch_end_where_a_fresh_index_does(
     assert state(connection) == fresh(other_database_url, chain)
 
 
-def fill_all(url: str, deployed: DeployedProtocol = BOTH[1]) -> None:
-    with connect(url, autocommit=True) as own:
-        filling = Filling(own, "stacks", deployed)
-        while filling.step():
-            pass
+def fill_all(url: str, deployed: DeployedProtocol = BOTH[1], *, forced: bool = False) -> None:
+    for progress in fill(url, "stacks", deployed, forced=forced):
+        assert progress.height is not None
 
 
 def test_a_rebuild_replaces_a_generation_and_forgets_it(
@@ -223,8 +221,10 @@ def test_a_rebuild_replaces_a_generation_and_forgets_it(
     store = opened(connection, BOTH)
     ingest(store, chain.grow(20))
     connection.execute("UPDATE ledger.total SET moves = 0")
-    for _ in range(2):
+    with pytest.raises(GenerationError, match="ledger is live"):
         fill_all(database_url)
+    for _ in range(2):
+        fill_all(database_url, forced=True)
         ingest(store, chain.grow(1))
         assert switch(store, BOTH[1])
         ingest(store, chain.grow(3, branch="b", on=chain.block(chain.tip.height - 1)))  # type: ignore[union-attr]

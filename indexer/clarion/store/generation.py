@@ -110,7 +110,8 @@ class Filling:
     """Fills a protocol's next generation, chunk by chunk, over a connection of its own (autocommit).
 
     Everything is in the database after each chunk: a filling that was interrupted goes on where it was. One process
-    fills a protocol at a time; another waits for it.
+    fills a protocol at a time; another waits for it. ``forced``: also where the live generation is what it would be;
+    otherwise that is a GenerationError.
     """
 
     def __init__(
@@ -120,10 +121,12 @@ class Filling:
         deployed: DeployedProtocol,
         *,
         chunk_blocks: int = CHUNK_BLOCKS,
+        forced: bool = False,
     ) -> None:
         self._connection = connection
         self._chain: Chain = chain
         self._deployed = deployed
+        self._forced = forced
         self._chunk_blocks = chunk_blocks
         self._fingerprint = fingerprint(deployed)
         self._next = _NextRows(connection, chain, deployed)
@@ -143,12 +146,15 @@ class Filling:
                 (self._chain, name),
             )
             row = execute(
-                "SELECT generation, next_generation, next_fingerprint, next_height FROM clarion.protocol "
+                "SELECT generation, next_generation, next_fingerprint, next_height, "
+                "generation > 0 AND stopped_sequence IS NULL AND fingerprint = %s FROM clarion.protocol "
                 "WHERE chain = %s AND name = %s FOR UPDATE",
-                (self._chain, name),
+                (self._fingerprint, self._chain, name),
             ).fetchone()
             assert row is not None
-            generation, next_generation, next_fingerprint, height = row
+            generation, next_generation, next_fingerprint, height, live = row
+            if live and next_generation is None and not self._forced:
+                raise GenerationError(f"{name} is live: nothing is to be filled in")
             if next_generation is None or next_fingerprint != self._fingerprint:
                 height = None
                 next_generation = max(generation, next_generation or 0) + 1

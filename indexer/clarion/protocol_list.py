@@ -1,0 +1,123 @@
+"""What ``clarion protocols`` shows: which protocols are installed, and how far an index has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, sql
+from rich.table import Table
+
+from clarion.chains.model import Chain, JsonValue
+from clarion.protocol import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A protocol as an index has it.
+
+    ``state``: live, filling (the first generation is being made), rebuilding (a generation serves while the next one
+    is being made), ready (the next commit of the indexer switches), stopped (not enabled when the indexer last ran),
+    waiting (enabled, nothing is done yet) or installed (not enabled). ``version`` is that of the installed package,
+    None without one. ``height`` is how far the rows are, ``filled`` how far the next generation is, of
+    ``final_height``.
+    """
+
+    name: str
+    version: int | None
+    state: str
+    generation: int
+    height: int | None
+    filled: int | None
+    final_height: int | None
+    rows: Mapping[str, int]
+
+
+def read_protocols(
+    connection: Connection[Any], chain: Chain, installed: Mapping[str, Protocol], enabled: Sequence[str]
+) -> list[Listed]:
+    """Every protocol that is installed or that the index knows, by name."""
+    cursor = connection.execute("SELECT height, final_height FROM clarion.cursor WHERE chain = %s", (chain,)).fetchone()
+    height, final_height = cursor or (None, None)
+    known = {
+        name: rest
+        for name, *rest in connection.execute(
+            "SELECT name, generation, stopped_sequence IS NOT NULL, next_generation IS NOT NULL, next_ready, "
+            "next_height FROM clarion.protocol WHERE chain = %s",
+            (chain,),
+        )
+    }
+    listed = []
+    for name in sorted(installed.keys() | known.keys()):
+        generation, stopped, filling, ready, filled = known.get(name, (0, False, False, False, None))
+        if ready:
+            state = "ready"
+        elif filling:
+            state = "rebuilding" if generation else "filling"
+        elif generation and not stopped:
+            state = "live"
+        elif name in enabled:
+            state = "waiting"
+        else:
+            state = "stopped" if generation else "installed"
+        protocol = installed.get(name)
+        listed.append(
+            Listed(
+                name=name,
+                version=None if protocol is None else protocol.version,
+                state=state,
+                generation=generation,
+                height=height if generation and not stopped else None,
+                filled=filled,
+                final_height=final_height,
+                rows={} if protocol is None or not generation else _count(connection, protocol),
+            )
+        )
+    return listed
+
+
+def _count(connection: Connection[Any], protocol: Protocol) -> dict[str, int]:
+    counts = {}
+    for row_type in protocol.row_types:
+        if connection.execute("SELECT to_regclass(%s)", (row_type.name,)).fetchone() == (None,):
+            continue
+        table = sql.Identifier(*row_type.name.split("."))
+        found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+        assert found is not None
+        counts[row_type.name.partition(".")[2]] = found[0]
+    return counts
+
+
+def protocols_json(listed: Sequence[Listed]) -> list[JsonValue]:
+    """The list for programs."""
+    return [
+        {
+            "name": one.name,
+            "version": one.version,
+            "state": one.state,
+            "generation": one.generation,
+            "height": one.height,
+            "filled_height": one.filled,
+            "final_height": one.final_height,
+            "rows": dict(one.rows),
+        }
+        for one in listed
+    ]
+
+
+def protocols_table(listed: Sequence[Listed]) -> Table:
+    """The list for people."""
+    table = Table("protocol", "version", "state", "generation", "height", "filled", "rows")
+    for one in listed:
+        filled = "" if one.filled is None else f"{one.filled:,} of {one.final_height or 0:,}"
+        table.add_row(
+            one.name,
+            "not installed" if one.version is None else str(one.version),
+            one.state,
+            str(one.generation or ""),
+            "" if one.height is None else f"{one.height:,}",
+            filled,
+            ", ".join(f"{name} {count:,}" for name, count in one.rows.items()),
+        )
+    return table
