@@ -7,7 +7,7 @@ What is final stays: a branch that leaves below it is kept in the chain log, tol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -88,6 +88,7 @@ class Follower:
         followed = Followed()
         anchored = False
         self._anchors.clear()
+        batch.if_undone(self._memory())
         items = list(items)
         batch.burns.prefetch(item.burn.hash for item in items if isinstance(item, Block) and item.burn)
         for item in items:
@@ -111,6 +112,15 @@ class Follower:
         if tip is not None:
             self._prefer(batch, self._best_above(batch, tip), "", followed)
         return followed
+
+    def _memory(self) -> Callable[[], None]:
+        """What brings back what is remembered now: a batch that fails was never heard."""
+        last_burn, refused_tips, all_anchored = dict(self._last_burn), set(self._refused_tips), self._all_anchored
+
+        def restore() -> None:
+            self._last_burn, self._refused_tips, self._all_anchored = last_burn, refused_tips, all_anchored
+
+        return restore
 
     def _burn_block(self, batch: Batch, burn: BurnBlock, source: str, followed: Followed) -> bool:
         """Take an announced Bitcoin block; whether it counts now and did not before."""

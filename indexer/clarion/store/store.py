@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -130,6 +130,7 @@ class Store:
 
         Raises FencedOutError where another writer has opened this chain since.
         """
+        batch: Batch | None = None
         try:
             with self.connection.transaction():
                 found = self.connection.execute(
@@ -144,6 +145,8 @@ class Store:
                 yield batch
                 batch.flush()
         except BaseException:
+            if batch is not None:
+                batch.undone()
             self._reload()
             raise
         self._projector.rows.trim()
@@ -195,6 +198,7 @@ class Batch:
         self._changes: list[tuple[int, BlockRef, Change]] = []
         self._anomalies: list[AnomalyAt] = []
         self._may_be_final = False
+        self._if_undone: list[Callable[[], None]] = []
         #: Bitcoin blocks: which are known and count.
         self.burns = BurnChain(store.connection)
 
@@ -202,6 +206,15 @@ class Batch:
     def tip(self) -> Tip:
         """Where the index will stand when this batch is committed."""
         return self._tip
+
+    def if_undone(self, action: Callable[[], None]) -> None:
+        """Have something done where this batch is not committed: what was remembered of it is forgotten."""
+        self._if_undone.append(action)
+
+    def undone(self) -> None:
+        """The batch was not committed."""
+        while self._if_undone:
+            self._if_undone.pop()()
 
     def append(self, block: Block) -> None:
         """Put a block into the chain log. It must not be there yet; it is not canonical until applied."""
