@@ -109,6 +109,7 @@ class ApiTransaction:
         self.events = events
         self.id: str = post["txid"]
         self.index: int = post["tx_index"]
+        self.event_count_told = len(events)
 
     @property
     def cursor(self) -> str:
@@ -243,7 +244,7 @@ class ApiTransaction:
             "tx_index": self.index,
             "tx_status": self.post["status"],
             "tx_result": _value(self.post["raw_result"]),
-            "event_count": len(self.events),
+            "event_count": self.event_count_told,
             "parent_block_hash": post["parent_block_hash"],
             "is_unanchored": False,
             "microblock_hash": "",
@@ -305,7 +306,7 @@ class ApiTransaction:
             body["memo"] = {"hex": body["memo"], "repr": ""}
         answer = self.summary() | {
             "parent_block": {"hash": self.block.post["parent_block_hash"], "index_hash": self.block.parent},
-            "event_count": len(self.events),
+            "event_count": self.event_count_told,
             "execution_cost": {"read_count": 0, "read_length": 0, "runtime": 0, "write_count": 0, "write_length": 0},
             "vm_error": self.post.get("vm_error"),
         }
@@ -386,6 +387,7 @@ class HiroApi:
         self.before: Callable[[str], None] = lambda path: None
         self.silent = False
         self.serves_deprecated = True
+        self.serves_many = True
         self.asked: Counter[str] = Counter()
         self.headers_seen: list[dict[str, str]] = []
         self.listeners: set[WebSocket] = set()
@@ -577,6 +579,9 @@ class HiroApi:
         return _page_v3(request, [(str(i), told(i, event)) for i, event in enumerate(found.events)], 20, 100)
 
     def _multiple(self, request: Request) -> Json | Response:
+        if not self.serves_many:
+            message = f"Route GET:{request.url.path} not found"
+            return JSONResponse({"message": message, "error": "Not Found", "statusCode": 404}, status_code=404)
         asked = [name for text in request.query_params.getlist("tx_id") for name in text.split(",")]
         limit = int(request.query_params.get("event_limit", 20))
         if limit > 100:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Transaction
 from clarion.chains.stacks import clarity, payloads
-from clarion.chains.stacks.codec_errors import CodecError, DecodeError
+from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.chains.stacks.node_payloads import BURN_OPERATION_RAW, PayloadError, block_of, payload_form
 from clarion.chains.stacks.wire import Cursor
+from hiro_api_client import types as api
 from hiro_api_client.types import BlockHeader, EventDetails, TransactionDetails
 
 SOURCE: Final = "the Hiro API's"
@@ -40,6 +41,76 @@ def burn_of(header: BlockHeader) -> BurnBlock:
     """The Bitcoin block a block is anchored to. Raises ``PayloadError`` where its hash is none."""
     burn_hash = _hash(header, "burn_block_hash", header.burn_block_hash)
     return BurnBlock(header.burn_block_height, burn_hash, time=header.burn_block_time)
+
+
+def details_of(told: api.Transaction, events: Sequence[api.Event]) -> TransactionDetails:
+    """A mined transaction and its events of the v3 routes as the v1 routes give them, but for poisoned microblocks."""
+    asked: dict[str, Any] = {}
+    if (transfer := told.token_transfer) is not None:
+        memo = transfer.memo.hex if isinstance(transfer.memo, api.ClarityValue) else transfer.memo
+        asked["token_transfer"] = api.TokenTransferDetails(
+            recipient_address=transfer.recipient, amount=transfer.amount, memo=memo
+        )
+    if (coinbase := told.coinbase) is not None:
+        asked["coinbase_payload"] = api.CoinbaseDetails(
+            data=coinbase.payload or "0x", alt_recipient=coinbase.alt_recipient, vrf_proof=coinbase.vrf_proof
+        )
+    return TransactionDetails(
+        tx_id=told.tx_id,
+        tx_type=told.type,
+        tx_status=told.status,
+        sender_address=told.sender.address,
+        fee_rate=told.fee_rate,
+        nonce=told.sender.nonce or 0,
+        sponsor_address=None if told.sponsor is None else told.sponsor.address,
+        canonical=True,
+        block_hash=None if told.block is None else told.block.hash,
+        block_height=None if told.block is None else told.block.height,
+        tx_index=None if told.block is None else told.block.tx_index,
+        tx_result=told.result,
+        vm_error=told.vm_error,
+        event_count=told.event_count,
+        events=[_event_details(event) for event in events],
+        contract_call=told.contract_call,
+        smart_contract=told.smart_contract,
+        tenure_change_payload=told.tenure_change,
+        **asked,
+    )
+
+
+def _event_details(told: api.Event) -> EventDetails:
+    """An event of the v3 routes, as the v1 routes give it."""
+    lock, asset = None, None
+    kind = told.type
+    if told.stx_lock is not None:
+        lock = api.StxLockDetails(
+            locked_amount=told.stx_lock.amount,
+            unlock_height=told.stx_lock.unlock_bitcoin_height,
+            locked_address=told.stx_lock.address,
+        )
+    named = {"stx_asset": told.stx_asset, "ft_asset": told.ft_asset, "nft_asset": told.nft_asset}.get(kind)
+    if named is not None:
+        kind = _V1_NAMES[kind]
+        memo = named.memo.hex if isinstance(named.memo, api.ClarityValue) else named.memo
+        asset = api.AssetDetails(
+            asset_event_type=named.type,
+            asset_id=named.asset_identifier,
+            sender=named.sender,
+            recipient=named.recipient,
+            amount=named.amount,
+            memo=memo,
+            value=named.value,
+        )
+    return EventDetails(
+        event_index=told.event_index, event_type=kind, contract_log=told.contract_log, asset=asset, stx_lock_event=lock
+    )
+
+
+_V1_NAMES: Final = {
+    "stx_asset": "stx_asset",
+    "ft_asset": "fungible_token_asset",
+    "nft_asset": "non_fungible_token_asset",
+}
 
 
 def may_be_burn_operation(details: TransactionDetails) -> bool:
@@ -90,7 +161,7 @@ def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> 
     problem: str | None = None
     try:
         asked = _payload(told)
-    except (CodecError, ValueError) as error:
+    except ValueError as error:
         problem = f"{SOURCE} {told.tx_type}: {error}"
     contract, function = None, None
     if isinstance(asked, payloads.ContractCall):
@@ -100,7 +171,7 @@ def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> 
     return replace(
         read,
         index=index,
-        kind="undecodable" if asked is None else asked.kind,
+        kind=_kind(told, asked),
         sender=told.sender_address,
         sponsor=told.sponsor_address or None,
         nonce=told.nonce,
@@ -124,8 +195,17 @@ def _node_transaction(told: TransactionDetails, raw: str) -> dict[str, Any]:
     }
 
 
-def _payload(told: TransactionDetails) -> payloads.Payload:
-    """What a transaction asks for, as its bytes would say it. Raises ``ValueError`` for a type unknown here."""
+def _kind(told: TransactionDetails, asked: payloads.Payload | None) -> str:
+    if asked is not None:
+        return asked.kind
+    return told.tx_type if told.tx_type == payloads.PoisonMicroblock.kind else "undecodable"
+
+
+def _payload(told: TransactionDetails) -> payloads.Payload | None:
+    """What a transaction asks for, as its bytes would say it; None where the v3 routes do not tell.
+
+    Raises ``ValueError`` for a type unknown here, ``CodecError`` (which is one) for what is not of its type's format.
+    """
     if (transfer := told.token_transfer) is not None:
         memo = payloads.memo_bytes(clarity.bytes_from_hex(transfer.memo or "0x"))
         return payloads.TokenTransfer(clarity.principal(transfer.recipient_address), int(transfer.amount), memo)
@@ -159,6 +239,8 @@ def _payload(told: TransactionDetails) -> payloads.Payload:
     if (poison := told.poison_microblock) is not None:
         headers = [clarity.bytes_from_hex(text) for text in (poison.microblock_header_1, poison.microblock_header_2)]
         return payloads.read_payload(Cursor(_POISON_MICROBLOCK + headers[0] + headers[1]))
+    if told.tx_type == payloads.PoisonMicroblock.kind:
+        return None
     raise ValueError("nothing is known of a transaction of this type")
 
 

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from clarion.chains.model import Block
-from clarion.chains.stacks.hiro_payloads import block_from_api, may_be_burn_operation
+from clarion.chains.stacks.hiro_payloads import block_from_api, details_of, may_be_burn_operation
 from hiro_api_client import (
     MAX_EVENTS,
     MAX_TRANSACTIONS,
@@ -27,6 +27,7 @@ from hiro_api_client import (
     HiroApiClient,
     NotFoundError,
     RawTransaction,
+    RouteMissingError,
     Transaction,
     TransactionDetails,
     pages,
@@ -62,6 +63,7 @@ class HiroSource:
         self._client = client
         self._with_raw = with_raw
         self._serves_raw = True
+        self._serves_many = True
         self._slots = asyncio.Semaphore(concurrency)
 
     async def header(self, block_hash: bytes) -> BlockHeader | None:
@@ -102,15 +104,9 @@ class HiroSource:
 
     async def _assemble(self, header: BlockHeader) -> Block:
         summaries = await self._summaries(header)
-        ids = [summary.tx_id for summary in summaries]
-        groups = [ids[start : start + MAX_TRANSACTIONS] for start in range(0, len(ids), MAX_TRANSACTIONS)]
-        found = await asyncio.gather(*(self._details(group) for group in groups))
-        details = []
-        for summary, told in zip(summaries, [told for group in found for told in group], strict=True):
-            _check(header, summary, told)
-            # The list that was checked against the block's hash says where in the block a transaction is.
-            assert summary.block is not None
-            details.append(msgspec.structs.replace(told, tx_index=summary.block.tx_index))
+        groups = [summaries[start : start + MAX_TRANSACTIONS] for start in range(0, len(summaries), MAX_TRANSACTIONS)]
+        found = await asyncio.gather(*(self._details(header, group) for group in groups))
+        details = [told for group in found for told in group]
         return block_from_api(header, details, await self._raws(details))
 
     async def _summaries(self, header: BlockHeader) -> list[Transaction]:
@@ -131,25 +127,54 @@ class HiroSource:
             log.warning("hiro_api_left_out_transactions", height=header.height, transactions=left_out)
         return ordered
 
-    async def _details(self, tx_ids: Sequence[str]) -> list[TransactionDetails]:
-        """The details of transactions with all their events, in the order of ``tx_ids``."""
-        wanted = list(tx_ids)
+    async def _details(self, header: BlockHeader, summaries: Sequence[Transaction]) -> list[TransactionDetails]:
+        """The details of the block's transactions with all their events, in the order of ``summaries``."""
+        found = await self._together([summary.tx_id for summary in summaries])
+        details = []
+        for summary in summaries:
+            told = found.get(summary.tx_id)
+            if told is None or _problem(header, told) is not None:
+                # The v3 routes take one transaction at a time, but only ever know the canonical one.
+                told = await self._alone(summary.tx_id)
+                if (problem := _problem(header, told)) is not None:
+                    raise _PiecesDifferError(problem)
+            # The list that was checked against the block's hash says where in the block a transaction is.
+            assert summary.block is not None
+            details.append(msgspec.structs.replace(told, tx_index=summary.block.tx_index))
+        return details
+
+    async def _together(self, tx_ids: Sequence[str]) -> dict[str, TransactionDetails]:
+        """Details by id of those transactions that are found, over the route that takes many at once."""
         whole: dict[str, TransactionDetails] = {}
-        offset = 0
-        while wanted:
-            async with self._slots:
-                found = await self._client.transaction_details(wanted, event_limit=MAX_EVENTS, event_offset=offset)
-            for tx_id in wanted:
-                if tx_id not in found:
-                    raise _PiecesDifferError(f"transaction {tx_id} is listed but cannot be found")
-                told, before = found[tx_id], whole.get(tx_id)
-                if before is not None:
-                    events = [*(before.events or ()), *(told.events or ())]
-                    told = msgspec.structs.replace(told, events=events)
-                whole[tx_id] = told
+        wanted, offset = list(tx_ids), 0
+        while wanted and self._serves_many:
+            try:
+                async with self._slots:
+                    found = await self._client.transaction_details(wanted, event_limit=MAX_EVENTS, event_offset=offset)
+            except RouteMissingError as error:
+                log.warning("hiro_api_serves_transactions_one_by_one", detail=str(error))
+                self._serves_many = False
+                return {}
+            for tx_id, told in found.items():
+                before = whole.get(tx_id)
+                events = [*((before and before.events) or ()), *(told.events or ())]
+                whole[tx_id] = msgspec.structs.replace(told, events=events)
             offset += MAX_EVENTS
-            wanted = [tx_id for tx_id in wanted if (whole[tx_id].event_count or 0) > offset]
-        return [whole[tx_id] for tx_id in tx_ids]
+            wanted = [tx_id for tx_id, told in found.items() if (told.event_count or 0) > offset]
+        return whole
+
+    async def _alone(self, tx_id: str) -> TransactionDetails:
+        """The details of one transaction, over routes that take one."""
+        async with self._slots:
+            told = await self._client.transaction(tx_id, include=("function_args", "source_code", "result"))
+            events = [
+                event
+                async for page in pages(
+                    partial(self._client.transaction_events, tx_id), towards="newer", limit=MAX_EVENTS
+                )
+                for event in page.results
+            ]
+        return details_of(told, events)
 
     async def _raws(self, details: Sequence[TransactionDetails]) -> dict[str, str]:
         """Bytes (hex) by transaction id: of all if asked for, otherwise of those that only their bytes can tell."""
@@ -172,12 +197,11 @@ class HiroSource:
         return None
 
 
-def _check(header: BlockHeader, summary: Transaction, told: TransactionDetails) -> None:
-    """Raise where a transaction's details are not of this block, or not whole."""
+def _problem(header: BlockHeader, told: TransactionDetails) -> str | None:
+    """Why a transaction's details are not of this block, or not whole; None where they are."""
     if told.block_hash != header.hash or told.block_height != header.height or told.canonical is False:
-        raise _PiecesDifferError(f"transaction {summary.tx_id} is in {told.block_hash} now")
+        return f"transaction {told.tx_id} is in block {told.block_hash} now"
     events = {event.event_index for event in told.events or ()}
     if len(events) != len(told.events or ()) or len(events) != (told.event_count or 0):
-        raise _PiecesDifferError(
-            f"transaction {summary.tx_id} has {told.event_count} events, but {len(events)} are answered"
-        )
+        return f"transaction {told.tx_id} has {told.event_count} events, but {len(events)} are answered"
+    return None
