@@ -59,6 +59,9 @@ class NetworkName(StrEnum):
         return Network.MAINNET if self is NetworkName.MAINNET else Network.TESTNET
 
 
+PUBLIC_NETWORKS: Final = (NetworkName.MAINNET, NetworkName.TESTNET)
+
+
 class SourceName(StrEnum):
     """Where blocks come from."""
 
@@ -140,6 +143,19 @@ class Node(_Section):
     url: HttpUrl = _setting("http://127.0.0.1:20443", "RPC address of the node.")
     auth_token: SecretStr | None = _setting(
         None, "The node's `auth_token`, which its block proposal and replay endpoints ask for."
+    )
+
+
+class Hiro(_Section):
+    """The Stacks Blockchain API that blocks are asked of, where `sources` has `hiro`."""
+
+    url: HttpUrl | None = _setting(None, "Address of the API. Not set: Hiro's own for mainnet and testnet.")
+    api_key: SecretStr | None = _setting(None, "Key of Hiro's own API, which then answers more requests a minute.")
+    raw_transactions: bool = _setting(
+        False, "Ask for the bytes of every transaction too, one request each. Nothing but their own column needs them."
+    )
+    poll_seconds: float = _setting(
+        10.0, "How often the API is asked at the tip, where it does not call by itself.", unit="seconds", gt=0
     )
 
 
@@ -244,11 +260,12 @@ class Settings(BaseModel):
     )
     sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_split_at_commas), Field(min_length=1)] = _setting(
         [SourceName.OBSERVER],
-        "Where blocks come from: `observer` (a node posts them), `hiro` (they are asked of a Stacks Blockchain API), or "
+        "Where blocks come from: `observer` (a node posts them), `hiro` (a Stacks Blockchain API is asked for them) or "
         "both; separated by commas in the environment. May be changed at any time: nothing is indexed again.",
     )
     observer: Observer = Field(default_factory=Observer)
     node: Node = Field(default_factory=Node)
+    hiro: Hiro = Field(default_factory=Hiro)
     graphql: GraphQL = Field(default_factory=GraphQL)
     devnet: Devnet = Field(default_factory=Devnet)
     keeper: Keeper = Field(default_factory=Keeper)
@@ -261,6 +278,12 @@ class Settings(BaseModel):
         for name, by_protocol in (("deployers", self.deployers), ("only", self.only)):
             if unknown := sorted(by_protocol.keys() - set(self.protocols)):
                 raise ValueError(f"{name} names {', '.join(unknown)}, which protocols does not enable")
+        return self
+
+    @model_validator(mode="after")
+    def _api_is_known(self) -> Self:
+        if SourceName.HIRO in self.sources and self.hiro.url is None and self.network not in PUBLIC_NETWORKS:
+            raise ValueError(f"sources has hiro, and hiro.url does not say where the API of {self.network} is")
         return self
 
     @property

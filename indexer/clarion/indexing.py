@@ -21,7 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from clarion import metrics
+from clarion import hiro_feed, metrics
 from clarion.backfill import Backfills
 from clarion.chains.model import JsonValue
 from clarion.chains.stacks.hashing import sha512_256
@@ -29,8 +29,9 @@ from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import ConfigurationError, Settings, SourceName
 from clarion.discovery import is_contract_id
-from clarion.fetcher import Fetcher
+from clarion.fetcher import BlockGiver, Fetcher
 from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
+from clarion.hiro_feed import HiroFeed
 from clarion.progress import Progress
 from clarion.protocol import STX, DeployedProtocol, installed_protocols
 from clarion.store.database import migrate, open_database
@@ -125,9 +126,17 @@ class IndexService:
         self._node = NodeClient(settings.node.url, auth_token=token.get_secret_value() if token else None)
         # One thread: a store has one user at a time, and the event loop goes on taking posts.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clarion-index")
+        self._hiro = (
+            HiroFeed(settings, self._worker, in_thread=self._in_thread, applied=self._applied)
+            if SourceName.HIRO in settings.sources
+            else None
+        )
+        givers: list[tuple[str, BlockGiver, tuple[type[Exception], ...]]] = [("node", self._node, (NodeError,))]
+        if self._hiro is not None:
+            givers.append((hiro_feed.NAME, self._hiro, hiro_feed.ERRORS))
         self._fetcher = Fetcher(
             self._worker,
-            [("node", self._node, (NodeError,))],
+            givers,
             start_height=settings.start_height,
             in_thread=self._in_thread,
             report=self._report,
@@ -183,6 +192,8 @@ class IndexService:
             asyncio.create_task(self._watch_node(), name="node"),
             asyncio.create_task(self._backfills.run(), name="backfills"),
         ]
+        if self._hiro is not None:
+            background.append(asyncio.create_task(self._hiro.run(), name="hiro"))
         own = [
             *(asyncio.create_task(server.serve(sockets=[listening]), name="server") for server, listening in servers),
             asyncio.create_task(self._work(), name="worker"),
@@ -190,7 +201,7 @@ class IndexService:
         ]
         self._tasks = [*background, *own]
         try:
-            async with self._node:
+            async with self._node, self._hiro or contextlib.nullcontext():
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.stop()
@@ -232,9 +243,7 @@ class IndexService:
                     self._problem, (pause, _) = None, RECONNECT_SECONDS
                 started = time.monotonic()
                 applied = await self._in_thread(self._worker.apply_pending)
-                self._report(applied, time.monotonic() - started)
-                await self._fetcher.note(applied)
-                metrics.MISSING_BLOCKS.set(len(self._fetcher.missing))
+                await self._applied(applied, time.monotonic() - started)
             except psycopg.OperationalError as error:
                 if self._problem is None:
                     log.warning("database_lost", error=str(error))
@@ -245,6 +254,11 @@ class IndexService:
             if applied.posts == 0 and not self._stop.is_set():
                 await self._pause(self._posted, IDLE_POLL_SECONDS)
 
+    async def _applied(self, applied: Applied, seconds: float) -> None:
+        self._report(applied, seconds)
+        await self._fetcher.note(applied)
+        metrics.MISSING_BLOCKS.set(len(self._fetcher.missing))
+
     async def _watch_node(self) -> None:
         """Note where the node stands, again and again: the index may be behind it, or it behind the index."""
         while True:
@@ -254,7 +268,7 @@ class IndexService:
                 note: tuple[Any, ...] = (self._worker.note_failure, "node", str(error) or repr(error))
             else:
                 block_hash = sha512_256(info.stacks_tip + info.stacks_tip_consensus_hash)
-                self._progress.target = info.stacks_tip_height
+                self._progress.targets["node"] = info.stacks_tip_height
                 where = (info.stacks_tip_height, block_hash, info.burn_block_height)
                 note = (self._worker.note_answer, "node", *where)
             with contextlib.suppress(psycopg.OperationalError):  # the worker finds out and connects again
@@ -295,6 +309,8 @@ class IndexService:
                 ms=round(seconds * 1000),
                 lag_ms=round(lag * 1000),
             )
+            if self._hiro is not None and self._hiro.tip_height is not None:
+                self._progress.targets[hiro_feed.NAME] = self._hiro.tip_height
             if line := self._progress.add(tip.height, len(applied.blocks), applied.events):
                 log.info("progress", **line)
 

@@ -12,7 +12,7 @@ EVERY_SECONDS: Final = 10.0
 class Progress:
     """Counts what was applied, and now and then says at what rate.
 
-    ``target``: height of the tip of who gives the blocks, or None where it is not known.
+    ``targets``: heights of the tips of those who give the blocks, as far as they are known.
     """
 
     def __init__(self, *, every_seconds: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,12 +21,12 @@ class Progress:
         self._since = clock()
         self._blocks = 0
         self._events = 0
-        self.target: int | None = None
+        self.targets: dict[str, int] = {}
 
     def add(self, height: int, blocks: int, events: int) -> dict[str, int] | None:
         """Count what was applied up to ``height``; from time to time give the rates since the last time.
 
-        ``eta_seconds`` is until the target is reached at this rate; it is left out where that is not known.
+        ``eta_seconds`` is until the highest target is reached at this rate; it is left out where that is not known.
         """
         self._blocks += blocks
         self._events += events
@@ -39,8 +39,9 @@ class Progress:
             "blocks_per_s": int(self._blocks / seconds),
             "events_per_s": int(self._events / seconds),
         }
-        if self.target is not None and self.target > height:
-            rates["behind"] = self.target - height
-            rates["eta_seconds"] = int((self.target - height) * seconds / self._blocks)
+        behind = max(self.targets.values(), default=0) - height
+        if behind > 0:
+            rates["behind"] = behind
+            rates["eta_seconds"] = int(behind * seconds / self._blocks)
         self._since, self._blocks, self._events = now, 0, 0
         return rates
