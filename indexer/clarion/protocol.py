@@ -131,6 +131,8 @@ class Protocol:
     version: int = 1
     """Raised by the package's author when handlers or tables change: the projection is then made anew."""
     contracts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    log_indexes: Mapping[str, str] = field(default_factory=dict)
+    """Indexes on the chain log that its questions need, by name: what follows ``CREATE INDEX <name> ON``."""
     row_types: tuple[RowType, ...] = field(init=False)
     _handlers: dict[tuple[str, Selector], _Registered] = field(init=False, default_factory=dict)
     _any: dict[Selector, _Registered] = field(init=False, default_factory=dict)

@@ -44,16 +44,7 @@ LOCK = [
     "e.value ->> 'contract_identifier' AS contract",
 ]
 PRINT = [CONTRACT, "e.topic", "e.value", "e.raw", "x.sender"]
-ASSET_EVENT = [
-    "e.kind",
-    ASSET,
-    CONTRACT,
-    SENDER,
-    RECIPIENT,
-    AMOUNT,
-    f"CASE WHEN e.raw IS NOT NULL THEN {TOKEN[:-9]} END AS token",
-    VALUE,
-]
+ASSET_EVENT = ["e.kind", ASSET, CONTRACT, SENDER, RECIPIENT, AMOUNT, TOKEN, VALUE]
 
 EVENT_VIEW = """
 CREATE VIEW clarion.{name} AS

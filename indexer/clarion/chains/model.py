@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Union
 
@@ -99,7 +99,8 @@ class Event:
 class Transaction:
     """One mined transaction. ``kind`` is the payload's name, ``burn_operation`` for one made on Bitcoin, or
     ``undecodable`` (then ``decode_error`` says why). ``fee`` is in micro-STX. ``payload`` is the JSON form of what it
-    asked for (contract, function and arguments of a call, recipient and amount of a transfer).
+    asked for (contract, function and arguments of a call, recipient and amount of a transfer). ``interface`` is that of
+    the contract it deployed, where the source told it; not all do, so it is no part of what the transaction is.
     """
 
     index: int
@@ -117,6 +118,7 @@ class Transaction:
     raw: bytes
     vm_error: str | None = None
     decode_error: str | None = None
+    interface: JsonValue = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,22 @@ def append(connection: Connection[Any], blocks: Sequence[Block]) -> None:
                         (*where, event.tx_index, event.index, event.kind.value, event.contract, event.topic)
                         + (json_text(event.value), event.raw)
                     )
+    remember_interfaces(connection, blocks)
+
+
+def remember_interfaces(connection: Connection[Any], blocks: Iterable[Block]) -> None:
+    """Keep the interfaces of contracts that these blocks deploy, as far as their source told them.
+
+    They are a cache, part of no digest: of a contract that two branches deploy differently, the last one told is kept.
+    """
+    told = {tx.contract: tx.interface for block in blocks for tx in block.transactions if tx.interface is not None}
+    if told:
+        connection.execute(
+            "INSERT INTO clarion.contract_interface AS i (contract, interface) SELECT * FROM jsonb_each(%s::jsonb) "
+            "ON CONFLICT (contract) DO UPDATE SET interface = excluded.interface "
+            "WHERE i.interface <> excluded.interface",
+            (json_text(told),),
+        )
 
 
 def _storable(text: str | None) -> str | None:

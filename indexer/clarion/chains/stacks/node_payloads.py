@@ -152,6 +152,9 @@ class _NodeTransaction(Struct):
     raw_result: str | None = None
     burnchain_op: Any = None
     vm_error: str | None = None
+    contract_interface: Any = None
+    contract_abi: Any = None
+    """What older nodes call the interface."""
 
 
 class _NewBlock(Struct):
@@ -500,6 +503,7 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
     nonce: int | None = None
     fee: int | None = None
     payload: JsonValue = None
+    interface: JsonValue = None
     decode_error: str | None = None
     if node.raw_tx == BURN_OPERATION_RAW:
         kind, payload = "burn_operation", _storable(node.burnchain_op)
@@ -517,6 +521,8 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
                 contract, function = str(tx.payload.contract), tx.payload.function
             elif isinstance(tx.payload, payloads.SmartContract):
                 contract = f"{sender}.{tx.payload.name}"
+                if status is TransactionStatus.SUCCESS:
+                    interface = interface_form(node.contract_interface or node.contract_abi)
     return Transaction(
         index=index,
         id=tx_id,
@@ -533,6 +539,7 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
         raw=raw,
         vm_error=node.vm_error,
         decode_error=decode_error,
+        interface=interface,
     )
 
 
@@ -613,6 +620,27 @@ _PAYLOAD_FORMS: Final[dict[type[Any], Callable[[Any], JsonValue]]] = {
 }
 
 
+class _Named(Struct):
+    name: str
+
+
+class _Function(_Named):
+    args: list[_Named]
+
+
+class _Interface(Struct):
+    functions: list[_Function]
+
+
+def interface_form(interface: Any) -> JsonValue:
+    """A contract's interface as a node gives it, storable; None for anything without functions and their arguments."""
+    try:
+        msgspec.convert(interface, _Interface)
+    except msgspec.ValidationError:
+        return None
+    return _storable(interface)
+
+
 def payload_form(payload: payloads.Payload) -> JsonValue:
     """The JSON form of what a transaction asks for."""
     return _PAYLOAD_FORMS[type(payload)](payload)
@@ -664,7 +692,8 @@ def _events(
 _Said: TypeAlias = tuple[EventKind, str | None, str, JsonValue, bytes | None]
 
 
-def _topic(value: JsonValue) -> str:
+def topic_of(value: JsonValue) -> str:
+    """What a printed value is about: its first topic field, or ``print``."""
     if isinstance(value, dict):
         for name in TOPIC_FIELDS:
             topic = value.get(name)
@@ -682,7 +711,7 @@ def _read_print(place: _Place, node: _NodeEvent) -> _Said:
         value = decode_json(raw)
     except DecodeError as error:
         return _undecodable(node, said.contract_identifier, raw, error)
-    return EventKind.PRINT, said.contract_identifier, _topic(value), value, raw
+    return EventKind.PRINT, said.contract_identifier, topic_of(value), value, raw
 
 
 def _undecodable(node: _NodeEvent, contract: str, raw: bytes, error: DecodeError) -> _Said:

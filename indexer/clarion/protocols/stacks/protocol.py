@@ -25,7 +25,36 @@ from clarion.store.rows import Rows
 MAX_TOKEN_BYTES: Final = 256
 """A longer identifier is known by its hash: whoever mints decides about it, and it must fit into an index."""
 
-protocol = Protocol("stacks", tables=[FungibleToken, Balance, NonFungibleToken], title="Tokens of the chain")
+_MOVED: Final = (
+    "kind IN ('stx_transfer', 'stx_mint', 'stx_burn', 'ft_transfer', 'ft_mint', 'ft_burn', "
+    "'nft_transfer', 'nft_mint', 'nft_burn')"
+)
+
+# The expressions are those of the views over the chain log, which find rows by them; see docs/generic-tables.md.
+LOG_INDEXES: Final = {
+    "by_sender": f"clarion.event ((value ->> 'sender'), height) WHERE {_MOVED}",
+    "by_recipient": f"clarion.event ((value ->> 'recipient'), height) WHERE {_MOVED}",
+    "by_asset": f"clarion.event ((coalesce(value ->> 'asset', 'STX')), height) WHERE {_MOVED}",
+    "by_token": (
+        "clarion.event ((CASE WHEN length(raw) <= 256 THEN '0x' || encode(raw, 'hex') "
+        "ELSE 'sha256:' || encode(sha256(raw), 'hex') END), height) "
+        "WHERE kind IN ('nft_transfer', 'nft_mint', 'nft_burn')"
+    ),
+    "by_locked_address": "clarion.event ((value ->> 'locked_address'), height) WHERE kind = 'stx_lock'",
+    "rare_kinds": (
+        "clarion.event (kind, height) "
+        "WHERE kind IN ('stx_mint', 'stx_burn', 'stx_lock', 'ft_mint', 'ft_burn', "
+        "'nft_transfer', 'nft_mint', 'nft_burn')"
+    ),
+    "deployments": "clarion.transaction (height) WHERE kind = 'smart_contract' AND status = 'success'",
+}
+
+protocol = Protocol(
+    "stacks",
+    tables=[FungibleToken, Balance, NonFungibleToken],
+    title="Tokens of the chain",
+    log_indexes=LOG_INDEXES,
+)
 
 
 @protocol.on_deployment
