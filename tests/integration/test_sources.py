@@ -1,0 +1,229 @@
+"""Several sources of one index: nodes that post, a node that is asked, an API; switched, behind, forked, wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from support import toy
+from support.hiro_api import HiroApi, serving
+from support.index_service import (
+    DEADLINE_SECONDS,
+    FakeNode,
+    Running,
+    chain,
+    counted,
+    fresh_index,
+    index_of,
+    payload,
+    running,
+    served,
+    settings_for,
+    until,
+)
+from support.node_posts import body, burn_payload
+
+from clarion.chains.model import Block
+from clarion.config import Hiro, Metrics, Ready, Settings, SourceName
+from clarion.store.database import connect
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(database_url, autocommit=True) as opened:
+        toy.create_tables(opened)
+        yield opened
+
+
+def with_hiro(database_url: str, url: str, *sources: SourceName, **values: Any) -> Settings:
+    hiro = Hiro(url=url, poll_seconds=0.02)
+    return settings_for(database_url, sources=[*sources, SourceName.HIRO], hiro=hiro, **values)
+
+
+@contextlib.asynccontextmanager
+async def node_at(address: str, observer: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """A node that posts from an address of its own."""
+    transport = httpx.AsyncHTTPTransport(local_address=address)
+    async with httpx.AsyncClient(base_url=observer.url, transport=transport, timeout=DEADLINE_SECONDS) as client:
+        yield client
+
+
+def sources(connection: psycopg.Connection[Any]) -> dict[str, tuple[int | None, str]]:
+    rows = connection.execute("SELECT name, height, state FROM clarion.source ORDER BY name").fetchall()
+    return {name: (height, state) for name, height, state in rows}
+
+
+def post_to(api: HiroApi, blocks: list[Block]) -> None:
+    for block in blocks:
+        api.post("/new_block", payload(block))
+
+
+async def test_a_source_is_switched_and_switched_back_without_indexing_again(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(12)
+    api = HiroApi()
+    post_to(api, blocks[:8])
+    async with running(settings_for(database_url)) as node:
+        for block in blocks[:4]:
+            await node.post("/new_block", payload(block))
+        await node.until_height(4)
+    sequence = connection.execute("SELECT sequence FROM clarion.cursor").fetchone()
+    async with serving(api) as server:
+        async with running(with_hiro(database_url, server.url)) as service:
+            await service.until_height(8)
+            assert (await service.post("/new_block", payload(blocks[11]))).status_code == 200
+        post_to(api, blocks[8:10])
+        async with running(with_hiro(database_url, server.url, SourceName.OBSERVER)) as service:
+            for block in blocks[10:]:
+                await service.post("/new_block", payload(block))
+            await service.until_height(12)
+    async with running(settings_for(database_url)) as node:
+        await node.until_height(12)
+    assert index_of(connection) == fresh_index(connection, blocks)
+    steps = connection.execute("SELECT count(*), min(sequence) FROM clarion.step WHERE op = 'apply'").fetchone()
+    assert steps == (12, 1)
+    assert sequence is not None
+    assert sources(connection)["hiro"] == (10, "healthy")
+
+
+async def test_what_the_node_does_not_have_is_fetched_from_the_api(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(6)
+    api = HiroApi()
+    post_to(api, blocks[:5])
+    node = FakeNode(blocks[4:5])
+    async with served(node.app) as node_url, serving(api) as server:
+        # It is asked for nothing at the tip, so that blocks come from it only as missing ones.
+        settings = with_hiro(database_url, server.url, SourceName.OBSERVER, node=node_url)
+        async with running(settings) as service:
+            await service.post("/new_block", payload(blocks[5]))
+            await service.until_height(6)
+    assert index_of(connection) == fresh_index(connection, blocks)
+
+
+async def test_the_same_blocks_from_two_nodes_count_once(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(10)
+    async with (
+        running(settings_for(database_url)) as service,
+        node_at("127.0.0.2", service) as first,
+        node_at("127.0.0.3", service) as second,
+    ):
+
+        async def post_all(node: httpx.AsyncClient) -> None:
+            for block in blocks:
+                assert (await node.post("/new_block", content=payload(block))).status_code == 200
+
+        await asyncio.gather(post_all(first), post_all(second))
+        await service.until_height(10)
+        answer = await service.readiness()
+    assert index_of(connection) == fresh_index(connection, blocks)
+    assert connection.execute("SELECT count(*) FROM clarion.step").fetchone() == (10,)
+    states = {source["name"]: source["state"] for source in answer["sources"] if source["kind"] == "observer"}
+    assert states == {"observer:127.0.0.2": "healthy", "observer:127.0.0.3": "healthy"}
+
+
+async def test_a_node_that_lags_or_is_on_another_fork_is_visible_and_not_followed(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(8)
+    other = chain(1, on=blocks[6], branch="other")
+    limits = Ready(source_behind_blocks=3)
+    async with (
+        running(settings_for(database_url, ready=limits)) as service,
+        node_at("127.0.0.2", service) as leading,
+        node_at("127.0.0.3", service) as lagging,
+        node_at("127.0.0.4", service) as forked,
+    ):
+        for block in blocks:
+            await leading.post("/new_block", content=payload(block))
+        for block in blocks[:4]:
+            await lagging.post("/new_block", content=payload(block))
+        await forked.post("/new_block", content=payload(other[0]))
+        await service.until_height(8)
+        assert {name: said for name, said in sources(connection).items() if name != "node"} == {
+            "observer:127.0.0.2": (8, "healthy"),
+            "observer:127.0.0.3": (4, "behind"),
+            "observer:127.0.0.4": (8, "forked"),
+        }
+        assert (await service.readiness())["ready"], "one good source is enough"
+        for block in blocks[4:7]:
+            await lagging.post("/new_block", content=payload(block))
+        await forked.post("/new_block", content=payload(blocks[7]))
+
+        async def both_healthy() -> bool:
+            return all(state == "healthy" for name, (_, state) in sources(connection).items() if name != "node")
+
+        await until(both_healthy)
+    assert index_of(connection) == fresh_index(connection, blocks)
+
+
+async def test_a_rewrite_of_final_blocks_is_told_everywhere_and_the_good_chain_goes_on(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(12)
+    rewriting = chain(14, on=blocks[2], branch="rewriting")
+    refused_before = counted("clarion_refused_rewrites_total")
+    async with (
+        running(settings_for(database_url, finality_burn_depth=3)) as service,
+        node_at("127.0.0.2", service) as good,
+        node_at("127.0.0.3", service) as bad,
+    ):
+        for block in blocks[:10]:
+            assert block.burn is not None
+            await good.post("/new_burn_block", content=body(burn_payload(block.burn)))
+            await good.post("/new_block", content=payload(block))
+        await service.until_height(10)
+        for block in rewriting:
+            await bad.post("/new_block", content=payload(block))
+
+        async def alarmed() -> bool:
+            return "rewrites what is final" in str((await service.readiness())["reasons"])
+
+        await until(alarmed)
+        assert sources(connection)["observer:127.0.0.3"][1] == "rewrites_final"
+        assert counted("clarion_refused_rewrites_total") > refused_before
+        kinds = connection.execute("SELECT kind, count(*) FROM clarion.anomaly GROUP BY kind").fetchall()
+        assert kinds == [("rewrites_final", 1)]
+        for block in blocks[10:]:
+            await good.post("/new_block", content=payload(block))
+        await service.until_height(12)
+        await bad.post("/new_block", content=payload(blocks[11]))
+
+        async def well_again() -> bool:
+            return bool((await service.readiness())["ready"])
+
+        await until(well_again)
+    assert index_of(connection) == fresh_index(connection, blocks)
+
+
+async def test_the_probes_are_on_the_metrics_port_too(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as reserved:
+        port = reserved.getsockname()[1]
+    block = chain(1)[0]
+    async with (
+        running(settings_for(database_url, metrics=Metrics(port=port))) as service,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["reasons"]) == (503, ["nothing is indexed yet"])
+        assert (await client.get("/healthz")).json() == {"alive": True, "reasons": []}
+        await service.post("/new_block", payload(block))
+        await service.until_height(1)
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (200, True)
+        lines = (await client.get("/metrics")).text.splitlines()
+        assert {"clarion_index_height 1.0", "clarion_inbox_pending 0.0", "clarion_index_lag_blocks 0.0"} <= set(lines)
+        assert 'clarion_source_height{source="observer:127.0.0.1"} 1.0' in lines
+        assert any(line.startswith('clarion_source_age_seconds{source="observer:127.0.0.1"}') for line in lines)
+        assert any(line.startswith('clarion_index_stage_seconds_count{stage="commit"}') for line in lines)
+        assert (await client.post("/new_block", content=payload(block))).status_code == 404
