@@ -32,8 +32,8 @@ def protocol_digest(previous: bytes, block: BlockRef, changes: Iterable[Change])
     sha.update(block.height.to_bytes(8, "big"))
     sha.update(block.hash)
     for change in changes:
-        sha.update(_encode((change.table, change.key, change.op, change.after)))
-        sha.update(b"\n")
+        sha.update(_encode((change.table, change.key, change.op))[:-1])
+        sha.update(b",%b]\n" % (change.after_json or b"null"))
     return sha.digest()
 
 

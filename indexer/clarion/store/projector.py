@@ -13,7 +13,7 @@ from itertools import groupby
 from clarion.chains.model import Block, BlockRef
 from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
 from clarion.store.digest import EMPTY_DIGEST, protocol_digest
-from clarion.store.rows import Change, Loader, Rows, RowType
+from clarion.store.rows import Change, Loader, ManyLoader, Rows, RowType
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,30 @@ class Projector:
         for name, own in groupby(changes, key=protocol_of):
             changed[name] = self.digests[name] = protocol_digest(self.digests[name], block.ref, own)
         return Projected(changes, changed, anomalies)
+
+    def project_all(self, blocks: Sequence[Block], load_many: ManyLoader) -> list[Projected]:
+        """Apply several blocks, asking for the rows they need together; see :class:`clarion.store.rows.Rows`.
+
+        Raises ProjectionError as :meth:`project` does.
+        """
+        rows, digests = self.rows, dict(self.digests)
+        rows.begin_batch()
+        while True:
+            projected: list[Projected] = []
+            failed: ProjectionError | None = None
+            try:
+                projected.extend(map(self.project, blocks))
+            except ProjectionError as error:
+                failed = error
+            found = load_many(rows.guessed) if rows.guessed else {}
+            if not found:
+                break
+            rows.rewind(found)
+            self.digests = dict(digests)
+        rows.end_batch()
+        if failed is not None:
+            raise failed
+        return projected
 
     def clear(self, digests: Mapping[str, bytes]) -> None:
         """Forget the rows, as after the database went elsewhere, and go on from these digests."""

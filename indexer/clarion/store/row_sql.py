@@ -24,53 +24,93 @@ class RowSql:
         """A row's values in the order of the columns, or None."""
         return connection.execute(self._load, key).fetchone()
 
+    def load_many(self, connection: Connection[Any], keys: Sequence[Key]) -> list[tuple[Key, Sequence[Any]]]:
+        """Those rows of these keys that exist: the key and the values in the order of the columns."""
+        found = connection.execute(self._load_many, (json_text(keys),)).fetchall()
+        row_type = self.row_type
+        positions = [row_type.columns.index(name) for name in row_type.key_columns]
+        return [(tuple([row[position] for position in positions]), row) for row in found]
+
     def write(self, connection: Connection[Any], changes: Iterable[Change]) -> None:
         """Bring the table to the ``after`` of these changes, the last per row, in two statements at most."""
-        final = {change.key: change.after for change in changes}
+        final = {change.key: change.after_json for change in changes}
         gone = [key for key, after in final.items() if after is None]
         kept = [after for after in final.values() if after is not None]
         if gone:
             connection.execute(self._delete, (json_text(gone),))
         if kept:
-            connection.execute(self._upsert, (json_text(kept),))
+            connection.execute(self._upsert, ((b"[%b]" % b",".join(kept)).decode(),))
 
     @cached_property
-    def _load(self) -> sql.Composed:
-        return sql.SQL("SELECT {columns} FROM {table} WHERE {condition}").format(
-            columns=sql.SQL(", ").join(map(sql.Identifier, self.row_type.columns)),
-            table=self.table,
-            condition=sql.SQL(" AND ").join(
-                sql.SQL("{} = %s").format(sql.Identifier(column)) for column in self.row_type.key_columns
-            ),
+    def _load(self) -> bytes:
+        return _text(
+            sql.SQL("SELECT {columns} FROM {table} WHERE {condition}").format(
+                columns=sql.SQL(", ").join(map(sql.Identifier, self.row_type.columns)),
+                table=self.table,
+                condition=sql.SQL(" AND ").join(
+                    sql.SQL("{} = %s").format(sql.Identifier(column)) for column in self.row_type.key_columns
+                ),
+            )
         )
 
     @cached_property
-    def _upsert(self) -> sql.Composed:
+    def _load_many(self) -> bytes:
+        return _text(
+            sql.SQL("SELECT {columns} FROM {keys} JOIN {table} t USING ({key})").format(
+                columns=sql.SQL(", ").join(sql.Identifier("t", name) for name in self.row_type.columns),
+                keys=self._keys,
+                table=self.table,
+                key=sql.SQL(", ").join(map(sql.Identifier, self.row_type.key_columns)),
+            )
+        )
+
+    @cached_property
+    def _upsert(self) -> bytes:
         row_type = self.row_type
         rest = [column for column in row_type.columns if column not in row_type.key_columns]
-        return sql.SQL(
-            "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb) "
-            "ON CONFLICT ({key}) DO UPDATE SET {assignments}"
-        ).format(
-            table=self.table,
-            columns=sql.SQL(", ").join(map(sql.Identifier, row_type.columns)),
-            key=sql.SQL(", ").join(map(sql.Identifier, row_type.key_columns)),
-            assignments=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest),
+        return _text(
+            sql.SQL(
+                "INSERT INTO {table} ({columns}) "
+                "SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb) "
+                "ON CONFLICT ({key}) DO UPDATE SET {assignments}"
+            ).format(
+                table=self.table,
+                columns=sql.SQL(", ").join(map(sql.Identifier, row_type.columns)),
+                key=sql.SQL(", ").join(map(sql.Identifier, row_type.key_columns)),
+                assignments=sql.SQL(", ").join(
+                    sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in rest
+                ),
+            )
         )
 
     @cached_property
-    def _delete(self) -> sql.Composed:
-        key_columns = self.row_type.key_columns
-        conditions = [sql.SQL("t.{} = k.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in key_columns]
+    def _delete(self) -> bytes:
+        return _text(
+            sql.SQL("DELETE FROM {table} t USING {keys} WHERE {condition}").format(
+                table=self.table,
+                keys=self._keys,
+                condition=sql.SQL(" AND ").join(
+                    sql.SQL("t.{0} = k.{0}").format(sql.Identifier(name)) for name in self.row_type.key_columns
+                ),
+            )
+        )
+
+    @property
+    def _keys(self) -> sql.Composed:
+        """The rows ``k`` of keys given as a JSON array of arrays."""
         objects = sql.SQL(", ").join(
             sql.SQL("{}, value -> {}").format(sql.Literal(name), sql.Literal(index))
-            for index, name in enumerate(key_columns)
+            for index, name in enumerate(self.row_type.key_columns)
         )
         return sql.SQL(
-            "DELETE FROM {table} t USING "
             "(SELECT (jsonb_populate_record(NULL::{table}, jsonb_build_object({objects}))).* "
-            "FROM jsonb_array_elements(%s::jsonb)) k WHERE {condition}"
-        ).format(table=self.table, objects=objects, condition=sql.SQL(" AND ").join(conditions))
+            "FROM jsonb_array_elements(%s::jsonb)) k"
+        ).format(table=self.table, objects=objects)
+
+
+def _text(query: sql.Composed) -> bytes:
+    """A statement as it is sent. Composing one anew each time costs more than sending it."""
+    return query.as_bytes()
 
 
 class RowTables:
@@ -91,6 +131,13 @@ class RowTables:
     def load(self, connection: Connection[Any], row_type: RowType, key: Key) -> Sequence[Any] | None:
         """A row's values in the order of the columns, or None."""
         return self._tables[row_type.name].load(connection, key)
+
+    def load_many(
+        self, connection: Connection[Any], keys: Mapping[RowType, Sequence[Key]]
+    ) -> dict[RowType, list[tuple[Key, Sequence[Any]]]]:
+        """Those rows of these keys that exist, a statement for each table."""
+        found = {row_type: self._tables[row_type.name].load_many(connection, own) for row_type, own in keys.items()}
+        return {row_type: rows for row_type, rows in found.items() if rows}
 
     def write(self, connection: Connection[Any], changes: Iterable[Change]) -> None:
         """Bring the tables to the ``after`` of these changes, the last per row."""

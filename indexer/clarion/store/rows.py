@@ -7,11 +7,11 @@ rows come in through a loader and go out as :class:`Change` values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, Never, ParamSpec, TypeVar, cast
 
+import msgspec
 from sqlalchemy import BigInteger, Boolean, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -44,13 +44,14 @@ P = ParamSpec("P")
 
 
 class RowType:
-    """What the projector needs to know of a table: its name, columns, key, and a light class for its rows.
+    """What the projector needs to know of a table: its name, columns (in the order of their names), key, and a light
+    class for its rows.
 
     SQLModel instances cost tens of microseconds to make and several per attribute set; handlers therefore get plain
-    slotted objects with the same attributes.
+    structs with the same attributes. With their fields in order of name they encode to canonical JSON as they are.
     """
 
-    __slots__ = ("columns", "defaults", "key_columns", "key_of", "make", "model", "name", "table", "values_of")
+    __slots__ = ("_values_with_json", "columns", "key_columns", "key_of", "make", "model", "name", "table")
 
     def __init__(self, model: type[Row]) -> None:
         table = cast("Table", model.__table__)  # type: ignore[attr-defined]
@@ -64,29 +65,40 @@ class RowType:
         self.model = model
         self.table = table
         self.name: str = table.fullname
-        self.columns: tuple[str, ...] = tuple(column.name for column in table.columns)
+        self.columns: tuple[str, ...] = tuple(sorted(column.name for column in table.columns))
         self.key_columns: tuple[str, ...] = tuple(column.name for column in table.primary_key)
-        self.values_of: Callable[[object], tuple[Any, ...]] = _tuple_getter(self.columns)
         self.key_of: Callable[[object], Key] = _tuple_getter(self.key_columns)
-        self.make: type[Any] = type(model.__name__, (_LightRow,), {"__slots__": self.columns, "columns": self.columns})
-        self.defaults: dict[str, Any] = {
-            name: field.get_default(call_default_factory=True)
-            for name, field in model.model_fields.items()
-            if not field.is_required()
-        }
+        self.make: type[Any] = msgspec.defstruct(
+            model.__name__,
+            [(name, Any, *_default(model, name)) for name in self.columns],
+            kw_only=True,
+            eq=False,
+            gc=False,
+        )
+        self._values_with_json = any(isinstance(column.type, JSONB) for column in table.columns)
+
+    def values_of(self, row: Any) -> tuple[Any, ...]:
+        """A row's values in the order of the columns, not to be changed by what later happens to the row."""
+        values = msgspec.structs.astuple(row)
+        return _frozen(values) if self._values_with_json else values
+
+    def row_of(self, values: Sequence[Any]) -> Any:
+        """The row with these values, in the order of the columns."""
+        return self.make(**dict(zip(self.columns, values, strict=True)))
 
     def to_json(self, values: Sequence[Any]) -> RowJson:
         """A row's values as the JSON object Postgres makes a row from (``jsonb_populate_record``)."""
         return dict(zip(self.columns, values, strict=True))
 
 
-class _LightRow:
-    __slots__ = ()
-    columns: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.columns)
-        return f"{type(self).__name__}({inside})"
+def _default(model: type[Row], name: str) -> tuple[Any, ...]:
+    field = model.model_fields.get(name)
+    if field is None or field.is_required():
+        return ()
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, list | dict):
+        return (msgspec.field(default_factory=lambda: _copy(default)),)
+    return (default,)
 
 
 def _tuple_getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
@@ -96,29 +108,105 @@ def _tuple_getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]
     return attrgetter(*names)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row's before and after within one block, as JSON. ``before`` is None on insert, ``after`` on delete."""
+#: Canonical JSON: object keys sorted, no white space.
+_encode = msgspec.json.Encoder(order="sorted").encode
+#: The same of a row, whose fields are in order as they are: sorting them again would take half the time.
+_encode_row = msgspec.json.Encoder(order="deterministic").encode
 
-    table: str
-    key: Key
-    op: Op
-    before: RowJson | None
-    after: RowJson | None
+
+class Change:
+    """One row's before and after within one block. ``before`` is None on insert, ``after`` on delete.
+
+    The images are JSON objects. Most uses only pass them on, so each is kept in the form it came in and made into the
+    other when it is asked for: ``after_json`` is the canonical text, encoded once for the change log, the digest and
+    the table.
+    """
+
+    __slots__ = ("_after", "_after_json", "_before", "_columns", "key", "op", "table")
+
+    def __init__(self, table: str, key: Key, op: Op, before: RowJson | None, after: RowJson | None) -> None:
+        self.table = table
+        self.key = key
+        self.op = op
+        self._columns: tuple[str, ...] = ()
+        self._before: RowJson | tuple[Any, ...] | None = before
+        self._after: RowJson | None = after
+        self._after_json: bytes | None = None
+
+    @classmethod
+    def of_row(
+        cls, row_type: RowType, key: Key, op: Op, before: tuple[Any, ...] | None, after_json: bytes | None
+    ) -> Change:
+        """A change of a row from ``before``, its values in the order of the columns, to what ``after_json`` says."""
+        change = cls(row_type.name, key, op, None, None)
+        change._columns, change._before, change._after_json = row_type.columns, before, after_json
+        return change
+
+    @property
+    def before(self) -> RowJson | None:
+        """The row before."""
+        if isinstance(self._before, tuple):
+            self._before = dict(zip(self._columns, self._before, strict=True))
+        return self._before
+
+    @property
+    def after(self) -> RowJson | None:
+        """The row after."""
+        if self._after is None and self._after_json is not None:
+            self._after = msgspec.json.decode(self._after_json)
+        return self._after
+
+    @property
+    def before_json(self) -> bytes | None:
+        """The row before as canonical JSON."""
+        return None if self._before is None else _encode(self.before)
+
+    @property
+    def after_json(self) -> bytes | None:
+        """The row after as canonical JSON."""
+        if self._after_json is None and self._after is not None:
+            self._after_json = _encode(self._after)
+        return self._after_json
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Change) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash((self.table, self.key, self.op))
+
+    def __repr__(self) -> str:
+        return f"Change{self._parts()!r}"
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.table, self.key, self.op, self.before, self.after
 
 
 class _Entry:
     """A row the projector knows: as it is now (None: does not exist), and as it was when the block began."""
 
-    __slots__ = ("before", "row", "touched")
+    __slots__ = ("batch", "before", "block", "row")
 
     def __init__(self, row: Any) -> None:
         self.row = row
         self.before: tuple[Any, ...] | None = None
-        self.touched = False
+        self.block = -1
+        """The last block that touched it, in the count of :class:`Rows`."""
+        self.batch = -1
+
+
+class _Cached:
+    """The known rows of one table."""
+
+    __slots__ = ("entries", "row_type")
+
+    def __init__(self, row_type: RowType) -> None:
+        self.row_type = row_type
+        self.entries: dict[Key, _Entry] = {}
 
 
 Loader = Callable[[RowType, Key], Sequence[Any] | None]
+#: Asked for several rows at once, gives those that exist, each with its key first.
+ManyLoader = Callable[[Mapping[RowType, Sequence[Key]]], Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]]
 
 
 class Rows:
@@ -126,109 +214,160 @@ class Rows:
 
     One writer holds it; it is kept between batches as a cache and must be :meth:`clear`\\ ed whenever the database did
     something else (a failed batch, a rollback).
+
+    Asking the database for one row at a time costs more than all else. Within a batch (:meth:`begin_batch`) a row that
+    is not cached is therefore taken not to exist, which is true of most: they are about to be inserted. At the end of
+    the batch all those guesses are checked together; where one was wrong, :meth:`rewind` puts in the rows that were
+    found and everything back as it was, and the batch is projected once more.
     """
 
     def __init__(self, types: Iterable[RowType], load: Loader, *, cache_size: int = 200_000) -> None:
-        self._types: dict[type[Row], RowType] = {row_type.model: row_type for row_type in types}
+        self._tables: dict[type[Row], _Cached] = {row_type.model: _Cached(row_type) for row_type in types}
         self._load = load
         self._cache_size = cache_size
-        self._entries: dict[tuple[RowType, Key], _Entry] = {}
-        self._touched: list[tuple[RowType, Key, _Entry]] = []
+        self._block = 0
+        self._batch = 0
+        self._touched: list[tuple[_Cached, Key, _Entry]] = []
+        self._guessed: dict[RowType, list[Key]] | None = None
+        self._journal: list[tuple[RowType, _Entry, tuple[Any, ...] | None]] = []
+        """Rows touched in the batch, as they were before it."""
 
     def get(self, table: type[T], *key: JsonValue) -> T | None:
         """The row of ``table`` with this primary key (its columns in order), or None."""
-        row_type = self._type(table)
-        if len(key) != len(row_type.key_columns):
-            raise TypeError(f"{row_type.name} is keyed by {row_type.key_columns}, got {key!r}")
-        entry = self._entry(row_type, key)
-        self._touch(row_type, key, entry)
+        cached = self._tables.get(table) or self._cached(table)
+        entry = cached.entries.get(key) or self._entry(cached, key)
+        if entry.block != self._block:
+            self._touch(cached, key, entry)
         return cast("T | None", entry.row)
 
     def insert(self, table: Callable[P, T], /, *args: P.args, **columns: P.kwargs) -> T:
         """Add a row: ``rows.insert(Position, provider=..., tier=...)``. Raises ValueError where the key exists."""
-        row_type = self._type(cast("type[T]", table))
-        row = row_type.make()
-        for name in row_type.columns:
-            if name in columns:
-                setattr(row, name, columns[name])
-            elif name in row_type.defaults:
-                setattr(row, name, _copy(row_type.defaults[name]))
-            else:
-                raise TypeError(f"{row_type.name} needs {name}")
-        unknown = columns.keys() - set(row_type.columns)
-        if args or unknown:
-            raise TypeError(f"{row_type.name} takes its columns by name; not {args or sorted(unknown)!r}")
+        model = cast("type[T]", table)
+        cached = self._tables.get(model) or self._cached(model)
+        row_type = cached.row_type
+        try:
+            row = row_type.make(*args, **columns)
+        except TypeError as error:
+            raise TypeError(_what_is_wrong(row_type, args, columns)) from error
         key = row_type.key_of(row)
-        entry = self._entry(row_type, key)
+        entry = cached.entries.get(key) or self._entry(cached, key)
         if entry.row is not None:
             raise ValueError(f"{row_type.name} {key!r} exists already")
-        self._touch(row_type, key, entry)
+        if entry.block != self._block:
+            self._touch(cached, key, entry)
         entry.row = row
         return cast("T", row)
 
     def delete(self, table: type[T], *key: JsonValue) -> None:
         """Remove a row; does nothing where there is none."""
-        row_type = self._type(table)
-        entry = self._entry(row_type, key)
-        self._touch(row_type, key, entry)
-        entry.row = None
+        if self.get(table, *key) is not None:
+            self._tables[table].entries[key].row = None
 
     def end_block(self, height: int) -> list[Change]:
         """The block's changes, ordered by table and key, each changed row stamped with ``height``."""
         changes: list[Change] = []
-        for row_type, key, entry in self._touched:
-            before, row = entry.before, entry.row
-            entry.touched, entry.before = False, None
-            if row is not None and row_type.key_of(row) != key:
-                raise ValueError(f"{row_type.name} {key!r}: a handler changed the primary key")
+        for cached, key, entry in self._touched:
+            row_type, before, row = cached.row_type, entry.before, entry.row
+            entry.before = None
             if row is None:
                 if before is not None:
-                    changes.append(Change(row_type.name, key, "delete", row_type.to_json(before), None))
+                    changes.append(Change.of_row(row_type, key, "delete", before, None))
                 continue
-            values = row_type.values_of(row)
-            if values == before:
+            if row_type.key_of(row) != key:
+                raise ValueError(f"{row_type.name} {key!r}: a handler changed the primary key")
+            if before is not None and msgspec.structs.astuple(row) == before:
                 continue
             row.updated_height = height
-            after = row_type.to_json(row_type.values_of(row))
-            old = None if before is None else row_type.to_json(before)
-            changes.append(Change(row_type.name, key, "insert" if old is None else "update", old, after))
+            op: Op = "insert" if before is None else "update"
+            changes.append(Change.of_row(row_type, key, op, before, _encode_row(row)))
         self._touched.clear()
-        changes.sort(key=lambda change: (change.table, [str(part) for part in change.key]))
+        self._block += 1
+        changes.sort(key=_order)
         return changes
+
+    def begin_batch(self) -> None:
+        """From now on take rows that are not cached not to exist, until :meth:`end_batch`."""
+        self._batch += 1
+        self._guessed = {}
+        self._journal.clear()
+
+    @property
+    def guessed(self) -> Mapping[RowType, Sequence[Key]]:
+        """The keys that were taken not to exist since :meth:`begin_batch` or :meth:`rewind`."""
+        return self._guessed or {}
+
+    def rewind(self, found: Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]) -> None:
+        """Put everything back as it was when the batch began, and put in the rows that were ``found``."""
+        for row_type, entry, values in self._journal:
+            entry.row = None if values is None else row_type.row_of(values)
+            entry.before = None
+        for row_type, rows in found.items():
+            entries = self._tables[row_type.model].entries
+            for key, stored in rows:
+                entries[key] = _Entry(row_type.row_of(stored))
+        self._touched.clear()
+        self._block += 1
+        self.begin_batch()
+
+    def end_batch(self) -> None:
+        """What was guessed is true."""
+        self._guessed = None
+        self._journal.clear()
 
     def clear(self) -> None:
         """Forget everything; rows are loaded again when asked for."""
-        self._entries.clear()
+        for cached in self._tables.values():
+            cached.entries.clear()
         self._touched.clear()
+        self._block += 1
+        self.end_batch()
 
     def trim(self) -> None:
-        """Drop the cache when it has grown past its size. Only between batches."""
-        if len(self._entries) > self._cache_size:
-            self.clear()
+        """When the cache has grown past its size, drop the half that was touched longest ago. Only between batches."""
+        if sum(len(cached.entries) for cached in self._tables.values()) <= self._cache_size:
+            return
+        touched = sorted(entry.block for cached in self._tables.values() for entry in cached.entries.values())
+        oldest_kept = touched[len(touched) // 2] + 1
+        for cached in self._tables.values():
+            kept = {key: entry for key, entry in cached.entries.items() if entry.block >= oldest_kept}
+            cached.entries = kept
 
-    def _type(self, table: type[Row]) -> RowType:
-        row_type = self._types.get(table)
-        if row_type is None:
-            raise TypeError(f"{table.__name__} belongs to no protocol of this index")
-        return row_type
+    def _cached(self, table: type[Row]) -> Never:
+        raise TypeError(f"{table.__name__} belongs to no protocol of this index")
 
-    def _entry(self, row_type: RowType, key: Key) -> _Entry:
-        entry = self._entries.get((row_type, key))
-        if entry is None:
+    def _entry(self, cached: _Cached, key: Key) -> _Entry:
+        row_type = cached.row_type
+        if len(key) != len(row_type.key_columns):
+            raise TypeError(f"{row_type.name} is keyed by {row_type.key_columns}, got {key!r}")
+        row = None
+        if self._guessed is None:
             values = self._load(row_type, key)
-            row = None
             if values is not None:
-                row = row_type.make()
-                for name, value in zip(row_type.columns, values, strict=True):
-                    setattr(row, name, value)
-            entry = self._entries[row_type, key] = _Entry(row)
+                row = row_type.row_of(values)
+        else:
+            self._guessed.setdefault(row_type, []).append(key)
+        entry = cached.entries[key] = _Entry(row)
         return entry
 
-    def _touch(self, row_type: RowType, key: Key, entry: _Entry) -> None:
-        if not entry.touched:
-            entry.touched = True
-            entry.before = None if entry.row is None else _frozen(row_type.values_of(entry.row))
-            self._touched.append((row_type, key, entry))
+    def _touch(self, cached: _Cached, key: Key, entry: _Entry) -> None:
+        entry.block = self._block
+        entry.before = None if entry.row is None else cached.row_type.values_of(entry.row)
+        self._touched.append((cached, key, entry))
+        if self._guessed is not None and entry.batch != self._batch:
+            entry.batch = self._batch
+            self._journal.append((cached.row_type, entry, entry.before))
+
+
+def _order(change: Change) -> tuple[str, list[str]]:
+    return change.table, [str(part) for part in change.key]
+
+
+def _what_is_wrong(row_type: RowType, args: Sequence[Any], columns: Mapping[str, Any]) -> str:
+    unknown = columns.keys() - set(row_type.columns)
+    if args or unknown:
+        return f"{row_type.name} takes its columns by name; not {list(args) or sorted(unknown)!r}"
+    lacking = [name for name in row_type.columns if name not in columns and not _default(row_type.model, name)]
+    return f"{row_type.name} needs {', '.join(lacking)}"
 
 
 def _frozen(values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -177,6 +177,11 @@ class Store:
         """Headers of the blocks in the chain log that build on this one."""
         return chain_log.children(self.connection, self.chain, block_hash)
 
+    def _load_rows(
+        self, keys: Mapping[RowType, Sequence[Key]]
+    ) -> Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]:
+        return self._tables.load_many(self.connection, keys)
+
     def _load_row(self, row_type: RowType, key: Key) -> Sequence[Any] | None:
         return self._tables.load(self.connection, row_type, key)
 
@@ -191,6 +196,7 @@ class Batch:
         self._tip = store.tip
         self._blocks: dict[bytes, Block] = {}
         self._unwritten: list[Block] = []
+        self._unprojected: list[Block] = []
         self._children: dict[bytes, list[Header]] = {}
         self._canonical: list[tuple[int, bytes, int]] = []
         self._digests: list[tuple[str, int, bytes]] = []
@@ -204,7 +210,7 @@ class Batch:
 
     @property
     def tip(self) -> Tip:
-        """Where the index will stand when this batch is committed."""
+        """Where the index will stand when this batch is committed; sequence and digest as of the last flush."""
         return self._tip
 
     def if_undone(self, action: Callable[[], None]) -> None:
@@ -233,22 +239,32 @@ class Batch:
                 self._anomalies.append(AnomalyAt(*where, "unknown_event", event.contract, event.topic, detail))
 
     def apply(self, block: Block) -> None:
-        """Make a block of the chain log canonical on top of the tip and project its events."""
-        store, projector = self._store, self._store._projector
-        projected = projector.project(block)
-        self._anomalies += projected.anomalies
-        sequence = self._tip.sequence + 1
-        self._steps.append((sequence, "apply", block.height, block.hash))
-        for change in projected.changes:
-            sequence += 1
-            self._changes.append((sequence, block.ref, change))
-        self._digests += [(name, block.height, digest) for name, digest in projected.digests.items()]
-        self._canonical.append((block.height, block.hash, sequence))
+        """Make a block of the chain log canonical on top of the tip; :meth:`flush` projects its events."""
+        store = self._store
+        self._unprojected.append(block)
         burn_height = None if block.burn is None else block.burn.height
         self._may_be_final |= burn_height != store._tip_burn_height
         store._tip_burn_height = burn_height
+        self._tip = store.tip = Tip(block.height, block.hash, self._tip.sequence, self._tip.digest)
+
+    def _project(self) -> None:
+        if not self._unprojected:
+            return
+        store, projector = self._store, self._store._projector
+        sequence = self._tip.sequence
+        projected_blocks = projector.project_all(self._unprojected, store._load_rows)
+        for block, projected in zip(self._unprojected, projected_blocks, strict=True):
+            self._anomalies += projected.anomalies
+            sequence += 1
+            self._steps.append((sequence, "apply", block.height, block.hash))
+            for change in projected.changes:
+                sequence += 1
+                self._changes.append((sequence, block.ref, change))
+            self._digests += [(name, block.height, digest) for name, digest in projected.digests.items()]
+            self._canonical.append((block.height, block.hash, sequence))
         digest = combined_digest(block.hash, projector.digests)
         self._tip = store.tip = Tip(block.height, block.hash, sequence, digest)
+        self._unprojected.clear()
 
     def load(self, hashes: Iterable[bytes]) -> list[Block]:
         """Whole blocks of the chain log, those appended in this batch included."""
@@ -415,6 +431,9 @@ class Batch:
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The canonical block's hash at ``height``, this batch's own blocks included."""
+        for block in reversed(self._unprojected):
+            if block.height == height:
+                return block.hash
         for own_height, block_hash, _ in reversed(self._canonical):
             if own_height == height:
                 return block_hash
@@ -437,8 +456,12 @@ class Batch:
         return own + [header for header in stored if header.ref.hash not in self._blocks]
 
     def flush(self) -> None:
-        """Send everything collected so far to Postgres; :meth:`Store.batch` commits it."""
+        """Project what was applied and send everything to Postgres; :meth:`Store.batch` commits it.
+
+        Raises ProjectionError.
+        """
         self._flush_blocks()
+        self._project()
         self._store._tables.write(self._connection, [change for _, _, change in self._changes])
         self._write_canonical()
         if self._may_be_final:
