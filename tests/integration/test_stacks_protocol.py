@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from support import tokens, toy
 
+from clarion.chains.model import Block, EventKind
+from clarion.follower import Follower
+from clarion.protocol import DeployedProtocol
 from clarion.protocols.stacks import protocol
 from clarion.replay import replay
-from clarion.store.database import connect
+from clarion.store.database import connect, migrate
+from clarion.store.generation import Filling, require_tables, switch
+from clarion.store.store import Store
 
 MANY_EVENTS = "stacks/mainnet-2023-585-events.tsv"
 NAKAMOTO = "stacks/nakamoto-2025.tsv"
@@ -25,6 +32,12 @@ Sums = dict[tuple[str, str], tuple[int, int]]
 def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     with connect(database_url, autocommit=True) as opened:
         yield opened
+
+
+@pytest.fixture
+def other_database_url(empty_database_url: str) -> str:
+    migrate(empty_database_url)
+    return empty_database_url
 
 
 def raw_events(recording: Path) -> list[dict[str, Any]]:
@@ -64,3 +77,123 @@ def test_balances_are_the_sums_of_what_the_node_said(
     assert len(expected) >= 3
     # none of these assets' contracts was deployed in the recording
     assert {amount for *_, amount in found} == {None}
+
+
+def state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Rows and digests of the tokens, as any index of the same chain must have them."""
+    found: dict[str, Any] = {
+        table: connection.execute(f"SELECT to_jsonb(t) FROM stacks.{table} t ORDER BY to_jsonb(t)::text").fetchall()
+        for table in ("balance", "fungible_token", "nft")
+    }
+    found["digests"] = connection.execute(
+        "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block ORDER BY height"
+    ).fetchall()
+    return found
+
+
+def opened(connection: psycopg.Connection[Any], protocols: Sequence[DeployedProtocol]) -> Store:
+    require_tables(connection, "stacks", protocols)
+    store = Store(connection, "stacks", protocols)
+    store.open()
+    return store
+
+
+def ingest(store: Store, blocks: Sequence[Block]) -> None:
+    with store.batch() as batch:
+        Follower().ingest(batch, [item for block in blocks for item in (block.burn, block) if item is not None])
+
+
+def grown(length: int, *, on: Block | None = None, branch: str = "main") -> list[Block]:
+    """Blocks in which gold, STX and art move; every third deploys a contract and nothing else happens."""
+    blocks: list[Block] = []
+    for _ in range(length):
+        parent = blocks[-1] if blocks else on
+        height = 1 if parent is None else parent.height + 1
+        if height % 3 == 0:
+            contract = f"{toy.DEPLOYER}.coin-{height}"
+            empty = tokens.block(parent, branch=branch)
+            blocks.append(replace(empty, transactions=(tokens.deployment(0, contract),)))
+            continue
+        owner = f"SP-{(height + len(branch)) % 4}"
+        coin = f"{toy.DEPLOYER}.coin-{height // 3 * 3}::gold"
+        events = [
+            tokens.moved(EventKind.FT_MINT, coin, recipient=owner, amount=2**127 + height),
+            tokens.moved(EventKind.FT_TRANSFER, coin, sender=owner, recipient="SP-X", amount=height),
+            tokens.moved(EventKind.STX_TRANSFER, sender=owner, recipient="SP-Y", amount=1),
+            tokens.moved(EventKind.NFT_MINT, tokens.ART, token=height, recipient=owner),
+            tokens.moved(EventKind.NFT_BURN, tokens.ART, token=height - 1, sender=owner),
+        ]
+        blocks.append(tokens.block(parent, events, branch=branch))
+    return blocks
+
+
+def test_a_fork_leaves_what_a_fresh_index_has(connection: psycopg.Connection[Any], other_database_url: str) -> None:
+    common, lost = grown(8), grown(3, on=grown(8)[-1], branch="lost")
+    won = grown(5, on=common[-1], branch="won")
+    deployed = protocol.deployed_at({})
+    store = opened(connection, [deployed])
+    ingest(store, common)
+    at_fork = state(connection)
+    ingest(store, lost)
+    assert state(connection) != at_fork
+    ingest(store, won)
+
+    with connect(other_database_url, autocommit=True) as other:
+        ingest(opened(other, [deployed]), [*common, *won])
+        expected = state(other)
+    assert state(connection) == expected
+    assert len(expected["balance"]) > 8
+    # coin-0 moves from the first block on, coin-3 was deployed in the third
+    complete = {row["asset"].partition(".")[2]: row["complete"] for (row,) in expected["fungible_token"]}
+    assert (complete["coin-0::gold"], complete["coin-3::gold"]) == (False, True)
+
+
+def test_enabled_later_it_ends_where_a_fresh_index_does(
+    connection: psycopg.Connection[Any], other_database_url: str
+) -> None:
+    blocks = grown(20)
+    ingest(opened(connection, []), blocks)
+    deployed = protocol.deployed_at({})
+    store = opened(connection, [deployed])
+    assert store.waiting == (deployed,)
+    filling = Filling(connection, "stacks", deployed, chunk_blocks=3)
+    while filling.step():
+        pass
+    assert filling.progress.height is not None
+    assert switch(store, deployed)
+    ingest(store, grown(4, on=blocks[-1]))
+
+    with connect(other_database_url, autocommit=True) as other:
+        ingest(opened(other, [deployed]), [*blocks, *grown(4, on=blocks[-1])])
+        assert state(connection) == state(other)
+    # another filter is another projection
+    assert opened(connection, [protocol.deployed_at({}, only=["STX"])]).waiting
+
+
+def test_indexes_on_the_chain_log_are_there_while_it_is_enabled(connection: psycopg.Connection[Any]) -> None:
+    def own() -> set[str]:
+        found = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'clarion'").fetchall()
+        return {name for (name,) in found if name.startswith("stacks__")}
+
+    store = opened(connection, [protocol.deployed_at({})])
+    assert own() == {f"stacks__{name}" for name in protocol.log_indexes}
+    ingest(store, grown(3))
+    for view, condition, index in (
+        ("ft_transfer", "sender = 'SP-1'", "by_sender"),
+        ("stx_transfer", "recipient = 'SP-Y'", "by_recipient"),
+        ("asset_event", "recipient = 'SP-Y'", "by_recipient"),
+        ("ft_mint", "asset = 'x::gold'", "by_asset"),
+        ("asset_event", "asset = 'STX'", "by_asset"),
+        ("nft_burn", "token = '0x00'", "by_token"),
+        ("stx_lock", "locked_address = 'SP-1'", "by_locked_address"),
+    ):
+        # with so few rows reading all of them is cheaper, unless that is forbidden
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET LOCAL enable_seqscan = off")
+            connection.execute("DROP INDEX clarion.event_by_contract")
+            plan = connection.execute(
+                f"EXPLAIN SELECT * FROM clarion.{view} WHERE {condition} ORDER BY height DESC LIMIT 50"
+            ).fetchall()
+            assert f"stacks__{index}" in str(plan), (view, condition, plan)
+    opened(connection, [])
+    assert own() == set()
