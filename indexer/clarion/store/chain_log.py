@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from psycopg import Connection
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain, Event, EventKind, Transaction, TransactionStatus
+from clarion.store import copy
 
-_json = msgspec.json.Encoder(order="sorted").encode
+#: Canonical JSON: object keys sorted, no white space.
+json_bytes = msgspec.json.Encoder(order="sorted").encode
+#: Postgres puts the keys of a jsonb column into an order of its own.
+_stored_json = msgspec.json.Encoder().encode
 
 
 def json_text(value: Any) -> str | None:
     """A JSON column's text for COPY and parameters; Postgres's own null for None."""
-    return None if value is None else _json(value).decode()
+    return None if value is None else json_bytes(value).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +38,88 @@ def header_of(block: Block) -> Header:
     return Header(block.ref, burn.height if burn else None, burn.hash if burn else None)
 
 
+@dataclass(frozen=True, slots=True)
+class BlockRows:
+    """A block's rows of the chain log, packed for :mod:`clarion.store.copy`."""
+
+    block: bytes
+    transactions: bytes
+    events: bytes
+
+
+_BLOCK: Final = (
+    b"clarion.block (chain, hash, height, parent_hash, time, burn_height, burn_hash, transaction_count, event_count, "
+    b"extra)"
+)
+_TRANSACTION: Final = (
+    b"clarion.transaction (chain, height, block_hash, tx_index, tx_id, status, kind, sender, sponsor, nonce, fee, "
+    b"contract, function, payload, result, raw, vm_error, decode_error)"
+)
+_EVENT: Final = b"clarion.event (chain, height, block_hash, tx_index, event_index, kind, contract, topic, value, raw)"
+
+
+def pack(block: Block) -> BlockRows:
+    """The rows of a block."""
+    ref, burn = block.ref, block.burn
+    place = copy.common_text(ref.chain) + copy.bigint(ref.height) + copy.bytea(ref.hash)
+    block_row = (
+        copy.row_head(10),
+        copy.common_text(ref.chain),
+        copy.bytea(ref.hash),
+        copy.bigint(ref.height),
+        copy.bytea(ref.parent_hash),
+        copy.bigint(block.time),
+        copy.bigint(burn.height if burn else None),
+        copy.bytea(burn.hash if burn else None),
+        copy.bigint(len(block.transactions)),
+        copy.bigint(len(block.events)),
+        copy.jsonb(_stored_json(block.extra)),
+    )
+    head = copy.row_head(18) + place
+    transactions: list[bytes] = []
+    for tx in block.transactions:
+        transactions += (
+            head,
+            copy.bigint(tx.index),
+            copy.bytea(tx.id),
+            copy.common_text(tx.status.value),
+            copy.common_text(tx.kind),
+            copy.common_text(tx.sender),
+            copy.common_text(tx.sponsor),
+            copy.numeric(tx.nonce),
+            copy.numeric(tx.fee),
+            copy.common_text(tx.contract),
+            copy.common_text(tx.function),
+            copy.NULL if tx.payload is None else copy.jsonb(_stored_json(tx.payload)),
+            copy.bytea(tx.result),
+            copy.bytea(tx.raw),
+            copy.text(_storable(tx.vm_error)),
+            copy.text(_storable(tx.decode_error)),
+        )
+    head = copy.row_head(10) + place
+    events: list[bytes] = []
+    for event in block.events:
+        events += (
+            head,
+            copy.bigint(event.tx_index),
+            copy.bigint(event.index),
+            copy.common_text(event.kind.value),
+            copy.common_text(event.contract),
+            copy.common_text(event.topic),
+            copy.NULL if event.value is None else copy.jsonb(_stored_json(event.value)),
+            copy.bytea(event.raw),
+        )
+    return BlockRows(b"".join(block_row), b"".join(transactions), b"".join(events))
+
+
 def append(connection: Connection[Any], blocks: Sequence[Block]) -> None:
     """Write blocks with their transactions and events. The caller makes sure that none is in the log yet."""
-    with connection.cursor() as cursor:
-        with cursor.copy(
-            "COPY clarion.block (chain, hash, height, parent_hash, time, burn_height, burn_hash, "
-            "transaction_count, event_count, extra) FROM STDIN"
-        ) as copy:
-            for block in blocks:
-                ref, burn = block.ref, block.burn
-                copy.write_row(
-                    (ref.chain, ref.hash, ref.height, ref.parent_hash, block.time)
-                    + ((burn.height, burn.hash) if burn else (None, None))
-                    + (len(block.transactions), len(block.events), json_text(block.extra))
-                )
-        with cursor.copy(
-            "COPY clarion.transaction (chain, height, block_hash, tx_index, tx_id, status, kind, sender, sponsor, "
-            "nonce, fee, contract, function, payload, result, raw, vm_error, decode_error) FROM STDIN"
-        ) as copy:
-            for block in blocks:
-                where = (block.ref.chain, block.ref.height, block.ref.hash)
-                for tx in block.transactions:
-                    copy.write_row(
-                        (*where, tx.index, tx.id, tx.status.value, tx.kind, tx.sender, tx.sponsor, tx.nonce, tx.fee)
-                        + (tx.contract, tx.function, json_text(tx.payload), tx.result, tx.raw)
-                        + (_storable(tx.vm_error), _storable(tx.decode_error))
-                    )
-        with cursor.copy(
-            "COPY clarion.event (chain, height, block_hash, tx_index, event_index, kind, contract, topic, value, raw) "
-            "FROM STDIN"
-        ) as copy:
-            for block in blocks:
-                where = (block.ref.chain, block.ref.height, block.ref.hash)
-                for event in block.events:
-                    copy.write_row(
-                        (*where, event.tx_index, event.index, event.kind.value, event.contract, event.topic)
-                        + (json_text(event.value), event.raw)
-                    )
+    rows = [pack(block) for block in blocks]
+    copy.copy_rows(connection, _BLOCK, [of.block for of in rows])
+    if any(of.transactions for of in rows):
+        copy.copy_rows(connection, _TRANSACTION, [of.transactions for of in rows])
+    if any(of.events for of in rows):
+        copy.copy_rows(connection, _EVENT, [of.events for of in rows])
     remember_interfaces(connection, blocks)
 
 
@@ -111,6 +160,18 @@ def children(connection: Connection[Any], chain: Chain, parent_hash: bytes) -> l
             "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
             "WHERE chain = %s AND parent_hash = %s ORDER BY hash",
             (chain, parent_hash),
+        )
+    ]
+
+
+def above(connection: Connection[Any], chain: Chain, height: int) -> list[Header]:
+    """Headers of all blocks in the log that are higher than ``height``, the highest first."""
+    return [
+        _header(chain, row)
+        for row in connection.execute(
+            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
+            "WHERE chain = %s AND height > %s ORDER BY height DESC, hash",
+            (chain, height),
         )
     ]
 

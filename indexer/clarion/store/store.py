@@ -12,9 +12,9 @@ from psycopg import Connection, Cursor
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
-from clarion.store import chain_log
-from clarion.store.burn_chain import Announced, Announcement, BurnChain
-from clarion.store.chain_log import Header, json_text
+from clarion.store import chain_log, copy
+from clarion.store.burn_chain import Announced, BurnChain
+from clarion.store.chain_log import Header, json_bytes
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
 from clarion.store.projector import AnomalyAt, Projector
 from clarion.store.registry import latest_digests, register
@@ -275,6 +275,15 @@ class Batch:
         )
         return [self._blocks.get(block_hash) or loaded[block_hash] for block_hash in wanted]
 
+    def give_up_final(self, height: int) -> None:
+        """Let the blocks above ``height`` be rolled back although they are final."""
+        self.flush()
+        self._connection.execute(
+            "UPDATE clarion.cursor SET final_height = least(final_height, %s) WHERE chain = %s", (height, self._chain)
+        )
+        if self._store.final_height is not None:
+            self._store.final_height = min(self._store.final_height, height)
+
     def rollback(self, height: int | None) -> int:
         """Undo every canonical block above ``height`` (None: all of them).
 
@@ -360,13 +369,13 @@ class Batch:
         """Record something that could not be taken as it came."""
         self._anomalies.append(anomaly)
 
-    def add_burn_block(self, burn: BurnBlock, *, at_once: bool) -> Announcement:
+    def add_burn_block(self, burn: BurnBlock, *, at_once: bool) -> Announced:
         """Take an announced Bitcoin block; see :meth:`BurnChain.announce`, which says what ``at_once`` means.
 
         One that would replace Bitcoin blocks that final blocks are anchored to is refused.
         """
         announced = self.burns.announce(burn, at_once=at_once, final_height=self._final_burn_height())
-        self._may_be_final |= announced.outcome in (Announced.ADDED, Announced.REORG)
+        self._may_be_final |= announced in (Announced.ADDED, Announced.REORG)
         return announced
 
     def _final_burn_height(self) -> int | None:
@@ -392,16 +401,10 @@ class Batch:
         ).fetchone()
         return None if found is None else found[0]
 
-    def anchored_below(self, burn_height: int) -> Header | None:
-        """The header of the highest canonical block that is anchored below this Bitcoin height, or None."""
+    def above_tip(self) -> list[Header]:
+        """Headers of the blocks in the chain log that are higher than the tip, the highest first."""
         self.flush()
-        found = self._connection.execute(
-            "SELECT k.height FROM clarion.canonical_block k "
-            "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash "
-            "WHERE k.chain = %s AND b.burn_height < %s ORDER BY k.height DESC LIMIT 1",
-            (self._chain, burn_height),
-        ).fetchone()
-        return None if found is None else self.canonical_header(found[0])
+        return chain_log.above(self._connection, self._chain, -1 if self.tip.height is None else self.tip.height)
 
     def learn_burn_blocks(self) -> bool:
         """Count the Bitcoin blocks that were never announced and that an announced one is known to build on.
@@ -475,12 +478,12 @@ class Batch:
 
     def _write_canonical(self) -> None:
         if self._canonical:
-            with (
-                self._connection.cursor() as cursor,
-                cursor.copy("COPY clarion.canonical_block (chain, height, hash, sequence) FROM STDIN") as copy,
-            ):
-                for canonical in self._canonical:
-                    copy.write_row((self._chain, *canonical))
+            head = copy.row_head(4) + copy.text(self._chain)
+            rows = [
+                head + copy.bigint(height) + copy.bytea(block_hash) + copy.bigint(sequence)
+                for height, block_hash, sequence in self._canonical
+            ]
+            copy.copy_rows(self._connection, b"clarion.canonical_block (chain, height, hash, sequence)", rows)
             self._canonical.clear()
 
     def _advance_final_height(self) -> None:
@@ -519,19 +522,15 @@ class Batch:
             return
         chain, tip, final = self._chain, self._tip, self._store.final_height
         with self._connection.cursor() as cursor:
-            with cursor.copy("COPY clarion.step (chain, sequence, op, height, hash) FROM STDIN") as copy:
-                for step in self._steps:
-                    copy.write_row((chain, *step))
-            with cursor.copy(
-                'COPY clarion.change (chain, sequence, height, block_hash, "table", key, op, before, after, '
-                "retraction) FROM STDIN"
-            ) as copy:
-                for sequence, ref, change in self._changes:
-                    before = None if final is not None and ref.height <= final else change.before
-                    copy.write_row(
-                        (chain, sequence, ref.height, ref.hash, change.table, json_text(change.key), change.op)
-                        + (json_text(before), json_text(change.after), retraction)
-                    )
+            head = copy.row_head(5) + copy.text(chain)
+            steps = [
+                head + copy.bigint(sequence) + copy.common_text(op) + copy.bigint(height) + copy.bytea(block_hash)
+                for sequence, op, height, block_hash in self._steps
+            ]
+            if steps:
+                copy.copy_rows(self._connection, b"clarion.step (chain, sequence, op, height, hash)", steps)
+            if self._changes:
+                copy_changes(self._connection, chain, self._changes, final, retraction=retraction)
             if self._digests:
                 cursor.executemany(
                     "INSERT INTO clarion.digest (chain, protocol, generation, height, digest) "
@@ -550,8 +549,40 @@ class Batch:
             collected.clear()
 
 
+def copy_changes(
+    connection: Connection[Any],
+    chain: Chain,
+    changes: Iterable[tuple[int, BlockRef, Change]],
+    final_height: int | None,
+    *,
+    retraction: bool = False,
+) -> None:
+    """Write changes with their sequences to the change log, without the rows before where the block is final."""
+    head = copy.row_head(10) + copy.text(chain)
+    last = copy.TRUE if retraction else copy.FALSE
+    columns = b'clarion.change (chain, sequence, height, block_hash, "table", key, op, before, after, retraction)'
+    rows: list[bytes] = []
+    for sequence, ref, change in changes:
+        is_final = final_height is not None and ref.height <= final_height
+        rows += (
+            head,
+            copy.bigint(sequence),
+            copy.bigint(ref.height),
+            copy.bytea(ref.hash),
+            copy.common_text(change.table),
+            copy.jsonb(json_bytes(change.key)),
+            copy.common_text(change.op),
+            copy.NULL if is_final else copy.jsonb(change.before_json),
+            copy.jsonb(change.after_json),
+            last,
+        )
+    copy.copy_rows(connection, columns, rows)
+
+
 def write_anomalies(cursor: Cursor[Any], chain: Chain, anomalies: Sequence[AnomalyAt]) -> None:
     """Record anomalies; those that are recorded already stay."""
+    if not anomalies:
+        return
     cursor.executemany(
         "INSERT INTO clarion.anomaly (chain, height, block_hash, tx_index, event_index, kind, contract, topic, "
         "detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
