@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -316,7 +316,7 @@ class HiroApiClient:
         ping_seconds: float = 20.0,
         silence_seconds: float = 300.0,
         backoff_seconds: tuple[float, float] = (0.5, 30.0),
-    ) -> AsyncIterator[Wakeup]:
+    ) -> AsyncGenerator[Wakeup, None]:
         """Wake-ups for ``events`` (``block``, ``microblock``, ``mempool``) and for transactions of ``addresses``.
 
         Goes on for ever. The connection is made anew when it ends, when a ping is not answered in ``ping_seconds``, or

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ async def listen(
     ping_seconds: float,
     silence_seconds: float,
     backoff_seconds: tuple[float, float],
-) -> AsyncIterator[Wakeup]:
+) -> AsyncGenerator[Wakeup, None]:
     """Wake-ups until the iteration is ended; never raises for what the network does."""
     shortest, longest = backoff_seconds
     pause = shortest

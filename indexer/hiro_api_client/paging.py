@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Literal, Protocol, TypeVar
 
 from hiro_api_client.types import Page
@@ -24,7 +24,7 @@ async def pages(
     towards: Literal["older", "newer"] = "older",
     limit: int = 20,
     cursor: str | None = None,
-) -> AsyncIterator[Page[T]]:
+) -> AsyncGenerator[Page[T], None]:
     """The pages of a list from ``cursor`` (otherwise its first page) towards older or newer ones.
 
     For instance ``pages(partial(client.contract_logs, contract))``. Ends where the list ends; raises

@@ -10,9 +10,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from starlette.responses import PlainTextResponse
 from support import toy
-from support.hiro_api import HiroApi, Post, serving
+from support.hiro_api import HiroApi, Post, rate_limited, serving
 from support.index import truncate_index
+from support.node_posts import body, moves_payload
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.chains.stacks.hiro_poller import Health, HiroPoller, IndexTip, SourceState
@@ -34,10 +36,16 @@ DEVNET = REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst"
 class StoredIndex:
     """An index in Postgres, as the poller sees it and feeds it."""
 
-    def __init__(self, connection: psycopg.Connection[Any], protocols: Sequence[DeployedProtocol] = ()) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        protocols: Sequence[DeployedProtocol] = (),
+        *,
+        start_height: int = 0,
+    ) -> None:
         self.store = Store(connection, "stacks", protocols)
         self.store.open()
-        self._follower = Follower(start_height=0)
+        self._follower = Follower(start_height=start_height)
         self.given: list[Block | BurnBlock] = []
 
     async def tip(self) -> IndexTip | None:
@@ -63,12 +71,8 @@ class Following:
     def __init__(self, url: str, index: StoredIndex, **options: Any) -> None:
         client = HiroApiClient(url, attempts=2, retry_seconds=0.001)
         self.health: list[Health] = []
-        self.poller = HiroPoller(
-            client,
-            index,
-            report=self._note,
-            **{"poll_seconds": 0.02, "backoff_seconds": (0.01, 0.05), "listen": False} | options,
-        )
+        defaults: dict[str, Any] = {"poll_seconds": 0.02, "backoff_seconds": (0.01, 0.05), "listen": False}
+        self.poller = HiroPoller(client, index, report=self._note, **(defaults | options))
         self._index = index
         self._changed = asyncio.Event()
 
@@ -200,3 +204,225 @@ async def test_a_recorded_devnet_through_cuts_forks_and_restarts(connection: psy
         await following.until(lambda: following.states[-1] is SourceState.HEALTHY)
 
     assert everything(connection) == expected
+
+
+def toy_chain(
+    length: int, *, on: Block | None = None, branch: str = "main", burn: BurnBlock | None = None
+) -> list[Block]:
+    """Blocks in each of which one account is moved, all anchored to ``burn`` or each to a Bitcoin block of its own."""
+    blocks: list[Block] = []
+    for _ in range(length):
+        parent = blocks[-1] if blocks else on
+        height = 1 if parent is None else parent.height + 1
+        anchor = burn or toy.burn_block(height, branch)
+        blocks.append(toy.block(parent, [toy.move("anna", height)], branch=branch, burn=anchor))
+    return blocks
+
+
+def post_all(api: HiroApi, blocks: Sequence[Block]) -> None:
+    for block in blocks:
+        values = [event.value for event in block.events]
+        api.post(NEW_BLOCK, body(moves_payload(block, [value for value in values if isinstance(value, dict)])))
+
+
+def canonical(connection: psycopg.Connection[Any]) -> list[bytes]:
+    rows = connection.execute("SELECT hash FROM clarion.canonical_block ORDER BY height").fetchall()
+    return [row[0] for row in rows]
+
+
+def hashes(blocks: Sequence[Block]) -> list[bytes]:
+    return [block.hash for block in blocks]
+
+
+async def test_mainnet_with_four_forks(chain_data: Path, connection: psycopg.Connection[Any]) -> None:
+    blocks = blocks_of(posts_of(chain_data / "stacks" / "mainnet-2021-four-forks.tsv"))
+    expected = indexed(connection, with_their_burn_blocks(blocks))
+    index, api = StoredIndex(connection), HiroApi()
+    raw = [post for post in posts_of(chain_data / "stacks" / "mainnet-2021-four-forks.tsv") if post[0] == NEW_BLOCK]
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: following.states == [SourceState.BEHIND])
+        for path, posted in raw:
+            api.post(path, posted)
+            await following.until(lambda: index.store.tip.height == api.tip.height)
+    got = everything(connection)
+    for rows in (expected["event"], got["event"]):
+        for (row,) in rows:
+            if row["kind"] == "stx_lock":
+                del row["value"]["contract_identifier"]  # nodes of that time did not tell, today's do
+    assert got == expected
+
+
+async def test_a_wake_up_shortens_the_wait_at_the_tip(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(4)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks[:3])
+    async with serving(api) as server:
+        async with Following(server.url, index, listen=True, poll_seconds=3600) as following:
+            await following.until(lambda: index.store.tip.height == 3 and len(api.listeners) == 1)
+            post_all(api, blocks[3:])
+            await following.until(lambda: index.store.tip.height == 4)
+        assert canonical(connection) == hashes(blocks)
+
+
+async def test_looking_at_an_unchanged_tip_is_one_small_request(connection: psycopg.Connection[Any]) -> None:
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, toy_chain(3))
+    async with serving(api) as server, Following(server.url, index, poll_seconds=0.001) as following:
+        await following.until(lambda: index.store.tip.height == 3)
+        asked = api.asked.copy()
+        await following.until(lambda: api.asked["/extended"] >= asked["/extended"] + 20)
+    assert [name for name in (api.asked - asked) if name != "/extended"] == []
+    assert api.headers_seen[-1]["if-none-match"] == f'"{api.tip.hash}"'
+
+
+async def test_backfill_asks_little_for_many_blocks(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(90)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    async with serving(api) as server, Following(server.url, index, poll_seconds=3600) as following:
+        await following.until(lambda: index.store.tip.height == 90)
+    assert canonical(connection) == hashes(blocks)
+    per_block = {"/extended/v3/blocks/{block}/transactions", "/extended/v1/tx/multiple"}
+    assert {api.asked[name] for name in per_block} == {90}
+    assert sum(count for name, count in api.asked.items() if name not in per_block) <= 15
+
+
+async def test_a_fork_deeper_than_a_batch(connection: psycopg.Connection[Any]) -> None:
+    trunk, burn = toy_chain(5), toy.burn_block(6)
+    old = toy_chain(20, on=trunk[-1], branch="old", burn=burn)
+    new = toy_chain(40, on=trunk[-1], branch="new", burn=burn)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, trunk + old)
+    async with serving(api) as server, Following(server.url, index, batch=6) as following:
+        await following.until(lambda: index.store.tip.height == 25)
+        post_all(api, new)
+        await following.until(lambda: index.store.tip.height == 45)
+    assert canonical(connection) == hashes(trunk + new)
+
+
+async def test_a_bitcoin_fork_that_leaves_a_lower_tip(connection: psycopg.Connection[Any]) -> None:
+    trunk = toy_chain(5)
+    old = toy_chain(6, on=trunk[-1], branch="old")
+    new = toy.block(trunk[-1], [toy.move("ben", 1)], branch="new", burn=toy.burn_block(12, "new"))
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, trunk + old)
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: index.store.tip.height == 11)
+        # Bitcoin went on from block 5: what was anchored to 6 to 11 is gone, the first new block is anchored to 12.
+        api.go_back_to(5)
+        post_all(api, [new])
+        await following.until(lambda: new.hash in {item.hash for item in index.given if isinstance(item, Block)})
+        assert following.states[-1] is SourceState.HEALTHY
+
+
+async def test_an_api_that_is_behind_is_no_fork(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(8)
+    stale = toy_chain(2, on=blocks[4], branch="stale")
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: index.store.tip.height == 8)
+        api.go_back_to(5)
+        post_all(api, stale)
+        await following.until(lambda: following.states[-1] is SourceState.BEHIND)
+        assert following.health[-1].detail == "its tip is 7, the index is at 8"
+        assert following.health[-1].height == 7
+        post_all(api, blocks[5:])
+        await following.until(lambda: following.states[-1] is SourceState.HEALTHY)
+    assert canonical(connection) == hashes(blocks)
+
+
+async def test_cut_connections_and_refusals_on_the_way(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(60)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    asked = 0
+
+    def fault(path: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked % 7 == 0:
+            api.cut += 1
+        if asked % 23 == 0:
+            api.answers.append(rate_limited(retry_after="0"))
+        if asked % 50 == 0:
+            api.answers.append(PlainTextResponse("broken", status_code=502))
+
+    api.before = fault
+    async with serving(api) as server, Following(server.url, index, batch=9) as following:
+        await following.until(lambda: index.store.tip.height == 60)
+    assert canonical(connection) == hashes(blocks)
+    assert SourceState.UNREACHABLE in following.states
+
+
+async def test_a_fork_while_a_batch_is_read(connection: psycopg.Connection[Any]) -> None:
+    trunk, burn = toy_chain(10), toy.burn_block(11)
+    old = toy_chain(10, on=trunk[-1], branch="old", burn=burn)
+    new = toy_chain(12, on=trunk[-1], branch="new", burn=burn)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, trunk + old)
+
+    def fork(path: str) -> None:
+        if api.asked["/extended/v1/tx/multiple"] == 15:
+            api.before = lambda path: None
+            post_all(api, new)
+
+    api.before = fork
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: index.store.tip.height == 22)
+    assert canonical(connection) == hashes(trunk + new)
+
+
+async def test_a_block_the_index_does_not_take_is_offered_again(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(3)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    offers: list[list[bytes]] = []
+    apply = index.apply
+
+    def reluctant(items: Sequence[Block | BurnBlock]) -> None:
+        offers.append([item.hash for item in items if isinstance(item, Block)])
+        if len(offers) == 3:
+            apply(items)
+
+    index.apply = reluctant  # type: ignore[method-assign]
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: index.store.tip.height == 3)
+    assert offers == [hashes(blocks)] * 3
+    assert following.health[0].state is SourceState.HEALTHY
+    details = {health.detail for health in following.health if health.detail}
+    assert details == {f"the index was given {blocks[-1].ref} and does not hold it"}
+
+
+async def test_one_block_for_a_missing_parent(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(3)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    async with serving(api) as server, HiroPoller(HiroApiClient(server.url), index) as poller:
+        block = await poller.block(blocks[1].hash)
+        assert block is not None
+        assert block.events[0].value == blocks[1].events[0].value
+        assert await poller.block(bytes(32)) is None
+
+
+async def test_it_begins_where_it_is_told_to(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(12)
+    index, api = StoredIndex(connection, start_height=7), HiroApi()
+    post_all(api, blocks)
+    async with serving(api) as server, Following(server.url, index, start_height=7, batch=3) as following:
+        await following.until(lambda: index.store.tip.height == 12)
+    assert canonical(connection) == hashes(blocks[6:])
+
+
+async def test_what_the_index_raises_ends_it(connection: psycopg.Connection[Any]) -> None:
+    api = HiroApi()
+    post_all(api, toy_chain(2))
+    index = StoredIndex(connection)
+
+    async def lost() -> IndexTip | None:
+        raise psycopg.OperationalError("the connection is lost")
+
+    index.tip = lost  # type: ignore[method-assign]
+    async with serving(api) as server, HiroPoller(HiroApiClient(server.url), index, listen=False) as poller:
+        with pytest.raises(psycopg.OperationalError, match="connection is lost"):
+            await anext(poller.follow())

@@ -81,7 +81,7 @@ def api(blocks: list[Block]) -> HiroApi:
     """An API with 75 blocks: moves in each, and in the second a deployment."""
     payloads = [moves_payload(block, [toy.move("anna", block.height)]) for block in blocks]
     deployment = signed_call(1, SmartContract("shop", "(print 1)", 3))
-    interface = {"functions": [], "variables": [], "maps": []}
+    interface: dict[str, list[Any]] = {"functions": [], "variables": [], "maps": []}
     payloads[1] = block_payload(
         blocks[1],
         [transaction_entry(deployment, contract_interface=interface)],

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -144,7 +144,7 @@ class HiroPoller:
         """
         return await self._source.block(block_hash)
 
-    async def follow(self) -> AsyncIterator[list[Block | BurnBlock]]:
+    async def follow(self) -> AsyncGenerator[list[Block | BurnBlock], None]:
         """New blocks and the Bitcoin blocks they are anchored to, parents first, in lists that are never empty.
 
         The next list is made for an index that holds everything given before.

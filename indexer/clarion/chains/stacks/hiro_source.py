@@ -111,8 +111,6 @@ class HiroSource:
 
     async def _summaries(self, header: BlockHeader) -> list[Transaction]:
         """The block's transactions in order, each checked to be the block's."""
-        if header.tx_count == 0:
-            return []
         route = partial(self._client.block_transactions, header.index_block_hash)
         found: dict[str, Transaction] = {}
         async with self._slots:
