@@ -220,6 +220,33 @@ def replay(
 
 
 @commands.command()
+def rewind(
+    to: Annotated[int, typer.Option(metavar="HEIGHT", min=0, help="The block to go back to.")],
+    accept_final_loss: Annotated[
+        bool, typer.Option("--accept-final-loss", help="Give up blocks that are final: readers relied on them.")
+    ] = False,
+    deployer: Deployers = None,
+) -> None:
+    """Take the index back to an earlier block and choose anew what follows: the way out after a source was wrong."""
+    from clarion.indexing import deployed_protocols
+    from clarion.rewind import rewind as take_back
+    from clarion.store.database import open_database
+
+    settings = _settings(deployers=deployer)
+    with open_database(settings) as url:
+        done = take_back(
+            url,
+            deployed_protocols(settings),
+            to=to,
+            accept_final_loss=accept_final_loss,
+            final_depth=settings.finality_burn_depth,
+        )
+    typer.echo(f"Took {done.rolled_back} blocks back and applied {done.followed}; the tip is block {done.tip.height}.")
+    if done.refill:
+        typer.echo(f"`clarion index` fills {', '.join(done.refill)} anew: empty until then.")
+
+
+@commands.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     dev: Dev = False,
@@ -285,6 +312,27 @@ def backfill(
             if console.is_terminal:
                 console.print(f"block {progress.height} of {progress.final_height}", highlight=False)
     typer.echo(f"{name} is filled in. A running indexer switches to it within seconds, else the next one that starts.")
+
+
+@commands.command("new-protocol")
+def new_protocol(
+    name: Annotated[str, typer.Argument(help="The protocol's name, which is its schema's name too.")],
+    contract: Annotated[str, typer.Option("--contract", metavar="ID", help="The contract to follow: ADDRESS.name.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder; else clarion-NAME here.")] = None,
+    dev: Dev = False,
+) -> None:
+    """Write a package for a contract: tables, handlers and a test, from its interface and recent events."""
+    from clarion.scaffold.command import plan_package, write_package
+    from clarion.store.database import connect, migrate, open_database
+
+    settings = _settings(dev=dev)
+    with open_database(settings) as url:
+        migrate(url)
+        with connect(url, autocommit=True) as connection:
+            plan = asyncio.run(plan_package(settings, connection, name, contract))
+    folder = out or Path(f"clarion-{name}")
+    for path in write_package(plan, folder):
+        typer.echo(path)
 
 
 @database.command("migrate")

@@ -105,12 +105,10 @@ class Follower:
         followed.missing = {block_hash for block_hash in followed.missing if batch.header(block_hash) is None}
         return followed
 
-    def resume(self, batch: Batch) -> Followed:
-        """Follow the best branch of the chain log on top of the tip, as after a rollback by hand."""
+    def choose_again(self, batch: Batch) -> Followed:
+        """Follow the best of the branches in the chain log, as after a rollback by hand."""
         followed = Followed()
-        tip = None if batch.tip.height is None else batch.canonical_header(batch.tip.height)
-        if tip is not None:
-            self._prefer(batch, self._best_above(batch, tip), "", followed)
+        self._choose_again(batch, "", followed)
         return followed
 
     def _memory(self) -> Callable[[], None]:
@@ -124,11 +122,10 @@ class Follower:
 
     def _burn_block(self, batch: Batch, burn: BurnBlock, source: str, followed: Followed) -> bool:
         """Take an announced Bitcoin block; whether it counts now and did not before."""
-        announcement = batch.add_burn_block(burn, at_once=self._contradicts_itself(batch, source))
-        outcome = announcement.outcome
+        outcome = batch.add_burn_block(burn, at_once=self._contradicts_itself(batch, source))
         self._last_burn[source] = burn.hash
         if outcome is Announced.REORG:
-            self._burn_reorg(batch, announcement.lowest, source, followed)
+            self._choose_again(batch, source, followed)
         elif outcome is Announced.REFUSED:
             detail = f"{burn} would replace Bitcoin blocks that final blocks up to {batch.final_height} are anchored to"
             ref = BlockRef("stacks", batch.final_height or 0, burn.hash, b"")
@@ -145,17 +142,14 @@ class Follower:
             return not self._last_burn.keys() - {source}
         return batch.burns.is_canonical(last)
 
-    def _burn_reorg(self, batch: Batch, burn_height: int, source: str, followed: Followed) -> None:
-        """Leave the blocks whose Bitcoin block was replaced, for the best branch that is valid now.
-
-        ``burn_height``: of the lowest Bitcoin block that changed.
-        """
+    def _choose_again(self, batch: Batch, source: str, followed: Followed) -> None:
+        """Leave the blocks whose Bitcoin block was replaced, for the highest that is valid now, wherever it leaves."""
         lowest = batch.lowest_burn_orphaned()
         if lowest is not None:
             self._roll_back(batch, batch.canonical_header(lowest - 1), followed)
-        fork = batch.anchored_below(burn_height)
-        if fork is not None:
-            self._prefer(batch, self._best_above(batch, fork), source, followed)
+        visited: set[bytes] = set()
+        for leaf in batch.above_tip():
+            self._prefer(batch, leaf, source, followed, visited)
 
     def _best_above(self, batch: Batch, start: Header) -> Header:
         """The highest valid block that builds on ``start``, or ``start`` itself."""
@@ -170,17 +164,21 @@ class Follower:
             ]
         return best
 
-    def _prefer(self, batch: Batch, leaf: Header, source: str, followed: Followed) -> None:
+    def _prefer(
+        self, batch: Batch, leaf: Header, source: str, followed: Followed, visited: set[bytes] | None = None
+    ) -> None:
         """Make ``leaf`` the tip if it is higher than the tip, valid, all its ancestors are known, and it keeps what is
-        final.
+        final. Where it builds on one that is ``visited`` it was found not to be; what is found is added.
         """
+        visited = set() if visited is None else visited
         if batch.tip.height is not None and leaf.ref.height <= batch.tip.height:
             return
         branch: list[bytes] = []
         current = leaf
         while True:
-            if batch.burns.is_orphaned(current.burn_hash):
+            if current.ref.hash in visited or batch.burns.is_orphaned(current.burn_hash):
                 return
+            visited.add(current.ref.hash)
             branch.append(current.ref.hash)
             if current.ref.parent_hash in self._refused_tips:
                 self._refused_tips.add(leaf.ref.hash)

@@ -33,14 +33,6 @@ class Announced(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
-    """What came of an announcement. ``lowest`` is the lowest height that it says something new about."""
-
-    outcome: Announced
-    lowest: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Stored:
     height: int
     hash: bytes
@@ -84,7 +76,7 @@ class BurnChain:
         self.prefetch((burn_hash,))
         return self._counts[burn_hash] is False
 
-    def announce(self, burn: BurnBlock, *, at_once: bool, final_height: int | None) -> Announcement:
+    def announce(self, burn: BurnBlock, *, at_once: bool, final_height: int | None) -> Announced:
         """Take a Bitcoin block that a source announced.
 
         ``at_once``: what it contradicts is the same source's earlier word, so it counts at once; otherwise only when it
@@ -93,20 +85,19 @@ class BurnChain:
         """
         told_before = self._record(burn)
         if self.is_canonical(burn.hash):
-            return Announcement(Announced.KNOWN, burn.height)
+            return Announced.KNOWN
         branch, connected = self._branch(burn)
         replaced = self._lowest_replaced(branch, connected=connected)
-        lowest = branch[-1].height if replaced is None else min(replaced, branch[-1].height)
         if replaced is not None:
             if not at_once and burn.height <= (self.tip_height() or 0):
-                return Announcement(Announced.WAITS, lowest)
+                return Announced.WAITS
             if final_height is not None and replaced <= final_height:
-                return Announcement(Announced.REFUSED, lowest)
+                return Announced.REFUSED
             self._connection.execute("DELETE FROM clarion.canonical_burn_block WHERE height >= %s", (replaced,))
         self._set_canonical((block.height, block.hash) for block in branch)
         self._counts.clear()
         changed = replaced is not None or told_before or len(branch) > 1
-        return Announcement(Announced.REORG if changed else Announced.ADDED, lowest)
+        return Announced.REORG if changed else Announced.ADDED
 
     def learn(self, burns: Iterable[tuple[int, bytes]]) -> int:
         """Take (height, hash) of Bitcoin blocks that ancestors of an anchored Stacks block are anchored to.
