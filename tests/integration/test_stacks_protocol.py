@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,9 +12,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from support import tokens, toy
 
 from clarion.chains.model import Block, EventKind
+from clarion.chains.stacks.node_payloads import interface_form
+from clarion.chains.stacks.recording import read_recording
 from clarion.follower import Follower
 from clarion.protocol import DeployedProtocol
 from clarion.protocols.stacks import protocol
@@ -24,6 +28,7 @@ from clarion.store.store import Store
 
 MANY_EVENTS = "stacks/mainnet-2023-585-events.tsv"
 NAKAMOTO = "stacks/nakamoto-2025.tsv"
+FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "bithedge-devnet.tsv.zst"
 
 Sums = dict[tuple[str, str], tuple[int, int]]
 
@@ -197,3 +202,85 @@ def test_indexes_on_the_chain_log_are_there_while_it_is_enabled(connection: psyc
             assert f"stacks__{index}" in str(plan), (view, condition, plan)
     opened(connection, [])
     assert own() == set()
+
+
+def recorded_as_views(events: list[dict[str, Any]]) -> dict[str, Counter[tuple[Any, ...]]]:
+    """What the views have to show of the node's own events: by view the fields of every event."""
+    shown: dict[str, Counter[tuple[Any, ...]]] = {}
+    for event in events:
+        kind = "print" if event["type"] == "contract_event" else event["type"].removesuffix("_event")
+        said = event[event["type"]]
+        fields: dict[str, Any] = {name: said[name] for name in ("sender", "recipient") if name in said}
+        if kind == "print":
+            fields |= {"contract": said["contract_identifier"], "raw": bytes.fromhex(said["raw_value"][2:])}
+        else:
+            fields |= {"amount": int(said["amount"])} if "amount" in said else {}
+            fields |= {"asset": said["asset_identifier"]} if "asset_identifier" in said else {}
+            fields |= {"token": said["raw_value"]} if "raw_value" in said else {}
+        fields["tx_id"] = bytes.fromhex(event["txid"].removeprefix("0x"))
+        shown.setdefault(kind, Counter())[tuple(sorted(fields.items()))] += 1
+    return shown
+
+
+@pytest.mark.parametrize("recording", [MANY_EVENTS, NAKAMOTO])
+def test_the_views_show_what_the_node_said(
+    chain_data: Path, database_url: str, connection: psycopg.Connection[Any], recording: str
+) -> None:
+    replay(chain_data / recording, database_url)
+    expected = recorded_as_views(raw_events(chain_data / recording))
+    assert expected
+    for view, events in expected.items():
+        names = sorted(name for name, _ in next(iter(events)))
+        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier("clarion", view))
+        found = connection.execute(query).fetchall()
+        assert Counter(tuple(zip(names, row, strict=True)) for row in found) == events, view
+    moved = sum(sum(events.values()) for view, events in expected.items() if view not in ("print", "stx_lock"))
+    assert connection.execute("SELECT count(*) FROM clarion.asset_event").fetchone() == (moved,)
+
+
+def test_calls_and_contracts_of_a_recorded_devnet(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    replay(FIXTURE, database_url)
+    told = {}
+    for post in read_recording(FIXTURE):
+        if post.path == "/new_block":
+            for tx in json.loads(post.body)["transactions"]:
+                if tx["contract_interface"] is not None:
+                    told[bytes.fromhex(tx["txid"][2:])] = tx["contract_interface"]
+    execute = connection.execute
+    deployed = execute("SELECT tx_id, contract, deployer, name, source, interface FROM clarion.contract").fetchall()
+    assert len(deployed) > 5
+    parameters = {}
+    for tx_id, contract, deployer, name, source, interface in deployed:
+        assert contract == f"{deployer}.{name}"
+        assert interface == told[tx_id]
+        names = {function["name"] for function in interface["functions"]}
+        assert names == set(re.findall(r"\(define-(?:public|read-only|private)\s+\(([^\s()]+)", source))
+        for function in interface["functions"]:
+            parameters[contract, function["name"]] = [argument["name"] for argument in function["args"]]
+    calls = execute("SELECT contract, function, arguments, named_arguments FROM clarion.contract_call").fetchall()
+    known = [call for call in calls if (call[0], call[1]) in parameters]
+    assert len(known) > 100
+    for contract, function, arguments, named in known:
+        assert (named or {}) == dict(zip(parameters[contract, function], arguments, strict=True))
+    # sBTC's contracts were there before the recording
+    unnamed = [named for contract, function, _, named in calls if (contract, function) not in parameters]
+    assert set(unnamed) == {None}
+    # a list of another kind is as long as the chain log says
+    assert (
+        execute("SELECT count(*) FROM clarion.print").fetchone()
+        == execute(
+            "SELECT count(*) FROM clarion.event e JOIN clarion.canonical_block c ON c.hash = e.block_hash "
+            "WHERE e.kind = 'print'"
+        ).fetchone()
+    )
+
+
+def test_an_interface_of_no_known_form_is_not_known() -> None:
+    argument = {"name": "a", "type": "uint128"}
+    assert interface_form({"functions": [{"name": "f\0", "args": [argument]}], "epoch": "Epoch31"}) == {
+        "functions": [{"name": "f\\0", "args": [argument]}],
+        "epoch": "Epoch31",
+    }
+    for form in (None, 5, [], {}, {"functions": 5}, {"functions": [{"name": "f", "args": [5]}]}):
+        assert interface_form(form) is None
