@@ -61,20 +61,18 @@ def make_app(
     *,
     protocols: Sequence[Protocol],
     deployed: Mapping[str, DeployedProtocol],
-    final_depth: int,
     statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
     connection_timeout_s: float = CONNECTION_TIMEOUT_S,
 ) -> Starlette:
     """The application over one database.
 
     ``protocols`` decide the schema; ``deployed`` says, by protocol, where the contracts of those are that is known of.
-    ``final_depth`` is how many Bitcoin blocks on top of its own make a block final.
     """
     schema = build_schema(protocols)
     schema_text = sdl(schema)
     pool = read_pool(database_url, statement_timeout_ms=statement_timeout_ms, connection_timeout_s=connection_timeout_s)
     feed = Feed(database_url)
-    service = Service(pool, feed, final_depth, tuple(protocols), dict(deployed))
+    service = Service(pool, feed, tuple(protocols), dict(deployed))
     view = _View(schema, service)
 
     @contextlib.asynccontextmanager

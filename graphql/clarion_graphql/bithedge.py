@@ -10,6 +10,7 @@ from psycopg import sql
 from clarion_graphql.entities import Column, Kind, Relation, Via
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.protocols import ProtocolApi
+from clarion_graphql.sql import Past, Table
 
 #: A policy is EXPIRING for its last day, in Bitcoin blocks.
 EXPIRING_BLOCKS: Final = 144
@@ -42,25 +43,35 @@ graphql_enum(
     },
 )
 
+
+def _table(name: str) -> Table:
+    return Table(f"bithedge.{name}", Past.PROJECTION)
+
+
 _BURN_NOW: Final = sql.SQL(
-    "(SELECT b.burn_height FROM clarion.cursor c JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
+    "(SELECT b.burn_height FROM {cursor} c JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
     "WHERE c.chain = 'stacks')"
-)
+).format(cursor=Table("clarion.cursor", Past.TIP))
 
 _STATUS: Final = sql.SQL(
     "CASE WHEN t.state <> 'active' THEN t.state "
     "WHEN t.expiry_burn - {now} > {expiring} THEN 'active' "
     "WHEN t.expiry_burn > {now} THEN 'expiring' "
     "WHEN t.expiry_burn <= {now} THEN CASE WHEN "
-    "EXISTS (SELECT FROM bithedge.expiry_price p WHERE p.asset = t.asset AND p.expiry_burn = t.expiry_burn) "
-    "AND EXISTS (SELECT FROM bithedge.expiry_price p JOIN bithedge.token k ON k.asset = p.asset "
+    "EXISTS (SELECT FROM {expiry_price} p WHERE p.asset = t.asset AND p.expiry_burn = t.expiry_burn) "
+    "AND EXISTS (SELECT FROM {expiry_price} p JOIN {token} k ON k.asset = p.asset "
     "WHERE k.token = t.token AND p.expiry_burn = t.expiry_burn) THEN 'settleable' ELSE 'awaiting-price' END END"
-).format(now=_BURN_NOW, expiring=sql.Literal(EXPIRING_BLOCKS))
+).format(
+    now=_BURN_NOW,
+    expiring=sql.Literal(EXPIRING_BLOCKS),
+    expiry_price=_table("expiry_price"),
+    token=_table("token"),
+)
 
 _IN_THE_MONEY: Final = sql.SQL(
     "(SELECT CASE t.type WHEN 'put' THEN a.price_usd8 < t.strike_usd8 ELSE a.price_usd8 > t.strike_usd8 END "
-    "FROM bithedge.asset a WHERE a.asset = t.asset AND a.price_usd8 > 0)"
-)
+    "FROM {asset} a WHERE a.asset = t.asset AND a.price_usd8 > 0)"
+).format(asset=_table("asset"))
 
 _POLICY: Final = (
     Column(
@@ -93,13 +104,15 @@ _POLICY: Final = (
 # in the transactions that made it, ended it and paid what was left: each of these is found by an index
 _EVENTS_OF_POLICY: Final = sql.SQL(
     "t.chain = 'stacks' AND t.value ->> 'policy' = k.key0::text "
-    "AND t.contract IN (SELECT s.contract FROM bithedge.contract_sequence s) "
+    "AND t.contract IN (SELECT s.contract FROM {contract_sequence} s) "
     "AND EXISTS (SELECT FROM clarion.canonical_block c "
     "WHERE c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash) "
     "AND (t.height, t.block_hash, t.tx_index) IN (SELECT x.height, x.block_hash, x.tx_index FROM ("
-    "SELECT unnest(ARRAY[p.created_tx, p.settled_tx]) AS tx FROM bithedge.policy p WHERE p.id = k.key0 "
-    "UNION SELECT r.tx_id FROM bithedge.remainder_cover r WHERE r.policy = k.key0) own "
+    "SELECT unnest(ARRAY[p.created_tx, p.settled_tx]) AS tx FROM {policy} p WHERE p.id = k.key0 "
+    "UNION SELECT r.tx_id FROM {remainder_cover} r WHERE r.policy = k.key0) own "
     "JOIN clarion.transaction x ON x.chain = 'stacks' AND x.tx_id = decode(substr(own.tx, 3), 'hex'))"
+).format(
+    contract_sequence=_table("contract_sequence"), policy=_table("policy"), remainder_cover=_table("remainder_cover")
 )
 
 _POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))

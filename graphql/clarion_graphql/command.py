@@ -53,7 +53,6 @@ def run(settings: Settings, database_url: str) -> None:
         database_url,
         protocols=[installed[name] for name in settings.protocols],
         deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
-        final_depth=settings.finality_burn_depth,
     )
     listening = listen(settings.graphql.host, settings.graphql.port)
     config = uvicorn.Config(

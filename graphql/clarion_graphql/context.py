@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -14,6 +14,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from clarion.protocol import DeployedProtocol, Protocol
+from clarion_graphql.as_of import moment_of
 from clarion_graphql.feed import Feed
 from clarion_graphql.metrics import QUERY_SECONDS
 from clarion_graphql.session import Session
@@ -29,7 +30,6 @@ class Service:
 
     pool: AsyncConnectionPool
     feed: Feed
-    final_depth: int
     protocols: Sequence[Protocol]
     deployed: Mapping[str, DeployedProtocol]
     """By protocol; one is missing where nobody says who deployed its contracts."""
@@ -37,7 +37,7 @@ class Service:
 
     def session(self) -> Session:
         """A new snapshot."""
-        return Session(self.pool, self.final_depth)
+        return Session(self.pool)
 
 
 class Operation:
@@ -74,6 +74,16 @@ class OperationExtension(SchemaExtension):
             await self.operation.session.close()
         if self.execution_context.graphql_document is not None and self._is_query():
             QUERY_SECONDS.observe(perf_counter() - began)
+
+    def on_execute(self) -> Iterator[None]:
+        """Note the block that a query is to be read as of."""
+        execution = self.execution_context
+        document = execution.graphql_document
+        if document is not None:
+            self.operation.session.moment = moment_of(
+                execution.schema._schema, document, execution.operation_name, execution.variables or {}
+            )
+        yield
 
     def _is_query(self) -> bool:
         try:

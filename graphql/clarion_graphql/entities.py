@@ -17,13 +17,14 @@ from typing import Any, Final, cast
 
 import msgspec
 from psycopg import sql
-from sqlalchemy import BigInteger, Boolean, DateTime, LargeBinary, Numeric, Table, Text
+from sqlalchemy import BigInteger, Boolean, DateTime, LargeBinary, Numeric, Text
+from sqlalchemy import Table as SqlAlchemyTable
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
 from clarion.chains.model import Chain
-from clarion_graphql.sql import Sql
+from clarion_graphql.sql import Past, Sql, Table, tables_in
 
 
 class Kind(Enum):
@@ -191,10 +192,11 @@ class Entity:
         return tuple(column for column in self.columns if column.stored)
 
     @cached_property
-    def selected(self) -> sql.SQL:
+    def selected(self) -> sql.SQL | sql.Composed:
         """The SELECT list of its stored columns over the row ``t``."""
         columns = [sql.SQL("{} AS {}").format(column.selected, sql.Identifier(column.name)) for column in self.stored]
-        return sql.SQL(sql.SQL(", ").join(columns).as_string())
+        listed = sql.SQL(", ").join(columns)
+        return listed if any(tables_in(listed)) else sql.SQL(listed.as_string())
 
     @cached_property
     def make(self) -> Callable[..., Any]:
@@ -204,6 +206,10 @@ class Entity:
     @cached_property
     def source(self) -> sql.Identifier:
         """The table's quoted name."""
+        if self.projection:
+            return Table(self.table, Past.PROJECTION)
+        if self.located is not None and self.located[0] == "height":
+            return Table(self.table, Past.LOG)
         return sql.Identifier(*self.table.split("."))
 
     def chain_of(self, row: Any) -> Chain:
@@ -232,7 +238,7 @@ def plural_of(name: str) -> str:
 
 def columns_of(model: type[SQLModel]) -> list[Column]:
     """The columns of a SQLModel table, described by each field's ``description`` or its column's comment."""
-    table = cast("Table", model.__table__)  # type: ignore[attr-defined]
+    table = cast("SqlAlchemyTable", model.__table__)  # type: ignore[attr-defined]
     columns = []
     for column in table.columns:
         kind = next((kind for sql_type, kind in _KINDS if isinstance(column.type, sql_type)), None)
@@ -267,9 +273,9 @@ def _unit_of(annotation: Any) -> str:
 
 def table_name(model: type[SQLModel]) -> str:
     """A SQLModel table's name with its schema."""
-    return cast("Table", model.__table__).fullname  # type: ignore[attr-defined]
+    return cast("SqlAlchemyTable", model.__table__).fullname  # type: ignore[attr-defined]
 
 
 def key_of(model: type[SQLModel]) -> tuple[str, ...]:
     """The names of a SQLModel table's primary key columns, in order."""
-    return tuple(column.name for column in cast("Table", model.__table__).primary_key)  # type: ignore[attr-defined]
+    return tuple(column.name for column in cast("SqlAlchemyTable", model.__table__).primary_key)  # type: ignore[attr-defined]

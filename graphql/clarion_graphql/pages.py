@@ -25,7 +25,7 @@ from clarion_graphql.enums import Direction
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import hex_text, parse_bytes
 from clarion_graphql.session import Session
-from clarion_graphql.sql import TRUE, Sql, all_of, any_of, build, join
+from clarion_graphql.sql import TRUE, Past, Sql, Table, all_of, any_of, build, join
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
@@ -399,7 +399,7 @@ def _related(target: Entity, relation: Relation) -> sql.Composed:
     between = [sql.Identifier("v", name) for name in relation.via.own]
     to_target = [(sql.Identifier("v", name), target.by_name[remote].value) for name, remote in relation.via.pairs]
     return sql.SQL("EXISTS (SELECT FROM {table} v WHERE {condition})").format(
-        table=sql.Identifier(*relation.via.table.split(".")),
+        table=Table(relation.via.table, Past.PROJECTION),
         condition=sql.SQL(" AND ").join(
             _equal(left, right) for left, right in [*zip(between, keys, strict=True), *to_target]
         ),

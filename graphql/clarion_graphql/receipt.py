@@ -1,22 +1,40 @@
-"""Where an answer was read: the tip of each chain in the same snapshot as the data."""
+"""Where an answer was read: the tip of each chain in the same snapshot as the data, or the earlier block asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from psycopg import AsyncConnection
 
 from clarion.chains.model import Chain, Finality
-from clarion.follower import finality
 from clarion_graphql.scalars import hex_text
 
-TIPS: Final = """
-SELECT c.chain, c.height, c.hash, b.burn_height, b.burn_hash, k.hash IS NOT NULL,
-    (SELECT max(height) FROM clarion.canonical_burn_block), c.digest, c.sequence
-FROM clarion.cursor c
-LEFT JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash
-LEFT JOIN clarion.canonical_burn_block k ON k.height = b.burn_height AND k.hash = b.burn_hash
+#: The finality of a canonical block ``b`` of the chain of the cursor ``u``, beside :data:`ANCHORED`.
+FINALITY: Final[LiteralString] = (
+    "CASE WHEN b.height <= u.final_height THEN 'final' WHEN a.hash IS NOT NULL THEN 'anchored' ELSE 'soft' END"
+)
+#: The Bitcoin block that the block ``b`` is anchored to, where it is known and counts.
+ANCHORED: Final[LiteralString] = (
+    "LEFT JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash"
+)
+
+
+_TIPS: Final = f"""
+SELECT u.chain, u.height, u.hash, b.burn_height, b.burn_hash, CASE WHEN u.hash IS NOT NULL THEN {FINALITY} END,
+    u.digest, u.sequence, (SELECT max(height) FROM clarion.canonical_burn_block)
+FROM clarion.cursor u
+LEFT JOIN clarion.block b ON b.chain = u.chain AND b.hash = u.hash
+{ANCHORED}
+"""
+_AS_OF: Final = f"""
+SELECT u.chain, k.height, k.hash, b.burn_height, b.burn_hash, {FINALITY},
+    clarion.digest_at(k.chain, k.height), k.sequence, (SELECT max(height) FROM clarion.canonical_burn_block)
+FROM clarion.canonical_block k
+JOIN clarion.cursor u ON u.chain = k.chain
+JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash
+{ANCHORED}
+WHERE k.chain = %s AND k.height = %s
 """
 
 
@@ -49,19 +67,19 @@ class Receipt:
         }
 
 
-async def read_receipts(connection: AsyncConnection[Any], final_depth: int) -> dict[Chain, Receipt]:
+async def read_receipts(connection: AsyncConnection[Any]) -> dict[Chain, Receipt]:
     """The tip of every chain in this database, ``stacks`` first."""
-    rows = await (await connection.execute(TIPS)).fetchall()
-    receipts: dict[Chain, Receipt] = {}
-    for chain, height, block_hash, burn_height, burn_hash, burn_known, burn_tip, digest, sequence in sorted(
-        rows, key=lambda row: (row[0] != "stacks", row[0])
-    ):
-        how_final = (
-            None
-            if height is None
-            else finality(burn_height, burn_known=burn_known, burn_tip=burn_tip, final_depth=final_depth)
-        )
-        receipts[chain] = Receipt(
-            chain, height, block_hash, burn_height, burn_hash, how_final, digest, sequence, burn_tip
-        )
-    return receipts
+    rows = await (await connection.execute(_TIPS.encode())).fetchall()
+    return {row[0]: _receipt(row) for row in sorted(rows, key=lambda row: (row[0] != "stacks", row[0]))}
+
+
+async def read_receipt_at(connection: AsyncConnection[Any], chain: Chain, height: int) -> Receipt | None:
+    """The receipt of the canonical block at a height; None where there is none."""
+    row = await (await connection.execute(_AS_OF.encode(), (chain, height))).fetchone()
+    return None if row is None else _receipt(row)
+
+
+def _receipt(row: tuple[Any, ...]) -> Receipt:
+    chain, height, block_hash, burn_height, burn_hash, finality, *rest = row
+    known = None if finality is None else Finality(finality)
+    return Receipt(chain, height, block_hash, burn_height, burn_hash, known, *rest)

@@ -15,14 +15,17 @@ from strawberry.extensions import (
     MaxTokensLimiter,
     ParserCache,
     QueryDepthLimiter,
+    SchemaExtension,
     ValidationCache,
 )
+from strawberry.extensions.directives import DirectivesExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.base import StrawberryOptional
 from strawberry.types.execution import ExecutionContext
 
 from clarion.protocol import Protocol, installed_protocols
 from clarion_graphql import bithedge, stacks
+from clarion_graphql.as_of import as_of_directive
 from clarion_graphql.context import Info, OperationExtension
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
@@ -54,6 +57,12 @@ _LIMITS: Final = [
 
 class ClarionSchema(strawberry.Schema):
     """A schema whose answers hold only errors that are for the client."""
+
+    def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:
+        """Without the one that runs directives on every field: ``@asOf`` stands on the operation."""
+        return [
+            extension for extension in super().get_extensions(sync) if not isinstance(extension, DirectivesExtension)
+        ]
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Called once with the errors of every answer and of every message, before they are sent."""
@@ -89,6 +98,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
     return ClarionSchema(
         query=query,
         subscription=subscription,
+        directives=[as_of_directive],
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             OperationExtension,

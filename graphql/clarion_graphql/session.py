@@ -15,6 +15,7 @@ from strawberry.dataloader import DataLoader
 
 from clarion.chains.model import Chain
 from clarion.store.database import make_pool
+from clarion_graphql.as_of import Moment, PastTables, past_tables
 from clarion_graphql.errors import ApiError, Code
 from clarion_graphql.receipt import Receipt, read_receipts
 from clarion_graphql.sql import Sql
@@ -63,11 +64,14 @@ async def fetch(connection: AsyncConnection[Any], query: Sql) -> list[tuple[Any,
 class Session:
     """What one operation reads. The snapshot is taken when something is first asked for."""
 
-    def __init__(self, pool: AsyncConnectionPool, final_depth: int, *, max_rows: int = MAX_ROWS) -> None:
-        self.final_depth = final_depth
+    def __init__(self, pool: AsyncConnectionPool, *, max_rows: int = MAX_ROWS) -> None:
+        self.moment: Moment | None = None
+        """The block to read as of; set before anything is read. None: the tip."""
         self._pool = pool
+        self._past: PastTables | None = None
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._connection: AsyncConnection[Any] | None = None
         self._rows_left = max_rows
         self._max_rows = max_rows
@@ -83,7 +87,7 @@ class Session:
                     break
                 try:
                     connection = await self._stack.enter_async_context(snapshot(self._pool))
-                    self._receipts = await read_receipts(connection, self.final_depth)
+                    await self._read_receipts(connection)
                     self._connection = connection
                 except psycopg.OperationalError as error:
                     await self._stack.aclose()
@@ -91,6 +95,13 @@ class Session:
                         raise
         assert self._connection is not None
         return self._connection
+
+    async def _read_receipts(self, connection: AsyncConnection[Any]) -> None:
+        if self.moment is None:
+            self._receipts = await read_receipts(connection)
+        else:
+            receipt, self._past = await past_tables(connection, self.moment)
+            self._receipts = {receipt.chain: receipt}
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -102,7 +113,7 @@ class Session:
         return self._receipts
 
     async def receipts(self) -> dict[Chain, Receipt]:
-        """The tip of every chain in this snapshot."""
+        """The tip of every chain in this snapshot, or the block that everything is read as of."""
         await self.open()
         return self._receipts
 
@@ -117,7 +128,12 @@ class Session:
                 f"The operation could read more than {self._max_rows} rows: page sizes multiply where lists are "
                 f"nested; ask for smaller ones.",
             )
-        rows = await fetch(await self.open(), query)
+        connection = await self.open()
+        if self._past is None:
+            rows = await fetch(connection, query)
+        else:
+            async with self._reading:  # a table that cannot be told is found out in a savepoint
+                rows = await fetch(connection, await self._past.read(query))
         self._rows_left -= len(rows)
         return rows
 

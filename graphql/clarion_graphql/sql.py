@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final, LiteralString
 
 from psycopg import sql
+
+
+class Past(Enum):
+    """How a table is read as it was at an earlier block."""
+
+    PROJECTION = "projection"
+    """From the change log: ``clarion.as_of``."""
+    LOG = "log"
+    """By the column ``height``: its rows never change."""
+    TIP = "tip"
+    """``clarion.cursor``, which then stands at that block."""
+
+
+class Table(sql.Identifier):
+    """A table (``schema.name``) in a query that an operation may read as it was at an earlier block."""
+
+    def __init__(self, name: str, past: Past) -> None:
+        super().__init__(*name.split("."))
+        self.name = name
+        self.past = past
+
+
+def tables_in(text: sql.Composable) -> Iterator[Table]:
+    """The tables that a query reads and that may be read as they were."""
+    if isinstance(text, Table):
+        yield text
+    elif isinstance(text, sql.Composed):
+        for part in text:
+            yield from tables_in(part)
+
+
+def with_relations(text: sql.Composable, relations: Mapping[str, sql.Composable]) -> sql.Composable:
+    """A query with relations in place of such tables, by the tables' names."""
+    if isinstance(text, Table):
+        return relations[text.name]
+    if isinstance(text, sql.Composed):
+        return sql.Composed([with_relations(part, relations) for part in text])
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from clarion.chains.model import Finality
 from clarion.protocol import DeployedProtocol
 from clarion_graphql.context import Info
 from clarion_graphql.enums import ChainName
+from clarion_graphql.errors import InputError
 from clarion_graphql.receipt import Receipt as ReceiptValue
 from clarion_graphql.scalars import BigInt, Bytes
 from clarion_graphql.sql import literal
@@ -104,6 +105,8 @@ class Status:
 async def read_status(info: Info) -> Status:
     """Everything ``status`` says, in the operation's snapshot."""
     service, session = info.context.service, info.context.session
+    if session.moment is not None:
+        raise InputError("status tells of now: ask for it without @asOf.")
     receipts = await session.receipts()
     chains = []
     for chain, receipt in receipts.items():

@@ -35,6 +35,28 @@ BEGIN
 END $$
 """
 
+# Height of the canonical block at a height: the same. SQLSTATE ZT001 where there is none.
+CANONICAL_HEIGHT_AT = """
+CREATE FUNCTION clarion.canonical_height(height bigint, chain text DEFAULT 'stacks') RETURNS bigint
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE
+    found bigint;
+    first_height bigint;
+    tip_height bigint;
+BEGIN
+    SELECT k.height INTO found FROM clarion.canonical_block k
+    WHERE k.chain = canonical_height.chain AND k.height = canonical_height.height;
+    IF found IS NULL THEN
+        SELECT min(k.height), max(k.height) INTO first_height, tip_height FROM clarion.canonical_block k
+        WHERE k.chain = canonical_height.chain;
+        RAISE EXCEPTION '% block % is not in the index: %', chain, coalesce(height::text, 'null'), CASE
+            WHEN tip_height IS NULL THEN 'it holds no block yet'
+            ELSE format('it holds blocks %s to %s', first_height, tip_height) END USING ERRCODE = 'ZT001';
+    END IF;
+    RETURN found;
+END $$
+"""
+
 # The text of a query for a projection table's rows as they were at a canonical block. The query has three parts: rows
 # that nothing has changed since; what rows that were changed since were then; and what rows that are gone were then.
 # Its key columns are plain columns of what it reads, so that conditions on the key reach the indexes.
@@ -46,8 +68,6 @@ DECLARE
     table_name text;
     since bigint;
     live bigint;
-    first_height bigint;
-    tip_height bigint;
     block_sequence bigint;
     kept_from bigint;
     own_columns text;
@@ -69,14 +89,7 @@ BEGIN
             USING ERRCODE = 'ZT003', HINT = 'clarion.protocol says which protocols are live.';
     END IF;
     SELECT k.sequence INTO block_sequence FROM clarion.canonical_block k
-    WHERE k.chain = as_of_query.chain AND k.height = as_of_query.height;
-    IF block_sequence IS NULL THEN
-        SELECT min(k.height), max(k.height) INTO first_height, tip_height FROM clarion.canonical_block k
-        WHERE k.chain = as_of_query.chain;
-        RAISE EXCEPTION '% block % is not in the index: %', chain, coalesce(height::text, 'null'), CASE
-            WHEN tip_height IS NULL THEN 'it holds no block yet'
-            ELSE format('it holds blocks %s to %s', first_height, tip_height) END USING ERRCODE = 'ZT001';
-    END IF;
+    WHERE k.chain = as_of_query.chain AND k.height = clarion.canonical_height(as_of_query.height, as_of_query.chain);
     SELECT k.from_height INTO kept_from FROM clarion.kept k
     WHERE k.chain = as_of_query.chain AND k."table" = table_name AND k.from_height > height;
     IF kept_from IS NOT NULL THEN
@@ -173,7 +186,7 @@ def upgrade() -> None:
         schema="clarion",
         postgresql_where=sa.text("after IS NULL"),
     )
-    for function in (CANONICAL_HEIGHT, AS_OF_QUERY, AS_OF_HEIGHT, AS_OF_HASH):
+    for function in (CANONICAL_HEIGHT, CANONICAL_HEIGHT_AT, AS_OF_QUERY, AS_OF_HEIGHT, AS_OF_HASH):
         op.execute(sa.text(function.replace(":", "\\:")))
 
 
@@ -181,6 +194,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION clarion.as_of(anyelement, bytea, text)")
     op.execute("DROP FUNCTION clarion.as_of(anyelement, bigint, text)")
     op.execute("DROP FUNCTION clarion.as_of_query")
-    op.execute("DROP FUNCTION clarion.canonical_height")
+    op.execute("DROP FUNCTION clarion.canonical_height(bigint, text)")
+    op.execute("DROP FUNCTION clarion.canonical_height(bytea, text)")
     op.drop_index("history_deletes", "history", schema="clarion")
     op.drop_index("change_deletes", "change", schema="clarion")

@@ -98,7 +98,6 @@ async def test_reorgs_leave_no_trace(
         database_url,
         protocols=[protocol],
         deployed={"bithedge": protocol.deployed_by(DEPLOYER.address)},
-        final_depth=6,
     )
     async with indexing(database_url, url, observer_port), serving(app) as server, subscribed(server) as early:
         start_devnet("--port", str(devnet_port), observer=f"http://127.0.0.1:{observer_port}")

@@ -23,7 +23,7 @@ DOCUMENTS = re.findall(r"```graphql\n(.*?)```", (FIXTURES.parent / "README.md").
 def app(database_url: str) -> Starlette:
     deployed = protocol.deployed_by(DEPLOYER.address)
     replay(RECORDING, database_url, [deployed])
-    return make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, final_depth=6)
+    return make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed})
 
 
 def empty_lists(value: Any, path: str = "") -> Iterator[str]:

@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlalchemy import Boolean, Numeric, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from support import toy
-from support.graphql import FINAL_DEPTH, Server, answering
+from support.graphql import Server, answering
 
 from clarion.follower import Follower
 from clarion.protocols.bithedge import protocol
@@ -42,7 +42,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 async def server(database_url: str, connection: psycopg.Connection[Any]) -> AsyncIterator[Server]:
     deployed = {"bithedge": protocol.deployed_by(toy.DEPLOYER)}
-    app = make_app(database_url, protocols=[protocol], deployed=deployed, final_depth=FINAL_DEPTH)
+    app = make_app(database_url, protocols=[protocol], deployed=deployed)
     async with answering(app) as running:
         yield running
 

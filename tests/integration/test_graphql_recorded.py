@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.graphql import FINAL_DEPTH, Server, answering
+from support.graphql import Server, answering
 
 from clarion.dev.accounts import DEPLOYER
 from clarion.protocols.bithedge import protocol
 from clarion.replay import replay
-from clarion.store.database import connect
+from clarion.store import chain_log
+from clarion.store.database import connect, migrate
+from clarion.store.store import Store
 from clarion_graphql.app import make_app
 from clarion_graphql.home import examples
 
@@ -24,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 async def server(database_url: str) -> AsyncIterator[Server]:
     deployed = protocol.deployed_by(DEPLOYER.address)
     replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [deployed])
-    app = make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, final_depth=FINAL_DEPTH)
+    app = make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed})
     async with answering(app) as running:
         yield running
 
@@ -90,3 +92,47 @@ async def test_the_whole_log_can_be_read_in_pages(server: Server, database_url: 
     nodes = await all_nodes(server, "events", "height txIndex eventIndex")
 
     assert [(node["height"], node["txIndex"], node["eventIndex"]) for node in nodes] == sorted(canonical, reverse=True)
+
+
+WHOLE = """{
+  policies(first: 100) {
+    nodes {
+      id state status blocksToExpiry inTheMoney updatedHeight
+      allocations(first: 5) { totalCount nodes { provider collateral position { policies(first: 3) { totalCount } } } }
+      lock { policy { id } } expiryPrice { priceRound { round } }
+      entries(first: 1) { totalCount } events(first: 20) { totalCount nodes { topic } }
+    }
+    totalCount
+  }
+  assets { nodes { asset rounds(first: 1) { totalCount } lastClosedRound { round } } }
+  tokenPools(first: 5) {
+    nodes { tierPools(first: 9) { nodes { tier positions(first: 20) { nodes { provider exposures { totalCount } } } } }
+    }
+  }
+  blocks(first: 1) { nodes { height } totalCount }
+}"""
+
+
+async def test_as_of_a_block_is_what_an_index_that_ends_there_answers(
+    server: Server, database_url: str, empty_database_url: str
+) -> None:
+    deployed = protocol.deployed_by(DEPLOYER.address)
+    migrate(empty_database_url)
+    with connect(database_url) as connection, connect(empty_database_url, autocommit=True) as other:
+        canonical = connection.execute("SELECT hash FROM clarion.canonical_block ORDER BY height").fetchall()
+        blocks = chain_log.load(connection, "stacks", [block_hash for (block_hash,) in canonical])
+        store = Store(other, "stacks", [deployed])
+        store.open()
+        async with answering(make_app(empty_database_url, protocols=[protocol], deployed={})) as shorter:
+            done = 0
+            for upto in (len(blocks) // 5, len(blocks) // 2, len(blocks) - 10, len(blocks)):
+                with store.batch() as batch:
+                    for block in blocks[done:upto]:
+                        batch.append(block)
+                        batch.apply(block)
+                done = upto
+                then = await server.query(f"query @asOf(height: {blocks[upto - 1].height}) {WHOLE}")
+                now = await shorter.query(WHOLE)
+                assert "errors" not in now
+                assert then["data"] == now["data"]
+                assert then["extensions"]["receipt"]["digest"] == now["extensions"]["receipt"]["digest"]

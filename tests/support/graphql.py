@@ -21,8 +21,6 @@ from clarion.store.store import Store
 from clarion_graphql.app import make_app
 from support import toy
 
-FINAL_DEPTH = 6
-
 
 @dataclass
 class Server:
@@ -132,4 +130,4 @@ def toy_store(database_url: str) -> Any:
 def toy_app(database_url: str, **options: Any) -> Starlette:
     """The application over the toy protocol."""
     deployed = {"toy": toy.deployed()}
-    return make_app(database_url, protocols=[toy.toy], deployed=deployed, final_depth=FINAL_DEPTH, **options)
+    return make_app(database_url, protocols=[toy.toy], deployed=deployed, **options)

@@ -90,7 +90,7 @@ def test_documents_in_the_documentation_fit_the_schema(page: str) -> None:
 
 async def test_a_document_is_validated_once() -> None:
     schema = build_schema([])
-    service = SimpleNamespace(session=lambda: Session(cast("Any", None), 6))
+    service = SimpleNamespace(session=lambda: Session(cast("Any", None)))
     validated = _get_validate_cache(CACHED_DOCUMENTS)
     before = validated.cache_info()  # type: ignore[attr-defined]
 

@@ -1,0 +1,148 @@
+"""Queries as of an earlier block: ``@asOf`` on the operation, over the toy protocol on a real Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from support import toy
+from support.graphql import Server, answering, toy_app, toy_store
+
+from clarion.chains.model import Block
+from clarion.store.store import Store
+
+ACCOUNTS = """query ($height: Int, $hash: Bytes) @asOf(height: $height, hash: $hash) {
+  toyAccounts(orderBy: [{field: OWNER}]) { nodes { owner balance updatedHeight finality } totalCount }
+}"""
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with toy_store(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
+    async with answering(toy_app(database_url)) as running:
+        yield running
+
+
+@pytest.fixture
+def chain(store: Store) -> list[Block]:
+    """Four blocks, the second and third of which took the place of one that was lost."""
+    first = toy.block(None, [toy.move("a", 1), toy.move("b", 1)])
+    lost = toy.block(first, [toy.move("a", 99), toy.close("b")], branch="lost")
+    second = toy.block(first, [toy.move("a", 2)])
+    third = toy.block(second, [toy.close("b"), toy.move("c", 3)])
+    fourth = toy.block(third, [toy.move("a", 4)])
+    with store.batch() as batch:
+        for block in (first, lost):
+            batch.append(block)
+            batch.apply(block)
+    with store.batch() as batch:
+        batch.rollback(1)
+        for block in (second, third, fourth):
+            batch.append(block)
+            batch.apply(block)
+    return [first, second, third, fourth]
+
+
+def balances(answer: dict[str, Any]) -> dict[str, str]:
+    accounts = answer["data"]["toyAccounts"]
+    assert accounts["totalCount"] == len(accounts["nodes"])
+    return {node["owner"]: node["balance"] for node in accounts["nodes"]}
+
+
+async def test_rows_and_receipt_are_the_block_s(store: Store, server: Server, chain: list[Block]) -> None:
+    expected = [{"a": "1", "b": "1"}, {"a": "2", "b": "1"}, {"a": "2", "c": "3"}, {"a": "4", "c": "3"}]
+    for block, rows in zip(chain, expected, strict=True):
+        for variables in ({"height": block.height}, {"hash": f"0x{block.hash.hex()}"}):
+            answer = await server.query(ACCOUNTS, variables)
+            assert balances(answer) == rows
+            receipt = answer["extensions"]["receipt"]
+            assert (receipt["height"], receipt["hash"]) == (block.height, f"0x{block.hash.hex()}")
+            ((digest, sequence),) = store.connection.execute(
+                "SELECT clarion.digest_at(chain, height), sequence FROM clarion.canonical_block WHERE height = %s",
+                (block.height,),
+            ).fetchall()
+            assert (receipt["digest"], receipt["sequence"]) == (f"0x{digest.hex()}", str(sequence))
+    assert receipt["digest"] == f"0x{store.tip.digest.hex()}"
+
+
+async def test_without_a_block_it_is_now(server: Server, chain: list[Block]) -> None:
+    answer = await server.query(ACCOUNTS, {"height": None})
+    assert balances(answer) == {"a": "4", "c": "3"}
+    assert answer["extensions"]["receipt"]["height"] == 4
+
+
+async def test_filters_pages_and_single_rows_are_of_that_block(server: Server, chain: list[Block]) -> None:
+    data = await server.data(
+        """query @asOf(height: 2) {
+          b: toyAccount(owner: "b") { balance updatedHeight }
+          c: toyAccount(owner: "c") { balance }
+          toyAccounts(filter: {balance: {eq: 2}}, first: 1) { nodes { owner } pageInfo { hasNextPage } totalCount }
+        }"""
+    )
+    assert data == {
+        "b": {"balance": "1", "updatedHeight": 1},
+        "c": None,
+        "toyAccounts": {"nodes": [{"owner": "a"}], "pageInfo": {"hasNextPage": False}, "totalCount": 1},
+    }
+
+
+async def test_the_chain_ends_there_too(server: Server, chain: list[Block]) -> None:
+    data = await server.data(
+        """query @asOf(height: 2) {
+          blocks { nodes { height events { totalCount } parent { height } } totalCount }
+          all: blocks(canonical: false) { totalCount }
+          events { totalCount }
+          block(height: 3) { height }
+        }"""
+    )
+    assert data == {
+        "blocks": {
+            "nodes": [
+                {"height": 2, "events": {"totalCount": 1}, "parent": {"height": 1}},
+                {"height": 1, "events": {"totalCount": 2}, "parent": None},
+            ],
+            "totalCount": 2,
+        },
+        "all": {"totalCount": 3},
+        "events": {"totalCount": 3},
+        "block": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "words"),
+    [
+        ("query @asOf(height: 5) { toyAccounts { totalCount } }", "UNKNOWN_BLOCK", "it holds blocks 1 to 4"),
+        ('query @asOf(height: 2, hash: "0x00") { toyAccounts { totalCount } }', "BAD_USER_INPUT", "not both"),
+        ('query @asOf(hash: "0x00") { toyAccounts { totalCount } }', "UNKNOWN_BLOCK", "0x00 is not in the index"),
+        ("query @asOf(height: 2) { status { version } }", "BAD_USER_INPUT", "tells of now"),
+        ("{ toyAccounts @asOf(height: 2) { totalCount } }", "GRAPHQL_VALIDATION_FAILED", "may not be used on field"),
+        (
+            'query @asOf(height: "x") { toyAccounts { totalCount } }',
+            "GRAPHQL_VALIDATION_FAILED",
+            "Int cannot",
+        ),
+    ],
+)
+async def test_what_cannot_be_told(server: Server, chain: list[Block], document: str, code: str, words: str) -> None:
+    error = await server.error(document)
+    assert error["extensions"]["code"] == code
+    assert words in error["message"]
+
+
+async def test_a_table_that_is_not_kept_says_so_and_the_rest_is_answered(
+    store: Store, server: Server, chain: list[Block]
+) -> None:
+    store.connection.execute("INSERT INTO clarion.kept VALUES ('stacks', 'toy.account', 3)")
+    answer = await server.query(
+        'query @asOf(height: 2) { toyAccount(owner: "a") { balance } block(height: 1) { height } }'
+    )
+    (error,) = answer["errors"]
+    assert error["extensions"]["code"] == "NOT_KEPT"
+    assert answer["data"] == {"toyAccount": None, "block": {"height": 1}}
