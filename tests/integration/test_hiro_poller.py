@@ -426,3 +426,21 @@ async def test_what_the_index_raises_ends_it(connection: psycopg.Connection[Any]
     async with serving(api) as server, HiroPoller(HiroApiClient(server.url), index, listen=False) as poller:
         with pytest.raises(psycopg.OperationalError, match="connection is lost"):
             await anext(poller.follow())
+
+
+async def test_it_may_be_begun_again_after_a_batch_that_was_not_applied(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(12)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    async with serving(api) as server:
+        options: dict[str, Any] = {"batch": 3, "poll_seconds": 0.02, "listen": False}
+        async with HiroPoller(HiroApiClient(server.url), index, **options) as poller:
+            async with aclosing(poller.follow()) as lists:
+                index.apply(await anext(lists))
+                await anext(lists)  # the database goes away
+            async with aclosing(poller.follow()) as lists:
+                while index.store.tip.height != 12:
+                    index.apply(await anext(lists))
+    assert canonical(connection) == hashes(blocks)
+    counted = connection.execute("SELECT count(*) FROM clarion.canonical_burn_block").fetchone()
+    assert counted == (12,)

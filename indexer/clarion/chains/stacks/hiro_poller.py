@@ -152,6 +152,7 @@ class HiroPoller:
         pause, longest = self._backoff
         ahead: asyncio.Task[list[Block]] | None = None
         listening = asyncio.create_task(self._wake_up()) if self._listen else None
+        self._begin_again()
         try:
             while True:
                 try:
@@ -178,12 +179,17 @@ class HiroPoller:
                     continue
                 await _ended(ahead)
                 ahead = None
-                self._planned.clear()
+                self._begin_again()
                 self._say(SourceState.HEALTHY, f"the index was given {blocks[-1].ref} and does not hold it")
                 await self._wait(pause)
                 pause = min(2 * pause, longest)
         finally:
             await _ended(ahead, listening)
+
+    def _begin_again(self) -> None:
+        """Forget what was planned on top of blocks that the index may not have taken."""
+        self._planned.clear()
+        self._burn_hash = None
 
     async def _look(self) -> None:
         """Ask where the API stands."""

@@ -27,6 +27,7 @@ from hiro_api_client import (
     HiroApiClient,
     NotFoundError,
     RawTransaction,
+    RequestRejectedError,
     RouteMissingError,
     Transaction,
     TransactionDetails,
@@ -149,7 +150,8 @@ class HiroSource:
             try:
                 async with self._slots:
                     found = await self._client.transaction_details(wanted, event_limit=MAX_EVENTS, event_offset=offset)
-            except RouteMissingError as error:
+            except (RouteMissingError, RequestRejectedError) as error:
+                # Without this route its name would be taken for a transaction's id, which is refused.
                 log.warning("hiro_api_serves_transactions_one_by_one", detail=str(error))
                 self._serves_many = False
                 return {}
