@@ -469,6 +469,8 @@ class Batch:
         self._write_canonical()
         if self._may_be_final:
             self._advance_final_height()
+            if not self._steps:
+                notify(self._connection, self._chain, self._tip)  # that blocks became anchored or final
         self._write_log(retraction=False)
 
     def _flush_blocks(self) -> None:
