@@ -48,8 +48,7 @@ Register = Callable[[Callable[..., None]], Callable[..., None]]
 Selector = tuple[EventKind, str]
 
 
-@dataclass(frozen=True, slots=True)
-class EventContext:
+class EventContext(msgspec.Struct, frozen=True, gc=False):
     """Where an event happened: everything a handler may use besides the event's own fields and rows."""
 
     block: BlockRef
@@ -318,6 +317,7 @@ class DeployedProtocol:
                 )
             self._found_in = found_in[0]
         self._factories = {(found.factory, found.topic): found for found in protocol._factories}
+        self._names_contracts = bool(self.contracts) or self._found_in is not None
         self.sees_deployments: bool = bool(self.traits) or protocol._deployment is not None
         """Whether a block may concern it that has deployments and no events."""
         self.open_ended: bool = bool(protocol._any) or self._found_in is not None or self.sees_deployments
@@ -363,10 +363,14 @@ class DeployedProtocol:
         """
         protocol, contract, kind = self.protocol, event.contract, event.kind
         selector = (kind, event.topic if kind is EventKind.PRINT else "")
-        wanted: list[_Registered] = []
         any_registered = protocol._any.get(selector)
-        if any_registered is not None and self._looks_at(contract):
-            wanted.append(any_registered)
+        if any_registered is not None and not self._looks_at(contract):
+            any_registered = None
+        if not self._names_contracts:  # nothing but handlers of any contract: as short as can be
+            if any_registered is not None:
+                self._handle(any_registered, _payload(any_registered, event), event, block, transaction, rows)
+            return
+        wanted = [] if any_registered is None else [any_registered]
         made: _Factory | None = None
         name = None if contract is None else self.contracts.get(contract) or self._found_name(contract, rows)
         if name is not None:
