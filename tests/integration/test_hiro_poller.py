@@ -17,6 +17,7 @@ from support.index import truncate_index
 from support.node_posts import body, moves_payload
 
 from clarion.chains.model import Block, BurnBlock
+from clarion.chains.stacks import hiro_poller
 from clarion.chains.stacks.hiro_poller import Health, HiroPoller, IndexTip, SourceState
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, NEW_BURN_BLOCK, decode_post
 from clarion.chains.stacks.recording import read_recording
@@ -412,6 +413,30 @@ async def test_it_begins_where_it_is_told_to(connection: psycopg.Connection[Any]
     async with serving(api) as server, Following(server.url, index, start_height=7, batch=3) as following:
         await following.until(lambda: index.store.tip.height == 12)
     assert canonical(connection) == hashes(blocks[6:])
+
+
+async def test_it_waits_for_the_block_it_is_to_begin_with(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(8)
+    index, api = StoredIndex(connection, start_height=7), HiroApi()
+    post_all(api, blocks[:5])
+    async with serving(api) as server, Following(server.url, index, start_height=7) as following:
+        await following.until(lambda: following.states == [SourceState.BEHIND])
+        assert following.health[0].detail == "its tip is 5, the index begins with 7"
+        post_all(api, blocks[5:])
+        await following.until(lambda: index.store.tip.height == 8)
+    assert canonical(connection) == hashes(blocks[6:])
+
+
+async def test_an_api_of_another_chain(connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiro_poller, "DEEP_FORK", 20)
+    index, api = StoredIndex(connection), HiroApi()
+    index.apply(with_their_burn_blocks(toy_chain(50, burn=toy.burn_block(1))))
+    given = len(index.given)
+    post_all(api, toy_chain(60, branch="testnet", burn=toy.burn_block(1)))
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: SourceState.UNREACHABLE in following.states)
+    assert len(index.given) == given
+    assert "is of another chain: its block 1 (0x" in (following.health[-1].detail or "")
 
 
 async def test_what_the_index_raises_ends_it(connection: psycopg.Connection[Any]) -> None:

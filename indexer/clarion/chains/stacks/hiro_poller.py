@@ -47,6 +47,9 @@ from hiro_api_client import (
 FIRST_HEIGHT: Final = 1
 """The API holds the genesis block, height 0, to be no canonical block."""
 
+DEEP_FORK: Final = 300
+"""A fork of that many blocks may be none: then it is asked whether the chain began in the same way."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -224,6 +227,9 @@ class HiroPoller:
 
     async def _is_news(self, tip: ChainTip, index: IndexTip | None, given: set[bytes]) -> bool:
         """Whether there is anything to fetch; says how the API does where there is not."""
+        if index is None and tip.block_height < self._lowest:
+            self._say(SourceState.BEHIND, f"its tip is {tip.block_height}, the index begins with {self._lowest}")
+            return False
         known = await self._knows(_bytes(tip.index_block_hash), given)
         if index is None or tip.block_height >= index.height:
             if known:
@@ -256,9 +262,20 @@ class HiroPoller:
                     raise HiroForkError(f"{self._client.url}: block {header.height} builds on {parent}, not listed")
                 header = page[parent]
                 branch.append(header)
+                if index is not None and len(branch) == self._batch + DEEP_FORK:
+                    await self._require_same_chain()
         except NotFoundError as error:
             raise HiroForkError(f"{self._client.url}: the chain forked while its headers were read") from error
         return branch[::-1]
+
+    async def _require_same_chain(self) -> None:
+        """Raise where the API's chain is another one from its beginning, such as another network's."""
+        first = await self._client.block(self._lowest)
+        if not await self._index.knows(_bytes(first.index_block_hash)):
+            raise HiroSourceError(
+                f"{self._client.url} is of another chain: its block {first.height} ({first.index_block_hash}) is not the "
+                "one that is indexed; check the address of the API and the network"
+            )
 
     async def _knows(self, block_hash: bytes, given: set[bytes]) -> bool:
         return block_hash in given or await self._index.knows(block_hash)
