@@ -273,8 +273,8 @@ class HiroPoller:
         first = await self._client.block(self._lowest)
         if not await self._index.knows(_bytes(first.index_block_hash)):
             raise HiroSourceError(
-                f"{self._client.url} is of another chain: its block {first.height} ({first.index_block_hash}) is not the "
-                "one that is indexed; check the address of the API and the network"
+                f"{self._client.url} is of another chain: its block {first.height} ({first.index_block_hash}) is not "
+                "the one that is indexed; check the address of the API and the network"
             )
 
     async def _knows(self, block_hash: bytes, given: set[bytes]) -> bool:
