@@ -90,7 +90,9 @@ class Follower:
         self._anchors.clear()
         batch.if_undone(self._memory())
         items = list(items)
-        batch.burns.prefetch(item.burn.hash for item in items if isinstance(item, Block) and item.burn)
+        blocks = [item for item in items if isinstance(item, Block)]
+        batch.expect(blocks)
+        batch.burns.prefetch(block.burn.hash for block in blocks if block.burn)
         for item in items:
             if isinstance(item, BurnBlock):
                 anchored |= self._burn_block(batch, item, source, followed)

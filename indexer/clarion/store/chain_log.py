@@ -176,6 +176,15 @@ def above(connection: Connection[Any], chain: Chain, height: int) -> list[Header
     ]
 
 
+def highest(connection: Connection[Any], chain: Chain) -> int:
+    """Height of the highest block in the log, canonical or not; -1 where there is none."""
+    found = connection.execute(
+        "SELECT coalesce(max(height), -1) FROM clarion.block WHERE chain = %s", (chain,)
+    ).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
 def highest_above(connection: Connection[Any], chain: Chain, block_hash: bytes) -> int | None:
     """Height of the highest block in the log that builds on ``block_hash``, or None where none does."""
     found = connection.execute(

@@ -25,6 +25,8 @@ from clarion.store.rows import Change, Key, Op, RowType
 CHANNEL: Final = "clarion"
 #: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
 FINAL_DEPTH: Final = 6
+#: How many headers are kept in memory.
+REMEMBERED_HEADERS: Final = 2_000
 
 
 class FencedOutError(RuntimeError):
@@ -75,6 +77,9 @@ class Store:
         #: Height of the highest block that was ever final: nothing at or below it is rolled back.
         self.final_height: int | None = None
         self._tip_burn_height: int | None = None
+        self._headers: dict[bytes, Header] = {}
+        #: Height of the highest block in the chain log, canonical or not.
+        self._highest_logged = -1
 
     def _use(self, live: Sequence[DeployedProtocol]) -> None:
         self._projector = Projector(live, self._load_row)
@@ -149,6 +154,7 @@ class Store:
                 batch.undone()
             self._reload()
             raise
+        self._remember([chain_log.header_of(block) for block in batch.own_blocks])
         self._projector.rows.trim()
 
     def _reload(self) -> None:
@@ -160,6 +166,8 @@ class Store:
         if found is not None:
             *tip, self.final_height = found
             self.tip = Tip(*tip)
+        self._headers.clear()
+        self._highest_logged = chain_log.highest(self.connection, self.chain)
         self._projector.clear(latest_digests(self.connection, self.chain, self.live))
 
     def canonical_hash(self, height: int) -> bytes | None:
@@ -171,7 +179,16 @@ class Store:
 
     def header(self, block_hash: bytes) -> Header | None:
         """The header of a block in the chain log, canonical or not, or None."""
-        return chain_log.header(self.connection, self.chain, block_hash)
+        known = self._headers.get(block_hash)
+        return chain_log.header(self.connection, self.chain, block_hash) if known is None else known
+
+    def _remember(self, headers: Iterable[Header]) -> None:
+        """Keep headers that are committed: the next blocks will most likely build on them."""
+        for header in headers:
+            self._headers[header.ref.hash] = header
+            self._highest_logged = max(self._highest_logged, header.ref.height)
+        while len(self._headers) > REMEMBERED_HEADERS:
+            self._headers.pop(next(iter(self._headers)))
 
     def children(self, block_hash: bytes) -> list[Header]:
         """Headers of the blocks in the chain log that build on this one."""
@@ -198,6 +215,7 @@ class Batch:
         self._unwritten: list[Block] = []
         self._unprojected: list[Block] = []
         self._children: dict[bytes, list[Header]] = {}
+        self._new: set[bytes] = set()
         self._canonical: list[tuple[int, bytes, int]] = []
         self._digests: list[tuple[str, int, bytes]] = []
         self._steps: list[tuple[int, str, int, bytes]] = []
@@ -221,6 +239,17 @@ class Batch:
         """The batch was not committed."""
         while self._if_undone:
             self._if_undone.pop()()
+
+    @property
+    def own_blocks(self) -> Iterable[Block]:
+        """The blocks that this batch has appended."""
+        return self._blocks.values()
+
+    def expect(self, blocks: Iterable[Block]) -> None:
+        """Tell which blocks will be asked for: the higher ones are in the chain log for sure not, nor are others on
+        top of them, so that no question goes to Postgres at the tip and while catching up.
+        """
+        self._new |= {block.hash for block in blocks if block.height > self._store._highest_logged}
 
     def append(self, block: Block) -> None:
         """Put a block into the chain log. It must not be there yet; it is not canonical until applied."""
@@ -434,12 +463,11 @@ class Batch:
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The canonical block's hash at ``height``, this batch's own blocks included."""
+        if height == self._tip.height:
+            return self._tip.hash
         for block in reversed(self._unprojected):
             if block.height == height:
                 return block.hash
-        for own_height, block_hash, _ in reversed(self._canonical):
-            if own_height == height:
-                return block_hash
         return self._store.canonical_hash(height)
 
     def canonical_header(self, height: int) -> Header | None:
@@ -450,12 +478,14 @@ class Batch:
     def header(self, block_hash: bytes) -> Header | None:
         """The header of a block in the chain log, this batch's own included."""
         own = self._blocks.get(block_hash)
-        return self._store.header(block_hash) if own is None else chain_log.header_of(own)
+        if own is not None:
+            return chain_log.header_of(own)
+        return None if block_hash in self._new else self._store.header(block_hash)
 
     def children(self, block_hash: bytes) -> list[Header]:
         """Headers of the blocks that build on this one, this batch's own included."""
         own = self._children.get(block_hash, [])
-        stored = self._store.children(block_hash)
+        stored = [] if block_hash in self._new else self._store.children(block_hash)
         return own + [header for header in stored if header.ref.hash not in self._blocks]
 
     def flush(self) -> None:
