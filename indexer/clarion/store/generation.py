@@ -7,7 +7,7 @@ transaction that switches. Afterwards rows, digests and the past are what an ind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,15 +18,15 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from clarion.chains.model import Block, BlockRef, Chain
 from clarion.protocol import DeployedProtocol, Protocol
-from clarion.store import chain_log
-from clarion.store.chain_log import json_text
+from clarion.store import chain_log, copy
+from clarion.store.chain_log import json_bytes, json_text
 from clarion.store.digest import EMPTY_DIGEST
 from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.projector import Projected, Projector
 from clarion.store.registry import fingerprint
 from clarion.store.row_sql import RowTables
-from clarion.store.rows import Key, RowType
-from clarion.store.store import Store, notify, write_anomalies
+from clarion.store.rows import Change, Key, RowType
+from clarion.store.store import Store, copy_changes, notify, write_anomalies
 
 CHUNK_BLOCKS: Final = 500
 """How many blocks are filled in within one transaction."""
@@ -229,31 +229,54 @@ class _NextRows:
         ).fetchone()
         self._projector.clear({self._name: EMPTY_DIGEST if found is None else found[0]})
 
-    def project(self, blocks: Iterable[Block]) -> list[tuple[BlockRef, Projected]]:
+    def _load_many(
+        self, keys: Mapping[RowType, Sequence[Key]]
+    ) -> Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]:
+        return self._tables.load_many(self._connection, keys)
+
+    def project(self, blocks: Sequence[Block]) -> list[tuple[BlockRef, Projected]]:
         """Project blocks and write the rows and digests that come of it."""
-        projected = [(block.ref, self._projector.project(block)) for block in blocks]
+        refs = [block.ref for block in blocks]
+        projected = list(zip(refs, self._projector.project_all(blocks, self._load_many), strict=True))
         self._tables.write(self._connection, [change for _, one in projected for change in one.changes])
-        with self._connection.cursor() as cursor:
-            with cursor.copy("COPY clarion.digest (chain, protocol, generation, height, digest) FROM STDIN") as copy:
-                for ref, one in projected:
-                    for name, digest in one.digests.items():
-                        copy.write_row((self._chain, name, self._generation, ref.height, digest))
-            write_anomalies(cursor, self._chain, [anomaly for _, one in projected for anomaly in one.anomalies])
+        head = copy.row_head(5) + copy.text(self._chain)
+        digests = [
+            b"".join(
+                (
+                    head,
+                    copy.common_text(name),
+                    copy.bigint(self._generation),
+                    copy.bigint(ref.height),
+                    copy.bytea(digest),
+                )
+            )
+            for ref, one in projected
+            for name, digest in one.digests.items()
+        ]
+        copy.copy_rows(self._connection, b"clarion.digest (chain, protocol, generation, height, digest)", digests)
+        anomalies = [anomaly for _, one in projected for anomaly in one.anomalies]
+        write_anomalies(self._connection.cursor(), self._chain, anomalies)
         return projected
 
-    def fill(self, blocks: Iterable[Block]) -> None:
+    def fill(self, blocks: Sequence[Block]) -> None:
         """Project final blocks: what they change goes to the history."""
-        projected = self.project(blocks)
-        with (
-            self._connection.cursor() as cursor,
-            cursor.copy('COPY clarion.history (chain, "table", generation, key, height, after) FROM STDIN') as copy,
-        ):
-            for ref, one in projected:
-                for change in one.changes:
-                    copy.write_row(
-                        (self._chain, change.table, self._generation, json_text(change.key), ref.height)
-                        + (json_text(change.after),)
-                    )
+        head = copy.row_head(6) + copy.text(self._chain)
+        generation = copy.bigint(self._generation)
+        rows = [
+            b"".join(
+                (
+                    head,
+                    copy.common_text(change.table),
+                    generation,
+                    copy.jsonb(json_bytes(change.key)),
+                    copy.bigint(ref.height),
+                    copy.jsonb(change.after_json),
+                )
+            )
+            for ref, one in self.project(blocks)
+            for change in one.changes
+        ]
+        copy.copy_rows(self._connection, b'clarion.history (chain, "table", generation, key, height, after)', rows)
 
     def trim(self) -> None:
         """Drop the cache where it has grown too large."""
@@ -334,11 +357,15 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
         rows = _NextRows(connection, chain, deployed)
         rows.start(next_generation)
         pending = blocks_of(connection, chain, deployed, filled, -1 if tip.height is None else tip.height)
-        sequence = tip.sequence
+        changes: list[tuple[BlockRef, Change]] = []
         for start in range(0, len(pending), CHUNK_BLOCKS):
             hashes = [block_hash for _, block_hash in pending[start : start + CHUNK_BLOCKS]]
-            projected = rows.project(chain_log.load(connection, chain, hashes))
-            sequence = _log_changes(connection, chain, projected, sequence, final)
+            for ref, one in rows.project(chain_log.load(connection, chain, hashes)):
+                changes += ((ref, change) for change in one.changes)
+        since = tip.sequence + 1  # a number of the switch's own: whoever read the old rows stands below it
+        numbered = [(sequence, ref, change) for sequence, (ref, change) in enumerate(changes, since + 1)]
+        copy_changes(connection, chain, numbered, final, retraction=False)
+        sequence = since + len(changes)
         _rename(connection, protocol)
         connection.execute(
             """
@@ -351,7 +378,7 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
                 "chain": chain,
                 "name": protocol.name,
                 "contracts": json_text(dict(deployed.contracts)),
-                "since": tip.sequence,
+                "since": since,
             },
         )
         connection.execute(
@@ -366,32 +393,6 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
         notify(connection, chain, replace(tip, sequence=sequence))
     store.take_up(deployed)
     return True
-
-
-def _log_changes(
-    connection: Connection[Any],
-    chain: Chain,
-    projected: Sequence[tuple[BlockRef, Projected]],
-    sequence: int,
-    final: int,
-) -> int:
-    """Write changes to the change log after ``sequence``; returns the last sequence."""
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(
-            'COPY clarion.change (chain, sequence, height, block_hash, "table", key, op, before, after, retraction) '
-            "FROM STDIN"
-        ) as copy,
-    ):
-        for ref, one in projected:
-            for change in one.changes:
-                sequence += 1
-                before = None if ref.height <= final else change.before
-                copy.write_row(
-                    (chain, sequence, ref.height, ref.hash, change.table, json_text(change.key), change.op)
-                    + (json_text(before), json_text(change.after), False)
-                )
-    return sequence
 
 
 def _rename(connection: Connection[Any], protocol: Protocol) -> None:
