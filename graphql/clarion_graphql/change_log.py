@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from psycopg import AsyncConnection, sql
 from psycopg_pool import AsyncConnectionPool
 
-from clarion.chains.model import Chain
+from clarion.chains.model import Chain, Finality
 from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity
 from clarion_graphql.errors import ApiError, Code, InputError
@@ -25,10 +25,12 @@ PIECE: Final = 200
 #: How many sequence numbers are searched at once for changes that fulfil a condition.
 WINDOW: Final = 20_000
 
-_IS_KEPT: Final = """
-SELECT EXISTS (SELECT FROM clarion.step WHERE chain = %s AND sequence = %s)
-    OR EXISTS (SELECT FROM clarion.change WHERE chain = %s AND sequence = %s)
-"""
+_CURSOR: Final = "SELECT sequence, kept_from FROM clarion.cursor WHERE chain = %s"
+_REBUILT: Final = (
+    "SELECT name FROM clarion.protocol WHERE chain = %s AND name = ANY(%s) AND since_sequence > %s ORDER BY name"
+)
+#: How many blocks under the tip are looked through for the highest that is anchored.
+_SOFT_BLOCKS: Final = 5_000
 
 T = TypeVar("T")
 
@@ -66,20 +68,16 @@ class Change:
     after: Any
 
 
-async def current_sequence(connection: AsyncConnection[Any], chain: Chain) -> int:
-    """The sequence of a chain's index; 0 where there is none."""
-    found = await fetch(connection, literal("SELECT sequence FROM clarion.cursor WHERE chain = %s", chain))
-    return int(found[0][0]) if found else 0
-
-
-async def start(pool: AsyncConnectionPool, chain: Chain, since: int | None) -> tuple[int, Any]:
+async def start(
+    pool: AsyncConnectionPool, chain: Chain, since: int | None, protocols: Sequence[str] = ()
+) -> tuple[int, Any]:
     """Where a subscription begins: ``since``, or the current sequence, and the block that the tip is at then.
 
-    Raises ApiError where nothing can be read on from ``since``.
+    ``protocols``: whose rows it is about. Raises ApiError where nothing can be read on from ``since``.
     """
     async with snapshot(pool) as connection:
         if since is not None:
-            await _require_kept(connection, chain, since)
+            await _require_kept(connection, chain, since, protocols)
             return since, None
         query = build(
             "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} FROM clarion.block t "
@@ -94,14 +92,18 @@ async def start(pool: AsyncConnectionPool, chain: Chain, since: int | None) -> t
         return sequence, None if block[0] is None else BLOCK.make(*block)
 
 
-async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: int) -> int:
-    """The current sequence. Raises ApiError where it is below ``since`` or what follows ``since`` is not kept.
+async def _require_kept(
+    connection: AsyncConnection[Any], chain: Chain, since: int, protocols: Sequence[str] = ()
+) -> int:
+    """The current sequence.
 
-    Steps and changes are numbered without gaps, so what follows is kept exactly where the next number is.
+    Raises ApiError where it is below ``since``, where what follows ``since`` is not kept, or where the rows of one of
+    ``protocols`` were made anew since: then what they were made of is not told as changes.
     """
     if since < 0:
         raise InputError("since is 0 or more.")
-    current = await current_sequence(connection, chain)
+    found = await fetch(connection, literal(_CURSOR, chain))
+    current, kept_from = found[0] if found else (0, 0)
     if since > current:
         raise ApiError(
             Code.SEQUENCE_AHEAD,
@@ -109,16 +111,23 @@ async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: i
             f"one. Read the rows again and subscribe from that answer's receipt.",
             current=str(current),
         )
-    if since < current:
-        ((kept,),) = await fetch(connection, literal(_IS_KEPT, chain, since + 1, chain, since + 1))
-        if not kept:
-            raise ApiError(
-                Code.SEQUENCE_EXPIRED,
-                f"The {chain} changes after {since} are no longer kept. Read the rows again and subscribe from that "
-                f"answer's receipt.",
-                current=str(current),
-            )
-    return current
+    if since < kept_from:
+        raise ApiError(
+            Code.SEQUENCE_EXPIRED,
+            f"Of the {chain} changes only those after {kept_from} are kept, not all after {since}. Read the rows again "
+            f"and subscribe from that answer's receipt.",
+            current=str(current),
+        )
+    rebuilt = [name for (name,) in await fetch(connection, literal(_REBUILT, chain, list(protocols), since))]
+    if rebuilt:
+        raise ApiError(
+            Code.PROJECTION_REBUILT,
+            f"The rows of {', '.join(rebuilt)} were made anew after {since}, by another version of it. Read them again "
+            f"and subscribe from that answer's receipt.",
+            current=str(current),
+            protocols=rebuilt,
+        )
+    return int(current)
 
 
 async def read_steps(pool: AsyncConnectionPool, chain: Chain, after: int) -> Piece[Step]:
@@ -179,18 +188,26 @@ async def read_events(pool: AsyncConnectionPool, chain: Chain, after: int, condi
 
 
 async def read_changes(
-    pool: AsyncConnectionPool, chain: Chain, after: int, *, table: str | None = None, key: Any = None
+    pool: AsyncConnectionPool,
+    chain: Chain,
+    after: int,
+    protocols: Sequence[str],
+    *,
+    table: str | None = None,
+    key: Any = None,
 ) -> Piece[Change]:
-    """The next row changes as they are in the log, of a table and a key where given (``key`` as JSON text)."""
+    """The next row changes of these protocols as they are in the log, of a table and a key (as JSON text) if given."""
     async with snapshot(pool) as connection:
-        up_to = min(await _require_kept(connection, chain, after), after + WINDOW)
+        up_to = min(await _require_kept(connection, chain, after, protocols), after + WINDOW)
         query = build(
             'SELECT s.sequence, s.op, s.retraction, s.height, s.block_hash, s."table", s.key, s.before, s.after '
             "FROM clarion.change s WHERE {after} AND {narrowed} ORDER BY s.sequence LIMIT {limit}",
             after=_between(chain, after, up_to),
             narrowed=all_of(
                 [
-                    None if table is None else literal('s."table" = %s', table),
+                    literal("split_part(s.\"table\", '.', 1) = ANY(%s)", list(protocols))
+                    if table is None
+                    else literal('s."table" = %s', table),
                     None if key is None else literal("s.key = %s::jsonb", key),
                 ]
             ),
@@ -219,7 +236,7 @@ async def read_row_changes(
         for image in ("before", "after")
     ]
     async with snapshot(pool) as connection:
-        up_to = min(await _require_kept(connection, chain, after), after + WINDOW)
+        up_to = min(await _require_kept(connection, chain, after, [entity.protocol]), after + WINDOW)
         query = build(
             "SELECT s.sequence, s.op, s.retraction, s.height, s.block_hash, s.key, before.*, after.* "
             "FROM clarion.change s {images} WHERE {after} AND {table} AND (before.fulfils OR after.fulfils) "
@@ -246,6 +263,41 @@ async def read_row_changes(
         for sequence, op, retraction, height, block_hash, key, *images in rows
     ]
     return Piece(changes, changes[-1].sequence if len(changes) == PIECE else up_to)
+
+
+@dataclass(frozen=True, slots=True)
+class FinalityMark:
+    """The highest block of a finality: everything below it is at least as final. ``sequence``: when that was so."""
+
+    finality: Finality
+    block: Any
+    sequence: int
+
+
+async def read_finality(pool: AsyncConnectionPool, chain: Chain) -> list[FinalityMark]:
+    """The highest final and the highest anchored block, where there are any."""
+    query = build(
+        """
+        SELECT x.finality, u.sequence, {columns} FROM clarion.cursor u CROSS JOIN LATERAL (
+            SELECT 'final' AS finality, u.final_height AS height
+            UNION ALL
+            SELECT 'anchored', max(k.height) FROM (
+                SELECT k.height, k.hash FROM clarion.canonical_block k
+                WHERE k.chain = u.chain AND k.height >= coalesce(u.final_height, 0) ORDER BY k.height DESC LIMIT {limit}
+            ) k JOIN clarion.block b ON b.chain = u.chain AND b.hash = k.hash
+            JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash
+        ) x
+        JOIN clarion.canonical_block k ON k.chain = u.chain AND k.height = x.height
+        JOIN clarion.block t ON t.chain = u.chain AND t.hash = k.hash
+        WHERE u.chain = {chain} ORDER BY x.finality DESC
+        """,
+        columns=BLOCK.selected,
+        limit=literal("%s", _SOFT_BLOCKS),
+        chain=literal("%s", chain),
+    )
+    async with snapshot(pool) as connection:
+        rows = await fetch(connection, query)
+    return [FinalityMark(Finality(name), BLOCK.make(*block), sequence) for name, sequence, *block in rows]
 
 
 def _row(entity: Entity, values: Sequence[Any]) -> Any:

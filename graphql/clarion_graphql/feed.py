@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections import Counter
+from typing import Final, get_args
 
 import msgspec
 import psycopg
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 #: How often the sequence is read where no notification came, in seconds. It is also how long a reconnection waits.
 POLL_S: Final = 1.0
+CHAINS: Final[tuple[Chain, ...]] = get_args(Chain)
 
 
 class _Notified(msgspec.Struct):
@@ -33,6 +35,7 @@ class Feed:
     def __init__(self, url: str) -> None:
         self._url = url
         self._sequences: dict[Chain, int] = {}
+        self._turns: Counter[Chain] = Counter()
         self._moved = asyncio.Event()
         self.connected = asyncio.Event()
         """Set while the listener is connected."""
@@ -57,6 +60,15 @@ class Feed:
         while self._sequences.get(chain) == known:
             await self._moved.wait()
 
+    def turn(self, chain: Chain) -> int:
+        """A number that is another one after every commit that said anything of the chain, and every reconnection."""
+        return self._turns[chain]
+
+    async def turned(self, chain: Chain, known: int) -> None:
+        """Wait until :meth:`turn` is not ``known`` any more."""
+        while self._turns[chain] == known:
+            await self._moved.wait()
+
     async def _listen(self) -> None:
         connection = await AsyncConnection.connect(
             self._url, autocommit=True, application_name="clarion graphql feed", connect_timeout=5
@@ -64,6 +76,8 @@ class Feed:
         async with connection:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
             self.connected.set()
+            for chain in CHAINS:
+                self._wake(chain)
             while True:
                 # after LISTEN, so that a commit in between is either notified or read
                 await self._poll(connection)
@@ -82,10 +96,15 @@ class Feed:
         except msgspec.MsgspecError:
             log.warning("feed.unreadable_notification", payload=payload[:200])
             return
+        self._wake(told.chain)
         self._set(told.chain, told.sequence)
 
     def _set(self, chain: Chain, sequence: int) -> None:
         if self._sequences.get(chain) != sequence:
             self._sequences[chain] = sequence
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._wake(chain)
+
+    def _wake(self, chain: Chain) -> None:
+        self._turns[chain] += 1
+        self._moved.set()
+        self._moved = asyncio.Event()

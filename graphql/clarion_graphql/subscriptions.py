@@ -17,9 +17,9 @@ import structlog
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
-from clarion.chains.model import Chain
+from clarion.chains.model import Chain, Finality
 from clarion_graphql import change_log
-from clarion_graphql.change_log import Change, Piece, Step
+from clarion_graphql.change_log import Change, FinalityMark, Piece, Step
 from clarion_graphql.context import Info, Operation
 from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity, Kind
@@ -28,7 +28,7 @@ from clarion_graphql.errors import InputError
 from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
 from clarion_graphql.pages import equal_to, fetch_by, filter_condition
 from clarion_graphql.scalars import BigInt, Json, parse_big_int
-from clarion_graphql.sql import all_of
+from clarion_graphql.sql import all_of, literal
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 log = structlog.get_logger(__name__)
@@ -134,12 +134,13 @@ async def _messages(
     read: Callable[[int], Awaitable[Piece[T]]],
     start: Callable[[int, Any], M],
     show: Callable[[T], M | None],
+    protocols: Sequence[str] = (),
 ) -> AsyncIterator[M]:
     """The messages of a subscription. Raises ApiError where it cannot go on after ``since``.
 
-    Subscriptions of the same ``what`` get the same from ``read``.
+    Subscriptions of the same ``what`` get the same from ``read``. ``protocols``: whose rows they are about.
     """
-    position, tip = await change_log.start(operation.service.pool, chain, since)
+    position, tip = await change_log.start(operation.service.pool, chain, since, protocols)
 
     async def send() -> AsyncGenerator[M, None]:
         with SUBSCRIPTIONS.track_inprogress():
@@ -156,13 +157,43 @@ async def _messages(
     return send()
 
 
+class _FinalityMessage:
+    def __init__(self, mark: FinalityMark) -> None:
+        self.finality, self.block, self.sequence = mark.finality, mark.block, mark.sequence
+        self.height: int = mark.block.height
+
+
+async def _finality_messages(operation: Operation, chain: Chain) -> AsyncGenerator[_FinalityMessage, None]:
+    """The highest final and anchored block, again whenever one of them is another."""
+    service = operation.service
+    told: dict[Finality, bytes] = {}
+    with SUBSCRIPTIONS.track_inprogress():
+        while True:
+            turn = service.feed.turn(chain)
+            try:
+                marks = await service.log_reads.read(
+                    ("finality", chain, turn), lambda: change_log.read_finality(service.pool, chain)
+                )
+            except psycopg.OperationalError as error:
+                log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for mark in marks:
+                if told.get(mark.finality) != mark.block.hash:
+                    told[mark.finality] = mark.block.hash
+                    async with operation.message():
+                        yield _FinalityMessage(mark)
+                    MESSAGES.inc()
+            await service.feed.turned(chain, turn)
+
+
 class Subscriptions:
     """The fields of ``Subscription``."""
 
     def __init__(self, types: Types, entities: Iterable[Entity]) -> None:
         self._types = types
         self._projections = [entity for entity in entities if entity.projection]
-        self.fields: list[StrawberryField] = [self._blocks(), self._events()]
+        self.fields: list[StrawberryField] = [self._blocks(), self._finality(), self._events()]
         if self._projections:
             self.fields.append(self._changes())
         self.fields += [self._row_changes(entity) for entity in self._projections]
@@ -174,6 +205,7 @@ class Subscriptions:
                 make_field("sequence", BigInt, SEQUENCE),
                 make_field("op", BlockOp, "What happened."),
                 _message_block(self._types),
+                _final_height(),
             ],
             "A block that became canonical, or stopped being so.",
         )
@@ -191,6 +223,30 @@ class Subscriptions:
             )
 
         return _subscription("blocks", message, "Blocks as they are applied and retracted, in order.", resolve)
+
+    def _finality(self) -> StrawberryField:
+        message = make_type(
+            "FinalityMessage",
+            [
+                make_field("finality", Finality, "How final it is now."),
+                make_field("height", int, "Height of the block: it and every block below are at least as final."),
+                make_field("block", self._types.named["Block"], "The block."),
+                make_field("sequence", BigInt, "Where the index stood."),
+            ],
+            "A block that became anchored or final together with everything below it.",
+        )
+
+        async def resolve(root: Any, info: Info, *, chain: Any) -> AsyncIterator[_FinalityMessage]:
+            return _finality_messages(info.context, chain_of(chain))
+
+        return make_field(
+            "finality",
+            message,
+            "The highest block that is final and the highest that is anchored: as it is now, and whenever it becomes "
+            "another one. What is final stays; the highest anchored block is a lower one after a reorganisation.",
+            resolver=with_arguments(resolve, {"chain": (ChainName, ChainName.STACKS, "The chain.")}),
+            is_subscription=True,
+        )
 
     def _events(self) -> StrawberryField:
         message = make_type(
@@ -241,6 +297,7 @@ class Subscriptions:
 
     def _changes(self) -> StrawberryField:
         by_table = {entity.table: entity for entity in self._projections}
+        every_protocol = sorted({entity.protocol for entity in self._projections})
         members = {table.upper().replace(".", "_"): table for table in by_table}
         table_enum = named_enum("ProjectionTable", members, "A table that a protocol projects into.")
         message = make_type(
@@ -270,14 +327,16 @@ class Subscriptions:
                 raise InputError("key is a primary key of a table: give table too.")
             name_of_table = None if table is None else str(table)
             text = None if key is None else _key_text(by_table[str(table)], key)
+            protocols = every_protocol if name_of_table is None else [by_table[name_of_table].protocol]
             return await _messages(
                 info.context,
                 name,
                 since,
                 ("changes", name_of_table, text),
-                lambda after: change_log.read_changes(pool, name, after, table=name_of_table, key=text),
+                lambda after: change_log.read_changes(pool, name, after, protocols, table=name_of_table, key=text),
                 lambda position, tip: _RowMessage.start(name, position, tip),
                 lambda change: shown(name, change),
+                protocols,
             )
 
         return _subscription(
@@ -341,6 +400,7 @@ class Subscriptions:
                 lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
                 lambda position, tip: _RowMessage.start(chain, position, tip),
                 lambda change: _RowMessage(chain, change),
+                [entity.protocol],
             )
 
         filter_type = StrawberryOptional(self._types.named[f"{entity.name}Filter"])
@@ -372,6 +432,21 @@ def _message_block(types: Types) -> Any:
         "block",
         StrawberryOptional(types.named["Block"]),
         "The block that this is about; for `START` the tip. Null before the first block.",
+        resolver=with_arguments(resolve, {}),
+    )
+
+
+def _final_height() -> Any:
+    async def resolve(root: _Message, info: Info) -> int | None:
+        height: int | None = await info.context.session.value(
+            literal("SELECT final_height FROM clarion.cursor WHERE chain = %s", root.chain)
+        )
+        return height
+
+    return make_field(
+        "finalHeight",
+        int | None,
+        "Height up to which everything is final when this message is sent; null while nothing is.",
         resolver=with_arguments(resolve, {}),
     )
 

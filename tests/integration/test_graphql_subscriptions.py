@@ -16,7 +16,7 @@ from support.graphql import Messages, Server, serving, toy_app, toy_store
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
-from clarion.store.store import Store
+from clarion.store.store import FINAL_DEPTH, Store
 from clarion_graphql import change_log
 
 BLOCKS = """subscription($since: BigInt) {
@@ -381,6 +381,79 @@ class TestConsistency:
         assert [follow.rows for follow in follows] == [rows] * 5
 
 
+FINALITY = "subscription { finality { finality height block { hash } } }"
+
+
+class TestFinality:
+    """Blocks that become anchored and final, and what that says of everything below."""
+
+    async def test_blocks_become_anchored_then_final(self, store: Store, server: Server) -> None:
+        tip = toy.block(None)
+        ingest(store, [tip])
+        async with (
+            server.subscribe(FINALITY) as messages,
+            server.subscribe("subscription { blocks(since: 1) { finalHeight block { height } } }") as blocks,
+        ):
+            ingest(store, [toy.burn_block(1)])
+            first = await messages.next()
+            seen = []
+            for height in range(2, FINAL_DEPTH + 2):
+                tip = toy.block(tip)
+                ingest(store, [toy.burn_block(height), tip])
+                seen.append(await messages.next())
+            seen.append(await messages.next())
+            finals = [await blocks.next() for _ in range(FINAL_DEPTH)]
+
+        assert (first["finality"], first["height"]) == ("ANCHORED", 1)
+        anchored = [message["height"] for message in seen if message["finality"] == "ANCHORED"]
+        assert anchored == list(range(2, FINAL_DEPTH + 2))
+        assert [message["height"] for message in seen if message["finality"] == "FINAL"] == [1]
+        assert finals[-1] == {"finalHeight": 1, "block": {"height": FINAL_DEPTH + 1}}
+        assert finals[0]["finalHeight"] is None or finals[0]["finalHeight"] == 1
+
+    async def test_what_is_known_comes_first_and_a_reorganisation_goes_back(self, store: Store, server: Server) -> None:
+        first = toy.block(None)
+        lost = toy.block(first)
+        ingest(store, [toy.burn_block(1), toy.burn_block(2), first, lost])
+        fork = toy.burn_block(2, "other", parent=toy.burn_block(1))
+        async with server.subscribe(FINALITY) as messages:
+            before = await messages.next()
+            ingest(store, [fork, toy.burn_block(3, "other", parent=fork)])
+            after = await messages.next()
+        assert before == {"finality": "ANCHORED", "height": 2, "block": {"hash": f"0x{lost.hash.hex()}"}}
+        assert after == {"finality": "ANCHORED", "height": 1, "block": {"hash": f"0x{first.hash.hex()}"}}
+
+
+class TestRebuilt:
+    """A protocol whose rows were made anew."""
+
+    async def test_row_subscribers_are_told_to_read_again(self, store: Store, server: Server) -> None:
+        ingest(store, [toy.block(None, [toy.move("a", 1)])])
+        async with (
+            server.subscribe(CHANGES) as every,
+            server.subscribe(ACCOUNTS) as rows,
+            server.subscribe(BLOCKS) as blocks,
+        ):
+            for messages in (every, rows, blocks):
+                assert (await messages.next())["op"] == "START"
+            store.connection.execute(
+                "UPDATE clarion.protocol SET generation = 2, since_sequence = (SELECT sequence + 1 FROM clarion.cursor)"
+            )
+            store.connection.execute("UPDATE clarion.cursor SET sequence = sequence + 1")
+            store.reconnect(store.connection)
+            ingest(store, [toy.block(toy.block(None, [toy.move("a", 1)]), [toy.move("a", 2)])])
+            for messages in (every, rows):
+                (error,) = (await messages.raw())["payload"]["errors"]
+                assert error["extensions"]["code"] == "PROJECTION_REBUILT"
+                assert error["extensions"]["protocols"] == ["toy"]
+            assert (await blocks.next())["op"] == "APPLY"
+        for document in (CHANGES, ACCOUNTS):
+            async with server.subscribe(document, {"since": "2"}) as messages:
+                assert (await messages.error())["extensions"]["code"] == "PROJECTION_REBUILT"
+            async with server.subscribe(document, {"since": "3"}) as messages:
+                assert (await messages.next())["op"] == "UPDATE"
+
+
 class TestEnds:
     """What goes wrong."""
 
@@ -395,8 +468,7 @@ class TestEnds:
         first = toy.block(None, [toy.move("a", 1)])
         second = toy.block(first, [toy.move("a", 2)])
         ingest(store, [first, second])
-        store.connection.execute("DELETE FROM clarion.step WHERE sequence < 3")
-        store.connection.execute("DELETE FROM clarion.change WHERE sequence < 3")
+        store.connection.execute("UPDATE clarion.cursor SET kept_from = 2")
         for document in (BLOCKS, EVENTS, CHANGES, ACCOUNTS):
             async with server.subscribe(document, {"since": "1"}) as messages:
                 error = await messages.error()
