@@ -54,10 +54,21 @@ def _iso(seconds: int) -> str:
     return f"unix {seconds}"
 
 
+def _sequence(transaction: Json) -> int:
+    found = transaction.get("microblock_sequence")
+    return NO_MICROBLOCK if found is None else int(found)
+
+
+def _order(transaction: Json) -> tuple[int, int]:
+    """The API's order within a block: what came in microblocks first."""
+    return _sequence(transaction), transaction["tx_index"]
+
+
 class ApiBlock:
     """One posted block in the API's shapes."""
 
-    def __init__(self, post: Json) -> None:
+    def __init__(self, post: Json, streamed: dict[str, int]) -> None:
+        """``streamed``: index of transactions that came in a microblock before, which they keep."""
         self.post = post
         self.height: int = post["block_height"]
         self.hash: str = post["index_block_hash"]
@@ -68,8 +79,8 @@ class ApiBlock:
             if event["committed"]:
                 events.setdefault(event["txid"], []).append(event)
         self.transactions = [
-            ApiTransaction(self, tx, events.get(tx["txid"], []))
-            for tx in sorted(post["transactions"], key=lambda tx: tx["tx_index"])
+            ApiTransaction(self, tx, events.get(tx["txid"], []), streamed.get(tx["txid"], tx["tx_index"]))
+            for tx in sorted(post["transactions"], key=_order)
             # What was done on Bitcoin and left no event is not stored (src/event-stream/reader.ts).
             if tx["raw_tx"] != "0x00" or events.get(tx["txid"])
         ]
@@ -103,17 +114,18 @@ class ApiBlock:
 class ApiTransaction:
     """One posted transaction in the API's shapes."""
 
-    def __init__(self, block: ApiBlock, post: Json, events: list[Json]) -> None:
+    def __init__(self, block: ApiBlock, post: Json, events: list[Json], index: int) -> None:
         self.block = block
         self.post = post
         self.events = events
         self.id: str = post["txid"]
-        self.index: int = post["tx_index"]
+        self.index = index
+        self.microblock = _sequence(post)
         self.event_count_told = len(events)
 
     @property
     def cursor(self) -> str:
-        return f"{self.block.height}:{NO_MICROBLOCK}:{self.index}"
+        return f"{self.block.height}:{self.microblock}:{self.index}"
 
     def _asked(self) -> tuple[Json, Json, Json]:
         """Sender fields, and what it asks for as v1 and as v3 name it."""
@@ -247,8 +259,8 @@ class ApiTransaction:
             "event_count": self.event_count_told,
             "parent_block_hash": post["parent_block_hash"],
             "is_unanchored": False,
-            "microblock_hash": "",
-            "microblock_sequence": NO_MICROBLOCK,
+            "microblock_hash": self.post.get("microblock_hash") or "",
+            "microblock_sequence": self.microblock,
             "microblock_canonical": True,
             "execution_cost_read_count": 0,
             "execution_cost_read_length": 0,
@@ -391,6 +403,7 @@ class HiroApi:
         self.asked: Counter[str] = Counter()
         self.headers_seen: list[dict[str, str]] = []
         self.listeners: set[WebSocket] = set()
+        self._streamed: dict[str, int] = {}
         self._notifications: set[asyncio.Task[None]] = set()
         self._names_of: list[ApiBlock] = []
         self._names: dict[str, ApiBlock] = {}
@@ -402,7 +415,9 @@ class HiroApi:
     def post(self, path: str, body: bytes) -> None:
         """What a node posts."""
         if path == "/new_block":
-            self._add(ApiBlock(json.loads(body)))
+            self._add(ApiBlock(json.loads(body), self._streamed))
+        elif path == "/new_microblocks":
+            self._streamed |= {tx["txid"]: tx["tx_index"] for tx in json.loads(body)["transactions"]}
         elif path == "/new_mempool_tx":
             for number, raw in enumerate(json.loads(body)):
                 with contextlib.suppress(CodecError):

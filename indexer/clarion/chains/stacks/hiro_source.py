@@ -11,6 +11,7 @@ and everything else is the same. Where the API does not serve that route, they a
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -107,11 +108,16 @@ class HiroSource:
         summaries = await self._summaries(header)
         groups = [summaries[start : start + MAX_TRANSACTIONS] for start in range(0, len(summaries), MAX_TRANSACTIONS)]
         found = await asyncio.gather(*(self._details(header, group) for group in groups))
-        details = [told for group in found for told in group]
+        details = [
+            msgspec.structs.replace(told, tx_index=index)
+            for index, told in zip(
+                _positions(header, summaries), [told for group in found for told in group], strict=True
+            )
+        ]
         return block_from_api(header, details, await self._raws(details))
 
     async def _summaries(self, header: BlockHeader) -> list[Transaction]:
-        """The block's transactions in order, each checked to be the block's."""
+        """The block's transactions as they are listed, the last one first, each checked to be the block's."""
         route = partial(self._client.block_transactions, header.index_block_hash)
         found: dict[str, Transaction] = {}
         async with self._slots:
@@ -120,11 +126,10 @@ class HiroSource:
                     if summary.block is None or summary.block.index_hash != header.index_block_hash:
                         raise _PiecesDifferError(f"transaction {summary.tx_id} is listed but belongs to another block")
                     found[summary.tx_id] = summary
-        ordered = sorted(found.values(), key=lambda summary: summary.block.tx_index if summary.block else 0)
-        left_out = (header.tx_count or 0) - len(ordered)
+        left_out = (header.tx_count or 0) - len(found)
         if left_out > 0:
             log.warning("hiro_api_left_out_transactions", height=header.height, transactions=left_out)
-        return ordered
+        return list(found.values())
 
     async def _details(self, header: BlockHeader, summaries: Sequence[Transaction]) -> list[TransactionDetails]:
         """The details of the block's transactions with all their events, in the order of ``summaries``."""
@@ -137,9 +142,7 @@ class HiroSource:
                 told = await self._alone(summary.tx_id)
                 if (problem := _problem(header, told)) is not None:
                     raise _PiecesDifferError(problem)
-            # The list that was checked against the block's hash says where in the block a transaction is.
-            assert summary.block is not None
-            details.append(msgspec.structs.replace(told, tx_index=summary.block.tx_index))
+            details.append(told)
         return details
 
     async def _together(self, tx_ids: Sequence[str]) -> dict[str, TransactionDetails]:
@@ -195,6 +198,25 @@ class HiroSource:
             log.warning("hiro_api_serves_no_raw_transactions", detail=answer.detail)
         self._serves_raw = False
         return None
+
+
+def _positions(header: BlockHeader, listed: Sequence[Transaction]) -> list[int]:
+    """Where in the block each transaction is, for the order they are listed in.
+
+    Before Nakamoto a block could confirm microblocks. The API lists their transactions after the block's own, which go
+    down to 0, and may number them within their microblock; a node counts on after the block's own.
+    """
+    told = [summary.block.tx_index for summary in listed if summary.block is not None]
+    own = told.index(0) + 1 if 0 in told else len(told)
+    positions = told[:own]
+    if any(lower >= higher for higher, lower in itertools.pairwise(positions)):
+        raise _PiecesDifferError(f"the transactions of block {header.height} are not listed in their order")
+    last = max(positions, default=-1)
+    confirmed = []
+    for index in reversed(told[own:]):
+        last = max(last + 1, index)
+        confirmed.append(last)
+    return positions + confirmed[::-1]
 
 
 def _problem(header: BlockHeader, told: TransactionDetails) -> str | None:

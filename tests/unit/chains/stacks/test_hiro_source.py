@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,11 @@ def without_poison(block: Block) -> Block:
     return replace(block, transactions=tuple(transactions))
 
 
-async def equal_blocks(bodies: list[bytes], *, serves_many: bool = True) -> list[Block]:
+async def equal_blocks(
+    bodies: list[bytes], *, serves_many: bool = True, others: Sequence[tuple[str, bytes]] = ()
+) -> list[Block]:
     """Ask for each block, with and without its transactions' bytes, and compare those that are canonical."""
-    api = HiroApi((NEW_BLOCK, post) for post in bodies)
+    api = HiroApi([*others, *((NEW_BLOCK, post) for post in bodies)])
     api.serves_many = serves_many
     canonical = {block.hash for block in api.canonical}
     compared = []
@@ -111,8 +114,12 @@ async def test_nakamoto_blocks(chain_data: Path, serves_many: bool) -> None:
     assert {"tenure_change", "nakamoto_coinbase"} <= {tx.kind for block in blocks for tx in block.transactions}
 
 
-async def test_old_mainnet_blocks_with_forks_and_locks(chain_data: Path) -> None:
-    blocks = await equal_blocks(posted(chain_data / "stacks" / "mainnet-2021-four-forks.tsv"))
+@pytest.mark.parametrize("serves_many", [True, False])
+async def test_old_mainnet_blocks_with_forks_locks_and_microblocks(chain_data: Path, serves_many: bool) -> None:
+    file = chain_data / "stacks" / "mainnet-2021-four-forks.tsv"
+    microblocks = [(post.path, post.body) for post in read_recording(file) if post.path == "/new_microblocks"]
+    assert len(microblocks) == 3
+    blocks = await equal_blocks(posted(file), serves_many=serves_many, others=microblocks)
     assert [block.height for block in blocks] == [*range(1, 48)]
     assert {"smart_contract", "coinbase", "contract_call"} <= {tx.kind for b in blocks for tx in b.transactions}
     assert EventKind.STX_LOCK in {event.kind for block in blocks for event in block.events}
@@ -145,6 +152,15 @@ async def test_a_transaction_of_more_events_than_a_page_has(serves_many: bool) -
     assert block.events == expected.events
     assert len(block.events) == 250
     assert block.transactions == expected.transactions
+
+
+async def test_transactions_out_of_order_do_not_make_a_block() -> None:
+    entries = [transaction_entry(signed_call(nonce), nonce) for nonce in range(3)]
+    api, expected = made(block_payload(toy.block(None), entries))
+    api.tip.transactions[1].index = 2
+    async with client_of(api) as client:
+        with pytest.raises(HiroSourceError, match="transactions of block 1 are not listed in their order"):
+            await HiroSource(client).block(expected.hash)
 
 
 async def test_what_was_done_on_bitcoin_is_told_from_transfers_and_keeps_its_place() -> None:
