@@ -122,11 +122,11 @@ def may_be_burn_operation(details: TransactionDetails) -> bool:
 
 
 def block_from_api(header: BlockHeader, details: Sequence[TransactionDetails], raws: Mapping[str, str]) -> Block:
-    """The block of a header, its transactions with all their events, and the bytes (hex) that are known, by id.
+    """The block of a header, its transactions with their places and all events, and the bytes known (hex), by id.
 
     A transaction without known bytes has ``raw`` empty; all else is read from its details. Raises ``PayloadError``.
     """
-    ordered = sorted(details, key=lambda tx: -1 if tx.tx_index is None else tx.tx_index)
+    ordered = sorted(details, key=lambda tx: tx.tx_index or 0)
     block = block_of(
         ref_of(header),
         source=SOURCE,
@@ -152,7 +152,8 @@ def block_from_api(header: BlockHeader, details: Sequence[TransactionDetails], r
 
 def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> Transaction:
     """A transaction with what its bytes do not say, at its place in the block."""
-    index = read.index if told.tx_index is None else told.tx_index
+    index = told.tx_index
+    assert index is not None  # block_of raises without it
     if raw == BURN_OPERATION_RAW:
         return replace(read, index=index, sender=told.sender_address)
     if raw is not None:
