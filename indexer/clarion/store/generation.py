@@ -16,9 +16,10 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from clarion.chains.model import Block, BlockRef, Chain
+from clarion.chains.model import Block, BlockRef, BurnBlock, Chain, Event, EventKind, Transaction, TransactionStatus
+from clarion.discovery import DEPLOY
 from clarion.protocol import DeployedProtocol, Protocol
-from clarion.store import chain_log, copy
+from clarion.store import copy
 from clarion.store.chain_log import json_bytes, json_text
 from clarion.store.digest import EMPTY_DIGEST
 from clarion.store.log_indexes import keep_log_indexes
@@ -198,7 +199,7 @@ class Filling:
                     f"generation {self.progress.generation} of {self._deployed.protocol.name} is not being filled any "
                     "more: another process took it over"
                 )
-            self._next.fill(chain_log.load(self._connection, self._chain, [block_hash for _, block_hash in chunk]))
+            self._next.fill(load_for(self._connection, self._chain, self._deployed, [found for _, found in chunk]))
         self._next.trim()
         self.progress = Progress(self.progress.generation, reached, self._up_to)
         return not done
@@ -319,6 +320,69 @@ def blocks_of(
     ).fetchall()
 
 
+def load_for(
+    connection: Connection[Any], chain: Chain, deployed: DeployedProtocol, hashes: Sequence[bytes]
+) -> list[Block]:
+    """Blocks of the chain log with what projecting them for a protocol takes, in the order of ``hashes``.
+
+    Events of contracts that do not concern it are left out, as are the bytes and results of transactions, and what
+    they asked for except where it is a deployment.
+    """
+    where = {
+        "chain": chain,
+        "hashes": list(hashes),
+        "contracts": None if deployed.open_ended else list(deployed.contracts),
+    }
+    heads = {
+        row[0]: row
+        for row in connection.execute(
+            "SELECT hash, height, parent_hash, time, burn_height, burn_hash FROM clarion.block "
+            "WHERE chain = %(chain)s AND hash = ANY(%(hashes)s)",
+            where,
+        )
+    }
+    where["heights"] = [row[1] for row in heads.values()]
+    transactions: dict[bytes, list[Transaction]] = {block_hash: [] for block_hash in hashes}
+    events: dict[bytes, list[Event]] = {block_hash: [] for block_hash in hashes}
+    for block_hash, index, tx_id, status, kind, sender, contract, payload in connection.execute(
+        "SELECT block_hash, tx_index, tx_id, status, kind, sender, contract, "
+        f"CASE WHEN kind = '{DEPLOY}' THEN payload END FROM clarion.transaction "
+        "WHERE chain = %(chain)s AND height = ANY(%(heights)s) AND block_hash = ANY(%(hashes)s) ORDER BY tx_index",
+        where,
+    ):
+        transactions[block_hash].append(
+            Transaction(
+                index=index,
+                id=tx_id,
+                status=TransactionStatus(status),
+                kind=kind,
+                sender=sender,
+                sponsor=None,
+                nonce=None,
+                fee=None,
+                contract=contract,
+                function=None,
+                payload=payload,
+                result=None,
+                raw=b"",
+            )
+        )
+    for block_hash, tx_index, index, kind, contract, topic, value, raw in connection.execute(
+        "SELECT block_hash, tx_index, event_index, kind, contract, topic, value, raw FROM clarion.event "
+        "WHERE chain = %(chain)s AND height = ANY(%(heights)s) AND block_hash = ANY(%(hashes)s) "
+        "AND (%(contracts)s::text[] IS NULL OR contract = ANY(%(contracts)s)) ORDER BY tx_index, event_index",
+        where,
+    ):
+        events[block_hash].append(Event(tx_index, index, EventKind(kind), contract, topic, value, raw))
+    blocks = []
+    for block_hash in hashes:
+        _, height, parent_hash, time, burn_height, burn_hash = heads[block_hash]
+        ref = BlockRef(chain, height, block_hash, parent_hash)
+        burn = None if burn_hash is None else BurnBlock(burn_height, burn_hash)
+        blocks.append(Block(ref, time, burn, tuple(transactions[block_hash]), tuple(events[block_hash]), {}))
+    return blocks
+
+
 def ready_protocols(store: Store) -> list[DeployedProtocol]:
     """The enabled protocols whose next generation is filled and made of what is enabled now."""
     found = dict(
@@ -360,7 +424,7 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
         changes: list[tuple[BlockRef, Change]] = []
         for start in range(0, len(pending), CHUNK_BLOCKS):
             hashes = [block_hash for _, block_hash in pending[start : start + CHUNK_BLOCKS]]
-            for ref, one in rows.project(chain_log.load(connection, chain, hashes)):
+            for ref, one in rows.project(load_for(connection, chain, deployed, hashes)):
                 changes += ((ref, change) for change in one.changes)
         since = tip.sequence + 1  # a number of the switch's own: whoever read the old rows stands below it
         numbered = [(sequence, ref, change) for sequence, (ref, change) in enumerate(changes, since + 1)]
