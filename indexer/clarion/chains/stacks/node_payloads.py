@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -368,12 +369,12 @@ def decode_new_burn_block(body: bytes) -> BurnBlock:
     """The Bitcoin block of a ``/new_burn_block`` payload. Raises ``PayloadError``."""
     node = _decode(NEW_BURN_BLOCK, _new_burn_block, body)
     place = _Place(NEW_BURN_BLOCK, node.burn_block_height, node.burn_block_hash)
+    burn_hash = place.hash("burn_block_hash", node.burn_block_hash)
     parent = node.parent_burn_block_hash
-    return BurnBlock(
-        node.burn_block_height,
-        place.hash("burn_block_hash", node.burn_block_hash),
-        None if parent is None else place.hash("parent_burn_block_hash", parent),
-    )
+    parent_hash = None if parent is None else place.hash("parent_burn_block_hash", parent)
+    if burn_hash == parent_hash:
+        raise place.error("parent_burn_block_hash", "a block cannot be its own parent")
+    return BurnBlock(node.burn_block_height, burn_hash, parent_hash)
 
 
 def decode_new_mempool_tx(body: bytes) -> list[MempoolEntry]:
@@ -477,6 +478,9 @@ def _block(
     extra: dict[str, JsonValue],
 ) -> Block:
     ordered = sorted(node_transactions, key=lambda tx: tx.tx_index)
+    for before, tx in pairwise(ordered):
+        if before.tx_index == tx.tx_index:
+            raise place.error("transactions", f"two have the tx_index {tx.tx_index}: {before.txid} and {tx.txid}")
     block_hash = place.hash("index_block_hash", place.block)
     if block_hash == parent_hash:
         raise place.error("parent_index_block_hash", "a block cannot be its own parent")
@@ -662,7 +666,7 @@ def _events(
         raise place.error("transactions", "a transaction is there twice")
     counts = [0] * len(ordered)
     events: list[Event] = []
-    before: _NodeEvent | None = None
+    event_index, at_this_index = -1, set[str]()
     untyped: Sequence[dict[str, Any]] | None = None
     positions = sorted(range(len(node_events)), key=lambda position: node_events[position].event_index)
     for position in positions:
@@ -672,9 +676,12 @@ def _events(
         tx_index = tx_indexes.get(node.txid)
         if tx_index is None:
             raise place.error(f"event {node.event_index}: txid", f"the block has no transaction {node.txid}")
-        if before is not None and before.event_index == node.event_index and before.txid == node.txid:
+        if node.event_index != event_index:
+            event_index, at_this_index = node.event_index, {node.txid}
+        elif node.txid in at_this_index:
             raise place.error(f"transaction {node.txid}", f"two events have the event_index {node.event_index}")
-        before = node
+        else:
+            at_this_index.add(node.txid)
         read = _EVENT_READERS.get(node.type)
         if read is None:
             if untyped is None:
