@@ -24,6 +24,7 @@ from clarion.chains.stacks.clarity_forms import decode_json, decode_python, to_j
 from clarion.chains.stacks.codec_errors import AddressError, CodecError, SignatureError
 from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
+from clarion.chains.stacks.node_payloads import payload_form
 from clarion.chains.stacks.payloads import (
     COINBASE_LENGTH,
     MAX_CLARITY_VERSION,
@@ -54,6 +55,7 @@ from clarion.chains.stacks.post_conditions import (
     StxPostCondition,
 )
 from clarion.chains.stacks.signing import multi_sig, sign_multisig, signed_transaction, unsigned_transaction, verify
+from clarion.chains.stacks.summaries import Summary, summarise
 from clarion.chains.stacks.transactions import AnchorMode, Transaction, decode_transaction
 
 u64 = st.integers(0, 2**64 - 1)
@@ -277,6 +279,53 @@ def test_damaged_transactions_are_refused_or_are_other_transactions(transaction:
     # Random signatures and keys belong to nobody; checking them must not fail in any other way.
     with pytest.raises(SignatureError):
         verify(read)
+
+
+simple_transactions = st.builds(
+    Transaction,
+    st.sampled_from(Network),
+    st.integers(0, 2**32 - 1),
+    st.builds(
+        Authorization,
+        st.builds(SingleSig, st.just(HashMode.P2PKH), hashes, u64, u64, st.sampled_from(KeyEncoding), signatures),
+    ),
+    st.one_of(
+        st.builds(TokenTransfer, principals, u64, st.binary(min_size=MEMO_LENGTH, max_size=MEMO_LENGTH)),
+        st.builds(ContractCall, contracts, clarity_names, call_arguments),
+    ),
+    st.lists(
+        st.builds(StxPostCondition, subjects, st.sampled_from(AmountCode), u64)
+        | st.builds(FtPostCondition, subjects, assets, st.sampled_from(AmountCode), u64),
+        max_size=3,
+    ).map(tuple),
+    st.sampled_from(PostConditionMode),
+    st.sampled_from(AnchorMode),
+)
+
+
+def decoded_in_full(raw: bytes) -> Summary:
+    read = decode_transaction(raw)
+    contract = function = None
+    if isinstance(read.payload, ContractCall):
+        contract, function = str(read.payload.contract), read.payload.function
+    form = payload_form(read.payload)
+    return Summary(read.payload.kind, str(read.sender), read.nonce, read.fee, contract, function, form)
+
+
+@given(simple_transactions)
+def test_simple_transactions_are_summarised_as_decoding_them_in_full_does(transaction: Transaction) -> None:
+    raw = transaction.encode()
+    assert summarise(raw) == decoded_in_full(raw)
+
+
+@given(simple_transactions | transactions, st.data())
+def test_what_is_summarised_is_a_valid_transaction_and_says_the_same(transaction: Transaction, data: Any) -> None:
+    raw = bytearray(transaction.encode())
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] ^= data.draw(st.integers(0, 255))
+    damaged = bytes(raw[: data.draw(st.sampled_from([len(raw), place]))])
+    summary = summarise(damaged)
+    assert summary is None or summary == decoded_in_full(damaged)
 
 
 private_keys = st.builds(

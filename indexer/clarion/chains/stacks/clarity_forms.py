@@ -57,13 +57,15 @@ def _same(value: T) -> T:
 
 
 @lru_cache(maxsize=65_536)
-def _address(raw: bytes) -> str:
+def address_text(raw: bytes) -> str:
+    """The address of 21 wire bytes: version and hash."""
     return c32.encode_address(raw[0], raw[1:])
 
 
 @lru_cache(maxsize=65_536)
-def _contract(raw: bytes, name: str) -> str:
-    return f"{_address(raw)}.{name}"
+def contract_text(raw: bytes, name: str) -> str:
+    """The id of a contract: the 21 wire bytes of its deployer's address, and its name."""
+    return f"{address_text(raw)}.{name}"
 
 
 def _ok(value: Any) -> Any:
@@ -92,8 +94,8 @@ _read_python: Final[Read[Any]] = build_reader(
     buffer=_same,
     true=True,
     false=False,
-    standard_principal=_address,
-    contract_principal=_contract,
+    standard_principal=address_text,
+    contract_principal=contract_text,
     ok=_ok,
     err=_err,
     none=None,
@@ -104,14 +106,15 @@ _read_python: Final[Read[Any]] = build_reader(
     utf8=_same,
 )
 
-_read_json: Final[Read[Any]] = build_reader(
+#: Reads the JSON form of a value within other bytes: see :func:`clarion.chains.stacks.clarity.build_reader`.
+read_json: Final[Read[Any]] = build_reader(
     int_=_same,
     uint=_same,
     buffer=_json_buffer,
     true=True,
     false=False,
-    standard_principal=_address,
-    contract_principal=_contract,
+    standard_principal=address_text,
+    contract_principal=contract_text,
     ok=_ok,
     err=_err,
     none=None,
@@ -130,7 +133,7 @@ def decode_python(raw: bytes) -> Any:
 
 def decode_json(raw: bytes) -> JsonValue:
     """The JSON form of the value whose wire bytes are ``raw``. Raises ``DecodeError``."""
-    form: JsonValue = read_exactly(_read_json, raw)
+    form: JsonValue = read_exactly(read_json, raw)
     return form
 
 

@@ -34,6 +34,7 @@ from clarion.chains.stacks import payloads, transactions
 from clarion.chains.stacks.clarity import Principal, Value, bytes_from_hex
 from clarion.chains.stacks.clarity_forms import decode_json, to_json
 from clarion.chains.stacks.codec_errors import CodecError, DecodeError
+from clarion.chains.stacks.summaries import summarise
 
 NEW_BLOCK: Final = "/new_block"
 NEW_BURN_BLOCK: Final = "/new_burn_block"
@@ -49,7 +50,7 @@ BURN_OPERATION_RAW: Final = "0x00"
 """What a node gives as the bytes of a transaction that was made on Bitcoin."""
 
 _HASH_BYTES: Final = 32
-_AMOUNT = re.compile(r"[0-9]{1,39}")
+_AMOUNT_DIGITS: Final = 39
 _RESPONSE_ERR: Final = 0x08  # type prefix of (err ..) in a serialised Clarity value (SIP-005)
 _UINT128_MAX: Final = (1 << 128) - 1
 
@@ -512,6 +513,8 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
     if node.raw_tx == BURN_OPERATION_RAW:
         kind, payload = "burn_operation", _storable(node.burnchain_op)
         sender = _burn_operation_sender(node.burnchain_op)
+    elif (summary := summarise(raw)) is not None:
+        kind, sender, nonce, fee, contract, function, payload = summary
     else:
         try:
             tx = transactions.decode_transaction(raw)
@@ -826,7 +829,7 @@ def _missing(place: _Place, node: _NodeEvent) -> PayloadError:
 
 
 def _amount(place: _Place, node: _NodeEvent, text: str) -> int:
-    if _AMOUNT.fullmatch(text) and (amount := int(text)) <= _UINT128_MAX:
+    if text.isdecimal() and text.isascii() and len(text) <= _AMOUNT_DIGITS and (amount := int(text)) <= _UINT128_MAX:
         return amount
     problem = f"expected a whole number of 128 bits in decimal digits, found {text[:50]!r}"
     raise place.error(_event_field(node), problem)
