@@ -69,7 +69,7 @@ def test_amounts_are_big_integers_and_say_their_unit() -> None:
     assert {"EXPIRING", "AWAITING_PRICE", "SETTLEABLE"} <= status.values.keys()
 
 
-@pytest.mark.parametrize("example", examples(["bithedge"]), ids=lambda example: example.name)
+@pytest.mark.parametrize("example", examples(["bithedge", "stacks"]), ids=lambda example: example.name)
 def test_examples_fit_the_schema(example: Example) -> None:
     schema = build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
 

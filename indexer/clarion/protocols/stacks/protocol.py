@@ -94,22 +94,25 @@ def ft_burned(event: FtBurn, at: EventContext, rows: Rows) -> None:
 @protocol.on_any(kind=EventKind.STX_TRANSFER)
 def stx_transferred(event: StxTransfer, at: EventContext, rows: Rows) -> None:
     """Move micro-STX from one address to another."""
-    _add(rows, STX, event.sender, False, sent=event.amount)
-    _add(rows, STX, event.recipient, False, received=event.amount)
+    complete = _token(STX, None, rows).complete
+    _add(rows, STX, event.sender, complete, sent=event.amount)
+    _add(rows, STX, event.recipient, complete, received=event.amount)
 
 
 @protocol.on_any(kind=EventKind.STX_MINT)
 def stx_minted(event: StxMint, at: EventContext, rows: Rows) -> None:
     """Add micro-STX that came into being."""
-    _mint(_token(STX, None, rows), event.amount)
-    _add(rows, STX, event.recipient, False, received=event.amount)
+    token = _token(STX, None, rows)
+    _mint(token, event.amount)
+    _add(rows, STX, event.recipient, token.complete, received=event.amount)
 
 
 @protocol.on_any(kind=EventKind.STX_BURN)
 def stx_burned(event: StxBurn, at: EventContext, rows: Rows) -> None:
     """Take micro-STX that were destroyed."""
-    _burn(_token(STX, None, rows), event.amount)
-    _add(rows, STX, event.sender, False, sent=event.amount)
+    token = _token(STX, None, rows)
+    _burn(token, event.amount)
+    _add(rows, STX, event.sender, token.complete, sent=event.amount)
 
 
 @protocol.on_any(kind=EventKind.NFT_MINT)
