@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psycopg
 import pytest
 from psycopg import sql
+from support import index_process, node_posts, toy
 from support import ledger as ledger_module
-from support import toy
 from support.ledger import ledger
+from support.pools import TRAIT, pools
 
 from clarion.backfill import Task, fill
-from clarion.chains.model import Block, BurnBlock
+from clarion.chains.model import Block, BurnBlock, Event, EventKind, Transaction, TransactionStatus
+from clarion.chains.stacks.node_payloads import NEW_BLOCK, NEW_BURN_BLOCK, decode_post
 from clarion.follower import Follower
 from clarion.protocol import DeployedProtocol, ProjectionError, Protocol
 from clarion.store.database import connect
@@ -31,6 +35,7 @@ from clarion.store.store import Store
 TESTS = Path(__file__).parents[1]
 BOTH = (toy.deployed(), ledger.deployed_by(toy.DEPLOYER))
 ALL_ROWS = ("toy.account", "ledger.entry", "ledger.total")
+DEADLINE_SECONDS = 60
 
 
 @pytest.fixture
@@ -132,6 +137,11 @@ def past(connection: psycopg.Connection[Any], height: int) -> dict[tuple[str, st
         {"height": height},
     )
     return {(table, key): after for table, key, after in found if after is not None}
+
+
+def tables_of(connection: psycopg.Connection[Any], *protocols: DeployedProtocol) -> dict[str, list[tuple[Any, ...]]]:
+    names = [row_type.name for deployed in protocols for row_type in deployed.protocol.row_types]
+    return {name: rows_of(connection, name) for name in names}
 
 
 def state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
@@ -342,3 +352,132 @@ def test_a_filling_process_killed_at_any_time_goes_on_where_it_was(
     assert switch(store, BOTH[1])
     ingest(store, chain.grow(2))
     assert state(connection) == fresh(other_database_url, chain)
+
+
+def deployed_pool(block: Block, name: str) -> Block:
+    """The block with a first transaction that deploys a pool."""
+    deployment = Transaction(
+        index=0,
+        id=toy.digest_of("deploy", name, block.hash.hex()),
+        status=TransactionStatus.SUCCESS,
+        kind="smart_contract",
+        sender=toy.DEPLOYER,
+        sponsor=None,
+        nonce=0,
+        fee=0,
+        contract=f"{toy.DEPLOYER}.{name}",
+        function=None,
+        payload={"name": name, "clarity_version": 3, "source": f"(impl-trait '{TRAIT})"},
+        result=None,
+        raw=b"\x00",
+    )
+    later = tuple(replace(transaction, index=1) for transaction in block.transactions)
+    events = tuple(replace(event, tx_index=1) for event in block.events)
+    return replace(block, transactions=(deployment, *later), events=events)
+
+
+@pytest.mark.parametrize("discovery", ["trait", "factory"])
+def test_contracts_found_on_the_chain_are_found_again_by_a_filling(
+    discovery: str, connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    deployed = pools(trait=TRAIT if discovery == "trait" else None, factory=discovery == "factory").deployed_by(
+        toy.DEPLOYER
+    )
+    items: list[Block | BurnBlock] = []
+    parent: Block | None = None
+    for height in range(1, 31):
+        empty = toy.block(parent, [{"topic": "x"}])
+        pool = f"{toy.DEPLOYER}.pool-{height % 4}"
+        said = [(pool, "deposit", {"topic": "deposit", "amount": height})]
+        if height % 5 == 0 and discovery == "factory":
+            said.insert(0, (f"{toy.DEPLOYER}.registry", "pool-created", {"topic": "pool-created", "pool": pool}))
+        events = [Event(0, index, EventKind.PRINT, *one, b"\x0c") for index, one in enumerate(said)]
+        parent = replace(empty, events=tuple(events))
+        if height % 5 == 0 and discovery == "trait":
+            parent = deployed_pool(parent, f"pool-{height % 4}")
+        assert parent.burn is not None
+        items += [parent.burn, parent]
+    ingest(opened(connection, BOTH[:1]), items[:-4])
+    store = opened(connection, (BOTH[0], deployed))
+    fill_all(database_url, deployed)
+    assert switch(store, deployed)
+    ingest(store, items[-4:])
+    with connect(other_database_url, autocommit=True) as other:
+        ingest(opened(other, (BOTH[0], deployed)), items)
+        assert tables_of(connection, deployed) == tables_of(other, deployed)
+        digests = "SELECT clarion.digest_at('stacks', height) FROM clarion.canonical_block ORDER BY height"
+        assert connection.execute(digests).fetchall() == other.execute(digests).fetchall()
+    assert len(rows_of(connection, "pools.deposited")) == 4
+
+
+def posts_of(items: Sequence[Block | BurnBlock]) -> list[tuple[str, bytes]]:
+    """The items as a node posts them."""
+    posts = []
+    for item in items:
+        if isinstance(item, BurnBlock):
+            posts.append((NEW_BURN_BLOCK, node_posts.body(node_posts.burn_payload(item))))
+        else:
+            values = [event.value for event in item.events if isinstance(event.value, dict)]
+            posts.append((NEW_BLOCK, node_posts.body(node_posts.moves_payload(item, values))))
+    return posts
+
+
+@contextlib.contextmanager
+def indexer(database_url: str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The index service in a process of its own, and its observer's URL."""
+    command = [sys.executable, index_process.__file__, database_url, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        try:
+            url = started.stdout.readline().strip()
+            assert url
+            yield started, url
+        finally:
+            started.kill()
+
+
+def tell(url: str, posts: Sequence[tuple[str, bytes]]) -> None:
+    with httpx.Client(timeout=DEADLINE_SECONDS) as client:
+        for path, body in posts:
+            assert client.post(url + path, content=body).status_code == 200
+
+
+def wait_until(connection: psycopg.Connection[Any], query: str, expected: Any) -> None:
+    """Wait until a query gives one value, looking again whenever the index has moved."""
+    connection.execute("LISTEN clarion")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while connection.execute(query.encode()).fetchone() != (expected,):
+        assert time.monotonic() < deadline, f"{query} never gave {expected}"
+        list(connection.notifies(timeout=1, stop_after=1))
+
+
+@pytest.mark.usefixtures("installed_ledger")
+def test_a_running_indexer_fills_and_switches_while_blocks_and_forks_come(
+    connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    chain = Chain()
+    said = posts_of(chain.grow(40))
+    tip_height = "SELECT height FROM clarion.cursor"
+    with indexer(database_url) as (_, url):
+        tell(url, said)
+        wait_until(connection, tip_height, 40)
+    live = "SELECT generation FROM clarion.protocol WHERE name = 'ledger'"
+    with indexer(database_url, "ledger") as (_, url):  # ended by a kill, whatever it has begun
+        said += (more := posts_of(chain.grow(3)))
+        tell(url, more)
+    with indexer(database_url, "ledger") as (started, url):
+        said += (more := posts_of(chain.grow(4, branch="b", on=chain.block(42))))
+        tell(url, more)
+        wait_until(connection, live, 1)
+        said += (more := posts_of(chain.grow(5, branch="c", on=chain.block(44))))
+        tell(url, more)
+        wait_until(connection, tip_height, 49)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(DEADLINE_SECONDS) == 0
+    with connect(other_database_url, autocommit=True) as other:
+        ingest(opened(other, BOTH), [item for path, body in said for item in blocks_in(path, body)])
+        assert state(connection) == state(other)
+
+
+def blocks_in(path: str, body: bytes) -> list[Block | BurnBlock]:
+    return [item for item in decode_post(path, body) if isinstance(item, Block | BurnBlock)]

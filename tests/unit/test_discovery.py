@@ -5,55 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Text
-from sqlmodel import Field
 from support import toy
+from support.pools import TRAIT, Deposited, Found, pools
 
 from clarion.chains.model import Block, Event, EventKind, JsonValue, Transaction, TransactionStatus
-from clarion.discovery import DiscoveredContract, declared_traits, is_contract_id
-from clarion.protocol import DeployedProtocol, EventContext, Protocol, UndecodableEventError, UnknownTopicError
-from clarion.store.rows import UINT128, Row, Rows, RowType
+from clarion.discovery import declared_traits, is_contract_id
+from clarion.protocol import DeployedProtocol, Protocol, UndecodableEventError, UnknownTopicError
+from clarion.store.rows import Rows, RowType
 
 DEPLOYER = toy.DEPLOYER
 OTHER = "SP3FBR2AGK5H9QBDH3EEN6DF8EK8JY7RX8QJ5SVTE"
-TRAIT = f"{OTHER}.pool-trait.pool"
-
-
-class Found(DiscoveredContract, table=True):
-    __tablename__ = "contract"
-    __table_args__ = {"schema": "pools"}
-
-
-class Deposited(Row, table=True):
-    """What a pool was given."""
-
-    __tablename__ = "deposited"
-    __table_args__ = {"schema": "pools"}
-    pool: str = Field(primary_key=True, sa_type=Text)
-    amount: int = Field(sa_type=UINT128)
-
-
-class Deposit(msgspec.Struct):
-    amount: int
-
-
-def deposit(event: Deposit, at: EventContext, rows: Rows) -> None:
-    row = rows.get(Deposited, at.contract) or rows.insert(Deposited, pool=at.contract, amount=0)
-    row.amount += event.amount
-
-
-def pools(**discovery: Any) -> Protocol:
-    protocol = Protocol("pools", tables=[Found, Deposited])
-    if "trait" in discovery:
-        protocol.by_trait("pool", discovery["trait"])
-    else:
-        protocol.by_factory("pool", factory="registry", topic="pool-created", field="pool")
-    protocol.on("pool", "deposit")(deposit)
-    return protocol
 
 
 def empty_rows() -> Rows:
@@ -157,7 +121,7 @@ def test_a_trait_may_differ_by_network_or_be_the_deployers() -> None:
 
 
 def test_what_a_factory_names_is_followed_from_the_next_event_on() -> None:
-    deployed = pools().deployed_by(DEPLOYER)
+    deployed = pools(factory=True).deployed_by(DEPLOYER)
     assert deployed.contracts == {f"{DEPLOYER}.registry": "registry"}
     assert deployed.open_ended
     pool = f"{OTHER}.pool"
@@ -174,7 +138,7 @@ def test_what_a_factory_names_is_followed_from_the_next_event_on() -> None:
 
 
 def test_a_factory_that_names_no_contract_and_unknown_topics_are_reported() -> None:
-    deployed = pools().deployed_by(DEPLOYER)
+    deployed = pools(factory=True).deployed_by(DEPLOYER)
     registry = f"{DEPLOYER}.registry"
     for named in ("not a contract", None, 7):
         with pytest.raises(UndecodableEventError, match="pool names no contract"):
