@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from support import toy
 from support.hiro_api import HiroApi, Post, rate_limited, serving
 from support.index import truncate_index
@@ -470,3 +470,18 @@ async def test_it_may_be_begun_again_after_a_batch_that_was_not_applied(connecti
     assert canonical(connection) == hashes(blocks)
     counted = connection.execute("SELECT count(*) FROM clarion.canonical_burn_block").fetchone()
     assert counted == (12,)
+
+
+async def test_rubbish_is_a_fault_of_the_api(connection: psycopg.Connection[Any]) -> None:
+    blocks = toy_chain(2)
+    index, api = StoredIndex(connection), HiroApi()
+    post_all(api, blocks)
+    tip = {"block_height": 2, "index_block_hash": "0xzz", "burn_block_height": 2}
+    api.answers.append(JSONResponse({"status": "ready", "chain_tip": tip}))
+    api.answers.append(PlainTextResponse("<html>"))
+    async with serving(api) as server, Following(server.url, index) as following:
+        await following.until(lambda: index.store.tip.height == 2)
+    assert canonical(connection) == hashes(blocks)
+    details = [health.detail or "" for health in following.health if health.state is SourceState.UNREACHABLE]
+    assert details[0].startswith("the Hiro API's tip: ")
+    assert details[1].startswith("/extended: the answer is not of the documented shape")

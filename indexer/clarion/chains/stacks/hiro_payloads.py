@@ -297,11 +297,16 @@ def _is_stacking(contract: str) -> bool:
     return address in _BOOT_ADDRESSES and (name == "pox" or name.startswith("pox-"))
 
 
-def _hash(header: BlockHeader, field: str, text: str) -> bytes:
+def hash_of(where: str, text: str) -> bytes:
+    """A hash of 32 bytes. Raises ``PayloadError`` that begins with ``where``."""
     try:
         raw = clarity.bytes_from_hex(text)
     except DecodeError as error:
-        raise PayloadError(f"{SOURCE} block {header.height}: {field}: {error}") from None
+        raise PayloadError(f"{where}: {error}") from None
     if len(raw) != 32:
-        raise PayloadError(f"{SOURCE} block {header.height}: {field}: expected 32 bytes, found {len(raw)}")
+        raise PayloadError(f"{where}: expected 32 bytes, found {len(raw)}")
     return raw
+
+
+def _hash(header: BlockHeader, field: str, text: str) -> bytes:
+    return hash_of(f"{SOURCE} block {header.height}: {field}", text)

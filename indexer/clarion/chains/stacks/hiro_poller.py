@@ -31,17 +31,16 @@ from typing import Any, Final, Protocol, Self
 import structlog
 
 from clarion.chains.model import Block, BurnBlock
-from clarion.chains.stacks.hiro_source import HiroForkError, HiroSource, HiroSourceError
+from clarion.chains.stacks.hiro_payloads import SOURCE, hash_of, ref_of
+from clarion.chains.stacks.hiro_source import HiroForkError, HiroSource, HiroSourceError, all_of
 from clarion.chains.stacks.node_payloads import PayloadError
 from hiro_api_client import (
     MAX_BLOCKS,
     BlockHeader,
-    ChainTip,
     HiroApiClient,
     HiroApiError,
     NotFoundError,
     RateLimitedError,
-    Status,
 )
 
 FIRST_HEIGHT: Final = 1
@@ -74,7 +73,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class IndexTip:
-    """Where an index stands."""
+    """Where an index stands, or an API."""
 
     height: int
     hash: bytes
@@ -126,7 +125,8 @@ class HiroPoller:
         self._backoff = backoff_seconds
         self._report = report
         self._woken = asyncio.Event()
-        self._status = Status()
+        self._tip: IndexTip | None = None
+        """Where the API last said that it stands."""
         self._etag: str | None = None
         self._planned: deque[BlockHeader] = deque()
         self._burn_hash: bytes | None = None
@@ -198,11 +198,19 @@ class HiroPoller:
         """Ask where the API stands."""
         changed = await self._client.changed_status(self._etag)
         if changed is not None:
-            self._status, self._etag = changed.value, changed.etag
+            told = changed.value.chain_tip
+            self._tip = (
+                None
+                if told is None
+                else IndexTip(
+                    told.block_height, hash_of(f"{SOURCE} tip", told.index_block_hash), told.burn_block_height
+                )
+            )
+            self._etag = changed.etag
 
     async def _next(self, before: Sequence[Block]) -> list[Block]:
         """The next blocks for an index that holds those ``before`` too; none where there is nothing new."""
-        tip = self._status.chain_tip
+        tip = self._tip
         if tip is None:
             self._say(SourceState.BEHIND, "it has no blocks yet")
             return []
@@ -215,7 +223,7 @@ class HiroPoller:
         self._say(SourceState.HEALTHY)
         headers = [self._planned.popleft() for _ in range(min(self._batch, len(self._planned)))]
         blocks = []
-        for block in await asyncio.gather(*(self._source.block_of(header) for header in headers)):
+        for block in await all_of(self._source.block_of(header) for header in headers):
             if block is None:
                 # A fork took it away. What is below it stands, the rest is planned anew from there.
                 self._planned.clear()
@@ -225,34 +233,35 @@ class HiroPoller:
             raise HiroForkError(f"{self._client.url}: the chain forked while its blocks were read")
         return blocks
 
-    async def _is_news(self, tip: ChainTip, index: IndexTip | None, given: set[bytes]) -> bool:
+    async def _is_news(self, tip: IndexTip, index: IndexTip | None, given: set[bytes]) -> bool:
         """Whether there is anything to fetch; says how the API does where there is not."""
-        if index is None and tip.block_height < self._lowest:
-            self._say(SourceState.BEHIND, f"its tip is {tip.block_height}, the index begins with {self._lowest}")
+        if index is None and tip.height < self._lowest:
+            self._say(SourceState.BEHIND, f"its tip is {tip.height}, the index begins with {self._lowest}")
             return False
-        known = await self._knows(_bytes(tip.index_block_hash), given)
-        if index is None or tip.block_height >= index.height:
+        known = await self._knows(tip.hash, given)
+        if index is None or tip.height >= index.height:
             if known:
                 self._say(SourceState.HEALTHY)
             return not known
-        if known or (tip.burn_block_height or 0) <= (index.burn_height or 0):
-            self._say(SourceState.BEHIND, f"its tip is {tip.block_height}, the index is at {index.height}")
+        if known or (tip.burn_height or 0) <= (index.burn_height or 0):
+            self._say(SourceState.BEHIND, f"its tip is {tip.height}, the index is at {index.height}")
             return False
         return True
 
-    async def _plan(self, tip: ChainTip, index: IndexTip | None, given: set[bytes]) -> list[BlockHeader]:
+    async def _plan(self, tip: IndexTip, index: IndexTip | None, given: set[bytes]) -> list[BlockHeader]:
         """Headers of unknown blocks from the lowest on, as many as make a batch and more where there is a fork."""
         first = self._lowest if index is None else index.height + 1
-        last = min(first + self._batch - 1, tip.block_height)
+        last = min(first + self._batch - 1, tip.height)
         try:
-            header = await self._client.block(tip.index_block_hash if last == tip.block_height else last)
+            header = await self._client.block(f"0x{tip.hash.hex()}" if last == tip.height else last)
             branch = [header]
             page: dict[str, BlockHeader] = {}
             limit = min(max(last - first + 1, 1), MAX_BLOCKS)
             while header.height > self._lowest:
                 parent = header.parent_index_block_hash
                 # Above the index nothing is known but what it could not use.
-                if (index is None or header.height <= index.height + 1) and await self._knows(_bytes(parent), given):
+                near = index is None or header.height <= index.height + 1
+                if near and await self._knows(ref_of(header).parent_hash, given):
                     break
                 if parent not in page:
                     listed = await self._client.blocks(limit=limit, cursor=parent)
@@ -271,7 +280,7 @@ class HiroPoller:
     async def _require_same_chain(self) -> None:
         """Raise where the API's chain is another one from its beginning, such as another network's."""
         first = await self._client.block(self._lowest)
-        if not await self._index.knows(_bytes(first.index_block_hash)):
+        if not await self._index.knows(ref_of(first).hash):
             raise HiroSourceError(
                 f"{self._client.url} is of another chain: its block {first.height} ({first.index_block_hash}) is not "
                 "the one that is indexed; check the address of the API and the network"
@@ -291,11 +300,9 @@ class HiroPoller:
         return items
 
     def _say(self, state: SourceState, detail: str | None = None) -> None:
-        tip = self._status.chain_tip
+        tip = self._tip
         self._report(
-            Health(state, detail)
-            if tip is None
-            else Health(state, detail, tip.block_height, _bytes(tip.index_block_hash), tip.burn_block_height)
+            Health(state, detail) if tip is None else Health(state, detail, tip.height, tip.hash, tip.burn_height)
         )
 
     async def _wake_up(self) -> None:
@@ -322,7 +329,3 @@ async def _ended(*tasks: asyncio.Task[Any] | None) -> None:
 
 def _tip_of(block: Block) -> IndexTip:
     return IndexTip(block.height, block.hash, None if block.burn is None else block.burn.height)
-
-
-def _bytes(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -40,6 +40,8 @@ ATTEMPTS: Final = 4
 RETRY_SECONDS: Final = 0.5
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class HiroSourceError(RuntimeError):
@@ -107,7 +109,7 @@ class HiroSource:
     async def _assemble(self, header: BlockHeader) -> Block:
         summaries = await self._summaries(header)
         groups = [summaries[start : start + MAX_TRANSACTIONS] for start in range(0, len(summaries), MAX_TRANSACTIONS)]
-        found = await asyncio.gather(*(self._details(header, group) for group in groups))
+        found = await all_of(self._details(header, group) for group in groups)
         details = [
             msgspec.structs.replace(told, tx_index=index)
             for index, told in zip(
@@ -182,7 +184,7 @@ class HiroSource:
     async def _raws(self, details: Sequence[TransactionDetails]) -> dict[str, str]:
         """Bytes (hex) by transaction id: of all if asked for, otherwise of those that only their bytes can tell."""
         asked = [told.tx_id for told in details if self._with_raw or may_be_burn_operation(told)]
-        found = await asyncio.gather(*(self._raw(tx_id) for tx_id in asked))
+        found = await all_of(self._raw(tx_id) for tx_id in asked)
         return {tx_id: raw for tx_id, raw in zip(asked, found, strict=True) if raw is not None}
 
     async def _raw(self, tx_id: str) -> str | None:
@@ -198,6 +200,17 @@ class HiroSource:
             log.warning("hiro_api_serves_no_raw_transactions", detail=answer.detail)
         self._serves_raw = False
         return None
+
+
+async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all the calls answer. Where one raises the others are cancelled first, so that none goes on asking."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _positions(header: BlockHeader, listed: Sequence[Transaction]) -> list[int]:
