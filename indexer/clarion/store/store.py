@@ -16,10 +16,12 @@ from clarion.store import chain_log, copy
 from clarion.store.burn_chain import Announced, BurnChain
 from clarion.store.chain_log import Header, json_bytes
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
+from clarion.store.packed import Interest, PackedBlock
 from clarion.store.projector import AnomalyAt, Projector
 from clarion.store.registry import latest_digests, register
 from clarion.store.row_sql import RowTables
-from clarion.store.rows import Change, Key, Op, RowType
+from clarion.store.rows import Change, Key, RowType
+from clarion.store.undo import net_changes
 
 #: The Postgres notification channel; one message per commit, a JSON object {chain, height, hash, sequence}.
 CHANNEL: Final = "clarion"
@@ -83,6 +85,8 @@ class Store:
 
     def _use(self, live: Sequence[DeployedProtocol]) -> None:
         self._projector = Projector(live, self._load_row)
+        #: What the live protocols look at.
+        self.interest = Interest.of(live)
         self._tables = RowTables(self._projector.row_types.values())
 
     @property
@@ -270,6 +274,10 @@ class Batch:
     def apply(self, block: Block) -> None:
         """Make a block of the chain log canonical on top of the tip; :meth:`flush` projects its events."""
         store = self._store
+        if isinstance(block, PackedBlock) and not block.interest.covers(store.interest):
+            # It was packed for other protocols than are live now.
+            self._flush_blocks()
+            (block,) = chain_log.load(self._connection, self._chain, [block.hash])
         self._unprojected.append(block)
         burn_height = None if block.burn is None else block.burn.height
         self._may_be_final |= burn_height != store._tip_burn_height
@@ -345,7 +353,7 @@ class Batch:
             sequence += 1
             self._steps.append((sequence, "retract", block_height, block_hash))
         execute("DELETE FROM clarion.digest WHERE chain = %s AND height > %s", (self._chain, ref.height))
-        retractions = self._net_changes_since(since, ref.height)
+        retractions = net_changes(self._connection, self._chain, since, ref.height, store._tables.names)
         for change in retractions:
             sequence += 1
             self._changes.append((sequence, ref, change))
@@ -355,39 +363,6 @@ class Batch:
         store._tables.write(self._connection, retractions)
         self._write_log(retraction=True)
         return len(undone)
-
-    def _net_changes_since(self, sequence: int, height: int) -> list[Change]:
-        """Per row of a live protocol changed after ``sequence``: from what it is now back to what it was then.
-
-        The oldest change of a row after a sequence holds the row as it was at that sequence, whatever was applied and
-        retracted since; the newest holds the row as it is. ``height`` is that of the block that wrote ``sequence``:
-        what a protocol that became live later has written for blocks up to there stays, and what an earlier generation
-        of it has written is none of its rows.
-        """
-        found = self._connection.execute(
-            """
-            WITH since AS MATERIALIZED (
-                SELECT "table", key, sequence, before, after FROM clarion.change c
-                WHERE chain = %(chain)s AND sequence > %(sequence)s AND (height > %(height)s OR retraction)
-                    AND "table" = ANY(%(tables)s) AND sequence > (
-                        SELECT p.since_sequence FROM clarion.protocol p
-                        WHERE p.chain = c.chain AND p.name = split_part(c."table", '.', 1)
-                    )
-            ), oldest AS (
-                SELECT DISTINCT ON ("table", key) "table", key, before FROM since ORDER BY "table", key, sequence
-            ), newest AS (
-                SELECT DISTINCT ON ("table", key) "table", key, after FROM since ORDER BY "table", key, sequence DESC
-            )
-            SELECT "table", key, newest.after, oldest.before FROM oldest JOIN newest USING ("table", key)
-            WHERE newest.after IS DISTINCT FROM oldest.before ORDER BY "table", key
-            """,
-            {"chain": self._chain, "sequence": sequence, "height": height, "tables": self._store._tables.names},
-        )
-        changes = []
-        for table, key, now, then in found:
-            op: Op = "delete" if then is None else "insert" if now is None else "update"
-            changes.append(Change(table, tuple(key), op, now, then))
-        return changes
 
     @property
     def final_height(self) -> int | None:
