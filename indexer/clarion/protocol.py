@@ -324,6 +324,11 @@ class DeployedProtocol:
         """Whether events of contracts other than :attr:`contracts` may concern it."""
 
     @property
+    def kinds_of_all(self) -> frozenset[EventKind] | None:
+        """Which kinds of events it looks at whatever their contract; None: all, as contracts are found on the way."""
+        return None if self._found_in is not None else frozenset(kind for kind, _ in self.protocol._any)
+
+    @property
     def binding(self) -> Mapping[str, Any]:
         """What it follows, as JSON: contracts by id, traits, factories, kinds of events of all contracts."""
         protocol = self.protocol

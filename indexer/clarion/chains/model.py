@@ -146,3 +146,17 @@ class Block:
     def hash(self) -> bytes:
         """The block's hash (for Stacks the index block hash)."""
         return self.ref.hash
+
+    @property
+    def transaction_count(self) -> int:
+        """How many transactions the block has."""
+        return len(self.transactions)
+
+    @property
+    def event_count(self) -> int:
+        """How many events the block has."""
+        return len(self.events)
+
+    def transaction(self, index: int) -> Transaction:
+        """The transaction in that place of the block."""
+        return self.transactions[index]

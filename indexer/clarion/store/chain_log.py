@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from psycopg import Connection
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain, Event, EventKind, Transaction, TransactionStatus
 from clarion.store import copy
+from clarion.store.packed import BLOCK_COLUMNS, EVENT_COLUMNS, TRANSACTION_COLUMNS, PackedBlock, pack
 
 #: Canonical JSON: object keys sorted, no white space.
 json_bytes = msgspec.json.Encoder(order="sorted").encode
-#: Postgres puts the keys of a jsonb column into an order of its own.
-_stored_json = msgspec.json.Encoder().encode
 
 
 def json_text(value: Any) -> str | None:
@@ -38,88 +37,14 @@ def header_of(block: Block) -> Header:
     return Header(block.ref, burn.height if burn else None, burn.hash if burn else None)
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRows:
-    """A block's rows of the chain log, packed for :mod:`clarion.store.copy`."""
-
-    block: bytes
-    transactions: bytes
-    events: bytes
-
-
-_BLOCK: Final = (
-    b"clarion.block (chain, hash, height, parent_hash, time, burn_height, burn_hash, transaction_count, event_count, "
-    b"extra)"
-)
-_TRANSACTION: Final = (
-    b"clarion.transaction (chain, height, block_hash, tx_index, tx_id, status, kind, sender, sponsor, nonce, fee, "
-    b"contract, function, payload, result, raw, vm_error, decode_error)"
-)
-_EVENT: Final = b"clarion.event (chain, height, block_hash, tx_index, event_index, kind, contract, topic, value, raw)"
-
-
-def pack(block: Block) -> BlockRows:
-    """The rows of a block."""
-    ref, burn = block.ref, block.burn
-    place = copy.common_text(ref.chain) + copy.bigint(ref.height) + copy.bytea(ref.hash)
-    block_row = (
-        copy.row_head(10),
-        copy.common_text(ref.chain),
-        copy.bytea(ref.hash),
-        copy.bigint(ref.height),
-        copy.bytea(ref.parent_hash),
-        copy.bigint(block.time),
-        copy.bigint(burn.height if burn else None),
-        copy.bytea(burn.hash if burn else None),
-        copy.bigint(len(block.transactions)),
-        copy.bigint(len(block.events)),
-        copy.jsonb(_stored_json(block.extra)),
-    )
-    head = copy.row_head(18) + place
-    transactions: list[bytes] = []
-    for tx in block.transactions:
-        transactions += (
-            head,
-            copy.bigint(tx.index),
-            copy.bytea(tx.id),
-            copy.common_text(tx.status.value),
-            copy.common_text(tx.kind),
-            copy.common_text(tx.sender),
-            copy.common_text(tx.sponsor),
-            copy.numeric(tx.nonce),
-            copy.numeric(tx.fee),
-            copy.common_text(tx.contract),
-            copy.common_text(tx.function),
-            copy.NULL if tx.payload is None else copy.jsonb(_stored_json(tx.payload)),
-            copy.bytea(tx.result),
-            copy.bytea(tx.raw),
-            copy.text(_storable(tx.vm_error)),
-            copy.text(_storable(tx.decode_error)),
-        )
-    head = copy.row_head(10) + place
-    events: list[bytes] = []
-    for event in block.events:
-        events += (
-            head,
-            copy.bigint(event.tx_index),
-            copy.bigint(event.index),
-            copy.common_text(event.kind.value),
-            copy.common_text(event.contract),
-            copy.common_text(event.topic),
-            copy.NULL if event.value is None else copy.jsonb(_stored_json(event.value)),
-            copy.bytea(event.raw),
-        )
-    return BlockRows(b"".join(block_row), b"".join(transactions), b"".join(events))
-
-
 def append(connection: Connection[Any], blocks: Sequence[Block]) -> None:
     """Write blocks with their transactions and events. The caller makes sure that none is in the log yet."""
-    rows = [pack(block) for block in blocks]
-    copy.copy_rows(connection, _BLOCK, [of.block for of in rows])
+    rows = [block.rows if isinstance(block, PackedBlock) else pack(block) for block in blocks]
+    copy.copy_rows(connection, BLOCK_COLUMNS, [of.block for of in rows])
     if any(of.transactions for of in rows):
-        copy.copy_rows(connection, _TRANSACTION, [of.transactions for of in rows])
+        copy.copy_rows(connection, TRANSACTION_COLUMNS, [of.transactions for of in rows])
     if any(of.events for of in rows):
-        copy.copy_rows(connection, _EVENT, [of.events for of in rows])
+        copy.copy_rows(connection, EVENT_COLUMNS, [of.events for of in rows])
     remember_interfaces(connection, blocks)
 
 
@@ -136,11 +61,6 @@ def remember_interfaces(connection: Connection[Any], blocks: Iterable[Block]) ->
             "WHERE i.interface <> excluded.interface",
             (json_text(told),),
         )
-
-
-def _storable(text: str | None) -> str | None:
-    """Postgres text cannot hold NUL."""
-    return None if text is None else text.replace("\x00", "\\0")
 
 
 def header(connection: Connection[Any], chain: Chain, block_hash: bytes) -> Header | None:

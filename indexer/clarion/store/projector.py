@@ -64,7 +64,7 @@ class Projector:
         for event in block.events:
             for deployed in self._concerned.get(event.contract, self._all_seeing):
                 try:
-                    deployed.project(event, block, block.transactions[event.tx_index], self.rows)
+                    deployed.project(event, block, block.transaction(event.tx_index), self.rows)
                 except (UnknownTopicError, UndecodableEventError) as error:
                     kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
                     anomalies.append(

@@ -1,0 +1,190 @@
+"""Blocks whose rows of the chain log are packed already, so that whoever writes them need not look at them.
+
+Most of what a chain says is only stored. Where blocks are decoded in other processes, those pack the rows as well and
+hand over, beside the bytes, only what the protocols look at (:class:`Interest`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from clarion.chains.model import Block, EventKind, Transaction
+from clarion.protocol import DeployedProtocol
+from clarion.store import copy
+
+#: Postgres puts the keys of a jsonb column into an order of its own.
+_json = msgspec.json.Encoder().encode
+
+BLOCK_COLUMNS: Final = (
+    b"clarion.block (chain, hash, height, parent_hash, time, burn_height, burn_hash, transaction_count, event_count, "
+    b"extra)"
+)
+TRANSACTION_COLUMNS: Final = (
+    b"clarion.transaction (chain, height, block_hash, tx_index, tx_id, status, kind, sender, sponsor, nonce, fee, "
+    b"contract, function, payload, result, raw, vm_error, decode_error)"
+)
+EVENT_COLUMNS: Final = (
+    b"clarion.event (chain, height, block_hash, tx_index, event_index, kind, contract, topic, value, raw)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows:
+    """A block's rows of the chain log, packed for :mod:`clarion.store.copy` with the columns above."""
+
+    block: bytes
+    transactions: bytes
+    events: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What of a block the protocols look at. ``kinds``: of events of all contracts; None: every event."""
+
+    contracts: frozenset[str]
+    kinds: frozenset[EventKind] | None
+    deployments: bool
+
+    @staticmethod
+    def of(protocols: Iterable[DeployedProtocol]) -> Interest:
+        """What these protocols look at together."""
+        protocols = tuple(protocols)
+        kinds: frozenset[EventKind] | None = frozenset()
+        for deployed in protocols:
+            kinds = None if kinds is None or deployed.kinds_of_all is None else kinds | deployed.kinds_of_all
+        return Interest(
+            frozenset(contract for deployed in protocols for contract in deployed.contracts),
+            kinds,
+            any(deployed.sees_deployments for deployed in protocols),
+        )
+
+    def covers(self, other: Interest) -> bool:
+        """Whether whoever has this has all that the other wants."""
+        return (
+            self.contracts >= other.contracts
+            and (self.kinds is None or (other.kinds is not None and self.kinds >= other.kinds))
+            and self.deployments >= other.deployments
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBlock(Block):
+    """A block with its packed rows.
+
+    ``transactions`` and ``events`` hold only those that matter beyond the chain log: what ``interest`` says, what could
+    not be decoded, contract interfaces, and the transactions of these events.
+    """
+
+    rows: BlockRows
+    interest: Interest
+    counts: tuple[int, int]
+    """How many transactions and events the block has."""
+
+    @property
+    def transaction_count(self) -> int:
+        """How many transactions the block has."""
+        return self.counts[0]
+
+    @property
+    def event_count(self) -> int:
+        """How many events the block has."""
+        return self.counts[1]
+
+    def transaction(self, index: int) -> Transaction:
+        """The transaction in that place of the block."""
+        found = self.transactions[bisect_left(self.transactions, index, key=attrgetter("index"))]
+        if found.index != index:
+            raise LookupError(f"{self.ref}: transaction {index} was packed away")
+        return found
+
+
+def packed(block: Block, interest: Interest) -> PackedBlock:
+    """The block with its rows packed, and without what nobody is interested in."""
+    contracts, kinds = interest.contracts, interest.kinds
+    events = tuple(
+        [
+            event
+            for event in block.events
+            if kinds is None or event.contract in contracts or event.kind in kinds or event.kind is EventKind.UNKNOWN
+        ]
+    )
+    needed = {event.tx_index for event in events}
+    transactions = tuple(
+        [
+            tx
+            for tx in block.transactions
+            if tx.index in needed
+            or tx.decode_error is not None
+            or tx.interface is not None
+            or (interest.deployments and tx.kind == "smart_contract")
+        ]
+    )
+    counts = len(block.transactions), len(block.events)
+    return PackedBlock(
+        block.ref, block.time, block.burn, transactions, events, block.extra, pack(block), interest, counts
+    )
+
+
+def pack(block: Block) -> BlockRows:
+    """The rows of a block."""
+    ref, burn = block.ref, block.burn
+    place = copy.common_text(ref.chain) + copy.bigint(ref.height) + copy.bytea(ref.hash)
+    block_row = (
+        copy.row_head(10),
+        copy.common_text(ref.chain),
+        copy.bytea(ref.hash),
+        copy.bigint(ref.height),
+        copy.bytea(ref.parent_hash),
+        copy.bigint(block.time),
+        copy.bigint(burn.height if burn else None),
+        copy.bytea(burn.hash if burn else None),
+        copy.bigint(len(block.transactions)),
+        copy.bigint(len(block.events)),
+        copy.jsonb(_json(block.extra)),
+    )
+    head = copy.row_head(18) + place
+    transactions: list[bytes] = []
+    for tx in block.transactions:
+        transactions += (
+            head,
+            copy.bigint(tx.index),
+            copy.bytea(tx.id),
+            copy.common_text(tx.status.value),
+            copy.common_text(tx.kind),
+            copy.common_text(tx.sender),
+            copy.common_text(tx.sponsor),
+            copy.numeric(tx.nonce),
+            copy.numeric(tx.fee),
+            copy.common_text(tx.contract),
+            copy.common_text(tx.function),
+            copy.NULL if tx.payload is None else copy.jsonb(_json(tx.payload)),
+            copy.bytea(tx.result),
+            copy.bytea(tx.raw),
+            copy.text(_storable(tx.vm_error)),
+            copy.text(_storable(tx.decode_error)),
+        )
+    head = copy.row_head(10) + place
+    events: list[bytes] = []
+    for event in block.events:
+        events += (
+            head,
+            copy.bigint(event.tx_index),
+            copy.bigint(event.index),
+            copy.common_text(event.kind.value),
+            copy.common_text(event.contract),
+            copy.common_text(event.topic),
+            copy.NULL if event.value is None else copy.jsonb(_json(event.value)),
+            copy.bytea(event.raw),
+        )
+    return BlockRows(b"".join(block_row), b"".join(transactions), b"".join(events))
+
+
+def _storable(text: str | None) -> str | None:
+    """Postgres text cannot hold NUL."""
+    return None if text is None else text.replace("\x00", "\\0")
