@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
+from clarion.health import probe_answer
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.context import Service
 from clarion_graphql.feed import Feed
@@ -90,16 +91,19 @@ def make_app(
                 await listening
             await pool.close()
 
-    async def health(request: Request) -> JSONResponse:
+    async def healthz(request: Request) -> JSONResponse:
+        return probe_answer("alive", [], {})
+
+    async def readyz(request: Request) -> JSONResponse:
         session = service.session()
         try:
             receipts = await session.receipts()
         except psycopg.Error as error:
-            log.warning("health.database_unavailable", error=str(error).strip())
-            return JSONResponse({"status": "unavailable", "detail": "the database does not answer"}, status_code=503)
+            log.warning("ready.database_unavailable", error=str(error).strip())
+            return probe_answer("ready", ["the database does not answer"], {})
         finally:
             await session.close()
-        return JSONResponse({"status": "ok", "chains": [receipt.to_json() for receipt in receipts.values()]})
+        return probe_answer("ready", [], {"chains": [receipt.to_json() for receipt in receipts.values()]})
 
     async def schema_definition(request: Request) -> PlainTextResponse:
         return PlainTextResponse(schema_text)
@@ -110,7 +114,8 @@ def make_app(
     app = Starlette(
         routes=[
             Route("/", home),
-            Route("/health", health),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
             Route("/schema.graphql", schema_definition),
             Route(GRAPHQL_PATH, view, methods=["GET", "POST"]),
             WebSocketRoute(GRAPHQL_PATH, view),

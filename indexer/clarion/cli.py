@@ -184,23 +184,25 @@ def scenario(
 
 @commands.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="A recording: .tsv, .tsv.gz or .tsv.zst.", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A recording: .tsv, .tsv.gz, .tsv.zst, or what `clarion record` made.", exists=True, dir_okay=False
+        ),
+    ],
     deployer: Deployers = None,
 ) -> None:
-    """Index a recorded file of a node's posts into the database."""
+    """Index a recorded file into the database. Fails where some of it could not be read; the rest is indexed."""
     from clarion.indexing import deployed_protocols
-    from clarion.replay import Replayed
     from clarion.replay import replay as replay_file
+    from clarion.replay_bar import replay_bar
     from clarion.store.database import open_database
 
     settings = _settings(deployers=deployer)
-    console = Console(stderr=True)
-
-    def show(replayed: Replayed) -> None:
-        console.print(f"{replayed.posts} posts, {replayed.blocks} blocks, {replayed.events} events", highlight=False)
-
-    with open_database(settings) as url:
-        done = replay_file(file, url, deployed_protocols(settings), progress=show if console.is_terminal else None)
+    with open_database(settings) as url, replay_bar(Console(stderr=True)) as show:
+        done = replay_file(
+            file, url, deployed_protocols(settings), final_depth=settings.finality_burn_depth, progress=show
+        )
     lines = {
         "posts": done.posts,
         "blocks": done.blocks,
@@ -217,6 +219,34 @@ def replay(
         typer.echo(f"{name:<13} {value}")
     for problem in done.undecodable:
         typer.echo(problem, err=True)
+    if done.undecodable:
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def record(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The recording to make.", dir_okay=False)],
+    first: Annotated[int | None, typer.Option("--from", metavar="HEIGHT", help="First block; else the first.")] = None,
+    last: Annotated[int | None, typer.Option("--to", metavar="HEIGHT", help="Last block; else the tip.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Record what a node posts to the observer's address, until told to stop.")
+    ] = False,
+    observer_port: Annotated[int | None, typer.Option(help="With --live: port the node posts its events to.")] = None,
+) -> None:
+    """Record the canonical blocks of the index, or with --live what a node posts. `clarion replay` reads it back."""
+    from clarion.recorder import record_index, record_live
+    from clarion.store.database import open_database
+
+    settings = _settings(observer={"port": observer_port})
+    if live:
+        if first is not None or last is not None:
+            raise ConfigurationError("--live records what comes: leave --from and --to out")
+        posts = asyncio.run(record_live(settings.observer, out, ready=lambda url: typer.echo(f"recording at {url}")))
+        typer.echo(f"recorded {posts} posts")
+        return
+    with open_database(settings) as url:
+        done = record_index(url, out, first=first, last=last)
+    typer.echo(f"recorded {done.blocks} blocks ({done.first} to {done.last}) with {done.events} events")
 
 
 @commands.command()

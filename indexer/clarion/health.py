@@ -245,10 +245,10 @@ def probe_routes(
     """
 
     async def healthz(request: Request) -> JSONResponse:
-        return _answer("alive", *await alive())
+        return probe_answer("alive", *await alive())
 
     async def readyz(request: Request) -> JSONResponse:
-        return _answer("ready", *await ready())
+        return probe_answer("ready", *await ready())
 
     async def scrape(request: Request) -> Response:
         try:
@@ -262,6 +262,7 @@ def probe_routes(
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)]
 
 
-def _answer(word: str, reasons: Reasons, facts: dict[str, JsonValue]) -> JSONResponse:
+def probe_answer(word: str, reasons: Reasons, facts: dict[str, JsonValue]) -> JSONResponse:
+    """200 with ``word`` true where there are no reasons against it, else 503, and the facts."""
     answer: dict[str, JsonValue] = {word: not reasons, "reasons": list(reasons), **facts}
     return JSONResponse(answer, status_code=503 if reasons else 200)

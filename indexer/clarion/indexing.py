@@ -17,9 +17,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 import structlog
-import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from clarion import hiro_feed, metrics
 from clarion.backfill import Backfills
@@ -28,12 +26,15 @@ from clarion.chains.stacks.hashing import sha512_256
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import ConfigurationError, Settings, SourceName
+from clarion.contract_interfaces import InterfaceFetcher
 from clarion.discovery import is_contract_id
 from clarion.fetcher import BlockGiver, Fetcher
 from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
 from clarion.hiro_feed import HiroFeed
 from clarion.progress import Progress
 from clarion.protocol import STX, DeployedProtocol, installed_protocols
+from clarion.protocols import stacks
+from clarion.serving import Server, listen, url_of
 from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
 from clarion.worker import Applied, Worker
@@ -48,10 +49,6 @@ WATCH_SECONDS: Final = 15.0
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class ServiceError(RuntimeError):
-    """The service cannot run. The message says why and what to do."""
 
 
 def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
@@ -84,28 +81,6 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
             ) from None
         deployed.append(bound)
     return deployed
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the service, which ends the worker first."""
-
-    def __init__(self, app: ASGIApp, *, graceful_seconds: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                loop="none",
-                ws="none",
-                timeout_graceful_shutdown=graceful_seconds,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class IndexService:
@@ -142,6 +117,8 @@ class IndexService:
             report=self._report,
         )
         self._backfills = Backfills(database_url, lambda: self._worker.store, self._in_thread)
+        shows_contracts = stacks.protocol.name in {deployed.protocol.name for deployed in protocols}
+        self._interfaces = InterfaceFetcher(database_url, self._node) if shows_contracts else None
         self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
         self._progress = Progress()
         self._stop = asyncio.Event()
@@ -168,24 +145,23 @@ class IndexService:
             routes=probes,
         )
         with contextlib.ExitStack() as sockets:
-            listening = sockets.enter_context(
-                _listen(settings.observer.host, settings.observer.port, "event observer", "OBSERVER")
-            )
-            servers = [(_Server(observer, graceful_seconds=5), listening)]
+            host, port = settings.observer.host, settings.observer.port
+            also = ", and the node's events_observer"
+            listening = sockets.enter_context(listen(host, port, what="event observer", section="OBSERVER", also=also))
+            servers = [(Server(observer, graceful_seconds=5), listening)]
             if settings.metrics.port is not None:
-                for_metrics = _listen(settings.metrics.host, settings.metrics.port, "metrics server", "METRICS")
-                sockets.enter_context(for_metrics)
-                servers.append((_Server(Starlette(routes=probes), graceful_seconds=1), for_metrics))
+                host, port = settings.metrics.host, settings.metrics.port
+                for_metrics = sockets.enter_context(listen(host, port, what="metrics server", section="METRICS"))
+                servers.append((Server(Starlette(routes=probes), graceful_seconds=1), for_metrics))
             tip = await self._in_thread(self._worker.connect)
-            host, port = listening.getsockname()[:2]
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            url = url_of(listening)
             log.info("indexing", observer=url, node=settings.node.url, height=tip.height, sequence=tip.sequence)
             if ready is not None:
                 ready(url)
             await self._run_all(servers)
         log.info("stopped", height=self._worker.store.tip.height)
 
-    async def _run_all(self, servers: Sequence[tuple[_Server, socket.socket]]) -> None:
+    async def _run_all(self, servers: Sequence[tuple[Server, socket.socket]]) -> None:
         """Run everything until told to stop, or until the first thing ends by itself."""
         background = [
             asyncio.create_task(self._fetcher.run(), name="fetcher"),
@@ -194,6 +170,8 @@ class IndexService:
         ]
         if self._hiro is not None:
             background.append(asyncio.create_task(self._hiro.run(), name="hiro"))
+        if self._interfaces is not None:
+            background.append(asyncio.create_task(self._interfaces.run(), name="interfaces"))
         own = [
             *(asyncio.create_task(server.serve(sockets=[listening]), name="server") for server, listening in servers),
             asyncio.create_task(self._work(), name="worker"),
@@ -344,18 +322,6 @@ class IndexService:
 REMEDY: Final = (
     "if that source is wrong, repair it; if it is right, clarion rewind --accept-final-loss: see docs/operations.md"
 )
-
-
-def _listen(host: str, port: int, what: str, section: str) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        also = ", and the node's events_observer" if section == "OBSERVER" else ""
-        raise ServiceError(
-            f"the {what} cannot listen on {host}:{port}: {error.strerror or error}; is it running already? "
-            f"Otherwise set CLARION_{section}__HOST and CLARION_{section}__PORT{also}"
-        ) from error
 
 
 async def run_indexer(

@@ -1,4 +1,4 @@
-"""Feeds a recorded file of a node's posts through the same code that indexes a live node."""
+"""Feeds a recorded file through the same code that indexes a live node."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clarion.chains.model import Block
+from clarion.chains.stacks.compact_recording import Recorded, is_compact, read_compact
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
-from clarion.chains.stacks.recording import Post, read_recording
+from clarion.chains.stacks.recording import Post, RecordingError, read_lines
 from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.store.database import connect, migrate
 from clarion.store.generation import require_tables
-from clarion.store.store import Store, Tip
+from clarion.store.store import FINAL_DEPTH, Store, Tip
 
 BATCH_POSTS = 500
 BATCH_BYTES = 16 << 20
@@ -29,6 +30,7 @@ class Replayed:
     """
 
     posts: int = 0
+    """Posts, or blocks and Bitcoin blocks in a recording of an index."""
     blocks: int = 0
     transactions: int = 0
     events: int = 0
@@ -40,6 +42,9 @@ class Replayed:
     tip: Tip | None = None
     undecodable: list[str] = field(default_factory=list)
     """Posts that could not be read: the line and what is wrong."""
+    bytes_read: int = 0
+    """How much of the file was read, of ``bytes_total``; compressed bytes where it is compressed."""
+    bytes_total: int = 0
 
 
 def replay(
@@ -47,25 +52,28 @@ def replay(
     database_url: str,
     protocols: Sequence[DeployedProtocol] = (),
     *,
+    final_depth: int = FINAL_DEPTH,
     progress: Callable[[Replayed], None] | None = None,
 ) -> Replayed:
-    """Index a recorded file (``.tsv``, also ``.gz`` and ``.zst``) into a database, which is migrated first.
+    """Index a recorded file into a database, which is migrated first.
 
-    The index starts with the first block in the file, whatever its height. What is known already is ignored, so a
-    file may be replayed again, or go on after an interruption. A post that cannot be read is counted and passed over.
-    ``progress`` is called after every batch. Raises RecordingError where the file is not a recording; the batches
-    before that line stay.
+    The file is one of posts (``.tsv``, also ``.gz`` and ``.zst``) or one that ``clarion record`` made. The index starts
+    with the first block in the file, whatever its height. What is known already is ignored, so a file may be replayed
+    again, or go on after an interruption. A post that cannot be read is counted and passed over. ``final_depth`` is how
+    many Bitcoin blocks on top make a block final. ``progress`` is called after every batch. Raises RecordingError where
+    the file is not a recording, is damaged or was cut off; what comes before stays.
     """
     migrate(database_url)
-    replayed = Replayed()
-    with connect(database_url, autocommit=True) as connection:
+    replayed = Replayed(bytes_total=path.stat().st_size)
+    with path.open("rb") as file, connect(database_url, autocommit=True) as connection:
         require_tables(connection, "stacks", protocols)
-        store = Store(connection, "stacks", protocols)
+        store = Store(connection, "stacks", protocols, final_depth=final_depth)
         store.open()
         follower = Follower(start_height=None)
-        for posts in _batches(read_recording(path)):
-            ingest(store, follower, [item for post in posts for item in _read(path, post, replayed)])
-            replayed.tip = store.tip
+        entries = read_compact(file, str(path)) if is_compact(file) else read_lines(file, path)
+        for batch in _batches(entries):
+            ingest(store, follower, [item for entry in batch for item in _read(path, entry, replayed)])
+            replayed.tip, replayed.bytes_read = store.tip, replayed.bytes_total if file.closed else file.tell()
             if progress is not None:
                 progress(replayed)
         replayed.tip = store.tip
@@ -90,17 +98,20 @@ def replay(
     return replayed
 
 
-def _read(path: Path, post: Post, replayed: Replayed) -> list[Item]:
+def _read(path: Path, entry: Post | Recorded, replayed: Replayed) -> list[Item]:
     replayed.posts += 1
-    if post.path == NEW_BLOCK:
-        replayed.blocks += 1
+    if isinstance(entry, Recorded):
+        items: list[Item] = [entry.item]
+        is_block = isinstance(entry.item, Block)
     else:
-        replayed.other_posts += 1
-    try:
-        items = decode_post(post.path, post.body)
-    except PayloadError as error:
-        replayed.undecodable.append(f"{path}, line {post.line}: {error}")
-        return []
+        is_block = entry.path == NEW_BLOCK
+        try:
+            items = decode_post(entry.path, entry.body)
+        except PayloadError as error:
+            replayed.undecodable.append(f"{path}, line {entry.line}: {error}")
+            items = []
+    replayed.blocks += is_block
+    replayed.other_posts += not is_block
     for item in items:
         if isinstance(item, Block):
             replayed.transactions += len(item.transactions)
@@ -108,14 +119,33 @@ def _read(path: Path, post: Post, replayed: Replayed) -> list[Item]:
     return items
 
 
-def _batches(posts: Iterator[Post]) -> Iterator[list[Post]]:
-    batch: list[Post] = []
+def _batches(entries: Iterator[Post | Recorded]) -> Iterator[list[Post | Recorded]]:
+    """Entries by the batch. Where the file breaks off, what came before is given first."""
+    batch: list[Post | Recorded] = []
     size = 0
-    for post in posts:
-        batch.append(post)
-        size += len(post.body)
+    broken: RecordingError | None = None
+    while True:
+        try:
+            entry = next(entries, None)
+        except RecordingError as error:
+            entry, broken = None, error
+        if entry is None:
+            break
+        batch.append(entry)
+        size += _size(entry)
         if len(batch) == BATCH_POSTS or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
+    if broken is not None:
+        raise broken
+
+
+def _size(entry: Post | Recorded) -> int:
+    """About how much memory an entry takes, in bytes."""
+    if isinstance(entry, Post):
+        return len(entry.body)
+    if isinstance(entry.item, Block):
+        return sum(len(tx.raw) for tx in entry.item.transactions) + 500 * len(entry.item.events)
+    return 0

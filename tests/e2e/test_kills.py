@@ -81,6 +81,6 @@ async def make_load(flow: Flow) -> None:
 async def is_up(http: httpx.AsyncClient, port: int) -> bool:
     """Whether the index service answers."""
     try:
-        return (await http.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+        return (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
     except httpx.TransportError:
         return False

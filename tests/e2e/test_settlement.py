@@ -60,7 +60,7 @@ async def test_a_fallen_price_is_paid_out(processes: tuple[Settings, ProcessTree
             number = await flow.buy(strike_percent=99, blocks=2)
             await flow.expire(96)
             await until(
-                lambda: is_up(f"{settings.keeper.graphql_url.removesuffix('/graphql')}/health"), bool, "GraphQL"
+                lambda: is_up(f"{settings.keeper.graphql_url.removesuffix('/graphql')}/readyz"), bool, "GraphQL"
             )
             shown = await until(
                 lambda: _mined_and_shown(flow, http, settings, number),

@@ -62,7 +62,7 @@ def test_serves_and_ends_cleanly(start: Start) -> None:
     process = start("--port", "0", CLARION_DEPLOYERS__BITHEDGE="ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM")
     where = address(process)
 
-    health = httpx.get(f"http://{where}/health", timeout=30)
+    health = httpx.get(f"http://{where}/readyz", timeout=30)
     query = "{ status { protocols { name contracts { name id } } } policies { totalCount } }"
     answer: Any = httpx.post(f"http://{where}/graphql", json={"query": query}, timeout=30).json()
     with connect(f"ws://{where}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:

@@ -662,12 +662,12 @@ class TestDatabase:
         url = make_url(database_url).set(database="nowhere").render_as_string(hide_password=False)
         async with answering(toy_app(url, connection_timeout_s=0.2)) as server:
             error = await server.error("{ status { version } }")
-            health = await server.client.get("/health")
+            health = await server.client.get("/readyz")
 
         assert error["extensions"]["code"] == "UNAVAILABLE"
         assert "nowhere" not in error["message"]
         assert health.status_code == 503
-        assert health.json()["status"] == "unavailable"
+        assert health.json() == {"ready": False, "reasons": ["the database does not answer"]}
 
 
 class TestHttp:
@@ -676,12 +676,12 @@ class TestHttp:
     async def test_health_schema_and_home(self, store: Store, server: Server) -> None:
         ingest(store, [accounts_block(None, {"a": 1})])
 
-        health = await server.client.get("/health")
+        health = await server.client.get("/readyz")
         schema = await server.client.get("/schema.graphql")
         home = await server.client.get("/")
         ide = await server.client.get("/graphql", headers={"accept": "text/html"})
 
-        assert health.json()["status"] == "ok"
+        assert health.json()["ready"]
         assert health.json()["chains"][0]["height"] == 1
         assert "type ToyAccount {" in schema.text
         assert "query NewestBlocks" in home.text

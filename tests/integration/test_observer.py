@@ -48,7 +48,8 @@ from clarion.chains.model import Block
 from clarion.chains.stacks import clarity as cl
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import ConfigurationError, Node, Observer, Settings
-from clarion.indexing import ServiceError, deployed_protocols, run_indexer
+from clarion.indexing import deployed_protocols, run_indexer
+from clarion.serving import ServiceError
 from clarion.store.database import connect, create_database, migrate
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 from clarion.store.store import FencedOutError

@@ -85,8 +85,8 @@ async def until_at(observer: str, tip: dict[str, Any]) -> dict[str, Any]:
     """Wait until the index stands at the devnet's tip."""
     async with httpx.AsyncClient(base_url=observer) as client, asyncio.timeout(DEADLINE_SECONDS):
         while True:
-            health: dict[str, Any] = (await client.get("/health")).json()
-            if health["hash"] == tip["index_block_hash"] and health["status"] == "ok":
+            health: dict[str, Any] = (await client.get("/readyz")).json()
+            if health["hash"] == tip["index_block_hash"] and health["ready"]:
                 return health
             await asyncio.sleep(0.02)
 

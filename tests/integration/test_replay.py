@@ -275,12 +275,13 @@ def test_what_is_no_recording_is_refused_and_what_came_before_stays(
 def test_a_bitcoin_reorg_takes_its_stacks_blocks_and_their_transactions_back(
     database_url: str, connection: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
-    old, new = toy.burn_block(2), toy.burn_block(2, "b")
+    below = toy.burn_block(1)
+    old, new = toy.burn_block(2), toy.burn_block(2, "b", parent=below)
     first = toy.block(None)
     orphaned = toy.block(first, burn=old)
     replacing = toy.block(first, burn=BurnBlock(2, new.hash, new.parent_hash, new.time), branch="b")
     posts = [
-        ("/new_burn_block", body(burn_payload(toy.burn_block(1)))),
+        ("/new_burn_block", body(burn_payload(below))),
         ("/new_block", body(moves_payload(first))),
         ("/new_burn_block", body(burn_payload(old))),
         ("/new_block", body(moves_payload(orphaned, [toy.move("alice", 2)]))),

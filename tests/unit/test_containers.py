@@ -94,7 +94,7 @@ def test_dependencies_exist_and_what_is_waited_for_has_a_health_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [("indexer", "3700/health"), ("graphql", "8000/health"), ("devnet", "20443/v2/info")]
+    ("name", "path"), [("indexer", "3700/healthz"), ("graphql", "8000/readyz"), ("devnet", "20443/v2/info")]
 )
 def test_health_checks_are_programs_that_ask_the_service_itself(name: str, path: str) -> None:
     kind, program, option, code = service(name)["healthcheck"]["test"]

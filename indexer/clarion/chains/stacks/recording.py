@@ -41,8 +41,14 @@ def read_recording(path: Path) -> Iterator[Post]:
 
     Raises RecordingError at a line that has not four columns, OSError where the file cannot be read.
     """
-    with _open(path) as file:
-        lines = enumerate(file, start=1)
+    with path.open("rb") as file:
+        yield from read_lines(file, path)
+
+
+def read_lines(file: BinaryIO, path: Path) -> Iterator[Post]:
+    """The same of a file that is open; how it is compressed follows from ``path``."""
+    with _decompressed(file, path) as content:
+        lines = enumerate(content, start=1)
         while True:
             try:
                 number, line = next(lines)
@@ -59,10 +65,9 @@ def read_recording(path: Path) -> Iterator[Post]:
             yield Post(number, columns[2].decode("utf-8", "replace"), _unescape(columns[3]))
 
 
-def _open(path: Path) -> BinaryIO:
+def _decompressed(file: BinaryIO, path: Path) -> BinaryIO:
     if path.suffix == ".gz":
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    file = path.open("rb")
+        return cast("BinaryIO", gzip.open(file, "rb"))
     if path.suffix == ".zst":
         return io.BufferedReader(_ZstdFile(file), buffer_size=1 << 20)
     return file
