@@ -6,6 +6,7 @@ The contracts that drive those two (deposit, withdrawal, governance) are stand-i
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 from support import node_posts, toy
 from support.bithedge_simnet import ADDRESSES, REPOSITORY, Simnet
+from support.graphql import answering
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.chains.stacks import clarity as cl
@@ -26,6 +28,7 @@ from clarion.protocol import DeployedProtocol, Protocol
 from clarion.store.database import connect
 from clarion.store.generation import Filling, require_tables, switch
 from clarion.store.store import Store
+from clarion_graphql.app import make_app
 
 PACKAGE = REPOSITORY / "examples" / "sbtc"
 SBTC = "SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4"
@@ -287,3 +290,19 @@ def test_added_to_a_running_index_it_has_the_same_rows(
     connection.execute("TRUNCATE clarion.burn_block, clarion.canonical_burn_block")
     ingest(opened(connection, toy.deployed(), deployed), items)
     assert everything(connection, protocol) == added
+
+
+async def test_the_documented_questions_are_answered(
+    connection: psycopg.Connection[Any], database_url: str, protocol: Protocol, chain: Chain
+) -> None:
+    ingest(opened(connection, protocol.deployed_on("mainnet")), list(chain.items()))
+    page = (REPOSITORY / "docs" / "protocols.md").read_text(encoding="utf-8")
+    (document,) = [text for text in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL) if "sbtc" in text]
+    app = make_app(database_url, protocols=[protocol], deployed={})
+    async with answering(app) as server:
+        answer = await server.query(document)
+    assert "errors" not in answer
+    assert answer["data"]["sbtcSupply"]["deposits"] == 3
+    assert [row["sender"] for row in answer["data"]["sbtcWithdrawals"]["nodes"]] == [CAROL]
+    assert next(row["holder"] for row in answer["data"]["sbtcBalances"]["nodes"]) == CAROL
+    assert {row["recipient"] for row in answer["data"]["sbtcDeposits"]["nodes"]} >= {ALICE, BOB}
