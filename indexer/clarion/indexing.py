@@ -37,6 +37,7 @@ from clarion.protocols import stacks
 from clarion.serving import Server, listen, url_of
 from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
+from clarion.store.log_indexes import LogIndexKeeper
 from clarion.worker import Applied, Worker
 
 IDLE_POLL_SECONDS: Final = 5.0
@@ -117,6 +118,7 @@ class IndexService:
             report=self._report,
         )
         self._backfills = Backfills(database_url, lambda: self._worker.store, self._in_thread)
+        self._log_indexes = LogIndexKeeper(database_url, [deployed.protocol for deployed in protocols])
         shows_contracts = stacks.protocol.name in {deployed.protocol.name for deployed in protocols}
         self._interfaces = InterfaceFetcher(database_url, self._node) if shows_contracts else None
         self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
@@ -170,6 +172,7 @@ class IndexService:
         ]
         if self._hiro is not None:
             background.append(asyncio.create_task(self._hiro.run(), name="hiro"))
+        background.append(asyncio.create_task(self._log_indexes.run(), name="log indexes"))
         if self._interfaces is not None:
             background.append(asyncio.create_task(self._interfaces.run(), name="interfaces"))
         own = [

@@ -15,6 +15,7 @@ from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.store.database import connect, migrate
 from clarion.store.generation import require_tables
+from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.store import FINAL_DEPTH, Store, Tip
 
 BATCH_POSTS = 500
@@ -77,6 +78,7 @@ def replay(
             if progress is not None:
                 progress(replayed)
         replayed.tip = store.tip
+        keep_log_indexes(connection, [deployed.protocol for deployed in protocols])
         found = connection.execute(
             """
             WITH RECURSIVE waiting AS (

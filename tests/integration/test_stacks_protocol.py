@@ -24,6 +24,7 @@ from clarion.protocols.stacks import protocol
 from clarion.replay import replay
 from clarion.store.database import connect, migrate
 from clarion.store.generation import Filling, require_tables, switch
+from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.store import Store
 
 MANY_EVENTS = "stacks/mainnet-2023-585-events.tsv"
@@ -180,9 +181,11 @@ def test_indexes_on_the_chain_log_are_there_while_it_is_enabled(connection: psyc
         found = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'clarion'").fetchall()
         return {name for (name,) in found if name.startswith("stacks__")}
 
-    store = opened(connection, [protocol.deployed_at({})])
-    assert own() == {f"stacks__{name}" for name in protocol.log_indexes}
-    ingest(store, grown(3))
+    ingest(opened(connection, [protocol.deployed_at({})]), grown(3))
+    assert own() == set()
+    for _ in range(2):
+        keep_log_indexes(connection, [protocol])
+        assert own() == {f"stacks__{name}" for name in protocol.log_indexes}
     for view, condition, index in (
         ("ft_transfer", "sender = 'SP-1'", "by_sender"),
         ("stx_transfer", "recipient = 'SP-Y'", "by_recipient"),
@@ -195,12 +198,19 @@ def test_indexes_on_the_chain_log_are_there_while_it_is_enabled(connection: psyc
         # with so few rows reading all of them is cheaper, unless that is forbidden
         with connection.transaction(force_rollback=True):
             connection.execute("SET LOCAL enable_seqscan = off")
-            connection.execute("DROP INDEX clarion.event_by_contract")
+            connection.execute("DROP INDEX clarion.event_by_contract, clarion.stacks__rare_kinds")
             plan = connection.execute(
                 f"EXPLAIN SELECT * FROM clarion.{view} WHERE {condition} ORDER BY height DESC LIMIT 50"
             ).fetchall()
             assert f"stacks__{index}" in str(plan), (view, condition, plan)
-    opened(connection, [])
+    # one that broke off while it was made
+    connection.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'clarion.stacks__by_sender'::regclass"
+    )
+    keep_log_indexes(connection, [protocol])
+    assert connection.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid").fetchone() == (0,)
+    assert own() == {f"stacks__{name}" for name in protocol.log_indexes}
+    keep_log_indexes(connection, [])
     assert own() == set()
 
 

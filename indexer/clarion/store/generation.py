@@ -22,7 +22,6 @@ from clarion.protocol import DeployedProtocol, Protocol
 from clarion.store import copy
 from clarion.store.chain_log import json_bytes, json_text
 from clarion.store.digest import EMPTY_DIGEST
-from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.projector import Projected, Projector
 from clarion.store.registry import fingerprint
 from clarion.store.row_sql import RowTables
@@ -62,22 +61,20 @@ def make_tables(connection: Connection[Any], protocol: Protocol, schema: str) ->
 
 
 def require_tables(connection: Connection[Any], chain: Chain, protocols: Iterable[DeployedProtocol]) -> None:
-    """Make sure that the protocols' tables and indexes on the chain log are there, before a store is opened.
+    """Make sure that the protocols' tables are there, before a store is opened.
 
     In an index without blocks outdated tables are made anew. Where it has some, they go on serving until the next
     generation replaces them.
     """
     row = connection.execute("SELECT height FROM clarion.cursor WHERE chain = %s", (chain,)).fetchone()
     empty = row is None or row[0] is None
-    enabled = [deployed.protocol for deployed in protocols]
-    for protocol in enabled:
+    for protocol in (deployed.protocol for deployed in protocols):
         have = _tables_in(connection, protocol.name)
         for row_type in protocol.row_types:
             name = row_type.name.partition(".")[2]
             if empty and name in have and have[name] != frozenset(row_type.columns):
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(protocol.name, name)))
         make_tables(connection, protocol, protocol.name)
-    keep_log_indexes(connection, enabled)
 
 
 def _tables(protocol: Protocol, schema: str) -> list[Table]:

@@ -41,11 +41,7 @@ LOG_INDEXES: Final = {
         "WHERE kind IN ('nft_transfer', 'nft_mint', 'nft_burn')"
     ),
     "by_locked_address": "clarion.event ((value ->> 'locked_address'), height) WHERE kind = 'stx_lock'",
-    "rare_kinds": (
-        "clarion.event (kind, height) "
-        "WHERE kind IN ('stx_mint', 'stx_burn', 'stx_lock', 'ft_mint', 'ft_burn', "
-        "'nft_transfer', 'nft_mint', 'nft_burn')"
-    ),
+    "rare_kinds": "clarion.event (kind, height) WHERE kind IN ('stx_mint', 'stx_burn', 'stx_lock', 'nft_burn')",
     "deployments": "clarion.transaction (height) WHERE kind = 'smart_contract' AND status = 'success'",
 }
 
