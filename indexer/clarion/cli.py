@@ -287,7 +287,7 @@ def status(
 
     settings = _settings(dev=dev)
     with open_database(settings) as url, connect(url, autocommit=True) as connection:
-        found = read_status(connection, final_depth=settings.finality_burn_depth, protocols=settings.protocols)
+        found = read_status(connection, protocols=settings.protocols)
     with httpx.Client() as client:
         node_height = ask_node_height(client, settings.node.url)
     if as_json:

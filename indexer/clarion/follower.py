@@ -21,16 +21,14 @@ from clarion.store.store import Batch
 REWRITES_FINAL: Final = "rewrites_final"
 
 
-def finality(burn_height: int | None, *, burn_known: bool, burn_tip: int | None, final_depth: int) -> Finality:
-    """How final a canonical block is.
+def finality(height: int, *, final_height: int | None, anchored: bool) -> Finality:
+    """How final the canonical block at ``height`` is.
 
-    ``burn_height``: of the Bitcoin block it is anchored to. ``burn_known``: that Bitcoin block was announced and is
-    canonical. ``burn_tip``: height of the highest canonical Bitcoin block. ``final_depth``: how many Bitcoin blocks on
-    top of its own make it final.
+    ``final_height``: of the highest block that was ever final. ``anchored``: the block's Bitcoin block counts.
     """
-    if burn_height is None or burn_tip is None or not burn_known:
-        return Finality.SOFT
-    return Finality.FINAL if burn_tip - burn_height >= final_depth else Finality.ANCHORED
+    if final_height is not None and height <= final_height:
+        return Finality.FINAL
+    return Finality.ANCHORED if anchored else Finality.SOFT
 
 
 @dataclass(frozen=True, slots=True)

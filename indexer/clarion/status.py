@@ -12,7 +12,7 @@ from psycopg.errors import UndefinedTable
 from rich.table import Table
 
 from clarion.chains.model import Finality
-from clarion.follower import finality
+from clarion.follower import REWRITES_FINAL, finality
 
 NODE_TIMEOUT_S: Final = 2.0
 
@@ -30,7 +30,7 @@ class ChainStatus:
     finality: Finality | None
     """The tip's."""
     final_height: int | None
-    """The highest block that is final."""
+    """The highest block that was ever final: what is below is not rolled back."""
     digest: bytes
     sequence: int
     """Number of the last change."""
@@ -49,6 +49,18 @@ class AnomalyCount:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What a source of blocks last said, and how it stands to the index; ``seen_seconds`` is since then."""
+
+    chain: str
+    name: str
+    height: int | None
+    state: str
+    detail: str | None
+    seen_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything `clarion status` shows."""
 
@@ -63,7 +75,10 @@ class Status:
     """Payloads that could not be applied."""
     inbox_error: str | None
     """Why the newest of those could not."""
+    sources: tuple[SourceStatus, ...]
     anomalies: tuple[AnomalyCount, ...]
+    refused: tuple[str, ...]
+    """Branches that were not followed because they would have replaced final blocks."""
     protocols: tuple[str, ...]
     """Protocols that have tables here."""
 
@@ -75,8 +90,8 @@ class NoIndexError(Exception):
         super().__init__("The database holds no index yet. Start `clarion index`, or `clarion db migrate`.")
 
 
-def read_status(connection: Connection[Any], *, final_depth: int, protocols: Sequence[str] = ()) -> Status:
-    """The index's status; ``final_depth`` is how many Bitcoin blocks on top make a block final.
+def read_status(connection: Connection[Any], *, protocols: Sequence[str] = ()) -> Status:
+    """The index's status.
 
     Raises:
         NoIndexError: the database has not been migrated.
@@ -90,7 +105,7 @@ def read_status(connection: Connection[Any], *, final_depth: int, protocols: Seq
         "SELECT count(*), extract(epoch FROM now() - min(received_at))::bigint FROM clarion.inbox WHERE error IS NULL",
     )
     return Status(
-        chains=_chains(connection, burn_tip, final_depth),
+        chains=_chains(connection),
         burn_tip=burn_tip,
         inbox_pending=pending,
         inbox_oldest_seconds=oldest,
@@ -98,23 +113,22 @@ def read_status(connection: Connection[Any], *, final_depth: int, protocols: Seq
         inbox_error=_one(
             connection, "SELECT (SELECT error FROM clarion.inbox WHERE error IS NOT NULL ORDER BY id DESC LIMIT 1)"
         ),
+        sources=_sources(connection),
         anomalies=_anomalies(connection),
+        refused=_refused(connection),
         protocols=tuple(name for name in protocols if _one(connection, "SELECT to_regnamespace(%s) IS NOT NULL", name)),
     )
 
 
-def _chains(connection: Connection[Any], burn_tip: int | None, final_depth: int) -> tuple[ChainStatus, ...]:
+def _chains(connection: Connection[Any]) -> tuple[ChainStatus, ...]:
     rows = connection.execute(
         """
         SELECT c.chain, c.height, c.hash, b.time, b.burn_height,
             EXISTS (SELECT FROM clarion.canonical_burn_block k WHERE k.hash = b.burn_hash),
-            (SELECT max(p.height) FROM clarion.canonical_block p JOIN clarion.block f USING (chain, hash)
-                WHERE p.chain = c.chain AND f.burn_height <= %s),
-            c.digest, c.sequence, extract(epoch FROM now() - c.updated_at)::bigint
+            c.final_height, c.digest, c.sequence, extract(epoch FROM now() - c.updated_at)::bigint
         FROM clarion.cursor c LEFT JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash
         ORDER BY c.chain
-        """,
-        (None if burn_tip is None else burn_tip - final_depth,),
+        """
     ).fetchall()
     return tuple(
         ChainStatus(
@@ -123,16 +137,29 @@ def _chains(connection: Connection[Any], burn_tip: int | None, final_depth: int)
             hash=block_hash,
             time=time,
             burn_height=burn_height,
-            finality=None
-            if height is None
-            else finality(burn_height, burn_known=burn_known, burn_tip=burn_tip, final_depth=final_depth),
+            finality=None if height is None else finality(height, final_height=final_height, anchored=anchored),
             final_height=final_height,
             digest=digest,
             sequence=sequence,
             idle_seconds=idle,
         )
-        for chain, height, block_hash, time, burn_height, burn_known, final_height, digest, sequence, idle in rows
+        for chain, height, block_hash, time, burn_height, anchored, final_height, digest, sequence, idle in rows
     )
+
+
+def _sources(connection: Connection[Any]) -> tuple[SourceStatus, ...]:
+    rows = connection.execute(
+        "SELECT chain, name, height, state, detail, extract(epoch FROM now() - seen_at)::bigint FROM clarion.source "
+        "ORDER BY chain, name"
+    )
+    return tuple(SourceStatus(*row) for row in rows)
+
+
+def _refused(connection: Connection[Any]) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT detail FROM clarion.anomaly WHERE kind = %s ORDER BY height, block_hash", (REWRITES_FINAL,)
+    )
+    return tuple(detail for (detail,) in rows)
 
 
 def _anomalies(connection: Connection[Any]) -> tuple[AnomalyCount, ...]:
@@ -140,8 +167,9 @@ def _anomalies(connection: Connection[Any]) -> tuple[AnomalyCount, ...]:
         """
         SELECT a.kind, count(*), max(a.height), (array_agg(a.detail ORDER BY a.height DESC))[1]
         FROM clarion.anomaly a JOIN clarion.canonical_block k ON k.chain = a.chain AND k.hash = a.block_hash
-        GROUP BY a.kind ORDER BY a.kind
-        """
+        WHERE a.kind <> %s GROUP BY a.kind ORDER BY a.kind
+        """,
+        (REWRITES_FINAL,),
     ).fetchall()
     return tuple(AnomalyCount(*row) for row in rows)
 
@@ -206,7 +234,17 @@ def status_tables(status: Status, node_height: int | None) -> list[Table]:
         rest.add_row(f"anomaly {anomaly.kind}", f"{anomaly.count}, {last}")
     if not status.anomalies:
         rest.add_row("anomalies", "none")
-    return [*tables, rest]
+    for detail in status.refused:
+        rest.add_row("refused", f"{detail}: see docs/operations.md")
+    return [*tables, _source_table(status.sources), rest] if status.sources else [*tables, rest]
+
+
+def _source_table(sources: Sequence[SourceStatus]) -> Table:
+    table = Table("source", "block", "state", "heard", title="sources", title_justify="left")
+    for source in sources:
+        state = source.state if source.detail is None else f"{source.state}: {source.detail}"
+        table.add_row(source.name, _text(source.height), state, f"{source.seen_seconds} s ago")
+    return table
 
 
 def _pairs(title: str) -> Table:

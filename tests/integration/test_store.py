@@ -292,18 +292,14 @@ def test_any_order_of_any_tree_ends_where_a_fresh_index_of_the_best_branch_does(
 
 
 @pytest.mark.parametrize(
-    ("burn_height", "burn_known", "burn_tip", "expected"),
+    ("final_height", "anchored", "expected"),
     [
-        (100, True, 100, Finality.ANCHORED),
-        (100, True, 105, Finality.ANCHORED),
-        (100, True, 106, Finality.FINAL),
-        (100, False, 106, Finality.SOFT),
-        (None, False, 106, Finality.SOFT),
-        (100, True, None, Finality.SOFT),
+        (None, False, Finality.SOFT),
+        (None, True, Finality.ANCHORED),
+        (99, True, Finality.ANCHORED),
+        (100, True, Finality.FINAL),
+        (101, False, Finality.FINAL),
     ],
 )
-def test_finality_counts_bitcoin_blocks(
-    burn_height: int | None, burn_known: bool, burn_tip: int | None, expected: Finality
-) -> None:
-    found = finality(burn_height, burn_known=burn_known, burn_tip=burn_tip, final_depth=6)
-    assert found is expected
+def test_what_was_final_once_stays_final(final_height: int | None, anchored: bool, expected: Finality) -> None:
+    assert finality(100, final_height=final_height, anchored=anchored) is expected

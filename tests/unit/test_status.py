@@ -23,8 +23,16 @@ def test_status_of_a_recorded_chain(database_url: str) -> None:
             "INSERT INTO clarion.anomaly SELECT chain, height, hash, 1, 1, kind, NULL, NULL, kind || height "
             "FROM clarion.canonical_block, (VALUES ('a'), ('b')) kinds (kind) WHERE height IN (5, 7)"
         )
-        shallow = read_status(connection, final_depth=1, protocols=["bithedge", "absent"])
-        deep = read_status(connection, final_depth=10**6)
+        connection.execute(
+            "INSERT INTO clarion.source (chain, name, kind, height, state, detail) VALUES "
+            "('stacks', 'observer:10.0.0.7', 'observer', 7, 'behind', '9 blocks behind the index')"
+        )
+        connection.execute(
+            "INSERT INTO clarion.anomaly SELECT chain, 3, %s, -1, -1, 'rewrites_final', NULL, NULL, 'a branch' "
+            "FROM clarion.cursor",
+            (bytes(32),),
+        )
+        shallow = read_status(connection, protocols=["bithedge", "absent"])
     (chain,) = shallow.chains
     assert (chain.chain, chain.height, chain.digest) == ("stacks", replayed.tip.height, replayed.tip.digest)
     assert chain.finality is Finality.ANCHORED
@@ -32,7 +40,10 @@ def test_status_of_a_recorded_chain(database_url: str) -> None:
     assert chain.final_height is not None
     assert chain.height is not None
     assert 0 < chain.final_height < chain.height
-    assert deep.chains[0].final_height is None
+    assert [(source.name, source.height, source.state) for source in shallow.sources] == [
+        ("observer:10.0.0.7", 7, "behind")
+    ]
+    assert shallow.refused == ("a branch",)
     assert (shallow.inbox_pending, shallow.inbox_failed, shallow.inbox_error) == (1, 1, "why")
     assert [(kind.kind, kind.count, kind.last_height, kind.last_detail) for kind in shallow.anomalies] == [
         ("a", 2, 7, "a7"),
@@ -49,7 +60,14 @@ def test_status_of_a_recorded_chain(database_url: str) -> None:
         for table in status_tables(shallow, None):
             console.print(table)
     shown = captured.get()
-    for text in (chain.digest.hex(), "the node does not answer", "anchored", "1: why", "2, the last in block 7: a7"):
+    for text in (
+        chain.digest.hex(),
+        "the node does not answer",
+        "anchored",
+        "1: why",
+        "2, the last in block 7: a7",
+        "9 blocks",
+    ):
         assert text in shown
 
 
