@@ -19,6 +19,10 @@ from clarion.store.store import Batch
 
 #: Kind of the anomaly that is noted with the first block of a branch that would replace final blocks.
 REWRITES_FINAL: Final = "rewrites_final"
+#: Kind of the anomaly that is noted with a block whose height is not its parent's plus one.
+WRONG_HEIGHT: Final = "wrong_height"
+#: Kind of the anomaly that is noted with a block that was told again with another place in the chain.
+CONTRADICTION: Final = "contradiction"
 
 
 def finality(height: int, *, final_height: int | None, anchored: bool) -> Finality:
@@ -80,8 +84,9 @@ class Follower:
     def ingest(self, batch: Batch, items: Iterable[Block | BurnBlock], *, source: str = "") -> Followed:
         """Take blocks and Bitcoin blocks in the order a source gave them; everything goes into ``batch``.
 
-        Known blocks are ignored. A block whose parent is unknown is kept in the chain log and becomes canonical when
-        its ancestors arrive. Blocks of losing branches are kept too. ``source`` is the name of whoever gave them.
+        Known blocks are ignored: of two that have the same hash and differ, the first counts. A block whose parent is
+        unknown is kept in the chain log and becomes canonical when its ancestors arrive. Blocks of losing branches are
+        kept too. ``source`` is the name of whoever gave them.
         """
         followed = Followed()
         anchored = False
@@ -94,7 +99,9 @@ class Follower:
         for item in items:
             if isinstance(item, BurnBlock):
                 anchored |= self._burn_block(batch, item, source, followed)
-            elif batch.header(item.hash) is None:
+            elif (known_as := batch.header(item.hash)) is not None:
+                self._compare(batch, item, known_as, source)
+            elif self._builds_on(batch, header_of(item), batch.header(item.ref.parent_hash)):
                 batch.append(item)
                 self._prefer(batch, self._best_above(batch, header_of(item)), source, followed)
         known = [burn_hash is not None and batch.burns.is_canonical(burn_hash) for burn_hash in self._anchors]
@@ -119,6 +126,31 @@ class Follower:
             self._last_burn, self._refused_tips, self._all_anchored = last_burn, refused_tips, all_anchored
 
         return restore
+
+    @staticmethod
+    def _compare(batch: Batch, block: Block, known_as: Header, source: str) -> None:
+        """Note where a block comes again and says something else of its place than it did the first time."""
+        again = header_of(block)
+        if again == known_as or (again.ref == known_as.ref and None in (again.burn_hash, known_as.burn_hash)):
+            return
+        # what block 1 builds on has no name that all sources agree on
+        if not again.ref.height == known_as.ref.height == 1:
+            told, first = (
+                f"height {said.ref.height}, parent 0x{said.ref.parent_hash.hex()}, "
+                f"Bitcoin block {said.burn_height} (0x{said.burn_hash.hex() if said.burn_hash else ''})"
+                for said in (again, known_as)
+            )
+            detail = f"{source or 'a source'} says {told}; it came first with {first}, which counts"
+            batch.note(AnomalyAt(known_as.ref, -1, -1, CONTRADICTION, None, None, detail))
+
+    @staticmethod
+    def _builds_on(batch: Batch, child: Header, parent: Header | None) -> bool:
+        """Whether a block's height is its parent's plus one, as far as that is known; noted where it is not."""
+        if parent is None or child.ref.height == parent.ref.height + 1:
+            return True
+        detail = f"its height is {child.ref.height}, its parent {parent.ref} has height {parent.ref.height}"
+        batch.note(AnomalyAt(child.ref, -1, -1, WRONG_HEIGHT, None, None, detail))
+        return False
 
     def _burn_block(self, batch: Batch, burn: BurnBlock, source: str, followed: Followed) -> bool:
         """Take an announced Bitcoin block; whether it counts now and did not before."""
@@ -160,7 +192,7 @@ class Follower:
                 child
                 for parent in level
                 for child in batch.children(parent.ref.hash)
-                if not batch.burns.is_orphaned(child.burn_hash)
+                if not batch.burns.is_orphaned(child.burn_hash) and self._builds_on(batch, child, parent)
             ]
         return best
 
@@ -191,6 +223,8 @@ class Follower:
                     return
                 fork = batch.canonical_header(current.ref.height - 1)
                 break
+            if not self._builds_on(batch, current, parent):
+                return
             if batch.canonical_hash(parent.ref.height) == parent.ref.hash:
                 fork = parent
                 break

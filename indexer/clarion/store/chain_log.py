@@ -72,6 +72,18 @@ def header(connection: Connection[Any], chain: Chain, block_hash: bytes) -> Head
     return None if found is None else _header(chain, found)
 
 
+def headers(connection: Connection[Any], chain: Chain, hashes: Iterable[bytes]) -> list[Header]:
+    """Headers of those blocks that are in the log, in no order."""
+    return [
+        _header(chain, row)
+        for row in connection.execute(
+            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
+            "WHERE chain = %s AND hash = ANY(%s)",
+            (chain, list(hashes)),
+        )
+    ]
+
+
 def children(connection: Connection[Any], chain: Chain, parent_hash: bytes) -> list[Header]:
     """Headers of the blocks in the log that build on ``parent_hash``, in the order of their hashes."""
     return [

@@ -162,6 +162,7 @@ class Store:
         self._projector.rows.trim()
 
     def _reload(self) -> None:
+        self._tip_burn_height = None
         if self.connection.closed:
             return
         found = self.connection.execute(
@@ -219,7 +220,9 @@ class Batch:
         self._unwritten: list[Block] = []
         self._unprojected: list[Block] = []
         self._children: dict[bytes, list[Header]] = {}
+        self._known: dict[bytes, Header] = {}
         self._new: set[bytes] = set()
+        self._childless: set[bytes] = set()
         self._canonical: list[tuple[int, bytes, int]] = []
         self._digests: list[tuple[str, int, bytes]] = []
         self._steps: list[tuple[int, str, int, bytes]] = []
@@ -250,10 +253,16 @@ class Batch:
         return self._blocks.values()
 
     def expect(self, blocks: Iterable[Block]) -> None:
-        """Tell which blocks will be asked for: the higher ones are in the chain log for sure not, nor are others on
-        top of them, so that no question goes to Postgres at the tip and while catching up.
+        """Tell which blocks will be asked for, so that one question goes to Postgres and not several for each.
+
+        What is higher than all in the chain log has nothing on top of it there; whether it is there itself has to be
+        asked even so, because a source may give a known block any height.
         """
-        self._new |= {block.hash for block in blocks if block.height > self._store._highest_logged}
+        blocks = list(blocks)
+        known = chain_log.headers(self._connection, self._chain, [block.hash for block in blocks]) if blocks else ()
+        self._known |= {header.ref.hash: header for header in known}
+        self._new |= {block.hash for block in blocks} - self._known.keys()
+        self._childless |= {block.hash for block in blocks if block.height > self._store._highest_logged}
 
     def append(self, block: Block) -> None:
         """Put a block into the chain log. It must not be there yet; it is not canonical until applied."""
@@ -455,12 +464,14 @@ class Batch:
         own = self._blocks.get(block_hash)
         if own is not None:
             return chain_log.header_of(own)
-        return None if block_hash in self._new else self._store.header(block_hash)
+        if block_hash in self._new:
+            return None
+        return self._known.get(block_hash) or self._store.header(block_hash)
 
     def children(self, block_hash: bytes) -> list[Header]:
         """Headers of the blocks that build on this one, this batch's own included."""
         own = self._children.get(block_hash, [])
-        stored = [] if block_hash in self._new else self._store.children(block_hash)
+        stored = [] if block_hash in self._childless else self._store.children(block_hash)
         return own + [header for header in stored if header.ref.hash not in self._blocks]
 
     def flush(self) -> None:
