@@ -135,7 +135,8 @@ class Worker:
         except (psycopg.Error, UnicodeEncodeError) as error:
             if not is_of_the_post(error):
                 raise
-            reason = f"{type(error).__name__}: {error}"
+            blocks = [str(item.ref) for item in decode_post(post.path, post.body) if isinstance(item, Block)]
+            reason = f"{' '.join([post.path, *blocks])}: {type(error).__name__}: {error}"
         inbox.set_failed(self.store.connection, post.id, reason)
         log.error("post_not_storable", inbox_id=post.id, path=post.path, error=reason)
         return Applied(posts=1, failed=1)
