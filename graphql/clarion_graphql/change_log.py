@@ -29,6 +29,11 @@ _CURSOR: Final = "SELECT sequence, kept_from FROM clarion.cursor WHERE chain = %
 _REBUILT: Final = (
     "SELECT name FROM clarion.protocol WHERE chain = %s AND name = ANY(%s) AND since_sequence > %s ORDER BY name"
 )
+_KEPT_OF_TABLES: Final = (
+    'SELECT p."table", b.sequence FROM clarion.kept p '
+    "JOIN clarion.canonical_block b ON b.chain = p.chain AND b.height = p.from_height "
+    'WHERE p.chain = %s AND p."table" = ANY(%s)'
+)
 #: How many blocks under the tip are looked through for the highest that is anchored.
 _SOFT_BLOCKS: Final = 5_000
 
@@ -69,15 +74,15 @@ class Change:
 
 
 async def start(
-    pool: AsyncConnectionPool, chain: Chain, since: int | None, protocols: Sequence[str] = ()
+    pool: AsyncConnectionPool, chain: Chain, since: int | None, tables: Sequence[str] = ()
 ) -> tuple[int, Any]:
     """Where a subscription begins: ``since``, or the current sequence, and the block that the tip is at then.
 
-    ``protocols``: whose rows it is about. Raises ApiError where nothing can be read on from ``since``.
+    ``tables``: whose rows it is about. Raises ApiError where nothing can be read on from ``since``.
     """
     async with snapshot(pool) as connection:
         if since is not None:
-            await _require_kept(connection, chain, since, protocols)
+            await _require_kept(connection, chain, since, tables)
             return since, None
         query = build(
             "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} FROM clarion.block t "
@@ -92,18 +97,18 @@ async def start(
         return sequence, None if block[0] is None else BLOCK.make(*block)
 
 
-async def _require_kept(
-    connection: AsyncConnection[Any], chain: Chain, since: int, protocols: Sequence[str] = ()
-) -> int:
+async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: int, tables: Sequence[str] = ()) -> int:
     """The current sequence.
 
-    Raises ApiError where it is below ``since``, where what follows ``since`` is not kept, or where the rows of one of
-    ``protocols`` were made anew since: then what they were made of is not told as changes.
+    Raises ApiError where it is below ``since``, where what follows ``since`` is not kept (of one of ``tables``, or
+    at all), or where one of these was made anew since: then its rows are others than changes tell of.
     """
     if since < 0:
         raise InputError("since is 0 or more.")
     found = await fetch(connection, literal(_CURSOR, chain))
     current, kept_from = found[0] if found else (0, 0)
+    for _, kept_of_table in await fetch(connection, literal(_KEPT_OF_TABLES, chain, list(tables))):
+        kept_from = max(kept_from, kept_of_table)
     if since > current:
         raise ApiError(
             Code.SEQUENCE_AHEAD,
@@ -118,7 +123,8 @@ async def _require_kept(
             f"and subscribe from that answer's receipt.",
             current=str(current),
         )
-    rebuilt = [name for (name,) in await fetch(connection, literal(_REBUILT, chain, list(protocols), since))]
+    protocols = sorted({table.partition(".")[0] for table in tables})
+    rebuilt = [name for (name,) in await fetch(connection, literal(_REBUILT, chain, protocols, since))]
     if rebuilt:
         raise ApiError(
             Code.PROJECTION_REBUILT,
@@ -191,23 +197,19 @@ async def read_changes(
     pool: AsyncConnectionPool,
     chain: Chain,
     after: int,
-    protocols: Sequence[str],
-    *,
-    table: str | None = None,
+    tables: Sequence[str],
     key: Any = None,
 ) -> Piece[Change]:
-    """The next row changes of these protocols as they are in the log, of a table and a key (as JSON text) if given."""
+    """The next row changes of these tables as they are in the log, of a key (as JSON text) where given."""
     async with snapshot(pool) as connection:
-        up_to = min(await _require_kept(connection, chain, after, protocols), after + WINDOW)
+        up_to = min(await _require_kept(connection, chain, after, tables), after + WINDOW)
         query = build(
             'SELECT s.sequence, s.op, s.retraction, s.height, s.block_hash, s."table", s.key, s.before, s.after '
             "FROM clarion.change s WHERE {after} AND {narrowed} ORDER BY s.sequence LIMIT {limit}",
             after=_between(chain, after, up_to),
             narrowed=all_of(
                 [
-                    literal("split_part(s.\"table\", '.', 1) = ANY(%s)", list(protocols))
-                    if table is None
-                    else literal('s."table" = %s', table),
+                    literal('s."table" = ANY(%s)', list(tables)),
                     None if key is None else literal("s.key = %s::jsonb", key),
                 ]
             ),
@@ -236,7 +238,7 @@ async def read_row_changes(
         for image in ("before", "after")
     ]
     async with snapshot(pool) as connection:
-        up_to = min(await _require_kept(connection, chain, after, [entity.protocol]), after + WINDOW)
+        up_to = min(await _require_kept(connection, chain, after, [entity.table]), after + WINDOW)
         query = build(
             "SELECT s.sequence, s.op, s.retraction, s.height, s.block_hash, s.key, before.*, after.* "
             "FROM clarion.change s {images} WHERE {after} AND {table} AND (before.fulfils OR after.fulfils) "

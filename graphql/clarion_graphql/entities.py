@@ -181,11 +181,6 @@ class Entity:
     def __repr__(self) -> str:
         return f"Entity({self.name})"
 
-    @property
-    def protocol(self) -> str:
-        """The name of the protocol whose table it is: its schema."""
-        return self.table.partition(".")[0]
-
     @cached_property
     def by_name(self) -> dict[str, Column]:
         """Columns by name."""

@@ -133,14 +133,14 @@ async def _messages(
     what: Hashable,
     read: Callable[[int], Awaitable[Piece[T]]],
     start: Callable[[int, Any], M],
-    show: Callable[[T], M | None],
-    protocols: Sequence[str] = (),
+    show: Callable[[T], M],
+    tables: Sequence[str] = (),
 ) -> AsyncIterator[M]:
     """The messages of a subscription. Raises ApiError where it cannot go on after ``since``.
 
-    Subscriptions of the same ``what`` get the same from ``read``. ``protocols``: whose rows they are about.
+    Subscriptions of the same ``what`` get the same from ``read``. ``tables``: whose rows they are about.
     """
-    position, tip = await change_log.start(operation.service.pool, chain, since, protocols)
+    position, tip = await change_log.start(operation.service.pool, chain, since, tables)
 
     async def send() -> AsyncGenerator[M, None]:
         with SUBSCRIPTIONS.track_inprogress():
@@ -148,11 +148,9 @@ async def _messages(
                 async with operation.message():
                     yield start(position, tip)
             async for entry in _follow(operation, chain, position, what, read):
-                message = show(entry)
-                if message is not None:
-                    async with operation.message():
-                        yield message
-                    MESSAGES.inc()
+                async with operation.message():
+                    yield show(entry)
+                MESSAGES.inc()
 
     return send()
 
@@ -297,7 +295,6 @@ class Subscriptions:
 
     def _changes(self) -> StrawberryField:
         by_table = {entity.table: entity for entity in self._projections}
-        every_protocol = sorted({entity.protocol for entity in self._projections})
         members = {table.upper().replace(".", "_"): table for table in by_table}
         table_enum = named_enum("ProjectionTable", members, "A table that a protocol projects into.")
         message = make_type(
@@ -312,10 +309,8 @@ class Subscriptions:
             "A row of any projection that changed.",
         )
 
-        def shown(chain: Chain, change: Change) -> _RowMessage | None:
-            entity = by_table.get(change.table)
-            if entity is None:
-                return None  # of a protocol that this server does not serve
+        def shown(chain: Chain, change: Change) -> _RowMessage:
+            entity = by_table[change.table]
             before, after = _fields(entity, change.before), _fields(entity, change.after)
             return _RowMessage(chain, replace(change, before=before, after=after))
 
@@ -327,16 +322,16 @@ class Subscriptions:
                 raise InputError("key is a primary key of a table: give table too.")
             name_of_table = None if table is None else str(table)
             text = None if key is None else _key_text(by_table[str(table)], key)
-            protocols = every_protocol if name_of_table is None else [by_table[name_of_table].protocol]
+            tables = sorted(by_table) if name_of_table is None else [name_of_table]
             return await _messages(
                 info.context,
                 name,
                 since,
                 ("changes", name_of_table, text),
-                lambda after: change_log.read_changes(pool, name, after, protocols, table=name_of_table, key=text),
+                lambda after: change_log.read_changes(pool, name, after, tables, text),
                 lambda position, tip: _RowMessage.start(name, position, tip),
                 lambda change: shown(name, change),
-                protocols,
+                tables,
             )
 
         return _subscription(
@@ -400,7 +395,7 @@ class Subscriptions:
                 lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
                 lambda position, tip: _RowMessage.start(chain, position, tip),
                 lambda change: _RowMessage(chain, change),
-                [entity.protocol],
+                [entity.table],
             )
 
         filter_type = StrawberryOptional(self._types.named[f"{entity.name}Filter"])

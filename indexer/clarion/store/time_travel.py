@@ -56,7 +56,8 @@ def as_of_query(table: str, height: int, chain: Chain) -> tuple[sql.Composed, tu
 def as_of(connection: Connection[Any], table: str, height: int, chain: Chain = "stacks") -> sql.Composed:
     """The rows of a table (``schema.name``) at a canonical block, as a relation for the FROM of a query.
 
-    Conditions on its key reach the indexes. It is for a query that is run with parameters. Raises TimeTravelError.
+    Conditions on its key reach the indexes. It is for a query that is run with parameters, in the same snapshot as
+    this: another may be pruned further. Raises TimeTravelError.
     """
     try:
         found = connection.execute(*as_of_query(table, height, chain)).fetchone()
