@@ -56,8 +56,6 @@ class IndexFacts:
     sequence: int
     final_height: int | None
     tip_age_seconds: float | None
-    highest_known: int | None
-    """Height of the highest block in the chain log, canonical or not."""
     inbox_pending: int
     inbox_failed: int
     inbox_oldest_seconds: float
@@ -67,8 +65,8 @@ class IndexFacts:
     @property
     def lag_blocks(self) -> int:
         """How many blocks of a healthy source are not in the index yet."""
-        known = [source.height for source in self.sources if source.state == SourceState.HEALTHY]
-        highest = max((height for height in (*known, self.highest_known) if height is not None), default=None)
+        heights = [source.height for source in self.sources if source.state == SourceState.HEALTHY]
+        highest = max((height for height in heights if height is not None), default=None)
         return 0 if highest is None else max(0, highest - (-1 if self.height is None else self.height))
 
 
@@ -77,7 +75,6 @@ SELECT (SELECT version_num FROM alembic_version LIMIT 1),
     c.height, c.hash, coalesce(c.sequence, 0), c.final_height,
     (SELECT extract(epoch FROM now())::float8 - b.time FROM clarion.block b
         WHERE b.chain = c.chain AND b.hash = c.hash),
-    (SELECT max(height) FROM clarion.block WHERE chain = one.chain),
     i.pending, i.failed, i.oldest
 FROM (SELECT %s AS chain) one LEFT JOIN clarion.cursor c ON c.chain = one.chain
 CROSS JOIN (

@@ -17,6 +17,8 @@ from clarion.chains.model import Block, BurnBlock, Chain
 from clarion.chains.stacks.node_payloads import Item
 from clarion.follower import Refused
 
+OBSERVER: Final = "observer"
+"""The kind of sources that post by themselves; others are asked."""
 FORGET_DAYS: Final = 7
 """Sources that were not heard for so long are forgotten."""
 
@@ -88,6 +90,8 @@ class Sources:
         """Take note of what sources told, and of which of it was refused."""
         for name, items in said:
             source = self._source(name)
+            if source.kind != OBSERVER:
+                continue  # it gives the blocks it is asked for, and tells where it stands beside them
             for item in items:
                 if isinstance(item, Block):
                     source.height, source.hash = item.height, item.hash
@@ -125,7 +129,7 @@ class Sources:
         for source in self._by_name.values():
             if source.height is None or tip is None or source.state is SourceState.UNREACHABLE:
                 continue
-            if source.kind != "observer" and source.name not in self._heard:
+            if source.kind != OBSERVER and source.name not in self._heard:
                 continue  # one that is asked stands elsewhere by now
             counts = canonical_hash(source.height) if source.height <= tip else None
             if source.state is SourceState.REWRITES_FINAL and counts != source.hash:

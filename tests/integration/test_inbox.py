@@ -106,7 +106,7 @@ async def test_a_connection_that_was_lost_is_made_again(
 
 
 async def test_posts_that_wait_for_a_connection_share_its_failure(
-    writer: InboxWriter, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     attempts = 0
     go_on = asyncio.Event()
@@ -119,8 +119,10 @@ async def test_posts_that_wait_for_a_connection_share_its_failure(
 
     with monkeypatch.context() as patched:
         patched.setattr(AsyncConnection, "connect", unreachable)
-        posts = [asyncio.create_task(put(writer, b"body")) for _ in range(5)]
-        await asyncio.sleep(0)
+        writer = InboxWriter("postgresql://nowhere", connections=1)
+        posts = [asyncio.create_task(put(writer, bytes([number]))) for number in range(5)]
+        while attempts == 0:  # noqa: ASYNC110 (the others wait for the connection by then)
+            await asyncio.sleep(0)
         go_on.set()
         outcomes = await asyncio.gather(*posts, return_exceptions=True)
         assert [str(outcome) for outcome in outcomes] == ["no route to host"] * 5
@@ -128,4 +130,48 @@ async def test_posts_that_wait_for_a_connection_share_its_failure(
         with pytest.raises(psycopg.OperationalError):
             await put(writer, b"body")
         assert attempts == 2
-    await put(writer, b"body")
+
+
+async def test_a_post_that_is_sent_again_while_it_is_written_is_written_once(
+    writer: InboxWriter, connection: psycopg.Connection[Any]
+) -> None:
+    with connection.transaction():
+        connection.execute("LOCK TABLE clarion.inbox")
+        impatient = asyncio.create_task(writer.put("/new_block", b"body", source="observer:a"))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.wait({impatient})
+        again = asyncio.create_task(writer.put("/new_block", b"body", source="observer:a"))
+        from_another = asyncio.create_task(writer.put("/new_block", b"body", source="observer:b"))
+        await asyncio.sleep(0)
+    await asyncio.gather(again, from_another)
+    rows = connection.execute("SELECT source, body FROM clarion.inbox ORDER BY source").fetchall()
+    assert rows == [("observer:a", b"body"), ("observer:b", b"body")]
+    await writer.put("/new_block", b"body", source="observer:a")
+    assert connection.execute("SELECT count(*) FROM clarion.inbox").fetchone() == (3,), "later it is another post"
+
+
+async def test_posts_of_several_nodes_are_written_side_by_side_and_each_nodes_in_order(
+    writer: InboxWriter, connection: psycopg.Connection[Any]
+) -> None:
+    async def node(name: str) -> None:
+        for number in range(20):
+            await writer.put("/new_block", bytes([number]), source=name)
+
+    await asyncio.gather(*(node(name) for name in "abcdef"))
+    posts = inbox.take(connection, limit=1000, limit_bytes=1000)
+    for name in "abcdef":
+        assert [post.body for post in posts if post.source == name] == [bytes([number]) for number in range(20)]
+    opened = [lane for lane in writer._lanes if lane.connection is not None]
+    assert 1 < len(opened) <= 4
+
+
+async def test_what_is_being_written_is_finished_before_the_connections_close(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    writer = InboxWriter(database_url)
+    waiting = asyncio.create_task(writer.put("/new_block", b"body"))
+    await asyncio.sleep(0)
+    await writer.close()
+    await waiting
+    assert connection.execute("SELECT body FROM clarion.inbox").fetchall() == [(b"body",)]
