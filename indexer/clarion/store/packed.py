@@ -10,13 +10,15 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from clarion.chains.model import Block, EventKind, Transaction
-from clarion.protocol import DeployedProtocol
 from clarion.store import copy
+
+if TYPE_CHECKING:  # decoding processes need neither, and start in a fraction of the time without
+    from clarion.protocol import DeployedProtocol
 
 #: Postgres puts the keys of a jsonb column into an order of its own.
 _json = msgspec.json.Encoder().encode
