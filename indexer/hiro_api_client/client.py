@@ -186,7 +186,10 @@ class HiroApiClient:
     # Transactions
 
     async def transactions(self, *, limit: int = 20, cursor: str | None = None) -> Page[Transaction]:
-        """Mined transactions, the newest first."""
+        """Mined transactions, the newest first.
+
+        ``cursor`` is ``height:sequence of the microblock:index in the block`` of the first one, or a place between two.
+        """
         return await self._page(Transaction, "/extended/v3/transactions", limit, cursor)
 
     async def transaction(self, tx_id: str, *, include: Sequence[Include] = ()) -> Transaction:

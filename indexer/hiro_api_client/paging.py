@@ -27,8 +27,8 @@ async def pages(
 ) -> AsyncGenerator[Page[T], None]:
     """The pages of a list from ``cursor`` (otherwise its first page) towards older or newer ones.
 
-    For instance ``pages(partial(client.contract_logs, contract))``. Ends where the list ends; raises
-    ``CursorLostError`` where a fork took the page away that comes next.
+    For instance ``pages(partial(client.contract_logs, contract))``. Ends where the list ends. In v2 lists it raises
+    ``CursorLostError`` where a fork took the page away that comes next; v3 lists go on along the other branch.
     """
     while True:
         page = await lister(limit=limit, cursor=cursor)

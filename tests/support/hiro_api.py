@@ -29,6 +29,7 @@ from clarion.chains.stacks.transactions import decode_transaction_hex
 
 NO_MICROBLOCK = 2147483647
 """The sequence number of transactions outside microblocks, in cursors."""
+MAX_TX_INDEX = 0x7FFF
 
 Post = tuple[str, bytes]
 Json = dict[str, Any]
@@ -591,7 +592,9 @@ class HiroApi:
         def told(index: int, event: Json) -> Callable[[], Json]:
             return lambda: {"event_index": index} | _event_v3(event)
 
-        return _page_v3(request, [(str(i), told(i, event)) for i, event in enumerate(found.events)], 20, 100)
+        return _page_v3(
+            request, [(str(i), told(i, event)) for i, event in enumerate(found.events)], 20, 100, ascending=True
+        )
 
     def _multiple(self, request: Request) -> Json | Response:
         if not self.serves_many:
@@ -798,24 +801,45 @@ def _not_found(message: str) -> Response:
     return JSONResponse({"error": message, "message": message}, status_code=404)
 
 
-def _page_v3(request: Request, rows: list[tuple[str, Callable[[], Json]]], default: int, most: int) -> Json | Response:
-    """A page of the v3 routes: ``next`` is the next page in the list's order, older for what is newest first."""
+def _page_v3(
+    request: Request,
+    rows: list[tuple[str, Callable[[], Json]]],
+    default: int,
+    most: int,
+    *,
+    ascending: bool = False,
+) -> Json:
+    """A page of the v3 routes: ``next`` is the next page in the list's order, older for what is newest first.
+
+    A cursor is a place in the order, whatever is there now; ``height:0:0`` is the top of that block.
+    """
     limit = _limit(request, default, most)
-    cursor = request.query_params.get("cursor")
-    start = next((place for place, (name, _) in enumerate(rows) if cursor in (None, name)), None)
-    if start is None and cursor is not None:
-        return _not_found("Cursor not found")
-    start = start or 0
+    asked = request.query_params.get("cursor")
+    start = 0
+    if asked is not None:
+        place = _place(asked)
+        if place[1:] == (0, 0) and asked not in (name for name, _ in rows):
+            place = (place[0], NO_MICROBLOCK, MAX_TX_INDEX)
+        reached = (
+            number
+            for number, (name, _) in enumerate(rows)
+            if (_place(name) >= place if ascending else _place(name) <= place)
+        )
+        start = next(reached, len(rows))
     return {
         "total": len(rows),
         "limit": limit,
         "cursor": {
             "next": rows[start + limit][0] if start + limit < len(rows) else None,
-            "previous": rows[max(start - limit, 0)][0] if start > 0 else None,
-            "current": rows[start][0] if rows else None,
+            "previous": rows[max(start - limit, 0)][0] if 0 < start < len(rows) else None,
+            "current": rows[start][0] if start < len(rows) else None,
         },
         "results": [row() for _, row in rows[start : start + limit]],
     }
+
+
+def _place(cursor: str) -> tuple[Any, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in cursor.split(":"))
 
 
 def _page_by_offset(request: Request, rows: list[Json]) -> Json:

@@ -32,7 +32,7 @@ import structlog
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.chains.stacks.hiro_payloads import SOURCE, hash_of, ref_of
-from clarion.chains.stacks.hiro_source import HiroForkError, HiroSource, HiroSourceError, all_of
+from clarion.chains.stacks.hiro_source import HiroForkError, HiroSource, HiroSourceError
 from clarion.chains.stacks.node_payloads import PayloadError
 from hiro_api_client import (
     MAX_BLOCKS,
@@ -223,7 +223,7 @@ class HiroPoller:
         self._say(SourceState.HEALTHY)
         headers = [self._planned.popleft() for _ in range(min(self._batch, len(self._planned)))]
         blocks = []
-        for block in await all_of(self._source.block_of(header) for header in headers):
+        for block in await self._source.blocks_of(headers):
             if block is None:
                 # A fork took it away. What is below it stands, the rest is planned anew from there.
                 self._planned.clear()

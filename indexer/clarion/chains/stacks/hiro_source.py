@@ -1,8 +1,8 @@
 """Whole blocks from a Stacks Blockchain API, as a node would have posted them.
 
-The API has no route for a block with everything in it. A block takes one request for its transactions by 50, one for
-their details and events by 50, and more for transactions of over 100 events. The pieces are put together only if all of
-them are of the same block: a fork between two requests shows in their hashes.
+The API has no route for a block with everything in it. It takes one request for 50 transactions, of one block or of
+several on top of each other, one for their details and events, and more for transactions of over 100 events. The pieces
+are put together only if all of them are of the same block: a fork between two requests shows in their hashes.
 
 The bytes of transactions take another request each, over a deprecated route; without them ``Transaction.raw`` is empty
 and everything else is the same. Where the API does not serve that route, they are empty too.
@@ -11,8 +11,9 @@ and everything else is the same. Where the API does not serve that route, they a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -38,6 +39,10 @@ from hiro_api_client import (
 ATTEMPTS: Final = 4
 """How often a block is put together before giving up; between them it is asked whether it is still canonical."""
 RETRY_SECONDS: Final = 0.5
+
+_TOP: Final = f"{(1 << 31) - 1}:{(1 << 15) - 1}"
+"""What a block's height is followed by in the cursor of its last transaction or the place above it: the sequence number
+of what is in no microblock, and the highest index there may be (``src/datastore/v3/helpers.ts``)."""
 
 log = structlog.get_logger(__name__)
 
@@ -106,17 +111,60 @@ class HiroSource:
             f"{ATTEMPTS} attempts: {problem}"
         )
 
+    async def blocks_of(self, headers: Sequence[BlockHeader]) -> list[Block | None]:
+        """The blocks of headers that build on each other, the lowest first; None for what a fork took away."""
+        found = await all_of(self._group(group) for group in _groups(headers))
+        return [block for blocks in found for block in blocks]
+
+    async def _group(self, headers: Sequence[BlockHeader]) -> list[Block | None]:
+        """Blocks that together have no more transactions than a page."""
+        if len(headers) == 1:
+            return [await self.block_of(headers[0])]
+        listed = await self._listed(headers)
+        details = await self._together([summary.tx_id for summaries in listed.values() for summary in summaries])
+        return await all_of(
+            self._of_group(header, listed.get(header.index_block_hash, []), details) for header in headers
+        )
+
+    async def _of_group(
+        self, header: BlockHeader, listed: Sequence[Transaction], details: Mapping[str, TransactionDetails]
+    ) -> Block | None:
+        if len(listed) == header.tx_count:
+            with contextlib.suppress(_PiecesDifferError, NotFoundError):
+                return await self._put_together(header, listed, details)
+        return await self.block_of(header)
+
+    async def _listed(self, headers: Sequence[BlockHeader]) -> dict[str, list[Transaction]]:
+        """The transactions of blocks that build on each other, by index block hash, each block's last one first."""
+        listed: dict[str, list[Transaction]] = {header.index_block_hash: [] for header in headers}
+        async with self._slots:
+            async for page in pages(
+                self._client.transactions, limit=MAX_TRANSACTIONS, cursor=f"{headers[-1].height}:{_TOP}"
+            ):
+                for summary in page.results:
+                    if summary.block is not None and summary.block.index_hash in listed:
+                        listed[summary.block.index_hash].append(summary)
+                lowest = page.results[-1].block if page.results else None
+                whole = all(len(listed[header.index_block_hash]) == header.tx_count for header in headers)
+                if whole or lowest is None or lowest.height < headers[0].height:
+                    break
+        return listed
+
     async def _assemble(self, header: BlockHeader) -> Block:
         summaries = await self._summaries(header)
-        groups = [summaries[start : start + MAX_TRANSACTIONS] for start in range(0, len(summaries), MAX_TRANSACTIONS)]
-        found = await all_of(self._details(header, group) for group in groups)
-        details = [
-            msgspec.structs.replace(told, tx_index=index)
-            for index, told in zip(
-                _positions(header, summaries), [told for group in found for told in group], strict=True
-            )
-        ]
-        return block_from_api(header, details, await self._raws(details))
+        ids = [summary.tx_id for summary in summaries]
+        groups = [ids[start : start + MAX_TRANSACTIONS] for start in range(0, len(ids), MAX_TRANSACTIONS)]
+        found = await all_of(self._together(group) for group in groups)
+        details = {tx_id: told for group in found for tx_id, told in group.items()}
+        return await self._put_together(header, summaries, details)
+
+    async def _put_together(
+        self, header: BlockHeader, listed: Sequence[Transaction], details: Mapping[str, TransactionDetails]
+    ) -> Block:
+        positions = _positions(header, listed)
+        checked = await all_of(self._checked(header, summary.tx_id, details.get(summary.tx_id)) for summary in listed)
+        placed = [msgspec.structs.replace(told, tx_index=index) for told, index in zip(checked, positions, strict=True)]
+        return block_from_api(header, placed, await self._raws(placed))
 
     async def _summaries(self, header: BlockHeader) -> list[Transaction]:
         """The block's transactions as they are listed, the last one first, each checked to be the block's."""
@@ -133,19 +181,14 @@ class HiroSource:
             log.warning("hiro_api_left_out_transactions", height=header.height, transactions=left_out)
         return list(found.values())
 
-    async def _details(self, header: BlockHeader, summaries: Sequence[Transaction]) -> list[TransactionDetails]:
-        """The details of the block's transactions with all their events, in the order of ``summaries``."""
-        found = await self._together([summary.tx_id for summary in summaries])
-        details = []
-        for summary in summaries:
-            told = found.get(summary.tx_id)
-            if told is None or _problem(header, told) is not None:
-                # The v3 routes take one transaction at a time, but only ever know the canonical one.
-                told = await self._alone(summary.tx_id)
-                if (problem := _problem(header, told)) is not None:
-                    raise _PiecesDifferError(problem)
-            details.append(told)
-        return details
+    async def _checked(self, header: BlockHeader, tx_id: str, told: TransactionDetails | None) -> TransactionDetails:
+        """The details of one of the block's transactions with all its events."""
+        if told is None or _problem(header, told) is not None:
+            # The v3 routes take one transaction at a time, but only ever know the canonical one.
+            told = await self._alone(tx_id)
+            if (problem := _problem(header, told)) is not None:
+                raise _PiecesDifferError(problem)
+        return told
 
     async def _together(self, tx_ids: Sequence[str]) -> dict[str, TransactionDetails]:
         """Details by id of those transactions that are found, over the route that takes many at once."""
@@ -211,6 +254,20 @@ async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _groups(headers: Sequence[BlockHeader]) -> list[list[BlockHeader]]:
+    """Headers in their order, as many together as have no more transactions than a page."""
+    groups: list[list[BlockHeader]] = []
+    room = 0
+    for header in headers:
+        count = MAX_TRANSACTIONS if header.tx_count is None else header.tx_count
+        if not groups or count > room:
+            groups.append([])
+            room = MAX_TRANSACTIONS
+        groups[-1].append(header)
+        room -= count
+    return groups
 
 
 def _positions(header: BlockHeader, listed: Sequence[Transaction]) -> list[int]:

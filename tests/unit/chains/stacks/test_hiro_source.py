@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from support import toy
 from support.hiro_api import HiroApi
@@ -29,7 +30,7 @@ from clarion.chains.stacks import hiro_source
 from clarion.chains.stacks.hiro_source import HiroSource, HiroSourceError
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, decode_new_block
 from clarion.chains.stacks.recording import read_recording
-from hiro_api_client import HiroApiClient
+from hiro_api_client import BlockHeader, HiroApiClient
 
 REPOSITORY = Path(__file__).parents[4]
 BOOT = "SP000000000000000000002Q6VF78"
@@ -267,6 +268,47 @@ async def test_a_transaction_that_is_in_both_branches_is_read_from_the_canonical
         block = await source.block(won.hash)
     assert block is not None
     assert block.events == decode_new_block(posts[2]).events
+
+
+async def test_blocks_on_top_of_each_other_share_requests(chain_data: Path) -> None:
+    bodies = posted(chain_data / "stacks" / "nakamoto-2025.tsv")
+    api = HiroApi((NEW_BLOCK, post) for post in bodies)
+    expected = [as_the_api_tells(decode_new_block(post)) for post in bodies[1:]]
+    async with client_of(api) as client:
+        headers = (await client.blocks(limit=30)).results[::-1]
+        assert await HiroSource(client).blocks_of(headers) == [without_raw(block) for block in expected]
+        assert (api.asked["/extended/v3/transactions"], api.asked["/extended/v1/tx/multiple"]) == (1, 1)
+        assert api.asked["/extended/v3/blocks/{block}/transactions"] == 0
+        assert await HiroSource(client, with_raw=True).blocks_of(headers) == expected
+        assert await HiroSource(client).blocks_of([]) == []
+
+
+async def test_blocks_are_read_alone_where_they_cannot_be_read_together(chain_data: Path) -> None:
+    file = chain_data / "stacks" / "mainnet-2021-four-forks.tsv"
+    others = [(post.path, post.body) for post in read_recording(file) if post.path == "/new_microblocks"]
+    bodies = posted(file)
+    api = HiroApi([*others, *((NEW_BLOCK, post) for post in bodies)])
+    by_hash = {block.hash: block for block in (as_the_api_tells(decode_new_block(post)) for post in bodies)}
+    headers = [block.header() for block in api.canonical[:30]]
+    headers[3]["tx_count"] = 999  # more than are listed: some could have been left out
+    headers[4]["tx_count"] = None
+    async with client_of(api) as client:
+        blocks = await HiroSource(client).blocks_of(msgspec.convert(headers, list[BlockHeader], strict=False))
+    assert [block and block.height for block in blocks] == [*range(1, 31)]
+    assert all(block == without_raw(by_hash[block.hash]) for block in blocks if block is not None)
+    assert api.asked["/extended/v3/blocks/{block}/transactions"] == 2
+
+
+async def test_a_fork_takes_away_the_upper_blocks_of_several() -> None:
+    api, lost, branch = forked()
+    async with client_of(api) as client:
+        headers = (await client.blocks()).results[::-1]
+        for post in branch:
+            api.post(NEW_BLOCK, post)
+        first, second = await HiroSource(client).blocks_of(headers)
+    assert first is not None
+    assert first.hash == lost.ref.parent_hash
+    assert second is None
 
 
 async def test_pieces_that_never_fit_are_an_error() -> None:
