@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import httpx
 import psycopg
@@ -21,6 +21,9 @@ import typer
 from rich.console import Console
 
 from clarion.config import ConfigurationError, NetworkName, Settings, load_settings
+
+if TYPE_CHECKING:
+    from clarion.protocol import DeployedProtocol
 
 COMMANDS_GROUP: Final = "clarion.commands"
 FAILED: Final = 1
@@ -43,6 +46,10 @@ Dev = Annotated[bool, typer.Option("--dev", help="Of the chain that `clarion dev
 Deployers = Annotated[
     list[str] | None,
     typer.Option("--deployer", metavar="PROTOCOL=ADDRESS", help="Who deployed a protocol's contracts; repeatable."),
+]
+
+ProtocolNames = Annotated[
+    list[str] | None, typer.Option("--protocol", metavar="NAME", help="Only of this protocol; repeatable.")
 ]
 
 
@@ -342,6 +349,92 @@ def backfill(
             if console.is_terminal:
                 console.print(f"block {progress.height} of {progress.final_height}", highlight=False)
     typer.echo(f"{name} is filled in. A running indexer switches to it within seconds, else the next one that starts.")
+
+
+@commands.command()
+def verify(
+    first: Annotated[int | None, typer.Option("--from", metavar="HEIGHT", help="First block; else the first.")] = None,
+    last: Annotated[int | None, typer.Option("--to", metavar="HEIGHT", help="Last block; else the tip.")] = None,
+    names: ProtocolNames = None,
+    deployer: Deployers = None,
+    dev: Dev = False,
+) -> None:
+    """Derive blocks again from the chain log, beside the live tables, and name the first thing that differs."""
+    from clarion.store.database import connect, open_database
+    from clarion.verify import describe
+    from clarion.verify import verify as verify_blocks
+
+    settings = _settings(dev=dev, deployers=deployer)
+    console = Console(stderr=True)
+
+    def show(done: int, total: int) -> None:
+        console.print(f"{done} of {total} blocks", highlight=False)
+
+    with open_database(settings) as url, connect(url, autocommit=True) as connection:
+        found = verify_blocks(
+            connection,
+            "stacks",
+            _chosen_protocols(settings, names),
+            from_height=first,
+            to_height=last,
+            progress=show if console.is_terminal else None,
+        )
+    if found.difference is not None:
+        for line in describe(found.difference):
+            typer.echo(line)
+        raise typer.Exit(FAILED)
+    typer.echo(
+        f"Blocks {found.from_height} to {found.to_height} are right: {found.changes} row changes of "
+        f"{', '.join(found.protocols) or 'no protocol'} derived again."
+    )
+
+
+@commands.command()
+def drill(
+    depth: Annotated[int, typer.Option(min=1, metavar="N", help="How many blocks to roll back.")],
+    names: ProtocolNames = None,
+    deployer: Deployers = None,
+    dev: Dev = False,
+) -> None:
+    """Rehearse a reorganisation on copies of the tables: roll back, apply again, compare. The index goes on."""
+    from clarion.drill import describe
+    from clarion.drill import drill as rehearse
+    from clarion.store.database import connect, open_database
+
+    settings = _settings(dev=dev, deployers=deployer)
+    with open_database(settings) as url, connect(url, autocommit=True) as connection:
+        done = rehearse(connection, "stacks", _chosen_protocols(settings, names), depth)
+    for line in describe(done):
+        typer.echo(line)
+    if not done.passed:
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def prune(dev: Dev = False) -> None:
+    """Delete what the settings under `retention` do not keep. A running indexer does it too."""
+    from clarion.pruning import prune_database, retention_of
+    from clarion.store.database import open_database
+
+    settings = _settings(dev=dev)
+    with open_database(settings) as url:
+        done = prune_database(url, "stacks", retention_of(settings))
+    typer.echo(
+        f"Deleted {done.changes} changes, {done.history} rows of history, {done.steps} steps and "
+        f"{done.mempool_transactions} dropped transactions."
+    )
+
+
+def _chosen_protocols(settings: Settings, names: Sequence[str] | None) -> list[DeployedProtocol]:
+    """The enabled protocols of these names; all of them without names."""
+    from clarion.indexing import deployed_protocols
+
+    deployed = {found.protocol.name: found for found in deployed_protocols(settings)}
+    unknown = [name for name in names or () if name not in deployed]
+    if unknown:
+        enabled = ", ".join(sorted(deployed)) or "none"
+        raise ConfigurationError(f"protocols: {', '.join(unknown)} is not enabled; enabled are {enabled}")
+    return [deployed[name] for name in names or deployed]
 
 
 @commands.command("new-protocol")

@@ -102,6 +102,18 @@ def _split_at_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _blocks_kept(value: object) -> object:
+    """`all` as None, `1000 blocks` as 1000."""
+    if not isinstance(value, str):
+        return value
+    if value == "all":
+        return None
+    number, _, unit = value.partition(" ")
+    if not (number.isascii() and number.isdigit()) or unit not in ("block", "blocks"):
+        raise ValueError(f"{value!r} is neither `all` nor a number of blocks such as `1000 blocks`")
+    return int(number)
+
+
 def _setting(default: Any, description: str, *, unit: str | None = None, **constraints: Any) -> Any:
     """A field whose description, default and unit the reference shows."""
     copied = (
@@ -117,6 +129,7 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split_at_commas)]
 HttpUrls = Annotated[list[HttpUrl], NoDecode, BeforeValidator(_split_at_commas)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+BlocksKept = Annotated[int | None, BeforeValidator(_blocks_kept)]
 
 
 class _Section(BaseModel):
@@ -223,6 +236,24 @@ class Ready(_Section):
     )
 
 
+class Retention(_Section):
+    """How much of the past is kept: `all`, or so many blocks under the tip (`1000 blocks`), and what is not final."""
+
+    tables: dict[str, BlocksKept] = _setting(
+        {},
+        "How far back a projection table can be read as it was, by table such as `bithedge.quote`; `*` for those not "
+        "named. Not set: all.",
+    )
+    feed: BlocksKept = _setting(None, "How far back subscriptions can go on. Not set: all.")
+    dropped_mempool_days: int | None = _setting(
+        None,
+        "How long transactions are kept that the node dropped without mining them. Not set: always.",
+        unit="days",
+        ge=0,
+    )
+    interval_seconds: int = _setting(60, "How often the indexer deletes what is not kept.", unit="seconds", ge=1)
+
+
 class Settings(BaseModel):
     """Every setting. Constructing it reads nothing from outside: see `load_settings`."""
 
@@ -272,6 +303,7 @@ class Settings(BaseModel):
     log: Log = Field(default_factory=Log)
     metrics: Metrics = Field(default_factory=Metrics)
     ready: Ready = Field(default_factory=Ready)
+    retention: Retention = Field(default_factory=Retention)
 
     @model_validator(mode="after")
     def _what_is_by_protocol_is_of_enabled_ones(self) -> Self:

@@ -16,6 +16,7 @@ from psycopg import Connection
 from clarion.chains.model import Chain
 from clarion.protocol import DeployedProtocol
 from clarion.store import chain_log
+from clarion.store.chain_log import json_text
 from clarion.store.digest import EMPTY_DIGEST
 from clarion.store.projector import Projector
 from clarion.store.shadow import CHUNK_BLOCKS, RowDifference, Shadow, ShadowError, shadow
@@ -127,3 +128,23 @@ def _apply_again(
         changes += len(made)
     live = copies.digests(tip)
     return changes, tuple(name for name, digest in projector.digests.items() if live.get(name, EMPTY_DIGEST) != digest)
+
+
+def describe(done: Drilled) -> list[str]:
+    """How it went, in lines for a person."""
+    lines = [
+        f"copied    {done.rows} rows as of block {done.tip_height} in {done.copy_seconds:.2f} s, "
+        f"{done.size / 2**20:.1f} MiB",
+        f"undone    {done.depth} blocks, {done.undone} rows in {done.undo_seconds:.2f} s",
+        f"applied   {done.depth} blocks, {done.applied} row changes in {done.apply_seconds:.2f} s",
+    ]
+    for when, found in (("rolling back", done.after_undo), ("applying again", done.after_apply)):
+        if found is not None:
+            lines += [
+                f"differs   after {when}: {found.table} {json_text(found.key)}",
+                f"  index   {json_text(found.stored) or 'nothing'}",
+                f"  drill   {json_text(found.derived) or 'nothing'}",
+            ]
+    lines += [f"differs   the digest of {name} after applying again" for name in done.digests_differ]
+    lines.append("passed" if done.passed else "failed")
+    return lines

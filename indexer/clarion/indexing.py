@@ -34,6 +34,7 @@ from clarion.hiro_feed import HiroFeed
 from clarion.progress import Progress
 from clarion.protocol import STX, DeployedProtocol, installed_protocols
 from clarion.protocols import stacks
+from clarion.pruning import Pruner, retention_of
 from clarion.serving import Server, listen, url_of
 from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
@@ -121,6 +122,9 @@ class IndexService:
         self._log_indexes = LogIndexKeeper(database_url, [deployed.protocol for deployed in protocols])
         shows_contracts = stacks.protocol.name in {deployed.protocol.name for deployed in protocols}
         self._interfaces = InterfaceFetcher(database_url, self._node) if shows_contracts else None
+        self._pruner = Pruner(
+            database_url, "stacks", retention_of(settings), interval_seconds=settings.retention.interval_seconds
+        )
         self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
         self._progress = Progress()
         self._stop = asyncio.Event()
@@ -169,6 +173,7 @@ class IndexService:
             asyncio.create_task(self._fetcher.run(), name="fetcher"),
             asyncio.create_task(self._watch_node(), name="node"),
             asyncio.create_task(self._backfills.run(), name="backfills"),
+            asyncio.create_task(self._pruner.run(), name="pruner"),
         ]
         if self._hiro is not None:
             background.append(asyncio.create_task(self._hiro.run(), name="hiro"))

@@ -152,3 +152,18 @@ def test_every_setting_is_asked_for_somewhere() -> None:
         entry.name for entry in settings_list() if f".{derived.get(entry.name, entry.name.split('.')[-1])}" not in code
     ]
     assert not unread
+
+
+def test_retention_is_all_or_a_number_of_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "clarion.toml"
+    file.write_text(
+        '[retention]\nfeed = "all"\ntables = { "*" = "1000 blocks", "bithedge.quote" = "1 block", a = "all" }\n'
+    )
+    monkeypatch.setenv("CLARION_CONFIG", str(file))
+    assert load_settings().retention.tables == {"*": 1000, "bithedge.quote": 1, "a": None}
+    monkeypatch.setenv("CLARION_RETENTION__FEED", "20 blocks")
+    assert load_settings().retention.feed == 20
+    for wrong in ("20", "-1 blocks", "20 days", "many blocks"):
+        monkeypatch.setenv("CLARION_RETENTION__FEED", wrong)
+        with pytest.raises(ConfigurationError, match=r"retention\.feed: .* such as `1000 blocks`"):
+            load_settings()
