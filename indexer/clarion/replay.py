@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from clarion.chains.model import Block
 from clarion.chains.stacks.compact_recording import Recorded, is_compact, read_compact
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
@@ -17,6 +19,7 @@ from clarion.store.database import connect, migrate
 from clarion.store.generation import require_tables
 from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.store import FINAL_DEPTH, Store, Tip
+from clarion.worker import is_of_the_post
 
 BATCH_POSTS = 500
 BATCH_BYTES = 16 << 20
@@ -73,7 +76,7 @@ def replay(
         follower = Follower(start_height=None)
         entries = read_compact(file, str(path)) if is_compact(file) else read_lines(file, path)
         for batch in _batches(entries):
-            ingest(store, follower, [item for entry in batch for item in _read(path, entry, replayed)])
+            _ingest(store, follower, path, [(entry, _read(path, entry, replayed)) for entry in batch], replayed)
             replayed.tip, replayed.bytes_read = store.tip, replayed.bytes_total if file.closed else file.tell()
             if progress is not None:
                 progress(replayed)
@@ -98,6 +101,28 @@ def replay(
         replayed.canonical, known, replayed.waiting, replayed.anomalies = found
         replayed.orphaned = known - replayed.canonical - replayed.waiting
     return replayed
+
+
+def _ingest(
+    store: Store,
+    follower: Follower,
+    path: Path,
+    read: Sequence[tuple[Post | Recorded, Sequence[Item]]],
+    replayed: Replayed,
+) -> None:
+    """Apply a batch; where Postgres does not take what a post holds, that post alone is passed over."""
+    try:
+        ingest(store, follower, [item for _, items in read for item in items])
+    except (psycopg.Error, UnicodeEncodeError) as error:
+        if not is_of_the_post(error):
+            raise
+        if len(read) > 1:
+            for alone in read:
+                _ingest(store, follower, path, [alone], replayed)
+            return
+        ((entry, _),) = read
+        where = f"line {entry.line}" if isinstance(entry, Post) else str(entry.item)
+        replayed.undecodable.append(f"{path}, {where}: {type(error).__name__}: {error}")
 
 
 def _read(path: Path, entry: Post | Recorded, replayed: Replayed) -> list[Item]:
