@@ -171,7 +171,7 @@ def indexed(
 
 async def test_a_recorded_devnet_through_cuts_forks_and_restarts(connection: psycopg.Connection[Any]) -> None:
     protocols = [bithedge.deployed_by(DEPLOYER.address)]
-    posts = posts_of(DEVNET, most=150)
+    posts = posts_of(DEVNET, most=115)
     blocks = blocks_of(posts)
     assert len({block.height for block in blocks}) + 17 == len(blocks), "both forks of the recording are in it"
     expected = indexed(connection, with_their_burn_blocks(blocks), protocols)
