@@ -294,3 +294,26 @@ def test_an_interface_of_no_known_form_is_not_known() -> None:
     }
     for form in (None, 5, [], {}, {"functions": 5}, {"functions": [{"name": "f", "args": [5]}]}):
         assert interface_form(form) is None
+
+
+def test_the_documented_queries_run(connection: psycopg.Connection[Any]) -> None:
+    ingest(opened(connection, [protocol.deployed_at({})]), grown(4))
+    page = (FIXTURE.parents[1] / "docs" / "generic-tables.md").read_text(encoding="utf-8")
+    statements = [
+        statement for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) for statement in block.split(";\n")
+    ]
+    assert len(statements) >= 6
+    for statement in filter(None, statements):
+        connection.execute(statement.encode())
+    # every view that the page lists, with the columns it says
+    for names, columns in re.findall(r"^\| ((?:`[a-z_]+`,? ?)+) \| [^|]+ \| (.*) \|$", page, re.MULTILINE):
+        for name in re.findall(r"`([a-z_]+)`", names):
+            found = connection.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s "
+                "AND table_schema = ANY(ARRAY['clarion', 'stacks'])",
+                (name,),
+            ).fetchall()
+            assert found, name
+            if " or " not in columns and "`ft_" not in names and "`nft_" not in names:
+                said = set(re.findall(r"`([a-z_]+)`", columns))
+                assert said <= {column for (column,) in found}, name
