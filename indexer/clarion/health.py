@@ -8,6 +8,7 @@ when they are asked, never remembered.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -63,11 +64,11 @@ class IndexFacts:
     anomalies: dict[str, int]
 
     @property
-    def lag_blocks(self) -> int:
-        """How many blocks of a healthy source are not in the index yet."""
+    def lag_blocks(self) -> int | None:
+        """How many blocks of a healthy source are not in the index yet; None where none says how far the chain is."""
         heights = [source.height for source in self.sources if source.state == SourceState.HEALTHY]
         highest = max((height for height in heights if height is not None), default=None)
-        return 0 if highest is None else max(0, highest - (-1 if self.height is None else self.height))
+        return None if highest is None else max(0, highest - (-1 if self.height is None else self.height))
 
 
 _FACTS: Final = """
@@ -144,6 +145,8 @@ class IndexHealth:
             )
         if facts.height is None:
             reasons.append("nothing is indexed yet")
+        elif facts.lag_blocks is None:
+            reasons.append("no source is healthy: nobody says how far the chain is")
         elif facts.lag_blocks > limits.max_lag_blocks:
             reasons.append(f"the index is {facts.lag_blocks} blocks behind: more than ready.max_lag_blocks")
         if facts.inbox_oldest_seconds > limits.max_lag_seconds:
@@ -167,7 +170,7 @@ class IndexHealth:
             metrics.FINAL_HEIGHT.set(facts.final_height)
         if facts.tip_age_seconds is not None:
             metrics.TIP_AGE_SECONDS.set(facts.tip_age_seconds)
-        metrics.LAG_BLOCKS.set(facts.lag_blocks)
+        metrics.LAG_BLOCKS.set(math.nan if facts.lag_blocks is None else facts.lag_blocks)
         metrics.INBOX_PENDING.set(facts.inbox_pending)
         metrics.INBOX_FAILED.set(facts.inbox_failed)
         metrics.INBOX_OLDEST_SECONDS.set(facts.inbox_oldest_seconds)

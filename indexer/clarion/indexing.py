@@ -101,6 +101,8 @@ class IndexService:
         self._health = IndexHealth(database_url, "stacks", settings.ready)
         token = settings.node.auth_token
         self._node = NodeClient(settings.node.url, auth_token=token.get_secret_value() if token else None)
+        # Asked again and again anyway: a try that fails is not repeated.
+        self._watched_node = NodeClient(settings.node.url, attempts=1)
         # One thread: a store has one user at a time, and the event loop goes on taking posts.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clarion-index")
         self._hiro = (
@@ -187,7 +189,7 @@ class IndexService:
         ]
         self._tasks = [*background, *own]
         try:
-            async with self._node, self._hiro or contextlib.nullcontext():
+            async with self._node, self._watched_node, self._hiro or contextlib.nullcontext():
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.stop()
@@ -249,7 +251,7 @@ class IndexService:
         """Note where the node stands, again and again: the index may be behind it, or it behind the index."""
         while True:
             try:
-                info = await self._node.info()
+                info = await self._watched_node.info()
             except (NodeError, ValueError, LookupError, TypeError, AttributeError) as error:
                 note: tuple[Any, ...] = (self._worker.note_failure, "node", str(error) or repr(error))
             else:

@@ -42,8 +42,10 @@ def test_a_healthy_index_is_ready() -> None:
         ({"height": 79}, "the index is 21 blocks behind: more than ready.max_lag_blocks"),
         ({"inbox_oldest_seconds": 121.0}, "a post has been waiting for 121 s: more than ready.max_lag_seconds"),
         ({"inbox_failed": 1}, "1 posts could not be applied"),
+        ({"sources": (replace(SOURCE, state=SourceState.BEHIND),)}, "no source is healthy"),
+        ({"sources": ()}, "no source is healthy"),
         (
-            {"sources": (replace(SOURCE, state=SourceState.REWRITES_FINAL, detail="a branch"),)},
+            {"sources": (SOURCE, replace(SOURCE, state=SourceState.REWRITES_FINAL, detail="a branch"))},
             "source observer:10.0.0.7 rewrites what is final: a branch",
         ),
     ],
@@ -62,7 +64,8 @@ def test_limits_may_be_reached(change: dict[str, Any]) -> None:
 def test_only_healthy_sources_say_how_far_the_chain_is(state: SourceState) -> None:
     other = replace(SOURCE, height=5000, state=state)
     assert replace(WELL, sources=(SOURCE, other)).lag_blocks == 0
-    assert replace(WELL, sources=(other,)).lag_blocks == 0
+    assert replace(WELL, sources=(other,)).lag_blocks is None
+    assert replace(WELL, sources=()).lag_blocks is None
     assert replace(WELL, sources=(replace(SOURCE, height=101),)).lag_blocks == 1
 
 
