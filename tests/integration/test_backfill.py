@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,16 +24,21 @@ from support import ledger as ledger_module
 from support.ledger import ledger
 from support.pools import TRAIT, pools
 
+from clarion import cli
 from clarion.backfill import Task, fill
 from clarion.chains.model import Block, BurnBlock, Event, EventKind, Transaction, TransactionStatus
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, NEW_BURN_BLOCK, decode_post
+from clarion.dev.accounts import DEPLOYER as BITHEDGE_DEPLOYER
 from clarion.follower import Follower
 from clarion.protocol import DeployedProtocol, ProjectionError, Protocol
+from clarion.protocols.bithedge import protocol as bithedge
+from clarion.replay import replay
 from clarion.store.database import connect
 from clarion.store.generation import Filling, GenerationError, prune, ready_protocols, require_tables, switch
 from clarion.store.store import Store
 
 TESTS = Path(__file__).parents[1]
+REPOSITORY = TESTS.parent
 BOTH = (toy.deployed(), ledger.deployed_by(toy.DEPLOYER))
 ALL_ROWS = ("toy.account", "ledger.entry", "ledger.total")
 DEADLINE_SECONDS = 60
@@ -56,12 +62,13 @@ def other_database_url(postgres_url: str, template_database: str, _database_name
 
 @pytest.fixture
 def installed_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes other processes find the ledger as an installed package."""
+    """Makes this process and others find the ledger as an installed package."""
     info = tmp_path / "ledger-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[clarion.protocols]\nledger = support.ledger:ledger\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(TESTS)]))
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
 @dataclass
@@ -111,11 +118,11 @@ def ingest(store: Store, items: Sequence[Block | BurnBlock], *, at_once: int = 7
 
 
 def rows_of(connection: psycopg.Connection[Any], table: str) -> list[tuple[Any, ...]]:
-    query = sql.SQL("SELECT * FROM {} ORDER BY 1, 2").format(sql.Identifier(*table.split(".")))
+    query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(*table.split(".")))
     cursor = connection.execute(query)
     assert cursor.description is not None
     names = [column.name for column in cursor.description]
-    return [tuple(sorted(zip(names, row, strict=True))) for row in cursor.fetchall()]
+    return sorted((tuple(sorted(zip(names, row, strict=True))) for row in cursor.fetchall()), key=repr)
 
 
 def past(connection: psycopg.Connection[Any], height: int) -> dict[tuple[str, str], Any]:
@@ -481,3 +488,89 @@ def test_a_running_indexer_fills_and_switches_while_blocks_and_forks_come(
 
 def blocks_in(path: str, body: bytes) -> list[Block | BurnBlock]:
     return [item for item in decode_post(path, body) if isinstance(item, Block | BurnBlock)]
+
+
+def definitions(connection: psycopg.Connection[Any], schema: str) -> dict[str, list[tuple[Any, ...]]]:
+    """What the tables of a schema are made of."""
+    queries = {
+        "columns": "SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, is_nullable, "
+        "column_default FROM information_schema.columns WHERE table_schema = %s ORDER BY 1, 2",
+        "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = %s ORDER BY 1, 2",
+        "constraints": "SELECT table_name, constraint_name, constraint_type FROM information_schema.table_constraints "
+        "WHERE table_schema = %s AND constraint_type <> 'CHECK' ORDER BY 1, 2",
+    }
+    return {what: connection.execute(query.encode(), (schema,)).fetchall() for what, query in queries.items()}
+
+
+def test_a_protocol_with_migrations_is_rebuilt_as_they_make_it(
+    connection: psycopg.Connection[Any], database_url: str
+) -> None:
+    deployed = bithedge.deployed_by(BITHEDGE_DEPLOYER.address)
+    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [deployed])
+    digests = "SELECT height, clarion.digest_at('stacks', height) FROM clarion.canonical_block ORDER BY height"
+    before = (
+        definitions(connection, "bithedge"),
+        tables_of(connection, deployed),
+        connection.execute(digests).fetchall(),
+    )
+    assert sum(map(len, before[1].values())) > 100
+
+    fill_all(database_url, deployed, forced=True)
+    store = opened(connection, [deployed])
+    assert switch(store, deployed)
+    after = (
+        definitions(connection, "bithedge"),
+        tables_of(connection, deployed),
+        connection.execute(digests).fetchall(),
+    )
+    assert after == before
+
+
+@pytest.mark.usefixtures("installed_ledger")
+def test_the_commands_list_protocols_and_make_one_anew(
+    connection: psycopg.Connection[Any],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CLARION_DATABASE_URL", database_url)
+    monkeypatch.setenv("CLARION_PROTOCOLS", "ledger")
+    monkeypatch.setenv("CLARION_DEPLOYERS__LEDGER", toy.DEPLOYER)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.app(list(arguments))
+        assert isinstance(exit_.value.code, int)
+        said = capsys.readouterr()
+        return exit_.value.code, said.out + said.err
+
+    def listed() -> tuple[Any, ...]:
+        code, said = run("protocols", "--json")
+        assert code == 0
+        (one,) = [one for one in json.loads(said) if one["name"] == "ledger"]
+        return one["state"], one["generation"], one["height"], one["filled_height"], one["rows"]
+
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(30))
+    assert listed() == ("waiting", 0, None, None, {})
+    with connect(database_url, autocommit=True) as own:
+        Filling(own, "stacks", BOTH[1], chunk_blocks=3).step()
+    assert listed() == ("filling", 0, None, 3, {})
+    code, said = run("backfill", "ledger")
+    assert (code, "ledger is filled in" in said) == (0, True)
+    final = connection.execute("SELECT final_height FROM clarion.cursor").fetchone()
+    assert final is not None
+    assert listed() == ("ready", 0, None, final[0], {})
+    store = opened(connection, BOTH)
+    assert switch(store, BOTH[1])
+    rows = {"entry": len(rows_of(connection, "ledger.entry")), "total": 1}
+    assert listed() == ("live", 1, 30, None, rows)
+    code, said = run("protocols")
+    assert (code, "ledger" in said) == (0, True)
+    opened(connection, BOTH[:1])
+    assert listed()[0] == "waiting", "it was not enabled when the index was last opened"
+    monkeypatch.setenv("CLARION_PROTOCOLS", "")
+    monkeypatch.delenv("CLARION_DEPLOYERS__LEDGER")
+    assert listed()[0] == "stopped"
+    code, said = run("backfill", "ledger")
+    assert (code, "not enabled" in said) == (2, True)
