@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from clarion.chains.model import Block
-from clarion.chains.stacks.hiro_payloads import block_from_api, details_of, may_be_burn_operation
+from clarion.chains.stacks.hiro_payloads import block_from_api, details_of, may_be_burn_operation, ref_of
 from hiro_api_client import (
     MAX_EVENTS,
     MAX_TRANSACTIONS,
@@ -93,7 +93,7 @@ class HiroSource:
 
     async def block_of(self, header: BlockHeader) -> Block | None:
         """The block of a header, or None where a fork took it away."""
-        wanted = bytes.fromhex(header.index_block_hash.removeprefix("0x"))
+        wanted = ref_of(header).hash
         current: BlockHeader | None = header
         problem = ""
         for attempt in range(ATTEMPTS):
@@ -121,15 +121,19 @@ class HiroSource:
         if len(headers) == 1:
             return [await self.block_of(headers[0])]
         listed = await self._listed(headers)
-        details = await self._together([summary.tx_id for summaries in listed.values() for summary in summaries])
-        return await all_of(
-            self._of_group(header, listed.get(header.index_block_hash, []), details) for header in headers
-        )
+        # Where the header counts otherwise, the block's own list decides.
+        agreed = {
+            header.index_block_hash: listed[header.index_block_hash]
+            for header in headers
+            if len(listed[header.index_block_hash]) == header.tx_count
+        }
+        details = await self._together([summary.tx_id for summaries in agreed.values() for summary in summaries])
+        return await all_of(self._of_group(header, agreed.get(header.index_block_hash), details) for header in headers)
 
     async def _of_group(
-        self, header: BlockHeader, listed: Sequence[Transaction], details: Mapping[str, TransactionDetails]
+        self, header: BlockHeader, listed: Sequence[Transaction] | None, details: Mapping[str, TransactionDetails]
     ) -> Block | None:
-        if len(listed) == header.tx_count:
+        if listed is not None:
             with contextlib.suppress(_PiecesDifferError, NotFoundError):
                 return await self._put_together(header, listed, details)
         return await self.block_of(header)
@@ -145,8 +149,7 @@ class HiroSource:
                     if summary.block is not None and summary.block.index_hash in listed:
                         listed[summary.block.index_hash].append(summary)
                 lowest = page.results[-1].block if page.results else None
-                whole = all(len(listed[header.index_block_hash]) == header.tx_count for header in headers)
-                if whole or lowest is None or lowest.height < headers[0].height:
+                if lowest is None or lowest.height < headers[0].height:
                     break
         return listed
 

@@ -292,11 +292,12 @@ async def test_blocks_are_read_alone_where_they_cannot_be_read_together(chain_da
     headers = [block.header() for block in api.canonical[:30]]
     headers[3]["tx_count"] = 999  # more than are listed: some could have been left out
     headers[4]["tx_count"] = None
+    headers[5]["tx_count"] = 0
     async with client_of(api) as client:
         blocks = await HiroSource(client).blocks_of(msgspec.convert(headers, list[BlockHeader], strict=False))
     assert [block and block.height for block in blocks] == [*range(1, 31)]
     assert all(block == without_raw(by_hash[block.hash]) for block in blocks if block is not None)
-    assert api.asked["/extended/v3/blocks/{block}/transactions"] == 2
+    assert api.asked["/extended/v3/blocks/{block}/transactions"] == 3
 
 
 async def test_a_fork_takes_away_the_upper_blocks_of_several() -> None:
