@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from types import TracebackType
-from typing import IO, Any, Final, Self, TypeAlias
+from typing import IO, Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction
 from clarion.chains.stacks.node_payloads import Item, PayloadError, decode_post
@@ -33,8 +33,20 @@ CHUNKS_AHEAD: Final = 3
 STOP_SECONDS: Final = 5.0
 _LENGTH_BYTES: Final = 8
 
-RawPost: TypeAlias = tuple[str, bytes]
-"""A post's path and body."""
+
+class RawPost(Protocol):
+    """What is decoded: a post as it was recorded or as it waits in the inbox."""
+
+    @property
+    def path(self) -> str:
+        """Where it was posted to."""
+
+    @property
+    def body(self) -> bytes:
+        """Its JSON."""
+
+
+P = TypeVar("P", bound=RawPost)
 
 
 class DecodingProcessError(RuntimeError):
@@ -51,14 +63,15 @@ class Undecodable:
 Decoded: TypeAlias = list[Item] | Undecodable
 
 
-def decode(post: RawPost, interest: Interest) -> Decoded:
+def decode(path: str, body: bytes, interest: Interest) -> Decoded:
     """What a post says, its block packed."""
-    path, body = post
     try:
         items = decode_post(path, body)
+        return [packed(item, interest) if isinstance(item, Block) else item for item in items]
     except PayloadError as error:
         return Undecodable(str(error))
-    return [packed(item, interest) if isinstance(item, Block) else item for item in items]
+    except UnicodeEncodeError as error:  # text that no database takes
+        return Undecodable(f"UnicodeEncodeError: {error}")
 
 
 def default_processes() -> int:
@@ -104,9 +117,6 @@ class _Process:
         self._process.stdout.close()
 
 
-_Sent: TypeAlias = tuple[_Process, Sequence[RawPost]]
-
-
 class Decoders:
     """Decoding processes. They end when this is closed, and when the process that made them is gone.
 
@@ -131,18 +141,18 @@ class Decoders:
         for process in self._processes:
             process.close()
 
-    def decode(self, posts: Sequence[RawPost]) -> list[Decoded]:
+    def decode(self, posts: Sequence[P]) -> list[Decoded]:
         """What each post says, in their order."""
-        share = -(-sum(len(body) for _, body in posts) // len(self._processes))
+        share = -(-sum(len(post.body) for post in posts) // len(self._processes))
         chunks = list(chunked(posts, share + 1))
         return [decoded for _, chunk in self.stream(chunks) for decoded in chunk]
 
-    def stream(self, chunks: Iterable[Sequence[RawPost]]) -> Iterator[tuple[Sequence[RawPost], list[Decoded]]]:
+    def stream(self, chunks: Iterable[Sequence[P]]) -> Iterator[tuple[Sequence[P], list[Decoded]]]:
         """Chunks of posts with what each post says, in their order; the processes work ahead.
 
         What ``chunks`` raises is raised after what came before it. Raises DecodingProcessError.
         """
-        sent: queue.Queue[_Sent | BaseException | None] = queue.Queue()
+        sent: queue.Queue[tuple[_Process, Sequence[P]] | BaseException | None] = queue.Queue()
         ahead = threading.Semaphore(CHUNKS_AHEAD * len(self._processes))
         stop = threading.Event()
 
@@ -155,7 +165,7 @@ class Decoders:
                         return
                     process = self._processes[number % len(self._processes)]
                     sent.put((process, chunk))
-                    process.send(chunk)
+                    process.send([(post.path, post.body) for post in chunk])
                 sent.put(None)
             except BaseException as error:
                 sent.put(error)
@@ -179,7 +189,7 @@ class Decoders:
                 feeder.join(0.01)
             self._drain(sent)
 
-    def _drain(self, sent: queue.Queue[_Sent | BaseException | None]) -> None:
+    def _drain(self, sent: queue.Queue[tuple[_Process, Sequence[P]] | BaseException | None]) -> None:
         while not sent.empty():
             given = sent.get()
             if isinstance(given, tuple):
@@ -189,16 +199,21 @@ class Decoders:
                     return
 
 
-def chunked(posts: Iterable[RawPost], size: int = CHUNK_BYTES) -> Iterator[list[RawPost]]:
-    """Posts in groups of about ``size`` bytes."""
-    chunk: list[RawPost] = []
+def chunked(posts: Iterable[P], size: int = CHUNK_BYTES) -> Iterator[list[P]]:
+    """Posts in groups of about ``size`` bytes. Where ``posts`` breaks off, what came before is given first."""
+    chunk: list[P] = []
     held = 0
-    for post in posts:
-        chunk.append(post)
-        held += len(post[1])
-        if held >= size:
+    try:
+        for post in posts:
+            chunk.append(post)
+            held += len(post.body)
+            if held >= size:
+                yield chunk
+                chunk, held = [], 0
+    except Exception:
+        if chunk:
             yield chunk
-            chunk, held = [], 0
+        raise
     if chunk:
         yield chunk
 
@@ -225,8 +240,7 @@ def main() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         interest: Interest = _read(given)
         while True:
-            chunk: Sequence[RawPost] = _read(given)
-            _write(answers, [_parts(decode(post, interest)) for post in chunk])
+            _write(answers, [_parts(decode(path, body, interest)) for path, body in _read(given)])
 
 
 # Between the processes go plain tuples: objects of these classes take ten times as long to pickle.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import psycopg
 
+from clarion.batch_size import MOST_BYTES, BatchSize
 from clarion.chains.model import Block
 from clarion.chains.stacks.compact_recording import Recorded, is_compact, read_compact
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
 from clarion.chains.stacks.recording import Post, RecordingError, read_lines
+from clarion.decoding import Decoded, Decoders, Undecodable, chunked, default_processes
 from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
@@ -21,8 +26,13 @@ from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.store import FINAL_DEPTH, Store, Tip
 from clarion.worker import is_of_the_post
 
-BATCH_POSTS = 500
-BATCH_BYTES = 16 << 20
+BATCH_POSTS = 5_000
+"""Most posts of a batch."""
+PARALLEL_BYTES = 1 << 20
+"""A file at least as large is decoded in processes of its own."""
+
+_Read: TypeAlias = tuple[Post | Recorded, Decoded]
+"""An entry and what it says."""
 
 
 @dataclass(slots=True)
@@ -69,14 +79,24 @@ def replay(
     """
     migrate(database_url)
     replayed = Replayed(bytes_total=path.stat().st_size)
-    with path.open("rb") as file, connect(database_url, autocommit=True) as connection:
+    with ExitStack() as stack, path.open("rb") as file, connect(database_url, autocommit=True) as connection:
         require_tables(connection, "stacks", protocols)
         store = Store(connection, "stacks", protocols, final_depth=final_depth)
         store.open()
         follower = Follower(start_height=None)
-        entries = read_compact(file, str(path)) if is_compact(file) else read_lines(file, path)
-        for batch in _batches(entries):
-            _ingest(store, follower, path, [(entry, _read(path, entry, replayed)) for entry in batch], replayed)
+        if is_compact(file):
+            read = _read_here(read_compact(file, str(path)))
+        elif replayed.bytes_total >= PARALLEL_BYTES and (processes := default_processes()):
+            read = _read_by(stack.enter_context(Decoders(processes, store.interest)), read_lines(file, path))
+        else:
+            read = _read_here(read_lines(file, path))
+        size = BatchSize(most_posts=BATCH_POSTS)
+        for batch in _batches(read, size):
+            began = time.monotonic()
+            _ingest(
+                store, follower, path, [(entry, _count(path, entry, of, replayed)) for entry, of in batch], replayed
+            )
+            size.took(time.monotonic() - began, len(batch))
             replayed.tip, replayed.bytes_read = store.tip, replayed.bytes_total if file.closed else file.tell()
             if progress is not None:
                 progress(replayed)
@@ -125,51 +145,63 @@ def _ingest(
         replayed.undecodable.append(f"{path}, {where}: {type(error).__name__}: {error}")
 
 
-def _read(path: Path, entry: Post | Recorded, replayed: Replayed) -> list[Item]:
-    replayed.posts += 1
-    if isinstance(entry, Recorded):
-        items: list[Item] = [entry.item]
-        is_block = isinstance(entry.item, Block)
-    else:
-        is_block = entry.path == NEW_BLOCK
+def _read_here(entries: Iterator[Post | Recorded]) -> Iterator[_Read]:
+    for entry in entries:
+        if isinstance(entry, Recorded):
+            yield entry, [entry.item]
+            continue
         try:
-            items = decode_post(entry.path, entry.body)
+            yield entry, decode_post(entry.path, entry.body)
         except PayloadError as error:
-            replayed.undecodable.append(f"{path}, line {entry.line}: {error}")
-            items = []
+            yield entry, Undecodable(str(error))
+
+
+def _read_by(decoders: Decoders, posts: Iterator[Post]) -> Iterator[_Read]:
+    for chunk, decoded in decoders.stream(chunked(posts)):
+        yield from zip(chunk, decoded, strict=True)
+
+
+def _count(path: Path, entry: Post | Recorded, decoded: Decoded, replayed: Replayed) -> list[Item]:
+    """What an entry says, counted."""
+    is_block = isinstance(entry.item, Block) if isinstance(entry, Recorded) else entry.path == NEW_BLOCK
+    replayed.posts += 1
     replayed.blocks += is_block
     replayed.other_posts += not is_block
-    for item in items:
+    if isinstance(decoded, Undecodable):
+        assert isinstance(entry, Post)
+        replayed.undecodable.append(f"{path}, line {entry.line}: {decoded.reason}")
+        return []
+    for item in decoded:
         if isinstance(item, Block):
-            replayed.transactions += len(item.transactions)
-            replayed.events += len(item.events)
-    return items
+            replayed.transactions += item.transaction_count
+            replayed.events += item.event_count
+    return decoded
 
 
-def _batches(entries: Iterator[Post | Recorded]) -> Iterator[list[Post | Recorded]]:
+def _batches(read: Iterator[_Read], size: BatchSize) -> Iterator[list[_Read]]:
     """Entries by the batch. Where the file breaks off, what came before is given first."""
-    batch: list[Post | Recorded] = []
-    size = 0
+    batch: list[_Read] = []
+    held = 0
     broken: RecordingError | None = None
     while True:
         try:
-            entry = next(entries, None)
+            one = next(read, None)
         except RecordingError as error:
-            entry, broken = None, error
-        if entry is None:
+            one, broken = None, error
+        if one is None:
             break
-        batch.append(entry)
-        size += _size(entry)
-        if len(batch) == BATCH_POSTS or size >= BATCH_BYTES:
+        batch.append(one)
+        held += _bytes(one[0])
+        if len(batch) >= size.posts or held >= MOST_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, held = [], 0
     if batch:
         yield batch
     if broken is not None:
         raise broken
 
 
-def _size(entry: Post | Recorded) -> int:
+def _bytes(entry: Post | Recorded) -> int:
     """About how much memory an entry takes, in bytes."""
     if isinstance(entry, Post):
         return len(entry.body)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pytest
 from support import toy
 from support.node_posts import body, burn_payload, moves_payload
 
 from clarion.chains.model import Block, EventKind
-from clarion.decoding import Decoded, Decoders, DecodingProcessError, RawPost, Undecodable, chunked, decode
+from clarion.decoding import Decoded, Decoders, DecodingProcessError, Undecodable, chunked, decode
 from clarion.store.packed import Interest, PackedBlock
 
 NOTHING = Interest(frozenset(), frozenset(), deployments=False)
@@ -19,13 +20,18 @@ EVERYTHING = Interest(frozenset(), None, deployments=True)
 BANK = Interest(frozenset({toy.CONTRACT}), frozenset(), deployments=False)
 
 
-def posts(count: int) -> list[RawPost]:
-    found: list[RawPost] = [("/new_burn_block", body(burn_payload(toy.burn_block(1))))]
+class Raw(NamedTuple):
+    path: str
+    body: bytes
+
+
+def posts(count: int) -> list[Raw]:
+    found = [Raw("/new_burn_block", body(burn_payload(toy.burn_block(1))))]
     parent = None
     for height in range(count):
         parent = toy.block(parent, [toy.move("alice", height)])
-        found.append(("/new_block", body(moves_payload(parent, [toy.move("alice", height), toy.move("bob", 1)]))))
-    return [*found, ("/new_block", b"not JSON"), ("/new_microblocks", b"")]
+        found.append(Raw("/new_block", body(moves_payload(parent, [toy.move("alice", height), toy.move("bob", 1)]))))
+    return [*found, Raw("/new_block", b"not JSON"), Raw("/new_microblocks", b"")]
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def blocks(decoded: Sequence[Decoded]) -> list[Block]:
 
 def test_other_processes_say_the_same_in_the_same_order(decoders: Decoders) -> None:
     asked = posts(40)
-    here = [decode(post, BANK) for post in asked]
+    here = [decode(*post, BANK) for post in asked]
     assert decoders.decode(asked) == here
     streamed = list(decoders.stream(chunked(asked, size=3_000)))
     assert [post for chunk, _ in streamed for post in chunk] == asked
@@ -53,7 +59,7 @@ def test_other_processes_say_the_same_in_the_same_order(decoders: Decoders) -> N
 def test_only_what_is_of_interest_is_kept_as_values() -> None:
     post = posts(1)[1]
     kept = {
-        name: blocks([decode(post, interest)])[0]
+        name: blocks([decode(*post, interest)])[0]
         for name, interest in {"nothing": NOTHING, "bank": BANK, "everything": EVERYTHING}.items()
     }
     for block in kept.values():
@@ -77,7 +83,7 @@ def test_an_interest_covers_another_that_wants_no_more() -> None:
 
 
 def test_what_the_source_raises_comes_after_what_was_before_it(decoders: Decoders) -> None:
-    def broken() -> Iterator[list[RawPost]]:
+    def broken() -> Iterator[list[Raw]]:
         yield posts(2)
         raise OSError("the file ends here")
 
