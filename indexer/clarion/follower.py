@@ -43,6 +43,8 @@ class Refused:
     """Who told of it."""
     detail: str
     """What the branch is and where it leaves, in words."""
+    continues: bool = False
+    """Whether the branch was told of before."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Follower:
         self._start_height = start_height
         self._last_burn: dict[str, bytes | None] = dict.fromkeys(known_sources)
         self._refused_tips: set[bytes] = set()
+        """Blocks and Bitcoin blocks that end what was refused."""
         self._anchors: list[bytes | None] = []
         """Bitcoin blocks of the blocks that the current call made canonical."""
         self._all_anchored = False
@@ -158,11 +161,23 @@ class Follower:
         self._last_burn[source] = burn.hash
         if outcome is Announced.REORG:
             self._choose_again(batch, source, followed)
+        elif outcome in (Announced.REFUSED, Announced.WAITS):
+            self._burn_not_followed(batch, burn, outcome, source, followed)
+        return outcome in (Announced.ADDED, Announced.REORG)
+
+    def _burn_not_followed(
+        self, batch: Batch, burn: BurnBlock, outcome: Announced, source: str, followed: Followed
+    ) -> None:
+        """Tell of a Bitcoin branch that was refused, once for the whole branch."""
+        continues = burn.parent_hash in self._refused_tips
+        if continues or outcome is Announced.REFUSED:
+            self._refused_tips.add(burn.hash)
+        if outcome is Announced.REFUSED and continues:
+            followed.refused.append(Refused(source, f"{burn} continues what was refused", continues=True))
         elif outcome is Announced.REFUSED:
             detail = f"{burn} would replace Bitcoin blocks that final blocks up to {batch.final_height} are anchored to"
             ref = BlockRef("stacks", batch.final_height or 0, burn.hash, b"")
             self._refuse(batch, ref, source, detail, followed)
-        return outcome in (Announced.ADDED, Announced.REORG)
 
     def _contradicts_itself(self, batch: Batch, source: str) -> bool:
         """Whether the Bitcoin chain that counts is this source's own earlier word, so that it may take it back.
@@ -214,7 +229,7 @@ class Follower:
             branch.append(current.ref.hash)
             if current.ref.parent_hash in self._refused_tips:
                 self._refused_tips.add(leaf.ref.hash)
-                followed.refused.append(Refused(source, f"{leaf.ref} continues a branch that was refused"))
+                followed.refused.append(Refused(source, f"{leaf.ref} continues what was refused", continues=True))
                 return
             parent = batch.header(current.ref.parent_hash)
             if parent is None:

@@ -110,7 +110,9 @@ class IndexService:
             if SourceName.HIRO in settings.sources
             else None
         )
-        givers: list[tuple[str, BlockGiver, tuple[type[Exception], ...]]] = [("node", self._node, (NodeError,))]
+        givers: list[tuple[str, BlockGiver, tuple[type[Exception], ...]]] = []
+        if SourceName.OBSERVER in settings.sources:
+            givers.append(("node", self._node, (NodeError,)))
         if self._hiro is not None:
             givers.append((hiro_feed.NAME, self._hiro, hiro_feed.ERRORS))
         self._fetcher = Fetcher(
@@ -173,10 +175,11 @@ class IndexService:
         """Run everything until told to stop, or until the first thing ends by itself."""
         background = [
             asyncio.create_task(self._fetcher.run(), name="fetcher"),
-            asyncio.create_task(self._watch_node(), name="node"),
             asyncio.create_task(self._backfills.run(), name="backfills"),
             asyncio.create_task(self._pruner.run(), name="pruner"),
         ]
+        if SourceName.OBSERVER in self._settings.sources:
+            background.append(asyncio.create_task(self._watch_node(), name="node"))
         if self._hiro is not None:
             background.append(asyncio.create_task(self._hiro.run(), name="hiro"))
         background.append(asyncio.create_task(self._log_indexes.run(), name="log indexes"))
@@ -285,7 +288,8 @@ class IndexService:
             metrics.REORG_DEPTH.observe(applied.rolled_back)
             log.warning("rolled_back", blocks=applied.rolled_back)
         for refused in applied.refused:
-            log.error("rewrite_of_final_blocks_refused", source=refused.source, detail=refused.detail, remedy=REMEDY)
+            write = log.debug if refused.continues else log.error
+            write("rewrite_of_final_blocks_refused", source=refused.source, detail=refused.detail, remedy=REMEDY)
         if applied.blocks:
             tip = applied.blocks[-1]
             log.info(

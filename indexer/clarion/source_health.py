@@ -100,7 +100,8 @@ class Sources:
                     source.burn_height = item.height
         for refusal in refused:
             source = self._source(refusal.source)
-            source.state, source.detail = SourceState.REWRITES_FINAL, refusal.detail
+            if source.state is not SourceState.REWRITES_FINAL or not refusal.continues:
+                source.state, source.detail = SourceState.REWRITES_FINAL, refusal.detail
 
     def answered(self, name: str, height: int, block_hash: bytes, burn_height: int) -> None:
         """Take note of where a source says that it stands."""

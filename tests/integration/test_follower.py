@@ -174,7 +174,7 @@ def test_a_branch_that_leaves_below_a_final_block_is_kept_and_told_but_not_follo
     assert store.header(rewriting[-1].hash) is not None
 
     further = blocks_on([burns[7]], on=rewriting[-1], branch="rewriting")
-    assert len(ingest(store, follower, further, source="b").refused) == 1
+    assert [refused.continues for refused in ingest(store, follower, further, source="b").refused] == [True]
     assert len(rewrites(store)) == 1
     followed = ingest(store, follower, [burns[6], blocks[6], burns[7], blocks[7]])
     assert [ref.hash for ref in followed.applied] == [block.hash for block in blocks[6:]]
@@ -190,8 +190,10 @@ def test_a_bitcoin_reorg_below_a_final_block_is_refused(store: Store) -> None:
     other = burn_chain(6, on=burns[1], branch="other")
     followed = ingest(store, follower, [*other, *blocks_on(other, on=blocks[1], branch="other")])
     assert (followed.rolled_back, store.tip.hash) == (0, blocks[5].hash)
-    assert followed.refused
-    assert "up to 3 are anchored to" in rewrites(store)[0][2]
+    assert [refused.continues for refused in followed.refused] == [False, True, True]
+    ((height, block_hash, detail),) = rewrites(store)
+    assert (height, block_hash) == (3, other[0].hash)
+    assert "up to 3 are anchored to" in detail
     assert burns_of(store) == named(burns[:6])
     assert ingest(store, follower, [burns[6], blocks[6]]).applied == [blocks[6].ref]
 
