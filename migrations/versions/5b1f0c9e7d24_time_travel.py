@@ -102,7 +102,7 @@ BEGIN
         JOIN pg_attribute a USING (attnum) WHERE i.indrelid = projection AND i.indisprimary AND a.attrelid = projection
     ), listed AS (
         SELECT a.attnum, a.attname, key.place, format_type(a.atttypid, a.atttypmod) AS type,
-            CASE WHEN a.atttypid = 'jsonb'::regtype THEN '(d.key -> %s)' ELSE '(d.key ->> %s)::%s' END AS part
+            CASE WHEN a.atttypid = 'jsonb'::regtype THEN '(g.__key -> %s)' ELSE '(g.__key ->> %s)::%s' END AS part
         FROM pg_attribute a LEFT JOIN key USING (attnum)
         WHERE a.attrelid = projection AND a.attnum > 0 AND NOT a.attisdropped
     )
@@ -116,7 +116,7 @@ BEGIN
     INTO own_columns, past_columns, gone_columns, key_values, key_of_gone, key_equal FROM listed;
 
     deletes := format(
-        'SELECT c.key FROM clarion.change c WHERE c.chain = %1$L AND c."table" = %2$L AND c.op = ''delete'' '
+        'SELECT c.key AS __key FROM clarion.change c WHERE c.chain = %1$L AND c."table" = %2$L AND c.op = ''delete'' '
         'AND c.sequence > %3$s AND NOT c.retraction', chain, table_name, block_sequence);
     past := format(
         '(SELECT c.after, c.height FROM clarion.change c JOIN clarion.canonical_block k ON k.chain = c.chain '
@@ -142,13 +142,14 @@ BEGIN
         'UNION ALL SELECT %2$s FROM %4$s t CROSS JOIN LATERAL %6$s p '
         'CROSS JOIN LATERAL jsonb_populate_record(NULL::%4$s, p.after) r '
         'WHERE t.updated_height > %5$s AND p.after IS NOT NULL '
-        'UNION ALL SELECT %3$s FROM (SELECT d.key, %9$s FROM (SELECT DISTINCT g.key FROM (%7$s) g) d) d '
+        'UNION ALL SELECT %3$s FROM (SELECT g.__key, %9$s FROM (SELECT DISTINCT c.__key FROM (%7$s) c) g) d '
         'CROSS JOIN LATERAL %8$s p CROSS JOIN LATERAL jsonb_populate_record(NULL::%4$s, p.after) r '
         'WHERE p.after IS NOT NULL AND NOT EXISTS (SELECT FROM %4$s t WHERE %10$s)',
         own_columns, past_columns, gone_columns,
         (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.oid = projection),
-        height, replace(past, '{}', format('jsonb_build_array(%s)', key_values)), deletes, replace(past, '{}', 'd.key'),
+        height, replace(past, '{}', format('jsonb_build_array(%s)', key_values)), deletes,
+        replace(past, '{}', 'd.__key'),
         key_of_gone, key_equal);
 END $$
 """

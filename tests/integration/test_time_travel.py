@@ -37,7 +37,7 @@ class Entry(Row, table=True):
     __table_args__ = {"schema": "mixed"}
     amount: int = Field(primary_key=True, sa_type=UINT128)
     label: str = Field(sa_type=Text)
-    owner: str = Field(primary_key=True, sa_type=Text)
+    key: str = Field(primary_key=True, sa_type=Text)
     number: int = Field(primary_key=True, sa_type=BigInteger)
     flag: bool = Field(primary_key=True, sa_type=Boolean)
     extra: Any = Field(default=None, sa_type=JSONB, nullable=True)
@@ -58,7 +58,7 @@ mixed = Protocol("mixed", tables=[Entry])
 @mixed.on("bank", "account.moved")
 def moved(event: Moved, at: EventContext, rows: Rows) -> None:
     key = (2**127 + event.balance_after % 2, event.owner, event.balance_after % 2 - 2**62, event.balance_after % 2 == 0)
-    names = ("amount", "owner", "number", "flag")
+    names = ("amount", "key", "number", "flag")
     entry = rows.get(Entry, *key) or rows.insert(Entry, **dict(zip(names, key, strict=True)), label='50% "{}"')
     entry.extra = {"balance": event.balance_after, "at": [at.block.height]}
 
@@ -94,7 +94,11 @@ def apply(store: Store, blocks: Sequence[Block], *, known: bool = False) -> None
             batch.apply(block)
 
 
-State = dict[str, list[tuple[Any, ...]]]
+State = dict[str, list[dict[str, Any]]]
+
+
+def in_order(row: dict[str, Any]) -> str:
+    return repr(sorted(row.items()))
 
 
 def fresh_states(blocks: Sequence[Block]) -> dict[int, State]:
@@ -109,7 +113,7 @@ def fresh_states(blocks: Sequence[Block]) -> dict[int, State]:
             else:
                 now[change.table][change.key] = change.after
         states[block.height] = {
-            table: sorted((tuple(row.values()) for row in rows.values()), key=repr) for table, rows in now.items()
+            table: sorted((dict(row) for row in rows.values()), key=in_order) for table, rows in now.items()
         }
     return states
 
@@ -118,8 +122,10 @@ def state_as_of(connection: psycopg.Connection[Any], moment: int | bytes) -> Sta
     found = {}
     for table in TABLES:
         name = sql.Identifier(*table.split("."))
-        rows = connection.execute(sql.SQL("SELECT * FROM clarion.as_of(NULL::{}, %s)").format(name), (moment,))
-        found[table] = sorted(rows.fetchall(), key=repr)
+        rows = connection.execute(
+            sql.SQL("SELECT to_jsonb(t) FROM clarion.as_of(NULL::{}, %s) t").format(name), (moment,)
+        )
+        found[table] = sorted((row for (row,) in rows), key=in_order)
     return found
 
 
