@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import strawberry
 
 from clarion.chains.model import Finality
-from clarion.protocol import DeployedProtocol
+from clarion.protocol import DeployedProtocol, Protocol
+from clarion.protocol_list import state_of
 from clarion_graphql.context import Info
 from clarion_graphql.enums import ChainName
 from clarion_graphql.errors import InputError
 from clarion_graphql.receipt import Receipt as ReceiptValue
 from clarion_graphql.scalars import BigInt, Bytes
 from clarion_graphql.sql import literal
+
+MOST_PROTOCOLS: Final = 1_000
+"""How many protocols an index may have to be told of."""
 
 _CLOCK: Final = """
 SELECT to_timestamp(b.time), extract(epoch FROM statement_timestamp() - to_timestamp(b.time))::bigint, c.updated_at
@@ -29,6 +34,10 @@ _INBOX: Final = """
 SELECT count(*) FILTER (WHERE error IS NULL), count(*) FILTER (WHERE error IS NOT NULL),
     extract(epoch FROM statement_timestamp() - min(received_at) FILTER (WHERE error IS NULL))::bigint
 FROM clarion.inbox
+"""
+_PROTOCOLS: Final = """
+SELECT name, generation, stopped_sequence IS NOT NULL, next_generation IS NOT NULL, next_ready, next_height
+FROM clarion.protocol WHERE chain = %s
 """
 
 
@@ -87,6 +96,14 @@ class ProtocolStatus:
 
     name: str = strawberry.field(description="Its name.")
     title: str = strawberry.field(description="Its name for people.")
+    state: str = strawberry.field(
+        description="`live`: its rows are at the tip. `filling`, `waiting`: rows are yet to be made. `rebuilding`: "
+        "they are at the tip and are made anew beside. `replacing`: they stand still until those of a changed package "
+        "are made. `ready`: those are about to serve. `stopped`: it is not indexed any more."
+    )
+    filled_height: int | None = strawberry.field(
+        description="Height up to which rows are made beside those that serve; null where none are being made."
+    )
     contracts: list[ProtocolContract] = strawberry.field(
         description="The contracts it follows; empty where this server was not told who deployed them."
     )
@@ -123,18 +140,26 @@ async def read_status(info: Info) -> Status:
             )
         )
     ((depth, failed, oldest),) = await session.fetch(literal(_INBOX))
+    known = {name: rest for name, *rest in await session.fetch(literal(_PROTOCOLS, "stacks"), at_most=MOST_PROTOCOLS)}
     return Status(
         version=importlib.metadata.version("clarion"),
         chains=chains,
         inbox=InboxStatus(depth=depth, failed=failed, oldest_seconds=oldest),
         protocols=[
-            ProtocolStatus(
-                name=protocol.name,
-                title=protocol.title or protocol.name,
-                contracts=_contracts(service.deployed.get(protocol.name)),
-            )
+            _protocol(protocol, service.deployed.get(protocol.name), known.get(protocol.name))
             for protocol in service.protocols
         ],
+    )
+
+
+def _protocol(protocol: Protocol, deployed: DeployedProtocol | None, known: Sequence[Any] | None) -> ProtocolStatus:
+    generation, stopped, filling, ready, filled = known or (0, False, False, False, None)
+    return ProtocolStatus(
+        name=protocol.name,
+        title=protocol.title or protocol.name,
+        state=state_of(generation, stopped=stopped, filling=filling, ready=ready, enabled=True),
+        filled_height=filled,
+        contracts=_contracts(deployed),
     )
 
 

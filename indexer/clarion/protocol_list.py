@@ -17,11 +17,11 @@ from clarion.protocol import Protocol
 class Listed:
     """A protocol as an index has it.
 
-    ``state``: live, filling (the first generation is being made), rebuilding (a generation serves while the next one
-    is being made), ready (the next commit of the indexer switches), stopped (not enabled when the indexer last ran),
-    waiting (enabled, nothing is done yet) or installed (not enabled). ``version`` is that of the installed package,
-    None without one. ``height`` is how far the rows are, ``filled`` how far the next generation is, of
-    ``final_height``.
+    ``state``: live; filling (the first generation is being made); rebuilding (the next one is being made beside the
+    live one); replacing (the same beside one that stands still, as its package has changed); ready (the indexer is
+    about to switch); waiting (enabled, nothing is done yet); stopped (not enabled any more) or installed (not enabled).
+    ``version`` is that of the installed package, None without one. ``height`` is how far the rows are, None where they
+    stand still; ``filled`` is how far the next generation is, of ``final_height``.
     """
 
     name: str
@@ -51,16 +51,7 @@ def read_protocols(
     listed = []
     for name in sorted(installed.keys() | known.keys()):
         generation, stopped, filling, ready, filled = known.get(name, (0, False, False, False, None))
-        if ready:
-            state = "ready"
-        elif filling:
-            state = "rebuilding" if generation else "filling"
-        elif generation and not stopped:
-            state = "live"
-        elif name in enabled:
-            state = "waiting"
-        else:
-            state = "stopped" if generation else "installed"
+        state = state_of(generation, stopped=stopped, filling=filling, ready=ready, enabled=name in enabled)
         protocol = installed.get(name)
         listed.append(
             Listed(
@@ -75,6 +66,19 @@ def read_protocols(
             )
         )
     return listed
+
+
+def state_of(generation: int, *, stopped: bool, filling: bool, ready: bool, enabled: bool) -> str:
+    """The state of a protocol, as :class:`Listed` names it."""
+    if ready:
+        return "ready"
+    if filling:
+        return "filling" if not generation else "replacing" if stopped else "rebuilding"
+    if generation and not stopped:
+        return "live"
+    if enabled:
+        return "waiting"
+    return "stopped" if generation else "installed"
 
 
 def _count(connection: Connection[Any], protocol: Protocol) -> dict[str, int]:

@@ -382,7 +382,7 @@ class TestCore:
                  chains { chain receipt { chain height hash burnHeight burnHash finality digest sequence }
                    time lagSeconds updatedAt burnTip }
                  inbox { depth oldestSeconds failed }
-                 protocols { name title contracts { name id } } } }"""
+                 protocols { name title state filledHeight contracts { name id } } } }"""
         )
 
         status = answer["data"]["status"]
@@ -394,7 +394,13 @@ class TestCore:
         assert status["inbox"]["failed"] == 1
         assert status["inbox"]["oldestSeconds"] >= 0
         assert status["protocols"] == [
-            {"name": "toy", "title": "Toy", "contracts": [{"name": "bank", "id": toy.CONTRACT}]}
+            {
+                "name": "toy",
+                "title": "Toy",
+                "state": "live",
+                "filledHeight": None,
+                "contracts": [{"name": "bank", "id": toy.CONTRACT}],
+            }
         ]
 
 
