@@ -100,6 +100,9 @@ def _goes_back(connection: Connection[Any], deployed: DeployedProtocol, sequence
         SELECT p.since_sequence <= %(sequence)s AND c.kept_from <= %(sequence)s AND NOT EXISTS (
             SELECT FROM clarion.change WHERE chain = 'stacks' AND sequence > %(sequence)s AND "table" = ANY(%(tables)s)
             AND op <> 'insert' AND before IS NULL
+        ) AND NOT EXISTS (
+            SELECT FROM clarion.kept t JOIN clarion.canonical_block b ON b.chain = t.chain AND b.height = t.from_height
+            WHERE t.chain = 'stacks' AND t."table" = ANY(%(tables)s) AND b.sequence > %(sequence)s
         )
         FROM clarion.protocol p JOIN clarion.cursor c USING (chain) WHERE p.chain = 'stacks' AND p.name = %(name)s
         """,
