@@ -50,7 +50,7 @@ EVENT_VIEW = """
 CREATE VIEW clarion.{name} AS
 SELECT e.chain, e.height, e.block_hash, e.tx_index, e.event_index, b.time AS block_time, x.tx_id, {columns}
 FROM clarion.event e
-JOIN clarion.canonical_block c ON c.chain = e.chain AND c.height = e.height AND c.hash = e.block_hash
+JOIN clarion.canonical_block c ON c.chain = e.chain AND c.hash = e.block_hash
 LEFT JOIN clarion.block b ON b.chain = e.chain AND b.hash = e.block_hash
 LEFT JOIN clarion.transaction x ON x.chain = e.chain AND x.height = e.height AND x.block_hash = e.block_hash
     AND x.tx_index = e.tx_index
@@ -70,7 +70,7 @@ SELECT t.chain, t.height, t.block_hash, t.tx_index, b.time AS block_time, t.tx_i
     ) AS named_arguments,
     t.status, t.result, t.vm_error
 FROM clarion.transaction t
-JOIN clarion.canonical_block c ON c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash
+JOIN clarion.canonical_block c ON c.chain = t.chain AND c.hash = t.block_hash
 LEFT JOIN clarion.block b ON b.chain = t.chain AND b.hash = t.block_hash
 WHERE t.chain = 'stacks' AND t.kind = 'contract_call'
 """
@@ -81,7 +81,7 @@ SELECT t.chain, t.contract, t.sender AS deployer, t.payload ->> 'name' AS name,
     (t.payload ->> 'clarity_version')::bigint AS clarity_version, t.payload ->> 'source' AS source, i.interface,
     t.height, t.block_hash, t.tx_index, b.time AS block_time, t.tx_id
 FROM clarion.transaction t
-JOIN clarion.canonical_block c ON c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash
+JOIN clarion.canonical_block c ON c.chain = t.chain AND c.hash = t.block_hash
 LEFT JOIN clarion.block b ON b.chain = t.chain AND b.hash = t.block_hash
 LEFT JOIN clarion.contract_interface i ON i.contract = t.contract
 WHERE t.chain = 'stacks' AND t.kind = 'smart_contract' AND t.status = 'success'
