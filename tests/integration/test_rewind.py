@@ -9,7 +9,9 @@ import psycopg
 import pytest
 from support import toy
 from support.index import truncate_index
+from typer.testing import CliRunner
 
+from clarion import cli
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
 from clarion.rewind import RewindError, rewind
@@ -158,3 +160,18 @@ def test_a_rewind_to_a_block_that_is_not_there_is_refused(
         rewind(database_url, [toy.deployed()], to=9, accept_final_loss=True, final_depth=FINAL_DEPTH)
     with store.batch():
         pass  # the writer was not disturbed
+
+
+def test_the_command_says_what_it_did(
+    database_url: str, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burns = burn_chain(6)
+    index(open_store(connection), one_by_one(burns, blocks_on(burns)))
+    monkeypatch.setenv("CLARION_DATABASE_URL", database_url)
+    monkeypatch.setenv("CLARION_PROTOCOLS", "")
+    monkeypatch.setenv("CLARION_FINALITY_BURN_DEPTH", str(FINAL_DEPTH))
+    refused = CliRunner().invoke(cli.commands, ["rewind", "--to", "1"])
+    assert isinstance(refused.exception, RewindError)
+    done = CliRunner().invoke(cli.commands, ["rewind", "--to", "1", "--accept-final-loss"])
+    # What the chain log holds of the same branch is the best there is, and is followed again.
+    assert (done.exit_code, done.stdout) == (0, "Took 5 blocks back and applied 5; the tip is block 6.\n")

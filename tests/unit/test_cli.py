@@ -41,7 +41,9 @@ def test_every_option_of_dev_is_described(capsys: pytest.CaptureFixture[str]) ->
     assert {option for option in options if option not in COMMANDS_PAGE} == set()
 
 
-@pytest.mark.parametrize("arguments", [["frobnicate"], ["dev", "--seed", "x"], ["replay", "nowhere.tsv"]])
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["dev", "--seed", "x"], ["replay", "nowhere.tsv"], ["rewind"], ["record"]]
+)
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(arguments, capsys)
     assert code == 2
@@ -54,6 +56,11 @@ def test_wrong_settings_are_2(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert code == 2
     assert err.startswith("clarion: ")
     assert "network" in err
+
+
+def test_a_live_recording_has_no_heights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(["record", "--live", "--from", "1", "--out", str(tmp_path / "out")], capsys)
+    assert (code, "leave --from and --to out" in err) == (2, True)
 
 
 def test_a_deployer_without_an_address_is_2(capsys: pytest.CaptureFixture[str]) -> None:
