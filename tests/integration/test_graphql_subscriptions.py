@@ -473,6 +473,16 @@ class TestEnds:
             async with server.subscribe(document, {"since": "1"}) as messages:
                 error = await messages.error()
             assert error["extensions"] == {"code": "SEQUENCE_EXPIRED", "current": "4"}
+
+    async def test_since_below_what_is_kept_of_a_table(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first, toy.block(first, [toy.move("a", 2)])])
+        store.connection.execute("INSERT INTO clarion.kept VALUES ('stacks', 'toy.account', 2)")
+        for document in (CHANGES, ACCOUNTS):
+            async with server.subscribe(document, {"since": "3"}) as messages:
+                assert (await messages.error())["extensions"]["code"] == "SEQUENCE_EXPIRED"
+        async with server.subscribe(BLOCKS, {"since": "1"}) as messages:
+            assert (await messages.next())["op"] == "APPLY"
             async with server.subscribe(document, {"since": "2"}) as messages:
                 assert (await messages.next())["sequence"] in ("3", "4")
 
