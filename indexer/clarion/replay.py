@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 
@@ -21,6 +21,7 @@ from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.store.database import connect, migrate
+from clarion.store.deferred_indexes import defer_indexes, restore_indexes
 from clarion.store.generation import require_tables
 from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.store import FINAL_DEPTH, Store, Tip
@@ -28,8 +29,8 @@ from clarion.worker import is_of_the_post
 
 BATCH_POSTS = 5_000
 """Most posts of a batch."""
-PARALLEL_BYTES = 1 << 20
-"""A file at least as large is decoded in processes of its own."""
+LARGE_BYTES = 1 << 20
+"""A file at least as large is decoded in processes of its own, and fills an empty index before indexes are made."""
 
 _Read: TypeAlias = tuple[Post | Recorded, Decoded]
 """An entry and what it says."""
@@ -79,14 +80,17 @@ def replay(
     """
     migrate(database_url)
     replayed = Replayed(bytes_total=path.stat().st_size)
-    with ExitStack() as stack, path.open("rb") as file, connect(database_url, autocommit=True) as connection:
+    with path.open("rb") as file, connect(database_url, autocommit=True) as connection, ExitStack() as stack:
         require_tables(connection, "stacks", protocols)
         store = Store(connection, "stacks", protocols, final_depth=final_depth)
         store.open()
         follower = Follower(start_height=None)
+        if store.tip.height is None and replayed.bytes_total >= LARGE_BYTES:
+            defer_indexes(connection)
+        stack.callback(_restore_indexes, connection)
         if is_compact(file):
             read = _read_here(read_compact(file, str(path)))
-        elif replayed.bytes_total >= PARALLEL_BYTES and (processes := default_processes()):
+        elif replayed.bytes_total >= LARGE_BYTES and (processes := default_processes()):
             read = _read_by(stack.enter_context(Decoders(processes, store.interest)), read_lines(file, path))
         else:
             read = _read_here(read_lines(file, path))
@@ -121,6 +125,12 @@ def replay(
         replayed.canonical, known, replayed.waiting, replayed.anomalies = found
         replayed.orphaned = known - replayed.canonical - replayed.waiting
     return replayed
+
+
+def _restore_indexes(connection: psycopg.Connection[Any]) -> None:
+    """Also where the file breaks off; where the connection is lost, whoever opens the index next does it."""
+    if not connection.closed:
+        restore_indexes(connection)
 
 
 def _ingest(

@@ -17,6 +17,7 @@ from clarion.protocol import DeployedProtocol
 from clarion.source_health import Sources, SourceState
 from clarion.store import chain_log, inbox
 from clarion.store.database import connect
+from clarion.store.deferred_indexes import restore_indexes
 from clarion.store.generation import require_tables
 from clarion.store.inbox import InboxPost
 from clarion.store.store import FINAL_DEPTH, Store, Tip
@@ -90,6 +91,7 @@ class Worker:
         if self._store is None:
             try:
                 require_tables(connection, "stacks", self._protocols)
+                restore_indexes(connection)
             except BaseException:
                 connection.close()
                 raise
