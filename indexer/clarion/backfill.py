@@ -141,8 +141,8 @@ class Backfills:
         started = time.monotonic()
         try:
             switched = await self._in_writer(switch, store, deployed)
-        except GenerationError as error:
-            log.warning("protocol_not_switched", protocol=deployed.protocol.name, error=str(error))
+        except (GenerationError, psycopg.errors.LockNotAvailable) as error:
+            log.warning("protocol_not_switched", protocol=deployed.protocol.name, error=str(error).strip())
             return
         except ProjectionError as error:
             self._defective.add(deployed.protocol.name)

@@ -33,6 +33,7 @@ from clarion.follower import Follower
 from clarion.protocol import DeployedProtocol, ProjectionError, Protocol
 from clarion.protocols.bithedge import protocol as bithedge
 from clarion.replay import replay
+from clarion.store import generation
 from clarion.store.database import connect
 from clarion.store.generation import Filling, GenerationError, prune, ready_protocols, require_tables, switch
 from clarion.store.store import Store
@@ -305,6 +306,37 @@ def test_a_generation_that_is_not_ready_is_not_switched_to(
         connection.execute("UPDATE clarion.protocol SET next_generation = 7 WHERE name = 'ledger'")
         with pytest.raises(GenerationError, match="took it over"):
             filling.step()
+
+
+def test_a_reader_that_holds_on_to_the_old_tables_delays_a_switch_and_not_the_index(
+    connection: psycopg.Connection[Any], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "LOCK_SECONDS", 0.05)
+    chain = Chain()
+    store = opened(connection, BOTH)
+    ingest(store, chain.grow(12))
+    fill_all(database_url, forced=True)
+    with connect(database_url) as reader:
+        reader.execute("SELECT * FROM ledger.total")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            switch(store, BOTH[1])
+        ingest(store, chain.grow(1))
+    assert switch(store, BOTH[1])
+
+
+def test_an_index_without_final_blocks_is_switched_to_with_all_of_them(
+    connection: psycopg.Connection[Any], database_url: str, other_database_url: str
+) -> None:
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(4))
+    store = opened(connection, BOTH)
+    with connect(database_url, autocommit=True) as own:
+        filling = Filling(own, "stacks", BOTH[1])
+        assert not filling.step()
+        assert filling.progress.height is None
+    assert switch(store, BOTH[1])
+    ingest(store, chain.grow(6, branch="b", on=chain.block(2)))
+    assert state(connection) == fresh(other_database_url, chain)
 
 
 def test_a_defective_package_fills_nothing_and_leaves_the_rest_alone(

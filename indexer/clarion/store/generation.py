@@ -33,6 +33,8 @@ CHUNK_BLOCKS: Final = 500
 CATCH_UP_BLOCKS: Final = 5_000
 """With more final blocks than this still to do, they are filled in first: the switch holds the writer up."""
 PRUNE_ROWS: Final = 5_000
+LOCK_SECONDS: Final = 5
+"""How long a switch waits for readers of the old tables. Whoever wants to read them waits behind it."""
 
 _DDL: Final = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
@@ -396,7 +398,8 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
 
     Readers see the old tables until it is committed and the new ones from then on. The blocks above those that were
     filled in are logged as changes, as if they had just come. False where too many final blocks came meanwhile: then
-    the filling has to go on. Raises FencedOutError and ProjectionError.
+    the filling has to go on. Raises FencedOutError, ProjectionError, and psycopg.errors.LockNotAvailable
+    where a reader holds on to the old tables: nothing has changed then, try again.
     """
     connection, chain, protocol = store.connection, store.chain, deployed.protocol
     with store.batch() as batch:
@@ -457,7 +460,11 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
 
 
 def _rename(connection: Connection[Any], protocol: Protocol) -> None:
-    """Put the next generation's schema in the place of the live one's, which goes."""
+    """Put the next generation's schema in the place of the live one's, which goes.
+
+    Raises psycopg.errors.LockNotAvailable where a reader holds on to the old tables for too long.
+    """
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_SECONDS}s",))
     live, following, old = (sql.Identifier(f"{protocol.name}{suffix}") for suffix in ("", "__next", "__old"))
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(live))
     connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(live, old))
