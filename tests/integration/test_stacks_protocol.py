@@ -24,7 +24,7 @@ from clarion.protocols.stacks import protocol
 from clarion.replay import replay
 from clarion.store.database import connect, migrate
 from clarion.store.generation import Filling, require_tables, switch
-from clarion.store.log_indexes import keep_log_indexes
+from clarion.store.log_indexes import LogIndexKeeper, keep_log_indexes
 from clarion.store.store import Store
 
 MANY_EVENTS = "stacks/mainnet-2023-585-events.tsv"
@@ -294,6 +294,25 @@ def test_an_interface_of_no_known_form_is_not_known() -> None:
     }
     for form in (None, 5, [], {}, {"functions": 5}, {"functions": [{"name": "f", "args": [5]}]}):
         assert interface_form(form) is None
+
+
+async def test_a_running_index_makes_them_when_nothing_waits(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    def made() -> int:
+        (count,) = connection.execute(
+            "SELECT count(*) FROM pg_indexes WHERE schemaname = 'clarion' AND indexname LIKE 'stacks\\_\\_%'"
+        ).fetchone() or (0,)
+        return int(count)
+
+    connection.execute("INSERT INTO clarion.inbox (path, body) VALUES ('/new_block', '')")
+    keeper = LogIndexKeeper(database_url, [protocol])
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+        await keeper.look(other)
+        assert made() == 0
+        connection.execute("UPDATE clarion.inbox SET error = 'put aside'")
+        await keeper.look(other)
+        assert made() == len(protocol.log_indexes)
 
 
 def test_the_documented_queries_run(connection: psycopg.Connection[Any]) -> None:

@@ -53,12 +53,13 @@ class LogIndexKeeper:
             while True:
                 try:
                     async with pool.connection() as connection:
-                        await self._turn(connection)
+                        await self.look(connection)
                 except psycopg.Error as error:
                     log.warning("log_indexes_wait", error=str(error).strip())
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def _turn(self, connection: AsyncConnection[Any]) -> None:
+    async def look(self, connection: AsyncConnection[Any]) -> None:
+        """Do what is to be done, over a connection in autocommit mode; nothing while posts wait to be indexed."""
         if await (await connection.execute(_BUSY)).fetchone() == (True,):
             return
         have = await (await connection.execute(_HAVE)).fetchall()
