@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from hypothesis import given, settings
@@ -20,13 +21,17 @@ from clarion import cli
 from clarion.chains.model import Block, EventKind
 from clarion.chains.stacks import clarity as cl
 from clarion.chains.stacks.clarity_forms import to_json
+from clarion.chains.stacks.node_client import NodeClient
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, decode_post, topic_of
+from clarion.config import NetworkName, Settings
 from clarion.follower import Follower
+from clarion.scaffold.command import plan_package
 from clarion.scaffold.render import ScaffoldError, plan, render
-from clarion.scaffold.samples import Sample
+from clarion.scaffold.samples import Sample, told_samples
 from clarion.scaffold.shapes import ANY, NOTHING, ListOf, Optional, Plain, TupleOf, merge, shape_of
 from clarion.store.database import connect
 from clarion.store.store import Store
+from hiro_api_client import HiroApiClient
 
 CONTRACT = toy.CONTRACT
 PRINCIPAL = cl.principal(toy.DEPLOYER)
@@ -204,3 +209,55 @@ def test_a_name_that_is_taken_is_refused() -> None:
     for name in ("clarion", "a__next", "class", "public", "x" * 41, ""):
         with pytest.raises(ScaffoldError, match="cannot be a protocol's name"):
             plan(name, CONTRACT, "mainnet", None, [])
+
+
+def told_log(value: cl.Value, index: int) -> dict[str, Any]:
+    """A print as the API lists it in a contract's log."""
+    return {
+        "event_index": index,
+        "event_type": "smart_contract_log",
+        "tx_id": f"0x{index:064x}",
+        "contract_log": {
+            "contract_id": CONTRACT,
+            "topic": "print",
+            "value": {"hex": cl.encode_hex(value), "repr": ""},
+        },
+    }
+
+
+async def test_prints_are_asked_of_an_api_page_by_page() -> None:
+    newest_first = [told_log(value, index) for index, value in enumerate(PRINTED)][::-1]
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        start = int(request.url.params.get("cursor", "0"))
+        page = newest_first[start : start + 5]
+        following = str(start + 5) if start + 5 < len(newest_first) else None
+        body = {"limit": 5, "total": len(newest_first), "cursor": {"next": following, "previous": None, "current": ""}}
+        return httpx.Response(200, json=body | {"results": page})
+
+    async with HiroApiClient("http://127.0.0.1:9", transport=httpx.MockTransport(answer)) as api:
+        samples = await told_samples(api, CONTRACT)
+
+    assert set(asked) == {f"/extended/v2/smart-contracts/{CONTRACT}/logs"}
+    assert samples == [sample(value) for value in PRINTED]
+
+
+@pytest.mark.usefixtures("indexed")
+async def test_the_nodes_interface_tells_of_tokens_without_events(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = f"{toy.DEPLOYER}.silent"
+    interface = {"functions": [], "fungible_tokens": [{"name": "coin"}], "non_fungible_tokens": []}
+
+    async def told(self: NodeClient, asked: str) -> Any:
+        return interface if asked == contract else None
+
+    monkeypatch.setattr(NodeClient, "contract_interface", told)
+    with connect(database_url, autocommit=True) as connection:
+        made = await plan_package(Settings(network=NetworkName.MAINNET, protocols=[]), connection, "silent", contract)
+    assert (made.has_ft, made.has_nft, made.topics) == (True, False, ())
+    for path, content in render(made).items():
+        if path.endswith(".py"):
+            ast.parse(content)
