@@ -227,3 +227,31 @@ async def test_the_probes_are_on_the_metrics_port_too(database_url: str, connect
         assert any(line.startswith('clarion_source_age_seconds{source="observer:127.0.0.1"}') for line in lines)
         assert any(line.startswith('clarion_index_stage_seconds_count{stage="commit"}') for line in lines)
         assert (await client.post("/new_block", content=payload(block))).status_code == 404
+
+
+async def test_an_api_that_goes_away_is_told_and_goes_on_when_it_is_back(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(5)
+    api = HiroApi()
+    post_to(api, blocks[:3])
+    async with serving(api) as server, running(with_hiro(database_url, server.url)) as service:
+        await service.until_height(3)
+        await server.stop()
+
+        async def unreachable() -> bool:
+            return sources(connection)["hiro"][1] == "unreachable"
+
+        await until(unreachable)
+        answer = await service.readiness()
+        assert answer["lag_blocks"] is None
+        assert answer["reasons"] == ["no source is healthy: nobody says how far the chain is"]
+        post_to(api, blocks[3:])
+        await server.start()
+        await service.until_height(5)
+
+        async def well_again() -> bool:
+            return bool((await service.readiness())["ready"])
+
+        await until(well_again)
+    assert index_of(connection) == fresh_index(connection, blocks)
