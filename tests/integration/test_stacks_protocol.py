@@ -305,6 +305,7 @@ async def test_a_running_index_makes_them_when_nothing_waits(
         ).fetchone() or (0,)
         return int(count)
 
+    ingest(opened(connection, [protocol.deployed_at({})]), grown(1))
     connection.execute("INSERT INTO clarion.inbox (path, body) VALUES ('/new_block', '')")
     keeper = LogIndexKeeper(database_url, [protocol])
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:

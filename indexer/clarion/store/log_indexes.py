@@ -26,7 +26,10 @@ _HAVE: Final = sql.SQL(
     "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'clarion' AND position({} IN c.relname) > 0"
 ).format(sql.Literal(SEPARATOR))
-_BUSY: Final = "SELECT EXISTS (SELECT FROM clarion.inbox WHERE error IS NULL)"
+_BUSY: Final = (
+    "SELECT EXISTS (SELECT FROM clarion.inbox WHERE error IS NULL) "
+    "OR NOT EXISTS (SELECT FROM clarion.cursor WHERE height IS NOT NULL)"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +39,8 @@ def keep_log_indexes(connection: Connection[Any], protocols: Iterable[Protocol])
 
     Over a connection in autocommit mode.
     """
-    for statement in _statements(dict(connection.execute(_HAVE).fetchall()), protocols):
+    for what, name, statement in _statements(dict(connection.execute(_HAVE).fetchall()), protocols):
+        log.info(what, index=name)
         connection.execute(statement)
 
 
@@ -59,17 +63,20 @@ class LogIndexKeeper:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def look(self, connection: AsyncConnection[Any]) -> None:
-        """Do what is to be done, over a connection in autocommit mode; nothing while posts wait to be indexed."""
+        """Do what is to be done, over a connection in autocommit mode; nothing while the index is empty or posts wait."""
         if await (await connection.execute(_BUSY)).fetchone() == (True,):
             return
         have = await (await connection.execute(_HAVE)).fetchall()
-        for statement in _statements(dict(have), self._protocols):
-            log.info("log_index", statement=statement.as_string())
+        for what, name, statement in _statements(dict(have), self._protocols):
+            log.info(what, index=name)
             await connection.execute(statement)
 
 
-def _statements(have: Mapping[str, bool], protocols: Iterable[Protocol]) -> list[sql.Composed]:
-    """What is to be done. ``have``: the indexes there are, with whether they are whole: one that broke off is not."""
+def _statements(have: Mapping[str, bool], protocols: Iterable[Protocol]) -> list[tuple[str, str, sql.Composed]]:
+    """What is to be done: each with what it is, the index's name and the SQL.
+
+    ``have``: the indexes there are, with whether they are whole: one that broke off while it was made is not.
+    """
     wanted = {
         f"{protocol.name}{SEPARATOR}{name}": on for protocol in protocols for name, on in protocol.log_indexes.items()
     }
@@ -77,8 +84,14 @@ def _statements(have: Mapping[str, bool], protocols: Iterable[Protocol]) -> list
     drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}")
     make = sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {}")
     return [
-        *(drop.format(sql.Identifier("clarion", name)) for name in sorted(have.keys() - (whole & wanted.keys()))),
-        *(make.format(sql.Identifier(name), _definition(wanted[name])) for name in sorted(wanted.keys() - whole)),
+        *(
+            ("drop_log_index", name, drop.format(sql.Identifier("clarion", name)))
+            for name in sorted(have.keys() - (whole & wanted.keys()))
+        ),
+        *(
+            ("make_log_index", name, make.format(sql.Identifier(name), _definition(wanted[name])))
+            for name in sorted(wanted.keys() - whole)
+        ),
     ]
 
 
