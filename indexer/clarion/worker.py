@@ -91,7 +91,8 @@ class Worker:
         if self._store is None:
             try:
                 require_tables(connection, "stacks", self._protocols)
-                restore_indexes(connection)
+                if made := restore_indexes(connection):
+                    log.info("indexes_made", names=made)
             except BaseException:
                 connection.close()
                 raise

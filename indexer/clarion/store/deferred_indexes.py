@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import structlog
 from psycopg import Connection, sql
 from sqlalchemy import Index
 from sqlalchemy.dialects import postgresql
@@ -20,8 +19,6 @@ from clarion.store.tables import SCHEMA, ChangeRow, EventRow, TransactionRow
 
 _NAMES: Final = ("event_by_contract", "transaction_by_sender", "transaction_by_contract", "change_by_key")
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
-
-log = structlog.get_logger(__name__)
 
 
 def _indexes() -> list[Index]:
@@ -36,11 +33,10 @@ def defer_indexes(connection: Connection[Any]) -> None:
         connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(SCHEMA, str(index.name))))
 
 
-def restore_indexes(connection: Connection[Any]) -> None:
-    """Make those that are missing; may take minutes after a file of millions of events."""
+def restore_indexes(connection: Connection[Any]) -> list[str]:
+    """Make those that are missing; may take minutes after a file of millions of events. Returns their names."""
     have = {name for (name,) in connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = %s", (SCHEMA,))}
-    for index in _indexes():
-        if index.name not in have:
-            statement = str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT))
-            log.info("index_made", statement=statement)
-            connection.execute(statement.encode())
+    missing = [index for index in _indexes() if index.name not in have]
+    for index in missing:
+        connection.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=_DIALECT)).encode())
+    return [str(index.name) for index in missing]
