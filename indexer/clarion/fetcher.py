@@ -94,7 +94,7 @@ class Fetcher:
             applied = await self._in_thread(self._worker.apply_said, source, blocks)
             self._report(applied, asyncio.get_running_loop().time() - started)
             await self.note(applied)
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeEncodeError) as error:
             if not isinstance(error, psycopg.OperationalError) and not is_of_the_post(error):
                 raise
             self._cannot_fetch(block_hash, f"it cannot be stored: {error}")

@@ -18,7 +18,7 @@ from clarion.chains.stacks.hiro_poller import SourceState as PollerState
 from clarion.chains.stacks.hiro_source import HiroSourceError
 from clarion.chains.stacks.node_payloads import Item
 from clarion.config import NetworkName, Settings
-from clarion.worker import Applied, Worker
+from clarion.worker import Applied, Worker, is_of_the_post
 from hiro_api_client import MAINNET_URL, TESTNET_URL, HiroApiClient, HiroApiError
 
 NAME: Final = "hiro"
@@ -110,7 +110,16 @@ class HiroFeed:
         async with contextlib.aclosing(cast("AsyncGenerator[list[Item]]", self._poller.follow())) as following:
             async for items in following:
                 started = time.monotonic()
-                applied = await self._in_thread(self._worker.apply_said, NAME, items)
+                try:
+                    applied = await self._in_thread(self._worker.apply_said, NAME, items)
+                except (psycopg.Error, UnicodeEncodeError) as error:
+                    if not is_of_the_post(error):
+                        raise
+                    # The poller finds that they are not there, and gives them again after a pause that grows.
+                    problem = f"its blocks cannot be stored: {error}"
+                    log.error("blocks_not_storable", source=NAME, error=str(error))
+                    await self._in_thread(self._worker.note_failure, NAME, problem)
+                    continue
                 await self._applied(applied, time.monotonic() - started)
 
     async def _note_health(self) -> None:

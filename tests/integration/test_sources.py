@@ -27,9 +27,10 @@ from support.index_service import (
     settings_for,
     until,
 )
-from support.node_posts import body, burn_payload
+from support.node_posts import block_payload, body, burn_payload, hex_of, print_event, signed_call, transaction_entry
 
 from clarion.chains.model import Block
+from clarion.chains.stacks import clarity as cl
 from clarion.config import Hiro, Metrics, Ready, Settings, SourceName
 from clarion.store.database import connect
 
@@ -227,6 +228,32 @@ async def test_the_probes_are_on_the_metrics_port_too(database_url: str, connect
         assert any(line.startswith('clarion_source_age_seconds{source="observer:127.0.0.1"}') for line in lines)
         assert any(line.startswith('clarion_index_stage_seconds_count{stage="commit"}') for line in lines)
         assert (await client.post("/new_block", content=payload(block))).status_code == 404
+
+
+async def test_a_block_of_the_api_that_postgres_refuses_stops_nothing_else(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    blocks = chain(4)
+    call = signed_call(1)
+    event = print_event(hex_of(call.txid), 0, cl.UInt(5), contract="SP000\x00.nul")
+    api = HiroApi()
+    post_to(api, blocks[:2])
+    poison = block_payload(blocks[2], [transaction_entry(call)], [event])
+    api.post("/new_block", body(poison))
+    async with (
+        serving(api) as server,
+        running(with_hiro(database_url, server.url, SourceName.OBSERVER)) as service,
+    ):
+
+        async def told() -> bool:
+            detail = connection.execute("SELECT detail FROM clarion.source WHERE name = 'hiro'").fetchone()
+            return detail is not None and "cannot be stored" in (detail[0] or "")
+
+        await until(told)
+        for block in blocks:
+            await service.post("/new_block", payload(block))
+        await service.until_height(4)
+    assert index_of(connection) == fresh_index(connection, blocks)
 
 
 async def test_an_api_that_goes_away_is_told_and_goes_on_when_it_is_back(
