@@ -63,7 +63,7 @@ class LogIndexKeeper:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def look(self, connection: AsyncConnection[Any]) -> None:
-        """Do what is to be done, over a connection in autocommit mode; nothing while the index is empty or posts wait."""
+        """Do what is to be done, over a connection in autocommit mode; nothing while the log is empty or posts wait."""
         if await (await connection.execute(_BUSY)).fetchone() == (True,):
             return
         have = await (await connection.execute(_HAVE)).fetchall()
