@@ -25,7 +25,7 @@ from clarion.chains.stacks.node_client import NodeClient
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, decode_post, topic_of
 from clarion.config import NetworkName, Settings
 from clarion.follower import Follower
-from clarion.scaffold.command import plan_package
+from clarion.scaffold.command import plan_package, write_package
 from clarion.scaffold.render import ScaffoldError, plan, render
 from clarion.scaffold.samples import Sample, told_samples
 from clarion.scaffold.shapes import ANY, NOTHING, ListOf, Optional, Plain, TupleOf, merge, shape_of
@@ -261,3 +261,23 @@ async def test_the_nodes_interface_tells_of_tokens_without_events(
     for path, content in render(made).items():
         if path.endswith(".py"):
             ast.parse(content)
+
+
+FT = [one for one in ASSETS if one.kind.value.startswith("ft")]
+NFT = [one for one in ASSETS if one.kind.value.startswith("nft")]
+TOKENS = {"functions": [], "fungible_tokens": [{"name": "coin"}], "non_fungible_tokens": [{"name": "ticket"}]}
+
+
+def test_a_package_with_little_in_it_is_tidy_too(tmp_path: Path) -> None:
+    for name, interface, said in (
+        ("ft", None, FT),
+        ("nft", None, NFT),
+        ("silent", TOKENS, []),
+        ("typed", None, [sample(PRINTED[0])]),
+        ("nested", None, [sample(PRINTED[2])]),
+        ("bare", None, [sample(PRINTED[11])]),
+        ("number", None, [sample(PRINTED[12])]),
+    ):
+        write_package(plan(name, CONTRACT, "mainnet", interface, said), tmp_path / name)
+    passes(tmp_path, "ruff", "check", "--no-cache", ".")
+    passes(tmp_path, "ruff", "format", "--check", "--no-cache", ".")
