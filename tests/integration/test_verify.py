@@ -195,3 +195,26 @@ def test_what_cannot_be_verified(connection: psycopg.Connection[Any], chain: lis
     Store(connection, "stacks", []).open()
     with pytest.raises(ShadowError, match="toy is not indexed on stacks now"):
         difference(connection)
+
+
+def test_the_index_may_go_on_meanwhile(
+    connection: psycopg.Connection[Any], chain: list[Block], database_url: str
+) -> None:
+    connection.execute("UPDATE clarion.cursor SET final_height = NULL")
+    happened = []
+
+    def go_on(done: int, total: int) -> None:
+        with connect(database_url, autocommit=True) as other:
+            store = Store(other, "stacks", [toy.deployed()])
+            store.open()
+            with store.batch() as batch:
+                batch.rollback(2)
+                block = toy.block(chain[1], [toy.move("a", 50), toy.close("b")], branch="other")
+                batch.append(block)
+                batch.apply(block)
+        happened.append((done, total))
+
+    verified = verify(connection, "stacks", [toy.deployed()], progress=go_on)
+
+    assert (verified.difference, verified.to_height, happened) == (None, 6, [(6, 6)])
+    assert difference(connection) is None
