@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
@@ -25,11 +25,13 @@ from clarion import metrics
 from clarion.chains.model import Chain, JsonValue
 from clarion.config import Ready
 from clarion.source_health import SourceState
-from clarion.store.database import script_directory
+from clarion.store import inbox
+from clarion.store.database import script_directory, with_server_settings
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 10_000
 
+T = TypeVar("T")
 Reasons = list[str]
 Probe = Callable[[], Awaitable[tuple[Reasons, dict[str, JsonValue]]]]
 """What speaks against an unlimited yes (nothing: all is well), and the facts."""
@@ -61,7 +63,6 @@ class IndexFacts:
     inbox_failed: int
     inbox_oldest_seconds: float
     sources: tuple[SourceFacts, ...]
-    anomalies: dict[str, int]
 
     @property
     def lag_blocks(self) -> int | None:
@@ -71,18 +72,14 @@ class IndexFacts:
         return None if highest is None else max(0, highest - (-1 if self.height is None else self.height))
 
 
-_FACTS: Final = """
+_FACTS: Final = f"""
 SELECT (SELECT version_num FROM alembic_version LIMIT 1),
     c.height, c.hash, coalesce(c.sequence, 0), c.final_height,
     (SELECT extract(epoch FROM now())::float8 - b.time FROM clarion.block b
         WHERE b.chain = c.chain AND b.hash = c.hash),
-    i.pending, i.failed, i.oldest
+    i.pending, i.failed, i.oldest_seconds
 FROM (SELECT %s AS chain) one LEFT JOIN clarion.cursor c ON c.chain = one.chain
-CROSS JOIN (
-    SELECT count(*) FILTER (WHERE error IS NULL) AS pending, count(*) FILTER (WHERE error IS NOT NULL) AS failed,
-    coalesce(extract(epoch FROM now() - min(received_at) FILTER (WHERE error IS NULL)), 0)::float8 AS oldest
-    FROM clarion.inbox
-) i
+CROSS JOIN ({inbox.STATE}) i
 """
 _SOURCES: Final = """
 SELECT name, kind, height, state, detail, extract(epoch FROM now() - seen_at)::float8
@@ -99,7 +96,7 @@ class IndexHealth:
     """Reads the facts over a connection of its own, made when needed and again after it was lost."""
 
     def __init__(self, database_url: str, chain: Chain, limits: Ready) -> None:
-        self._url = database_url
+        self._url = with_server_settings(database_url, statement_timeout=STATEMENT_TIMEOUT_MS)
         self._chain = chain
         self._limits = limits
         self._revision = script_directory().get_current_head()
@@ -114,26 +111,28 @@ class IndexHealth:
 
     async def facts(self) -> IndexFacts:
         """Where the index stands. Raises psycopg.Error where the database cannot be asked."""
+        return await self._ask(self._read)
+
+    async def _ask(self, action: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         async with self._lock:
             if self._connection is not None and not self._connection.closed:
                 try:
-                    return await self._read(self._connection)
+                    return await action(self._connection)
                 except psycopg.OperationalError:
                     await self._connection.close()
             self._connection = await AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+                self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
             )
-            return await self._read(self._connection)
+            return await action(self._connection)
 
     async def _read(self, connection: AsyncConnection[Any]) -> IndexFacts:
         row = await (await connection.execute(_FACTS, (self._chain,))).fetchone()
         assert row is not None
         sources = await (await connection.execute(_SOURCES, (self._chain,))).fetchall()
-        anomalies = await (await connection.execute(_ANOMALIES, (self._chain,))).fetchall()
-        return IndexFacts(*(*row, tuple(SourceFacts(*source) for source in sources), dict(anomalies)))
+        return IndexFacts(*(*row, tuple(SourceFacts(*source) for source in sources)))
+
+    async def _count_anomalies(self, connection: AsyncConnection[Any]) -> dict[str, int]:
+        return dict(await (await connection.execute(_ANOMALIES, (self._chain,))).fetchall())
 
     def reasons(self, facts: IndexFacts) -> Reasons:
         """Why the index cannot be relied on."""
@@ -181,7 +180,7 @@ class IndexHealth:
             metrics.SOURCE_HEALTHY.labels(source.name).set(source.state == SourceState.HEALTHY)
             if source.height is not None:
                 metrics.SOURCE_HEIGHT.labels(source.name).set(source.height)
-        for kind, count in facts.anomalies.items():
+        for kind, count in (await self._ask(self._count_anomalies)).items():
             metrics.ANOMALIES.labels(kind).set(count)
         return facts
 

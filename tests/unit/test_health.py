@@ -17,7 +17,7 @@ from clarion.source_health import SourceState
 
 SOURCE = SourceFacts("observer:10.0.0.7", "observer", 100, SourceState.HEALTHY, None, 1.0)
 REVISION = IndexHealth("", "stacks", Ready())._revision
-WELL = IndexFacts(REVISION, 100, bytes(32), 7, 90, 5.0, 0, 0, 0.0, (SOURCE,), {})
+WELL = IndexFacts(REVISION, 100, bytes(32), 7, 90, 5.0, 0, 0, 0.0, (SOURCE,))
 
 
 def test_a_healthy_index_is_ready() -> None:

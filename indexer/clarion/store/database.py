@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from psycopg import pq, sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from clarion.config import Settings
@@ -176,6 +177,12 @@ def with_database(url: str, name: str) -> str:
     """`url` with the database `name` in place of its own."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/{quote(name, safe='')}{'?' if parts.query else ''}{parts.query}"
+
+
+def with_server_settings(url: str, **settings: str | int) -> str:
+    """``url`` with settings of the server for its connections, beside those that it has."""
+    options = [conninfo_to_dict(url).get("options") or "", *(f"-c {name}={value}" for name, value in settings.items())]
+    return make_conninfo(url, options=" ".join(options).strip())
 
 
 def make_engine(url: str) -> sqlalchemy.Engine:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, LiteralString, TypeVar
 
 from psycopg import AsyncConnection, Connection, OperationalError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
+
+from clarion.store.database import with_server_settings
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 UNANSWERED_MILLISECONDS: Final = 10_000
@@ -33,15 +35,6 @@ class InboxPost:
     body: bytes
     source: str
     waited_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class InboxState:
-    """How much waits. ``oldest_seconds`` is how long the first of them has; ``failed`` could not be applied."""
-
-    pending: int
-    failed: int
-    oldest_seconds: float
 
 
 async def put(
@@ -98,18 +91,12 @@ def retry_failed(connection: Connection[Any]) -> int:
     ).rowcount
 
 
-STATE = """
-    SELECT count(*) FILTER (WHERE error IS NULL), count(*) FILTER (WHERE error IS NOT NULL),
-    coalesce(extract(epoch FROM now() - min(received_at) FILTER (WHERE error IS NULL)), 0)::float8
+STATE: Final[LiteralString] = """
+    SELECT count(*) FILTER (WHERE error IS NULL) AS pending, count(*) FILTER (WHERE error IS NOT NULL) AS failed,
+    coalesce(extract(epoch FROM now() - min(received_at) FILTER (WHERE error IS NULL)), 0)::float8 AS oldest_seconds
     FROM clarion.inbox
 """
-
-
-async def state(connection: AsyncConnection[Any]) -> InboxState:
-    """How much waits and for how long."""
-    row = await (await connection.execute(STATE)).fetchone()
-    assert row is not None
-    return InboxState(*row)
+"""How many posts wait, how many could not be applied, and how long the first that waits has: one row."""
 
 
 class InboxWriter:
@@ -119,11 +106,8 @@ class InboxWriter:
     """
 
     def __init__(self, url: str, *, connections: int = 4) -> None:
-        options = conninfo_to_dict(url).get("options") or ""
         self._url = make_conninfo(
-            url,
-            options=f"{options} -c synchronous_commit=on".strip(),
-            tcp_user_timeout=UNANSWERED_MILLISECONDS,
+            with_server_settings(url, synchronous_commit="on"), tcp_user_timeout=UNANSWERED_MILLISECONDS
         )
         # the connection used last is used next: where posts come one by one, one connection does
         self._idle: asyncio.LifoQueue[_Lane] = asyncio.LifoQueue()
@@ -155,10 +139,6 @@ class InboxWriter:
         del self._under_way[key]
         if not done.cancelled():
             done.exception()  # whoever asked has it, if they are still there
-
-    async def state(self) -> InboxState:
-        """How much waits. Raises psycopg.Error where the database cannot be asked."""
-        return await self._with_connection(state)
 
     async def close(self) -> None:
         """Finish what is being written and give the connections back."""
