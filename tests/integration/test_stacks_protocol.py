@@ -12,10 +12,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import sql
 from support import tokens, toy
+from support.index import truncate_index
 
-from clarion.chains.model import Block, EventKind
+from clarion.chains.model import Block, Event, EventKind
 from clarion.chains.stacks.node_payloads import interface_form
 from clarion.chains.stacks.recording import read_recording
 from clarion.follower import Follower
@@ -152,6 +155,35 @@ def test_a_fork_leaves_what_a_fresh_index_has(connection: psycopg.Connection[Any
     # coin-0 moves from the first block on, coin-3 was deployed in the third
     complete = {row["asset"].partition(".")[2]: row["complete"] for (row,) in expected["fungible_token"]}
     assert (complete["coin-0::gold"], complete["coin-3::gold"]) == (False, True)
+
+
+_branch = st.lists(st.lists(tokens.movements(), max_size=4), min_size=1, max_size=3)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(common=_branch, lost=_branch, won=_branch)
+def test_whatever_a_lost_branch_moved_is_undone(
+    connection: psycopg.Connection[Any], common: list[list[Event]], lost: list[list[Event]], won: list[list[Event]]
+) -> None:
+    def branch(parts: list[list[Event]], on: Block | None, name: str) -> list[Block]:
+        blocks: list[Block] = []
+        for events in parts:
+            parent = blocks[-1] if blocks else on
+            deploy = [tokens.deployment(1)] if parent is None or (parent is on and name == "won") else []
+            blocks.append(tokens.block(parent, events, deploy=deploy, branch=name))
+        return blocks
+
+    first = branch(common, None, "main")
+    loser = branch(lost, first[-1], "lost")
+    winner = branch([*won, *[[]] * len(lost)], first[-1], "won")
+    ends = []
+    for runs in ([first, loser, winner], [[*first, *winner]]):
+        truncate_index(connection, "stacks.balance", "stacks.fungible_token", "stacks.nft")
+        store = opened(connection, [protocol.deployed_at({})])
+        for blocks in runs:
+            ingest(store, blocks)
+        ends.append(state(connection))
+    assert ends[0] == ends[1]
 
 
 def test_enabled_later_it_ends_where_a_fresh_index_does(

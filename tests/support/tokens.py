@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import strategies as st
+
 from clarion.chains.model import Block, Event, EventKind, JsonValue, Transaction, TransactionStatus
 from clarion.chains.stacks import clarity as cl
 from support import toy
 
 COIN = f"{toy.DEPLOYER}.coin"
+GOLD, SILVER = f"{COIN}::gold", f"{COIN}::silver"
+ELSEWHERE = f"{toy.DEPLOYER}.elsewhere::coin"
 ART = f"{toy.DEPLOYER}.art::piece"
 SOURCE = """
 ;; (define-fungible-token not-this-one)
@@ -33,6 +37,27 @@ def moved(
         value, raw = {**value, "value": token}, cl.encode(cl.UInt(token))
     contract = None if asset is None else asset.partition("::")[0]
     return Event(0, index, kind, contract, kind.value, value, raw)
+
+
+_amounts = st.integers(0, 2**128 - 1)
+_addresses = st.sampled_from(["SP-A", "SP-B", f"{toy.DEPLOYER}.pool"])
+_assets = st.sampled_from([GOLD, SILVER, ELSEWHERE])
+
+
+@st.composite
+def movements(draw: st.DrawFn) -> Event:
+    """Any movement of any asset, also ones that no chain would allow."""
+    verb = draw(st.sampled_from(["transfer", "mint", "burn"]))
+    kind = draw(st.sampled_from(["stx", "ft", "nft"]))
+    fields: dict[str, Any] = {}
+    if verb != "mint":
+        fields["sender"] = draw(_addresses)
+    if verb != "burn":
+        fields["recipient"] = draw(_addresses)
+    if kind == "nft":
+        return moved(EventKind(f"nft_{verb}"), ART, token=draw(st.integers(1, 3)), **fields)
+    fields["amount"] = draw(_amounts)
+    return moved(EventKind(f"{kind}_{verb}"), None if kind == "stx" else draw(_assets), **fields)
 
 
 def deployment(index: int, contract: str = COIN, source: str = SOURCE, **fields: Any) -> Transaction:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support import tokens, toy
+from support import tokens
 
 from clarion.chains.model import Block, Event, EventKind
 from clarion.chains.stacks import clarity as cl
@@ -18,12 +18,7 @@ from clarion.store.projector import Projector
 
 Table = dict[tuple[Any, ...], dict[str, Any]]
 
-GOLD, SILVER = f"{tokens.COIN}::gold", f"{tokens.COIN}::silver"
-ELSEWHERE = f"{toy.DEPLOYER}.elsewhere::coin"
-
-amounts = st.integers(0, 2**128 - 1)
-addresses = st.sampled_from(["SP-A", "SP-B", f"{toy.DEPLOYER}.pool"])
-assets = st.sampled_from([GOLD, SILVER, ELSEWHERE])
+GOLD, SILVER, ELSEWHERE = tokens.GOLD, tokens.SILVER, tokens.ELSEWHERE
 
 
 def fold(deployed: DeployedProtocol, blocks: list[Block]) -> dict[str, Table]:
@@ -41,21 +36,6 @@ def fold(deployed: DeployedProtocol, blocks: list[Block]) -> dict[str, Table]:
     return rows
 
 
-@st.composite
-def movements(draw: st.DrawFn) -> Event:
-    verb = draw(st.sampled_from(["transfer", "mint", "burn"]))
-    kind = draw(st.sampled_from(["stx", "ft", "nft"]))
-    fields: dict[str, Any] = {}
-    if verb != "mint":
-        fields["sender"] = draw(addresses)
-    if verb != "burn":
-        fields["recipient"] = draw(addresses)
-    if kind == "nft":
-        return tokens.moved(EventKind(f"nft_{verb}"), tokens.ART, token=draw(st.integers(1, 3)), **fields)
-    fields["amount"] = draw(amounts)
-    return tokens.moved(EventKind(f"{kind}_{verb}"), None if kind == "stx" else draw(assets), **fields)
-
-
 def chain(parts: list[list[Event]]) -> list[Block]:
     """Blocks of these events; the first deploys the contract of gold and silver."""
     blocks = [tokens.block(None, parts[0] if parts else (), deploy=[tokens.deployment(1)])]
@@ -64,7 +44,7 @@ def chain(parts: list[list[Event]]) -> list[Block]:
     return blocks
 
 
-@given(st.lists(st.lists(movements(), max_size=6), max_size=6))
+@given(st.lists(st.lists(tokens.movements(), max_size=6), max_size=6))
 def test_rows_are_a_sum_over_the_events(parts: list[list[Event]]) -> None:
     rows = fold(protocol.deployed_at({}), chain(parts))
     received: Counter[tuple[str, str]] = Counter()
