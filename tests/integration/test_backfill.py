@@ -18,6 +18,8 @@ import httpx
 import msgspec
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import sql
 from support import index_process, node_posts, toy
 from support import ledger as ledger_module
@@ -37,6 +39,7 @@ from clarion.store import generation
 from clarion.store.database import connect
 from clarion.store.generation import Filling, GenerationError, prune, ready_protocols, require_tables, switch
 from clarion.store.store import Store
+from clarion.store.time_travel import as_of
 
 TESTS = Path(__file__).parents[1]
 REPOSITORY = TESTS.parent
@@ -126,25 +129,13 @@ def rows_of(connection: psycopg.Connection[Any], table: str) -> list[tuple[Any, 
     return sorted((tuple(sorted(zip(names, row, strict=True))) for row in cursor.fetchall()), key=repr)
 
 
-def past(connection: psycopg.Connection[Any], height: int) -> dict[tuple[str, str], Any]:
-    """Every row as it was at a height, out of the change log and the history."""
-    found = connection.execute(
-        """
-        SELECT DISTINCT ON ("table", key) "table", key::text, after FROM (
-            SELECT c."table", c.key, c.height, c.sequence, c.after FROM clarion.change c
-            JOIN clarion.canonical_block k ON k.chain = c.chain AND k.height = c.height AND k.hash = c.block_hash
-            JOIN clarion.protocol p ON p.chain = c.chain AND p.name = split_part(c."table", '.', 1)
-            WHERE NOT c.retraction AND c.height <= %(height)s AND c.sequence > p.since_sequence
-            UNION ALL
-            SELECT h."table", h.key, h.height, 0, h.after FROM clarion.history h
-            JOIN clarion.protocol p ON p.chain = h.chain AND p.name = split_part(h."table", '.', 1)
-                AND p.generation = h.generation
-            WHERE h.height <= %(height)s
-        ) said ORDER BY "table", key, height DESC, sequence DESC
-        """,
-        {"height": height},
-    )
-    return {(table, key): after for table, key, after in found if after is not None}
+def past(connection: psycopg.Connection[Any], height: int) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row as it was at a height."""
+    found = {}
+    for table in ALL_ROWS:
+        query = sql.SQL("SELECT to_jsonb(t) FROM {} t").format(as_of(connection, table, height))
+        found[table] = sorted(connection.execute(query, ()).fetchall(), key=repr)
+    return found
 
 
 def tables_of(connection: psycopg.Connection[Any], *protocols: DeployedProtocol) -> dict[str, list[tuple[Any, ...]]]:
@@ -209,6 +200,7 @@ def test_a_protocol_added_to_a_running_index_ends_where_a_fresh_one_does(
 
     assert switch(store, BOTH[1])
     assert not store.waiting
+    assert past(connection, 20)["ledger.entry"] != past(connection, 10)["ledger.entry"] != []
     assert state(connection) == fresh(other_database_url, chain)
 
 
@@ -392,6 +384,71 @@ def test_a_filling_process_killed_at_any_time_goes_on_where_it_was(
     assert done.returncode == 0
     assert switch(store, BOTH[1])
     ingest(store, chain.grow(2))
+    assert state(connection) == fresh(other_database_url, chain)
+
+
+def emptied(connection: psycopg.Connection[Any]) -> None:
+    """Take everything out of an index."""
+    connection.execute("DROP SCHEMA IF EXISTS toy, ledger, ledger__next CASCADE")
+    tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'clarion'").fetchall()
+    names = sql.SQL(", ").join(sql.Identifier("clarion", name) for (name,) in tables)
+    connection.execute(sql.SQL("TRUNCATE {}").format(names))
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("grow"), st.integers(1, 6), st.just(0)),
+        st.tuples(st.just("fork"), st.integers(1, 6), st.integers(1, 6)),
+        st.tuples(st.just("fill"), st.integers(1, 4), st.just(0)),
+        st.tuples(st.just("kill"), st.just(0), st.just(0)),
+        st.tuples(st.just("restart"), st.just(0), st.just(0)),
+        st.tuples(st.just("switch"), st.just(0), st.just(0)),
+    ),
+    min_size=4,
+    max_size=14,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations=OPERATIONS)
+def test_whatever_happens_in_whatever_order_it_ends_where_a_fresh_index_does(
+    operations: list[tuple[str, int, int]],
+    connection: psycopg.Connection[Any],
+    database_url: str,
+    other_database_url: str,
+) -> None:
+    emptied(connection)
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(14))
+    store = opened(connection, BOTH)
+    with contextlib.ExitStack() as own:
+        filling: Filling | None = None
+        for number, (operation, count, depth) in enumerate((*operations, ("fill", 99, 0), ("switch", 0, 0))):
+            assert chain.tip is not None
+            if operation == "grow":
+                ingest(store, chain.grow(count))
+            elif operation == "fork":
+                fork = max(chain.tip.height - depth, (store.final_height or 0), 1)
+                length = chain.tip.height - fork + count
+                ingest(store, chain.grow(length, branch=f"branch {number}", on=chain.block(fork)))
+            elif operation == "fill" and store.waiting:
+                if filling is None:
+                    filling = Filling(
+                        own.enter_context(connect(database_url, autocommit=True)), "stacks", BOTH[1], chunk_blocks=3
+                    )
+                while count and filling.step():
+                    count -= 1
+            elif operation == "kill":
+                own.close()
+                filling = None
+            elif operation == "restart":
+                store = opened(connection, BOTH)
+            elif operation == "switch" and ready_protocols(store):
+                assert switch(store, BOTH[1])
+        assert not store.waiting
+        ingest(store, chain.grow(3, branch="last", on=chain.block(max(chain.tip.height - 2, store.final_height or 1))))
+    with connect(other_database_url, autocommit=True) as other:
+        emptied(other)
     assert state(connection) == fresh(other_database_url, chain)
 
 
