@@ -45,6 +45,7 @@ IDLE_POLL_SECONDS: Final = 5.0
 """How often the inbox is looked at unasked: posts that were put aside may be let in again by another process."""
 RECONNECT_SECONDS: Final = (0.2, 5.0)
 """Shortest and longest pause between attempts to reach a database that went away."""
+CANCEL_AGAIN_SECONDS: Final = 1.0
 WATCH_SECONDS: Final = 15.0
 """How often the node is asked where it stands."""
 
@@ -198,8 +199,7 @@ class IndexService:
             self.stop()
             for server, _ in servers:
                 server.should_exit = True
-            for task in background:
-                task.cancel()
+            await _cancel(background)
             ended = await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._inbox.close()
             await self._health.close()
@@ -336,6 +336,17 @@ class IndexService:
 REMEDY: Final = (
     "if that source is wrong, repair it; if it is right, clarion rewind --accept-final-loss: see docs/operations.md"
 )
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Before Python 3.12 ``asyncio.wait_for`` loses a cancellation that comes in the moment its wait ends.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def run_indexer(
