@@ -194,7 +194,7 @@ async def test_what_postgres_refuses_is_put_aside_alone(database_url: str, conne
     assert (applied.posts, applied.failed, [ref.height for ref in applied.blocks]) == (3, 1, [1, 2])
     ((content, error),) = connection.execute("SELECT body, error FROM clarion.inbox").fetchall()
     assert content == poison
-    assert "NUL" in error
+    assert "0x00" in error
     assert worker.apply_pending().posts == 0
     worker.close()
 
