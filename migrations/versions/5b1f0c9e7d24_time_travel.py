@@ -82,7 +82,7 @@ BEGIN
     SELECT n.nspname || '.' || c.relname, p.generation, p.since_sequence INTO table_name, live, since
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN clarion.protocol p ON p.name = n.nspname AND p.chain = as_of_query.chain
-        AND p.generation > 0 AND p.stopped_sequence IS NULL
+        AND p.generation > 0 AND p.fingerprint <> '' AND p.stopped_sequence IS NULL
     WHERE c.oid = projection;
     IF table_name IS NULL THEN
         RAISE EXCEPTION '% is no table of a protocol that is indexed on % now', projection, chain

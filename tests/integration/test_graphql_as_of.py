@@ -6,11 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from graphql import get_named_type
 from support import toy
 from support.graphql import Server, answering, toy_app, toy_store
 
 from clarion.chains.model import Block
+from clarion.protocols.bithedge import protocol as bithedge
+from clarion.protocols.stacks import protocol as stacks
+from clarion.store.database import connect
 from clarion.store.store import Store
+from clarion_graphql.app import make_app
+from clarion_graphql.schema import build_schema
 
 ACCOUNTS = """query ($height: Int, $hash: Bytes) @asOf(height: $height, hash: $hash) {
   toyAccounts(orderBy: [{field: OWNER}]) { nodes { owner balance updatedHeight finality } totalCount }
@@ -146,3 +152,29 @@ async def test_a_table_that_is_not_kept_says_so_and_the_rest_is_answered(
     (error,) = answer["errors"]
     assert error["extensions"]["code"] == "NOT_KEPT"
     assert answer["data"] == {"toyAccount": None, "block": {"height": 1}}
+
+
+async def test_every_list_of_every_protocol_can_be_read_as_of_a_block(database_url: str) -> None:
+    protocols = [bithedge, stacks]
+    with connect(database_url, autocommit=True) as connection:
+        opened = Store(connection, "stacks", [protocol.deployed_by(toy.DEPLOYER) for protocol in protocols])
+        opened.open()
+        first = toy.block(None, [{"topic": "nothing"}])
+        with opened.batch() as batch:
+            for block in (first, toy.block(first)):
+                batch.append(block)
+                batch.apply(block)
+    schema = build_schema(protocols)
+    lists = [
+        name
+        for name, field in schema._schema.query_type.fields.items()
+        if get_named_type(field.type).name.endswith("Connection")
+    ]
+    assert len(lists) > 40
+    async with answering(make_app(database_url, protocols=protocols, deployed={})) as server:
+        for start in range(0, len(lists), 10):
+            fields = " ".join(
+                f"{name}(first: 1) {{ totalCount nodes {{ __typename }} }}" for name in lists[start : start + 10]
+            )
+            data = await server.data(f"query @asOf(height: 1) {{ {fields} }}")
+            assert set(data) == set(lists[start : start + 10])
