@@ -27,7 +27,7 @@ from clarion.ingest import ingest
 from clarion.store.store import Store
 from support import toy
 from support.index import truncate_index
-from support.node_posts import body, hex_of, moves_payload
+from support.node_posts import body, hex_of, moves_payload, replayed_payload
 
 DEADLINE_SECONDS = 60
 
@@ -127,11 +127,16 @@ def index_of(connection: psycopg.Connection[Any]) -> list[Any]:
 
 def fresh_index(connection: psycopg.Connection[Any], blocks: Sequence[Block]) -> list[Any]:
     """What an index of these blocks alone holds, made in a transaction that is undone."""
+    return fresh_index_of_posts(connection, [payload(block) for block in blocks])
+
+
+def fresh_index_of_posts(connection: psycopg.Connection[Any], posts: Sequence[bytes]) -> list[Any]:
+    """What an index of these ``/new_block`` posts alone holds, made in a transaction that is undone."""
     with connection.transaction(force_rollback=True):
         truncate_index(connection, "toy.account")
         store = Store(connection, "stacks", [toy.deployed()])
         store.open()
-        ingest(store, Follower(), [decode_new_block(payload(block)) for block in blocks])
+        ingest(store, Follower(), [decode_new_block(post) for post in posts])
         return index_of(connection)
 
 
@@ -180,31 +185,7 @@ class FakeNode:
         block = self.blocks.get(block_hash)
         if block is None:
             return PlainTextResponse("No such block", status_code=404)
-        posted = json.loads(payload(block))
-        events = sorted(posted["events"], key=lambda event: event["event_index"])
-        transactions = [
-            {
-                "txid": tx["txid"].removeprefix("0x"),
-                "tx_index": tx["tx_index"],
-                "hex": tx["raw_tx"].removeprefix("0x"),
-                "result_hex": tx["raw_result"],
-                "post_condition_aborted": False,
-                "vm_error": None,
-                "events": events,
-            }
-            for tx in posted["transactions"]
-        ]
-        return JSONResponse(
-            {
-                "block_id": block.hash.hex(),
-                "block_hash": posted["block_hash"].removeprefix("0x"),
-                "block_height": block.height,
-                "parent_block_id": block.ref.parent_hash.hex(),
-                "consensus_hash": posted["consensus_hash"].removeprefix("0x"),
-                "timestamp": block.time,
-                "transactions": transactions,
-            }
-        )
+        return JSONResponse(replayed_payload(json.loads(payload(block))))
 
     async def sortition(self, request: Request) -> JSONResponse | PlainTextResponse:
         for block in self.blocks.values():

@@ -111,6 +111,31 @@ def moves_payload(block: Block, values: Iterable[dict[str, JsonValue]] = ()) -> 
     return block_payload(block, [transaction_entry(call)], events[::-1])
 
 
+def replayed_payload(posted: dict[str, Any]) -> dict[str, Any]:
+    """What ``/v3/blocks/replay`` answers for a block of at most one transaction, from its ``/new_block``."""
+    events = sorted(posted["events"], key=lambda event: event["event_index"])
+    return {
+        "block_id": posted["index_block_hash"].removeprefix("0x"),
+        "block_hash": posted["block_hash"].removeprefix("0x"),
+        "block_height": posted["block_height"],
+        "parent_block_id": posted["parent_index_block_hash"].removeprefix("0x"),
+        "consensus_hash": posted["consensus_hash"].removeprefix("0x"),
+        "timestamp": posted["block_time"],
+        "transactions": [
+            {
+                "txid": tx["txid"].removeprefix("0x"),
+                "tx_index": tx["tx_index"],
+                "hex": tx["raw_tx"].removeprefix("0x"),
+                "result_hex": tx["raw_result"],
+                "post_condition_aborted": False,
+                "vm_error": None,
+                "events": events,
+            }
+            for tx in posted["transactions"]
+        ],
+    }
+
+
 def burn_payload(burn: BurnBlock) -> dict[str, Any]:
     return {
         "burn_block_hash": hex_of(burn.hash),
