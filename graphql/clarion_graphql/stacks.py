@@ -181,6 +181,19 @@ _DEPLOYED: Final = Entity(
     chain="stacks",
 )
 
+_INTERFACE: Final = Entity(
+    name="ContractInterface",
+    table="clarion.contract_interface",
+    description="What a contract offers, as a node gave it; also of contracts that were there before the index.",
+    columns=[
+        Column("contract", Kind.TEXT, "Contract id."),
+        _shown("interface", Kind.JSON, "Functions, variables, maps and tokens with their types."),
+    ],
+    key=("contract",),
+    single="contractInterface",
+    plural="contractInterfaces",
+)
+
 API: Final = ProtocolApi(
     prefix="",
     relations={
@@ -195,5 +208,5 @@ API: Final = ProtocolApi(
             ),
         ],
     },
-    log=(*_MOVEMENTS, _CALL, _PRINT, _DEPLOYED),
+    log=(*_MOVEMENTS, _CALL, _PRINT, _DEPLOYED, _INTERFACE),
 )

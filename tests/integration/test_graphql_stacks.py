@@ -77,6 +77,10 @@ async def test_lists_balances_and_contracts(server: Server, database_url: str) -
     assert one["contract"]["transaction"] == {"kind": "smart_contract"}
     assert one["contract"]["interface"]["functions"]
     assert await server.data('{ contract(contract: "SP1.none") { source } }') == {"contract": None}
+    told = await server.data(
+        "query($id: String!) { contractInterface(contract: $id) { interface } }", {"id": contracts[-1]["contract"]}
+    )
+    assert told["contractInterface"]["interface"] == one["contract"]["interface"]
 
     with connect(database_url) as connection:
         tables = [entity.table for entity in API.log]
