@@ -24,7 +24,7 @@ from support.index import truncate_index
 from clarion.chains.model import Block, BurnBlock, JsonValue
 from clarion.follower import Follower
 from clarion.ingest import ingest
-from clarion.store.database import connect
+from clarion.store.database import connect, create_database, drop_database, with_database
 from clarion.store.store import FencedOutError, FinalBlockError, Store, UnknownBlockError
 
 Accounts = dict[str, tuple[int, str, int]]
@@ -34,6 +34,7 @@ SOURCES = ("node", "other")
 T = TypeVar("T")
 
 NEVER_FINAL = 1_000
+# a failure is printed with how to repeat it; making it smaller would take minutes
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 OWNERS = st.sampled_from(["alice", "bob", "carol"])
 EVENTS = st.lists(
@@ -123,7 +124,7 @@ class Model:
         self.tips = set().union(*({tip} if tip in highest else highest for tip in self.tips))
 
     def _valid(self) -> set[bytes]:
-        """Blocks that may be canonical: all ancestors are known, nothing final is left, no Bitcoin block is replaced."""
+        """Blocks that may be canonical: ancestors known, nothing final left, no Bitcoin block replaced."""
         final_chain = {block.hash for block in self.chain(self.final)}
         good: set[bytes] = set()
         for block in sorted(self.delivered.values(), key=lambda block: block.height):
@@ -162,7 +163,7 @@ def pick(data: st.DataObject, sequence: Sequence[T]) -> T:
     return sequence[data.draw(st.integers(0, len(sequence) - 1))]
 
 
-class Interrupted(RuntimeError):
+class InterruptedBatchError(RuntimeError):
     """A batch that fails in the middle."""
 
 
@@ -308,7 +309,7 @@ class FollowerMachine(RuleBasedStateMachine):
         if data.draw(st.booleans()):
             items = [self.burn_on(pick(data, self.burns[-4:]))]
         before = self.model.copy()
-        with pytest.raises(Interrupted), self.connection.transaction():
+        with pytest.raises(InterruptedBatchError), self.connection.transaction():
             ingest(self.store, self.follower, items, source=source, settle=self.interrupt)
         self.model = before
         if any(isinstance(item, BurnBlock) for item in items):
@@ -317,7 +318,7 @@ class FollowerMachine(RuleBasedStateMachine):
 
     @staticmethod
     def interrupt(connection: psycopg.Connection[Any]) -> None:
-        raise Interrupted
+        raise InterruptedBatchError
 
     @rule()
     def another_takes_over(self) -> None:
@@ -400,8 +401,6 @@ class FollowerMachine(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def connection(postgres_url: str, template_database: str) -> Iterator[psycopg.Connection[Any]]:
-    from clarion.store.database import create_database, drop_database, with_database
-
     url = with_database(postgres_url, f"{template_database}_model")
     create_database(url, template=template_database)
     with connect(url, autocommit=True) as opened:
@@ -439,4 +438,4 @@ def test_the_index_is_what_the_model_says(connection: psycopg.Connection[Any], f
 def test_the_index_is_what_the_model_says_after_long(
     connection: psycopg.Connection[Any], final_depth: int, batches: int
 ) -> None:
-    run(connection, final_depth, batches, examples=150, steps=40)
+    run(connection, final_depth, batches, examples=300, steps=40)
