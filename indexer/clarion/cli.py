@@ -360,7 +360,7 @@ def verify(
     dev: Dev = False,
 ) -> None:
     """Derive blocks again from the chain log, beside the live tables, and name the first thing that differs."""
-    from clarion.store.database import connect, open_database
+    from clarion.store.database import connect, migrate, open_database
     from clarion.verify import describe
     from clarion.verify import verify as verify_blocks
 
@@ -370,15 +370,18 @@ def verify(
     def show(done: int, total: int) -> None:
         console.print(f"{done} of {total} blocks", highlight=False)
 
-    with open_database(settings) as url, connect(url, autocommit=True) as connection:
-        found = verify_blocks(
-            connection,
-            "stacks",
-            _chosen_protocols(settings, names),
-            from_height=first,
-            to_height=last,
-            progress=show if console.is_terminal else None,
-        )
+    chosen = _chosen_protocols(settings, names)
+    with open_database(settings) as url:
+        migrate(url)
+        with connect(url, autocommit=True) as connection:
+            found = verify_blocks(
+                connection,
+                "stacks",
+                chosen if names else _live_protocols(connection, chosen),
+                from_height=first,
+                to_height=last,
+                progress=show if console.is_terminal else None,
+            )
     if found.difference is not None:
         for line in describe(found.difference):
             typer.echo(line)
@@ -399,11 +402,14 @@ def drill(
     """Rehearse a reorganisation on copies of the tables: roll back, apply again, compare. The index goes on."""
     from clarion.drill import describe
     from clarion.drill import drill as rehearse
-    from clarion.store.database import connect, open_database
+    from clarion.store.database import connect, migrate, open_database
 
     settings = _settings(dev=dev, deployers=deployer)
-    with open_database(settings) as url, connect(url, autocommit=True) as connection:
-        done = rehearse(connection, "stacks", _chosen_protocols(settings, names), depth)
+    chosen = _chosen_protocols(settings, names)
+    with open_database(settings) as url:
+        migrate(url)
+        with connect(url, autocommit=True) as connection:
+            done = rehearse(connection, "stacks", chosen if names else _live_protocols(connection, chosen), depth)
     for line in describe(done):
         typer.echo(line)
     if not done.passed:
@@ -414,11 +420,16 @@ def drill(
 def prune(dev: Dev = False) -> None:
     """Delete what the settings under `retention` do not keep. A running indexer does it too."""
     from clarion.pruning import prune_database, retention_of
-    from clarion.store.database import open_database
+    from clarion.store.database import migrate, open_database
 
     settings = _settings(dev=dev)
+    retention = retention_of(settings)
+    if retention.keeps_everything:
+        typer.echo("The settings under `retention` keep everything: there is nothing to delete.")
+        return
     with open_database(settings) as url:
-        done = prune_database(url, "stacks", retention_of(settings))
+        migrate(url)
+        done = prune_database(url, "stacks", retention)
     typer.echo(
         f"Deleted {done.changes} changes, {done.history} rows of history, {done.steps} steps and "
         f"{done.mempool_transactions} dropped transactions."
@@ -435,6 +446,18 @@ def _chosen_protocols(settings: Settings, names: Sequence[str] | None) -> list[D
         enabled = ", ".join(sorted(deployed)) or "none"
         raise ConfigurationError(f"protocols: {', '.join(unknown)} is not enabled; enabled are {enabled}")
     return [deployed[name] for name in names or deployed]
+
+
+def _live_protocols(
+    connection: psycopg.Connection[Any], protocols: Sequence[DeployedProtocol]
+) -> list[DeployedProtocol]:
+    """Those that have rows; of the others it is said why they have not."""
+    from clarion.store.shadow import not_live
+
+    reasons = not_live(connection, "stacks", protocols)
+    for reason in reasons.values():
+        typer.echo(f"left out: {reason}", err=True)
+    return [deployed for deployed in protocols if deployed.protocol.name not in reasons]
 
 
 @commands.command("new-protocol")

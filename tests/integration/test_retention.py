@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from support.index import truncate_index
 
 from clarion.chains.model import Block
 from clarion.drill import drill
+from clarion.pruning import Pruner
 from clarion.store.chain_log import json_text
 from clarion.store.database import connect
 from clarion.store.generation import make_tables
@@ -256,3 +258,24 @@ def test_it_stops_when_told_and_goes_on_the_next_time(connection: psycopg.Connec
     assert 10 < first < blocks[-1].height - 5
     prune(connection, "stacks", Retention({"*": 5}), chunk=4)
     assert kept_from(connection) == blocks[-1].height - 5
+
+
+async def test_beside_an_index_it_happens_by_itself(connection: psycopg.Connection[Any], database_url: str) -> None:
+    blocks = index(connection, [[toy.move("a", n)] for n in range(30)], final=29)
+    pruner = Pruner(database_url, "stacks", Retention({"*": 5}), interval_seconds=0.01)
+    running = asyncio.create_task(pruner.run())
+    async with asyncio.timeout(20):
+        while await asyncio.to_thread(kept_from, connection) < blocks[-1].height - 5:
+            assert not running.done()
+        with connect(database_url, autocommit=True) as other:
+            store = Store(other, "stacks", PROTOCOLS)
+            store.open()
+            with store.batch() as batch:
+                block = toy.block(blocks[-1], [toy.move("a", 99)])
+                batch.append(block)
+                batch.apply(block)
+        while await asyncio.to_thread(kept_from, connection) < block.height - 5:
+            assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

@@ -141,7 +141,8 @@ def shadow(
     """
     with connection.transaction(force_rollback=True):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        _require_live(connection, chain, protocols)
+        for reason in not_live(connection, chain, protocols).values():
+            raise ShadowError(reason)
         number = connection.info.backend_pid
         schemas = {
             deployed.protocol.name: f"clarion_{purpose}_{number}__{deployed.protocol.name}" for deployed in protocols
@@ -151,7 +152,8 @@ def shadow(
         yield Shadow(connection, chain, protocols, schemas)
 
 
-def _require_live(connection: Connection[Any], chain: Chain, protocols: Sequence[DeployedProtocol]) -> None:
+def not_live(connection: Connection[Any], chain: Chain, protocols: Sequence[DeployedProtocol]) -> dict[str, str]:
+    """Of these protocols those that have no rows to compare with, by name, and why."""
     live = dict(
         connection.execute(
             "SELECT name, fingerprint FROM clarion.protocol "
@@ -159,14 +161,16 @@ def _require_live(connection: Connection[Any], chain: Chain, protocols: Sequence
             (chain,),
         ).fetchall()
     )
+    reasons = {}
     for deployed in protocols:
         name = deployed.protocol.name
         if name not in live:
-            raise ShadowError(
+            reasons[name] = (
                 f"{name} is not indexed on {chain} now: there is nothing to compare with. `clarion protocols` says why."
             )
-        if live[name] != fingerprint(deployed):
-            raise ShadowError(
+        elif live[name] != fingerprint(deployed):
+            reasons[name] = (
                 f"the rows of {name} on {chain} were made by another version of it, or of other contracts, than "
                 f"what is installed and set: use that one, or make them anew with `clarion backfill {name}`."
             )
+    return reasons
