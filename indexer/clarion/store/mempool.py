@@ -41,12 +41,15 @@ _RETURN_ORPHANED: Final = f"""
     ON CONFLICT (tx_id) DO UPDATE SET dropped_reason = NULL, replaced_by = NULL
 """
 
+#: OFFSET 0 makes Postgres look up the new blocks' transactions, whatever it thinks of the tables' sizes.
 _REMOVE_MINED: Final = """
-    DELETE FROM clarion.mempool_transaction WHERE tx_id IN (
-        SELECT t.tx_id FROM clarion.canonical_block c JOIN clarion.transaction t
-        ON t.chain = c.chain AND t.height = c.height AND t.block_hash = c.hash
-        WHERE c.chain = %s AND c.sequence > %s
-    )
+    DELETE FROM clarion.mempool_transaction WHERE tx_id = ANY(ARRAY(
+        SELECT t.tx_id FROM clarion.canonical_block c CROSS JOIN LATERAL (
+            SELECT t.tx_id FROM clarion.transaction t
+            WHERE t.chain = c.chain AND t.height = c.height AND t.block_hash = c.hash OFFSET 0
+        ) t
+        WHERE c.chain = %s AND c.sequence > %s AND EXISTS (SELECT FROM clarion.mempool_transaction)
+    ))
 """
 
 

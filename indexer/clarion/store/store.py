@@ -508,19 +508,26 @@ class Batch:
         """Note the highest block that is deep enough: under Bitcoin's tip and under the tip of this chain both.
 
         Bitcoin's alone does not tell: a node that catches up knows its whole chain long before the blocks on it, and
-        still finds forks among those.
+        still finds forks among those. A subquery that gives a value keeps Postgres from joining whole tables: it goes
+        down from the tip and stops at the first block that is deep enough.
         """
         store = self._store
         found = self._connection.execute(
             """
-            UPDATE clarion.cursor c SET final_height = f.height FROM (
-                SELECT k.height FROM clarion.canonical_block k
-                JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash
-                JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash
-                WHERE k.chain = %(chain)s AND k.height > %(from)s AND b.burn_height <= -%(depth)s + least(
+            WITH deep AS MATERIALIZED (
+                SELECT -%(depth)s + least(
                     (SELECT max(height) FROM clarion.canonical_burn_block),
                     (SELECT burn_height FROM clarion.block WHERE chain = %(chain)s AND hash = %(tip)s)
-                )
+                ) AS height
+            )
+            UPDATE clarion.cursor c SET final_height = f.height FROM (
+                SELECT k.height FROM clarion.canonical_block k WHERE k.chain = %(chain)s AND k.height > %(from)s
+                AND (SELECT min(height) FROM clarion.canonical_burn_block) <= (SELECT height FROM deep)
+                AND (
+                    SELECT b.burn_height FROM clarion.block b
+                    JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash
+                    WHERE b.chain = k.chain AND b.hash = k.hash
+                ) <= (SELECT height FROM deep)
                 ORDER BY k.height DESC LIMIT 1
             ) f WHERE c.chain = %(chain)s RETURNING c.final_height
             """,
