@@ -21,13 +21,16 @@ from support.index import truncate_index
 from clarion.chains.model import Block, Event, EventKind
 from clarion.chains.stacks.node_payloads import interface_form
 from clarion.chains.stacks.recording import read_recording
+from clarion.config import ConfigurationError, load_settings
 from clarion.follower import Follower
+from clarion.indexing import deployed_protocols
 from clarion.protocol import DeployedProtocol
 from clarion.protocols.stacks import protocol
 from clarion.replay import replay
 from clarion.store.database import connect, migrate
 from clarion.store.generation import Filling, require_tables, switch
 from clarion.store.log_indexes import LogIndexKeeper, keep_log_indexes
+from clarion.store.registry import fingerprint
 from clarion.store.store import Store
 
 MANY_EVENTS = "stacks/mainnet-2023-585-events.tsv"
@@ -206,6 +209,19 @@ def test_enabled_later_it_ends_where_a_fresh_index_does(
         assert state(connection) == state(other)
     # another filter is another projection
     assert opened(connection, [protocol.deployed_at({}, only=["STX"])]).waiting
+
+
+def test_the_settings_narrow_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLARION_PROTOCOLS", "stacks")
+    (everything,) = deployed_protocols(load_settings())
+    monkeypatch.setenv("CLARION_ONLY__STACKS", f"STX, {tokens.COIN}")
+    (narrowed,) = deployed_protocols(load_settings())
+    assert (everything.only, narrowed.only) == (None, {"STX", tokens.COIN})
+    assert fingerprint(everything) != fingerprint(narrowed)
+    monkeypatch.setenv("CLARION_ONLY__STACKS", tokens.GOLD)
+    with pytest.raises(ConfigurationError, match=f"only: stacks: {tokens.GOLD}: neither"):
+        deployed_protocols(load_settings())
 
 
 def test_indexes_on_the_chain_log_are_there_while_it_is_enabled(connection: psycopg.Connection[Any]) -> None:

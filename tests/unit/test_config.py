@@ -69,6 +69,7 @@ def test_the_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("database_url = 'mysql://x'", r"clarion\.toml: database_url: must be a URL that starts with postgresql://"),
         ("[node]\nurl = 'localhost'", r"clarion\.toml: node\.url: must start with http"),
         ("[deployers]\nother = 'ST1'", "deployers names other, which protocols does not enable"),
+        ("[only]\nother = ['STX']", "only names other, which protocols does not enable"),
         ("= 1", r"The settings file clarion\.toml cannot be read"),
     ],
 )
