@@ -78,6 +78,10 @@ class _Found(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Events(msgspec.Struct):
+    events: list[EventDetails]
+
+
 class _Rejection(msgspec.Struct):
     reason: str = "Undecodable"
     reason_data: Any = None
@@ -202,13 +206,19 @@ class HiroApiClient:
         page = await self._page(Event, f"/extended/v3/transactions/{_prefixed(tx_id)}/events", limit, cursor)
         return Page(results=page.results, total=page.total, older=page.newer, newer=page.older)
 
+    async def transaction_event_details(self, tx_id: str, *, limit: int = 20, offset: int = 0) -> list[EventDetails]:
+        """Events of a mined transaction as the v1 routes give them, the last one first. Pages go by offset only."""
+        query: list[tuple[str, str | int]] = [("tx_id", _prefixed(tx_id)), ("limit", limit), ("offset", offset)]
+        return (await self._get(_Events, "/extended/v1/tx/events", query)).events
+
     async def transaction_details(
         self, tx_ids: Sequence[str], *, event_limit: int = MAX_EVENTS, event_offset: int = 0
     ) -> dict[str, TransactionDetails]:
         """Up to 50 transactions with everything in them, by id; those the API does not know are not in the answer.
 
-        Each has the events from ``event_offset`` on, ``event_limit`` at most. One request for what otherwise takes one
-        or two a transaction.
+        Each has the events from ``event_offset`` on, ``event_limit`` at most. The events of a transaction that was in
+        another branch too come from both, with the same ``event_index``. One request for what otherwise takes one or
+        two a transaction. Raises ``ServerError`` where one of them calls a function its contract does not have.
         """
         if len(tx_ids) > MAX_TRANSACTIONS:
             raise ValueError(f"{len(tx_ids)} transactions asked for at once, at most {MAX_TRANSACTIONS} are allowed")
@@ -253,7 +263,10 @@ class HiroApiClient:
         return await self._get(Contract, f"/extended/v1/contract/{contract}")
 
     async def contract_logs(self, contract: str, *, limit: int = 20, cursor: str | None = None) -> Page[EventDetails]:
-        """What a contract printed, the newest first. The rows do not name their block; ask for their transaction."""
+        """What a contract printed, the newest first, up to 50 a page.
+
+        The rows do not name their block; ask for their transaction.
+        """
         return await self._page(EventDetails, f"/extended/v2/smart-contracts/{contract}/logs", limit, cursor)
 
     async def principal_transactions(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -27,6 +28,8 @@ from clarion.chains.stacks.clarity_forms import to_json
 from clarion.chains.stacks.codec_errors import CodecError
 from clarion.chains.stacks.transactions import decode_transaction_hex
 
+ASSET_NAME = re.compile(r"::[a-zA-Z-]+$")
+"""Names of tokens that the event route of version 9.0 answers for (``src/api/schemas/v3/entities/common.ts``)."""
 NO_MICROBLOCK = 2147483647
 """The sequence number of transactions outside microblocks, in cursors."""
 MAX_TX_INDEX = 0x7FFF
@@ -277,6 +280,16 @@ class ApiTransaction:
             **asked,
         }
 
+    def pending(self) -> Json:
+        """As the v3 route of one transaction gives it where it is in the mempool again."""
+        told = self.summary()
+        return {name: told[name] for name in told if name not in ("block", "bitcoin_block")} | {
+            "status": "pending",
+            "receipt_time": 1_700_000_000,
+            "receipt_block_height": 1,
+            "replaced_by_tx_id": None,
+        }
+
     def summary(self) -> Json:
         """As the v3 lists give it."""
         who, _, asked = self._asked()
@@ -389,6 +402,9 @@ class HiroApi:
     For faults: ``answers`` holds answers that the next requests get instead of their own, ``cut`` how many of the next
     requests have their connection cut, ``before`` is called with the path of each request, and ``silent`` keeps the
     WebSockets open but says nothing. ``asked`` counts requests by route.
+
+    ``unknown_functions`` are transactions that call what their contract does not have, for which the route of many
+    transactions fails; with ``strict_names`` that of their events fails for most names of tokens, as it did in 9.0.
     """
 
     def __init__(self, posts: Iterable[Post] = ()) -> None:
@@ -401,6 +417,8 @@ class HiroApi:
         self.silent = False
         self.serves_deprecated = True
         self.serves_many = True
+        self.unknown_functions: set[str] = set()
+        self.strict_names = False
         self.asked: Counter[str] = Counter()
         self.headers_seen: list[dict[str, str]] = []
         self.listeners: set[WebSocket] = set()
@@ -409,6 +427,7 @@ class HiroApi:
         self._names_of: list[ApiBlock] = []
         self._names: dict[str, ApiBlock] = {}
         self._by_id: dict[str, ApiTransaction] = {}
+        self._everywhere: dict[str, list[ApiTransaction]] = {}
         self.app: ASGIApp = _Faults(self, Starlette(routes=self._routes()))
         for path, body in posts:
             self.post(path, body)
@@ -430,6 +449,8 @@ class HiroApi:
         if block.hash in self.blocks or block.height == 0:
             return
         self.blocks[block.hash] = block
+        for tx in block.transactions:
+            self._everywhere.setdefault(tx.id, []).append(tx)
         if self.canonical and block.height <= self.canonical[-1].height:
             return
         branch = [block]
@@ -449,8 +470,8 @@ class HiroApi:
     def tip(self) -> ApiBlock:
         return self.canonical[-1]
 
-    def _tag(self) -> str:
-        return f'"{self.tip.hash}"' if self.canonical else '""'
+    def _tag(self) -> str | None:
+        return f'"{self.tip.hash}"' if self.canonical else None
 
     def _notify(self) -> None:
         if self.silent or not self.listeners:
@@ -466,15 +487,22 @@ class HiroApi:
         def route(path: str, endpoint: Callable[[Request], Json | Response]) -> Route:
             async def answer(request: Request) -> Response:
                 self.asked[path] += 1
-                given = endpoint(request)
+                try:
+                    given = endpoint(request)
+                except _BadRequestError as error:
+                    return JSONResponse({"statusCode": 400, "error": "Bad Request", "message": str(error)}, 400)
                 return given if isinstance(given, Response) else JSONResponse(given)
 
             return Route(path, answer, methods=["GET"])
 
         def tagged(path: str, endpoint: Callable[[Request], Json | Response]) -> Route:
             def answer(request: Request) -> Response:
-                headers = {"etag": self._tag(), "cache-control": "public, no-cache, must-revalidate"}
-                if request.headers.get("if-none-match") == self._tag():
+                tag = self._tag()
+                if tag is None:
+                    headers = {"cache-control": "no-store"}
+                else:
+                    headers = {"etag": tag, "cache-control": "public, no-cache, must-revalidate"}
+                if tag is not None and request.headers.get("if-none-match") == tag:
                     return Response(status_code=304, headers=headers)
                 given = endpoint(request)
                 return given if isinstance(given, Response) else JSONResponse(given, headers=headers)
@@ -490,6 +518,7 @@ class HiroApi:
             route("/extended/v3/transactions/{tx_id}", self._transaction),
             route("/extended/v3/transactions/{tx_id}/events", self._transaction_events),
             route("/extended/v1/tx/multiple", self._multiple),
+            tagged("/extended/v1/tx/events", self._events),
             route("/extended/v1/tx/{tx_id}/raw", self._raw),
             tagged("/extended/v2/burn-blocks", self._burn_blocks),
             tagged("/extended/v2/burn-blocks/{block}/blocks", self._burn_block_blocks),
@@ -578,16 +607,22 @@ class HiroApi:
         return self._by_id.get(_prefixed(tx_id))
 
     def _transaction(self, request: Request) -> Json | Response:
-        found = self._find_transaction(request.path_params["tx_id"])
+        tx_id = _prefixed(request.path_params["tx_id"])
+        found = self._find_transaction(tx_id)
         if found is None:
-            return _not_found("Transaction not found")
+            lost = self._everywhere.get(tx_id)
+            return _not_found("Transaction not found") if lost is None else lost[0].pending()
         include = ",".join(request.query_params.getlist("include"))
         return found.whole(set(include.split(",")))
 
     def _transaction_events(self, request: Request) -> Json | Response:
         found = self._find_transaction(request.path_params["tx_id"])
         if found is None:
-            return _not_found("Transaction not found")
+            raise _BadRequestError("Transaction not found")
+        named = [event[event["type"]].get("asset_identifier") for event in found.events]
+        if self.strict_names and not all(name is None or ASSET_NAME.search(name) for name in named):
+            message = "The value of '#/properties/results/items' does not match schema definition."
+            return JSONResponse({"statusCode": 500, "error": "Internal Server Error", "message": message}, 500)
 
         def told(index: int, event: Json) -> Callable[[], Json]:
             return lambda: {"event_index": index} | _event_v3(event)
@@ -597,27 +632,39 @@ class HiroApi:
         )
 
     def _multiple(self, request: Request) -> Json | Response:
+        if not self.serves_many and not self.serves_deprecated:
+            return _gone("**Deprecated:** use `GET /extended/v3/transactions/batch` instead.")
         if not self.serves_many:
             message = f"Route GET:{request.url.path} not found"
             return JSONResponse({"message": message, "error": "Not Found", "statusCode": 404}, status_code=404)
         asked = [name for text in request.query_params.getlist("tx_id") for name in text.split(",")]
-        limit = int(request.query_params.get("event_limit", 20))
-        if limit > 100:
-            return JSONResponse({"error": "querystring/event_limit must be <= 100"}, status_code=400)
+        if unknown := self.unknown_functions & {*asked}:
+            message = f"Could not find function name in ABI: {unknown}"
+            return JSONResponse({"statusCode": 500, "error": "Internal Server Error", "message": message}, 500)
+        limit = _limit(request, 20, 100, "event_limit")
         offset = int(request.query_params.get("event_offset", 0))
         answer: Json = {}
         for tx_id in asked:
             found = self._find_transaction(tx_id)
-            answer[tx_id] = (
-                {"found": False, "result": {"tx_id": tx_id}}
-                if found is None
-                else {"found": True, "result": found.details(limit, offset)}
-            )
+            if found is None:
+                answer[tx_id] = {"found": False, "result": {"tx_id": tx_id}}
+                continue
+            told = found.details(limit, offset)
+            # The events are looked up in every branch that the transaction is in.
+            elsewhere = [tx for tx in self._everywhere[tx_id] if tx is not found]
+            told["events"] += [event for tx in elsewhere for event in tx.details(limit, offset)["events"]]
+            answer[tx_id] = {"found": True, "result": told}
         return answer
+
+    def _events(self, request: Request) -> Json:
+        found = self._find_transaction(request.query_params["tx_id"])
+        limit, offset = _limit(request, 20, 100), int(request.query_params.get("offset", 0))
+        newest = [] if found is None else found.details(len(found.events), 0)["events"][::-1]
+        return {"limit": limit, "offset": offset, "events": newest[offset : offset + limit]}
 
     def _raw(self, request: Request) -> Json | Response:
         if not self.serves_deprecated:
-            return JSONResponse({"error": "This endpoint is deprecated"}, status_code=410)
+            return _gone("**Deprecated:** this endpoint has no replacement.")
         found = self._find_transaction(request.path_params["tx_id"])
         if found is None:
             return _not_found("could not find raw transaction by ID")
@@ -660,7 +707,7 @@ class HiroApi:
             if event["type"] == "contract_event"
             and event["contract_event"]["contract_identifier"] == request.path_params["contract"]
         ]
-        limit = _limit(request, 20, 100)
+        limit = _limit(request, 20, 50)
         cursor = request.query_params.get("cursor")
         start = next((place for place, (name, _) in enumerate(rows) if cursor in (None, name)), None)
         if start is None and cursor is not None:
@@ -793,8 +840,20 @@ async def _send(websocket: WebSocket, text: str) -> None:
         await websocket.send_text(text)
 
 
-def _limit(request: Request, default: int, most: int) -> int:
-    return min(int(request.query_params.get("limit", default)), most)
+class _BadRequestError(Exception):
+    """The API refuses the request with status 400."""
+
+
+def _limit(request: Request, default: int, most: int, name: str = "limit") -> int:
+    limit = int(request.query_params.get(name, default))
+    if limit > most:
+        raise _BadRequestError(f"querystring/{name} must be <= {most}")
+    return limit
+
+
+def _gone(message: str) -> Response:
+    """A route that is switched off (``src/api/deprecation-plugin.ts``)."""
+    return JSONResponse({"error": "Gone", "message": f"This endpoint has been disabled. {message}"}, status_code=410)
 
 
 def _not_found(message: str) -> Response:

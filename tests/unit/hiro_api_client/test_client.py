@@ -138,6 +138,29 @@ async def test_an_api_without_blocks(clock: Clock) -> None:
     async with connected(HiroApi(), clock) as client:
         assert (await client.status()).chain_tip is None
         assert (await client.blocks()).results == []
+        for _ in range(2):
+            changed = await client.changed_status(None)
+            assert changed is not None
+            assert (changed.value.chain_tip, changed.etag) == (None, None), "without a block there is no tag"
+        assert (await client.transactions()).results == []
+
+
+@pytest.mark.parametrize("tip", [{}, {"chain_tip": None}])
+async def test_a_status_without_a_tip(clock: Clock, tip: dict[str, Any]) -> None:
+    status = {"server_version": "stacks-blockchain-api v9.0.2 (master:1164d9e)", "status": "ready"}
+    async with await answered(status | tip, clock) as client:
+        assert (await client.status()).chain_tip is None
+
+
+async def test_a_page_that_is_too_long_is_refused(client: HiroApiClient) -> None:
+    for listing, most in (
+        (client.blocks, 30),
+        (client.transactions, 50),
+        (partial(client.contract_logs, CONTRACT), 50),
+    ):
+        await listing(limit=most)
+        with pytest.raises(RequestRejectedError, match=f"limit must be <= {most}"):
+            await listing(limit=most + 1)
 
 
 async def test_blocks_by_height_hash_and_latest(client: HiroApiClient, blocks: list[Block]) -> None:
@@ -196,6 +219,9 @@ async def test_a_transaction_and_its_events(client: HiroApiClient, api: HiroApi)
     events = [event async for page in listed for event in page.results]
     assert [event.event_index for event in events] == [*range(45)]
     assert {event.contract_log.contract_id for event in events if event.contract_log} == {CONTRACT}
+    newest = await client.transaction_event_details(tx.id[2:], limit=40)
+    rest = await client.transaction_event_details(tx.id, limit=40, offset=40)
+    assert [event.event_index for event in (*newest, *rest)] == [*range(44, -1, -1)]
     in_block = await client.block_transactions(2)
     assert [summary.tx_id for summary in in_block.results] == [tx.id]
 
@@ -288,6 +314,47 @@ async def test_the_shapes_of_routes_that_need_a_node(clock: Clock) -> None:
     account = {"balance": "0x10", "locked": "0x00", "unlock_height": 0, "nonce": 3}
     async with await answered(account, clock) as client:
         assert (await client.node_account(toy.DEPLOYER)).nonce == 3
+
+
+async def test_the_shapes_of_one_transaction_in_every_release_of_version_nine(clock: Clock) -> None:
+    """``src/api/schemas/v3/entities``: mined and pending, with a memo as text and as an object, with ISO times."""
+    mined = {
+        "tx_id": hex_of(bytes(32)),
+        "sender": {"address": toy.DEPLOYER, "nonce": 0},
+        "sponsor": None,
+        "fee_rate": "180",
+        "block": {
+            "height": 2,
+            "hash": hex_of(bytes(32)),
+            "index_hash": hex_of(bytes(32)),
+            "time": 94869287,
+            "time_iso": "1973-01-03T00:14:47.000Z",
+            "tx_index": 0,
+        },
+        "bitcoin_block": {"height": 2, "time": 94869286, "time_iso": "1973-01-03T00:14:46.000Z"},
+        "status": "problematic_skipped",
+        "parent_block": {"hash": hex_of(bytes(32)), "index_hash": hex_of(bytes(32))},
+        "event_count": 0,
+        "execution_cost": {"read_count": 0, "read_length": 0, "runtime": 0, "write_count": 0, "write_length": 0},
+        "vm_error": None,
+        "type": "token_transfer",
+    }
+    memos = [None, "0x6869", {"hex": "0x6869", "repr": "hi"}]
+    for memo in memos:
+        transfer = {"recipient": toy.DEPLOYER, "amount": "1", "memo": memo}
+        async with await answered(mined | {"token_transfer": transfer}, clock) as client:
+            told = await client.transaction(hex_of(bytes(32)))
+            assert told.block is not None
+            assert (told.block.time, told.status, told.vm_error) == (94869287, "problematic_skipped", None)
+    pending = {name: mined[name] for name in ("tx_id", "sender", "sponsor", "fee_rate", "type")} | {
+        "status": "pending",
+        "receipt_time": 1,
+        "receipt_block_height": 1,
+        "replaced_by_tx_id": None,
+        "token_transfer": {"recipient": toy.DEPLOYER, "amount": "1", "memo": None},
+    }
+    async with await answered(pending, clock) as client:
+        assert (await client.transaction(hex_of(bytes(32)))).block is None
 
 
 async def test_sending_a_transaction(clock: Clock) -> None:

@@ -41,6 +41,7 @@ from hiro_api_client import (
     HiroApiError,
     NotFoundError,
     RateLimitedError,
+    RouteMissingError,
 )
 
 FIRST_HEIGHT: Final = 1
@@ -273,6 +274,8 @@ class HiroPoller:
                 branch.append(header)
                 if index is not None and len(branch) == self._batch + DEEP_FORK:
                     await self._require_same_chain()
+        except RouteMissingError:
+            raise
         except NotFoundError as error:
             raise HiroForkError(f"{self._client.url}: the chain forked while its headers were read") from error
         return branch[::-1]

@@ -26,11 +26,13 @@ from hiro_api_client import (
     MAX_EVENTS,
     MAX_TRANSACTIONS,
     BlockHeader,
+    EventDetails,
     HiroApiClient,
     NotFoundError,
     RawTransaction,
     RequestRejectedError,
     RouteMissingError,
+    ServerError,
     Transaction,
     TransactionDetails,
     pages,
@@ -81,6 +83,8 @@ class HiroSource:
         try:
             async with self._slots:
                 header = await self._client.block(wanted)
+        except RouteMissingError:
+            raise
         except NotFoundError:
             return None
         # The route takes the block's own hash too, and answers another block for it.
@@ -104,6 +108,8 @@ class HiroSource:
                 return None
             try:
                 return await self._assemble(current)
+            except RouteMissingError:
+                raise
             except (_PiecesDifferError, NotFoundError) as error:
                 problem = str(error)
         raise HiroSourceError(
@@ -206,6 +212,10 @@ class HiroSource:
                 log.warning("hiro_api_serves_transactions_one_by_one", detail=str(error))
                 self._serves_many = False
                 return {}
+            except ServerError as error:
+                # One call of a function that its contract lacks fails the answer for all of them.
+                log.warning("hiro_api_fails_for_transactions", transactions=len(wanted), detail=str(error))
+                return {}
             for tx_id, told in found.items():
                 before = whole.get(tx_id)
                 events = [*((before and before.events) or ()), *(told.events or ())]
@@ -218,14 +228,34 @@ class HiroSource:
         """The details of one transaction, over routes that take one."""
         async with self._slots:
             told = await self._client.transaction(tx_id, include=("function_args", "source_code", "result"))
-            events = [
-                event
-                async for page in pages(
-                    partial(self._client.transaction_events, tx_id), towards="newer", limit=MAX_EVENTS
-                )
-                for event in page.results
-            ]
+        if told.block is None:
+            return details_of(told, ())  # back in the mempool, where it has no events
+        try:
+            async with self._slots:
+                events = [
+                    event
+                    async for page in pages(
+                        partial(self._client.transaction_events, tx_id), towards="newer", limit=MAX_EVENTS
+                    )
+                    for event in page.results
+                ]
+        except RequestRejectedError as error:
+            raise _PiecesDifferError(f"transaction {tx_id} was mined, and has no events now: {error}") from error
+        except ServerError as error:
+            # Versions up to 9.0 fail for tokens whose name has more than letters and hyphens.
+            log.warning("hiro_api_fails_for_events", transaction=tx_id, detail=str(error))
+            return msgspec.structs.replace(details_of(told, ()), events=await self._older_events(tx_id))
         return details_of(told, events)
+
+    async def _older_events(self, tx_id: str) -> list[EventDetails]:
+        """The events of one transaction, over the route of the v1 ones."""
+        events: list[EventDetails] = []
+        page: list[EventDetails] | None = None
+        while page is None or len(page) == MAX_EVENTS:
+            async with self._slots:
+                page = await self._client.transaction_event_details(tx_id, limit=MAX_EVENTS, offset=len(events))
+            events += page
+        return events[::-1]
 
     async def _raws(self, details: Sequence[TransactionDetails]) -> dict[str, str]:
         """Bytes (hex) by transaction id: of all if asked for, otherwise of those that only their bytes can tell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from starlette.responses import JSONResponse
 from support import toy
 from support.hiro_api import HiroApi
 from support.node_posts import (
@@ -30,7 +32,7 @@ from clarion.chains.stacks import hiro_source
 from clarion.chains.stacks.hiro_source import HiroSource, HiroSourceError
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, decode_new_block
 from clarion.chains.stacks.recording import read_recording
-from hiro_api_client import BlockHeader, HiroApiClient
+from hiro_api_client import BlockHeader, HiroApiClient, RouteMissingError
 
 REPOSITORY = Path(__file__).parents[4]
 BOOT = "SP000000000000000000002Q6VF78"
@@ -95,7 +97,10 @@ async def equal_blocks(
             assert got == (without_raw(expected) if serves_many else without_poison(without_raw(expected)))
             assert await whole.block(expected.hash) == expected
             compared.append(expected)
-    assert (api.asked["/extended/v3/transactions/{tx_id}"] == 0) is serves_many
+    in_two_branches = (
+        Counter(tx.id for block in api.blocks.values() for tx in block.transactions).most_common(1)[0][1] > 1
+    )
+    assert (api.asked["/extended/v3/transactions/{tx_id}"] == 0) is (serves_many and not in_two_branches)
     return compared
 
 
@@ -332,6 +337,106 @@ async def test_an_api_that_no_longer_serves_bytes_is_asked_once() -> None:
     assert [tx.raw for tx in (*first.transactions, *second.transactions)] == [b"", b""]
     assert [tx.sender for tx in first.transactions] == [toy.DEPLOYER]
     assert api.asked["/extended/v1/tx/{tx_id}/raw"] == 1
+
+
+def mint_events(tx_id: str, asset: str, count: int) -> list[dict[str, Any]]:
+    minted = {"asset_identifier": f"{toy.CONTRACT}::{asset}", "recipient": toy.DEPLOYER, "amount": "7"}
+    return [
+        {"txid": tx_id, "event_index": index, "committed": True, "type": "ft_mint_event", "ft_mint_event": minted}
+        for index in range(count)
+    ]
+
+
+async def test_a_call_of_a_function_that_its_contract_lacks() -> None:
+    """The API looks the function up in the contract's interface, and fails for all the transactions asked for."""
+    first = toy.block(None)
+    call, wrong, later = signed_call(1), signed_call(2), signed_call(3)
+    posts = [
+        body(
+            block_payload(
+                first,
+                [transaction_entry(call), transaction_entry(wrong, 1)],
+                [print_event(hex_of(call.txid), 0, cl.UInt(1))],
+            )
+        ),
+        body(block_payload(toy.block(first), [transaction_entry(later)])),
+    ]
+    api = HiroApi((NEW_BLOCK, post) for post in posts)
+    api.unknown_functions = {hex_of(wrong.txid)}
+    expected = [without_raw(as_the_api_tells(decode_new_block(post))) for post in posts]
+    async with client_of(api) as client:
+        source = HiroSource(client)
+        assert await source.blocks_of((await client.blocks()).results[::-1]) == expected
+        api.asked.clear()
+        assert await source.block(expected[1].hash) == expected[1]
+    assert api.asked["/extended/v1/tx/multiple"] == 1, "the route is not given up for one call"
+    assert api.asked["/extended/v3/transactions/{tx_id}"] == 0
+
+
+@pytest.mark.parametrize("asset", ["coin", "coin_2"])
+async def test_a_token_with_a_name_the_event_route_fails_for(asset: str) -> None:
+    call = signed_call(1)
+    api, expected = made(
+        block_payload(toy.block(None), [transaction_entry(call)], mint_events(hex_of(call.txid), asset, 200))
+    )
+    api.serves_many, api.strict_names = False, True
+    async with client_of(api) as client:
+        assert await HiroSource(client).block(expected.hash) == without_raw(as_the_api_tells(expected))
+    assert api.asked["/extended/v1/tx/events"] == (0 if asset == "coin" else 3)
+
+
+async def test_all_deprecated_routes_switched_off(chain_data: Path) -> None:
+    bodies = posted(chain_data / "stacks" / "nakamoto-2025.tsv")
+    api = HiroApi((NEW_BLOCK, post) for post in bodies)
+    api.serves_many = api.serves_deprecated = False
+    expected = [without_raw(as_the_api_tells(decode_new_block(post))) for post in bodies[1:]]
+    async with client_of(api) as client:
+        headers = (await client.blocks(limit=30)).results[::-1]
+        assert await HiroSource(client, with_raw=True).blocks_of(headers) == expected
+    assert api.asked["/extended/v1/tx/multiple"] == 1
+
+
+@pytest.mark.parametrize("route", ["/extended/v3/transactions/{}", "/extended/v3/transactions/{}/events"])
+async def test_a_transaction_that_went_back_to_the_mempool(route: str) -> None:
+    """There the API tells of it without a block, and refuses to list its events."""
+    first = toy.block(None)
+    lost = toy.block(first)
+    branch = [toy.block(first, branch="other")]
+    branch.append(toy.block(branch[0], branch="other"))
+    call = signed_call(3)
+    entry = transaction_entry(call)
+    posts = [block_payload(first), block_payload(lost, [entry], [print_event(entry["txid"], 0, cl.UInt(1))])]
+    api = HiroApi((NEW_BLOCK, body(post)) for post in posts)
+    api.serves_many = False
+
+    def fork(path: str) -> None:
+        if path == route.format(entry["txid"]):
+            api.before = lambda path: None
+            for block in branch:
+                api.post(NEW_BLOCK, body(block_payload(block)))
+
+    async with client_of(api) as client:
+        source = HiroSource(client)
+        header = await source.header(lost.hash)
+        assert header is not None
+        api.before = fork
+        assert await source.block_of(header) is None
+        assert (await client.transaction(entry["txid"])).block is None
+
+
+async def test_a_missing_route_is_not_a_missing_block() -> None:
+    api, block, _ = forked()
+    gone = JSONResponse({"error": "Gone", "message": "This endpoint has been disabled."}, status_code=410)
+    async with client_of(api) as client:
+        source = HiroSource(client)
+        header = await source.header(block.hash)
+        assert header is not None
+        api.answers.append(gone)
+        with pytest.raises(RouteMissingError, match="does not serve the route"):
+            await source.header(block.hash)
+        api.answers.append(gone)
+        with pytest.raises(RouteMissingError, match=r"^/extended/v3/blocks/0x[0-9a-f]+/transactions: "):
+            await source.block_of(header)
 
 
 async def test_another_hash_of_a_block_does_not_name_it() -> None:
