@@ -100,6 +100,8 @@ class Store:
         Tells which of the protocols are :attr:`live` and which are :attr:`waiting`.
         """
         with self.connection.transaction():
+            # a fence that a crash of Postgres takes back would be another writer's again
+            self.connection.execute("SET LOCAL synchronous_commit = on")
             found = self.connection.execute(
                 "INSERT INTO clarion.cursor (chain, sequence, digest, fence) VALUES (%s, 0, %s, 1) "
                 "ON CONFLICT (chain) DO UPDATE SET fence = clarion.cursor.fence + 1 RETURNING fence, sequence, height",
