@@ -267,8 +267,8 @@ class Settings(BaseModel):
     )
     postgres_dir: Path | None = _setting(
         None,
-        "Folder of the Postgres that runs the embedded database, the one with `bin`. Not set: the one that was installed "
-        "with Clarion.",
+        "Folder of the Postgres that runs the embedded database, the one with `bin`. Not set: the one installed with "
+        "Clarion.",
     )
     network: NetworkName = _setting(
         NetworkName.DEVNET, "Stacks network: devnet, mocknet, testnet or mainnet. Sets chain id and address versions."

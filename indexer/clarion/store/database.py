@@ -181,7 +181,10 @@ def with_database(url: str, name: str) -> str:
 
 def with_server_settings(url: str, **settings: str | int) -> str:
     """``url`` with settings of the server for its connections, beside those that it has."""
-    options = [conninfo_to_dict(url).get("options") or "", *(f"-c {name}={value}" for name, value in settings.items())]
+    options = [
+        str(conninfo_to_dict(url).get("options") or ""),
+        *(f"-c {name}={value}" for name, value in settings.items()),
+    ]
     return make_conninfo(url, options=" ".join(options).strip())
 
 
