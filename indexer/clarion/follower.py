@@ -107,11 +107,11 @@ class Follower:
             elif self._builds_on(batch, header_of(item), batch.header(item.ref.parent_hash)):
                 batch.append(item)
                 self._prefer(batch, self._best_above(batch, header_of(item)), source, followed)
+        batch.burns.prefetch(burn_hash for burn_hash in self._anchors if burn_hash)
         known = [burn_hash is not None and batch.burns.is_canonical(burn_hash) for burn_hash in self._anchors]
-        if anchored or (any(known) and not (self._all_anchored and all(known))):
+        self._all_anchored &= all(known)
+        if not self._all_anchored and (anchored or any(known)):
             self._all_anchored = batch.learn_burn_blocks()
-        else:
-            self._all_anchored &= all(known)
         followed.missing = {block_hash for block_hash in followed.missing if batch.header(block_hash) is None}
         return followed
 

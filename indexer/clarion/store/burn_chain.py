@@ -94,8 +94,9 @@ class BurnChain:
             if final_height is not None and replaced <= final_height:
                 return Announced.REFUSED
             self._connection.execute("DELETE FROM clarion.canonical_burn_block WHERE height >= %s", (replaced,))
+            self._counts.clear()
         self._set_canonical((block.height, block.hash) for block in branch)
-        self._counts.clear()
+        self._counts |= {block.hash: True for block in branch}
         changed = replaced is not None or told_before or len(branch) > 1
         return Announced.REORG if changed else Announced.ADDED
 
