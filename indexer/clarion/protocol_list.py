@@ -122,6 +122,6 @@ def protocols_table(listed: Sequence[Listed]) -> Table:
             str(one.generation or ""),
             "" if one.height is None else f"{one.height:,}",
             filled,
-            ", ".join(f"{name} {count:,}" for name, count in one.rows.items()),
+            f"{sum(one.rows.values()):,} in {len(one.rows)} tables" if one.rows else "",
         )
     return table

@@ -353,18 +353,21 @@ def _events(made: Plan) -> str:
     if made.structs:
         parts.append("import msgspec\n")
     for struct in made.structs:
-        body = [_struct_field(one) for one in struct.fields] or ["pass"]
+        is_kebab = all(one.attribute.replace("_", "-") == one.name for one in struct.fields)
+        renamed = any("-" in one.name for one in struct.fields) and is_kebab
+        body = [_struct_field(one, renamed=renamed) for one in struct.fields] or ["pass"]
+        options = 'rename="kebab", frozen=True' if renamed else "frozen=True"
         parts.append(
-            f"\n\nclass {struct.name}(msgspec.Struct, frozen=True, kw_only=True):\n"
+            f"\n\nclass {struct.name}(msgspec.Struct, {options}, kw_only=True):\n"
             f'    """Fields of the printed tuple."""\n\n' + "\n".join(f"    {line}" for line in body) + "\n"
         )
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _struct_field(one: Field) -> str:
+def _struct_field(one: Field, *, renamed: bool) -> str:
     annotation = _annotation(one.shape)
     optional = isinstance(one.shape, Optional)
-    if one.attribute == one.name:
+    if renamed or one.attribute == one.name:
         return f"{one.attribute}: {annotation}" + (" = None" if optional else "")
     default = ", default=None" if optional else ""
     return f"{one.attribute}: {annotation} = msgspec.field(name={_quoted(one.name)}{default})"
