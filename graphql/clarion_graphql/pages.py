@@ -377,12 +377,23 @@ async def fetch_by(
     session: Session, entity: Entity, names: tuple[str, ...], keys: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], Any]:
     """The rows whose columns ``names`` have one of the values ``keys``, by those values."""
+    columns = [entity.by_name[name] for name in names]
+    # a table as it was is a query of its own: conditions reach its indexes, a join does not
+    each = (
+        None
+        if session.moment is None
+        else [
+            build("{column} = ANY({values})", column=column.value, values=_parameters(column, list(set(values))))
+            for column, values in zip(columns, zip(*keys, strict=True), strict=True)
+        ]
+    )
     query = build(
-        "SELECT {columns} FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys}))",
+        "SELECT {columns} FROM {source} t WHERE ({own}) IN (SELECT * FROM unnest({keys})) AND {each}",
         columns=entity.selected,
         source=entity.source,
-        own=sql.SQL(", ").join(entity.by_name[name].value for name in names),
+        own=sql.SQL(", ").join(column.value for column in columns),
         keys=_keys(entity, names, keys),
+        each=all_of(each or ()),
     )
     found = [entity.make(*row) for row in await session.fetch(query, at_most=len(keys))]
     return {tuple(getattr(row, name) for name in names): row for row in found}
