@@ -1,4 +1,4 @@
-"""The index service's own helpers."""
+"""How the index service ends what runs beside it."""
 
 from __future__ import annotations
 
