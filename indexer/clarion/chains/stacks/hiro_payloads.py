@@ -130,7 +130,7 @@ def block_from_api(header: BlockHeader, details: Sequence[TransactionDetails], r
     block = block_of(
         ref_of(header),
         source=SOURCE,
-        time=header.burn_block_time if not header.block_time else header.block_time,
+        time=_time(header, ordered),
         burn=burn_of(header),
         transactions=[_node_transaction(tx, raws.get(tx.tx_id, "0x")) for tx in ordered],
         events=[_node_event(tx, event) for tx in ordered for event in tx.events or ()],
@@ -148,6 +148,18 @@ def block_from_api(header: BlockHeader, details: Sequence[TransactionDetails], r
     # The API leaves out what failed on Bitcoin; what comes after it keeps its place in the block all the same.
     events = [replace(event, tx_index=transactions[event.tx_index].index) for event in block.events]
     return replace(block, transactions=tuple(transactions), events=tuple(events))
+
+
+def _time(header: BlockHeader, details: Sequence[TransactionDetails]) -> int | None:
+    """A block's own time, or before Nakamoto that of its Bitcoin block.
+
+    Until version 9 the API made up for the missing time with its own clock, which an upgrade does not repair. A block
+    from before Nakamoto is known by its coinbase, which has no VRF proof (SIP-005, SIP-021).
+    """
+    coinbases = [told.coinbase_payload for told in details if told.coinbase_payload is not None]
+    if not header.block_time or any(not coinbase.vrf_proof for coinbase in coinbases):
+        return header.burn_block_time
+    return header.block_time
 
 
 def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> Transaction:

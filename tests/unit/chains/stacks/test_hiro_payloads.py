@@ -101,6 +101,20 @@ def test_a_tenure_height_the_api_does_not_know() -> None:
     assert block_of(header | {"block_time": 0}, details).time == header["burn_block_time"]
 
 
+def test_the_time_of_a_block_without_its_own_is_that_of_its_bitcoin_block() -> None:
+    """An API that took the block before version 9 tells when it came instead."""
+    header, details = answers()
+    del details["contract_call"]
+    came = header | {"block_time": header["burn_block_time"] + 777}
+    coinbase = {"data": "0x" + "00" * 32, "alt_recipient": None}
+    old = details | {"tx_type": "coinbase", "coinbase_payload": coinbase}
+    assert block_of(came, old).time == header["burn_block_time"]
+    assert block_of(came, old | {"coinbase_payload": coinbase | {"vrf_proof": None}}).time == header["burn_block_time"]
+    nakamoto = old | {"coinbase_payload": coinbase | {"vrf_proof": "0x" + "11" * 80}}
+    assert block_of(came, nakamoto).time == came["block_time"]
+    assert block_of(came).time == came["block_time"], "most Nakamoto blocks have no coinbase"
+
+
 def test_only_what_is_free_may_come_from_bitcoin() -> None:
     _, details = answers()
     told = msgspec.convert(details, TransactionDetails, strict=False)
