@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
+from clarion.batch_size import MOST_BYTES, BatchSize
 from clarion.chains.model import Block, BlockRef
 from clarion.chains.stacks.node_payloads import Item, PayloadError, decode_post
 from clarion.follower import Followed, Follower, Refused
@@ -23,7 +25,7 @@ from clarion.store.inbox import InboxPost
 from clarion.store.store import FINAL_DEPTH, Store, Tip
 
 BATCH_POSTS: Final = 200
-BATCH_BYTES: Final = 32 << 20
+"""Posts of a batch at first; while the inbox is long and batches are quick, up to ten times as many."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +73,7 @@ class Worker:
         self._start_height = start_height
         self._final_depth = final_depth
         self._store: Store | None = None
+        self._size = BatchSize(posts=BATCH_POSTS, most_posts=10 * BATCH_POSTS)
         #: What is known of the sources; for the worker's thread alone.
         self.sources = Sources("stacks", behind_blocks=behind_blocks)
 
@@ -121,9 +124,12 @@ class Worker:
         FencedOutError, ProjectionError, and psycopg.OperationalError where the connection is lost.
         """
         with stage("read"):
-            posts = inbox.take(self.store.connection, limit=BATCH_POSTS, limit_bytes=BATCH_BYTES)
+            posts = inbox.take(self.store.connection, limit=self._size.posts, limit_bytes=MOST_BYTES)
+        began = time.monotonic()
         try:
-            return self._apply(posts)
+            applied = self._apply(posts)
+            self._size.took(time.monotonic() - began, len(posts))
+            return applied
         except (psycopg.Error, UnicodeEncodeError) as error:
             if not is_of_the_post(error):
                 raise
