@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, get_type_hints
@@ -37,6 +38,11 @@ from clarion.discovery import DiscoveredContract, absolute_trait, declared_trait
 from clarion.store.rows import Row, Rows, RowType
 
 ENTRY_POINT_GROUP: Final = "clarion.protocols"
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_MOST_NAME_CHARACTERS: Final = 40
+#: Schemas that are not a protocol's.
+_RESERVED: Final = frozenset({"clarion", "keeper", "public", "information_schema"})
 
 #: Stands for events about STX, which belong to no contract, where contracts are listed.
 STX: Final = "STX"
@@ -141,6 +147,7 @@ class Protocol:
     _factories: list[_Factory] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
+        check_protocol_name(self.name)
         self.row_types = tuple(RowType(table) for table in self.tables)
         for row_type in self.row_types:
             if not row_type.name.startswith(f"{self.name}."):
@@ -269,6 +276,15 @@ class Protocol:
                 raise ValueError(f"{self.name} does not say which contract {short} is on {network}")
             contracts[short] = identifier
         return self.deployed_at(contracts, only=only, network=network)
+
+
+def check_protocol_name(name: str) -> None:
+    """Raise ValueError where a protocol cannot have this name, which is that of its tables' schema too."""
+    if not _NAME.fullmatch(name) or len(name) > _MOST_NAME_CHARACTERS or name in _RESERVED or name.startswith("pg_"):
+        raise ValueError(
+            f"{name!r} cannot be a protocol's name: take lower-case letters, digits and single underscores, beginning "
+            f"with a letter, at most {_MOST_NAME_CHARACTERS}, and none of {', '.join(sorted(_RESERVED))}"
+        )
 
 
 def _selector(topic: str | None, kind: EventKind) -> Selector:
@@ -474,8 +490,12 @@ def _contract_named(event: Event, field: str) -> str:
 
 def installed_protocols() -> dict[str, Protocol]:
     """Every installed protocol by name, found through the entry point group ``clarion.protocols``."""
-    protocols = (_load(entry_point) for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
-    return {protocol.name: protocol for protocol in protocols}
+    found: dict[str, Protocol] = {}
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        protocol = _load(entry_point)
+        if found.setdefault(protocol.name, protocol) is not protocol:
+            raise ValueError(f"two installed packages bring a protocol {protocol.name}; uninstall one of them")
+    return found
 
 
 def installed_protocol(name: str) -> Protocol:

@@ -16,6 +16,7 @@ from clarion.protocol import (
     Protocol,
     UndecodableEventError,
     UnknownTopicError,
+    installed_protocol,
     installed_protocols,
 )
 from clarion.store.rows import Rows, RowType
@@ -199,3 +200,29 @@ def test_a_package_says_where_its_contracts_are() -> None:
     assert protocol.deployed_on("mainnet").contracts == {"SP1.bank-v2": "bank"}
     with pytest.raises(ValueError, match="which contract bank is on testnet"):
         protocol.deployed_on("testnet")
+
+
+@pytest.mark.parametrize("name", ["Toy", "clarion", "toy__next", "pg_toy", "toy-2", "2toy", "toy_", "", "x" * 41])
+def test_a_protocol_is_named_as_a_schema_can_be(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a protocol's name"):
+        Protocol(name, tables=[])
+
+
+def test_two_packages_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class EntryPoint:
+        name = "toy"
+
+        def __init__(self, protocol: Protocol) -> None:
+            self._protocol = protocol
+
+        def load(self) -> Protocol:
+            return self._protocol
+
+    points = [EntryPoint(Protocol("toy", tables=[toy.Account])) for _ in range(2)]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: points)
+    with pytest.raises(ValueError, match="two installed packages"):
+        installed_protocols()
+    assert installed_protocol("toy").name == "toy"
+    points[:] = []
+    with pytest.raises(LookupError, match="no installed package"):
+        installed_protocol("toy")

@@ -12,6 +12,7 @@ import msgspec
 
 from clarion.chains.model import EventKind
 from clarion.chains.stacks.clarity import decode
+from clarion.protocol import check_protocol_name
 from clarion.scaffold.samples import Sample, few_of_each
 from clarion.scaffold.shapes import ANY, NOTHING, ListOf, Optional, Plain, Shape, TupleOf, merge_all, shape_of
 from clarion.store.rows import Row
@@ -19,8 +20,6 @@ from clarion.store.rows import Row
 SAMPLES_OF_A_TOPIC: Final = 5
 """How many events of each topic the package's test replays."""
 MOST_NAME_CHARACTERS: Final = 40
-NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
-RESERVED: Final = frozenset({"clarion", "public", "information_schema", "keeper", "test", "tests"})
 
 _FT_KINDS: Final = frozenset({EventKind.FT_TRANSFER, EventKind.FT_MINT, EventKind.FT_BURN})
 _NFT_KINDS: Final = frozenset({EventKind.NFT_TRANSFER, EventKind.NFT_MINT, EventKind.NFT_BURN})
@@ -104,11 +103,10 @@ class _Names:
 
 def plan(name: str, contract: str, network: str, interface: Any, samples: Sequence[Sample]) -> Plan:
     """What to write for a contract with this interface (None: unknown) that has said this. Raises ScaffoldError."""
-    if not NAME.fullmatch(name) or name in RESERVED or keyword.iskeyword(name) or "__" in name:
-        raise ScaffoldError(
-            f"{name!r} cannot be a protocol's name: take lower-case letters, digits and single underscores, "
-            "beginning with a letter"
-        )
+    try:
+        check_protocol_name(name)
+    except ValueError as error:
+        raise ScaffoldError(str(error)) from None
     kinds = {sample.kind for sample in samples}
     tokens: Mapping[str, Any] = interface if isinstance(interface, dict) else {}
     words, classes = _Names({"balance", "owner"}), _Names(set(_TAKEN_CLASSES), separator="")
