@@ -6,17 +6,22 @@ amounts and fees satoshi.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Small = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number that fits into a ``bigint`` column. Clarity's ``uint`` is wider: a larger one is told as an anomaly."""
 
 
 class CompletedDeposit(msgspec.Struct, rename="kebab", frozen=True):
     """The signers minted sBTC for a Bitcoin transaction's output."""
 
     bitcoin_txid: str
-    output_index: int
+    output_index: Small
     amount: int
     burn_hash: str
-    burn_height: int
+    burn_height: Small
     sweep_txid: str
 
 
@@ -35,7 +40,7 @@ class WithdrawalCreate(msgspec.Struct, rename="kebab", frozen=True):
     max_fee: int
     sender: str
     recipient: BitcoinAddress
-    block_height: int
+    block_height: Small
 
 
 class WithdrawalAccept(msgspec.Struct, rename="kebab", frozen=True):
@@ -44,10 +49,10 @@ class WithdrawalAccept(msgspec.Struct, rename="kebab", frozen=True):
     request_id: int
     bitcoin_txid: str
     signer_bitmap: int
-    output_index: int
+    output_index: Small
     fee: int
     burn_hash: str
-    burn_height: int
+    burn_height: Small
     sweep_txid: str
 
 
@@ -64,7 +69,7 @@ class KeyRotation(msgspec.Struct, rename="kebab", frozen=True):
     new_keys: list[str]
     new_address: str
     new_aggregate_pubkey: str
-    new_signature_threshold: int
+    new_signature_threshold: Small
 
 
 class UpdateProtocolContract(msgspec.Struct, rename="kebab", frozen=True):
