@@ -181,8 +181,12 @@ def test_as_of_is_what_a_fresh_index_up_to_there_holds(connection: psycopg.Conne
 def forget_generation(connection: psycopg.Connection[Any], blocks: Sequence[Block], filled: int) -> None:
     """As if a second generation had been filled up to a height and then switched to: its past is in the history."""
     execute = connection.execute
+    execute("CREATE TEMPORARY TABLE earlier AS SELECT * FROM clarion.change")
     execute("DELETE FROM clarion.change WHERE height <= %s", (filled,))
     execute("UPDATE clarion.change SET sequence = sequence + 1000")
+    execute("UPDATE earlier SET after = '{\"balance\": 1234}' WHERE after IS NOT NULL")
+    execute("INSERT INTO clarion.change SELECT * FROM earlier")
+    execute("DROP TABLE earlier")
     execute("UPDATE clarion.cursor SET sequence = sequence + 1000")
     execute("UPDATE clarion.protocol SET generation = 2, since_sequence = 1000")
     projector = Projector(PROTOCOLS, lambda row_type, key: None)
