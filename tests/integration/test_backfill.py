@@ -331,6 +331,30 @@ def test_an_index_without_final_blocks_is_switched_to_with_all_of_them(
     assert state(connection) == fresh(other_database_url, chain)
 
 
+@pytest.mark.parametrize("where", ["value", "null"])
+def test_a_row_that_its_table_cannot_hold_is_the_packages_defect(
+    where: str, connection: psycopg.Connection[Any], database_url: str
+) -> None:
+    broken = Protocol("ledger", tables=[ledger_module.Entry])
+
+    @broken.on("bank", "account.moved")
+    def overflows(event: toy.Moved, at: Any, rows: Any) -> None:
+        times, trace = (1, None) if where == "null" else (2**63, "trace")
+        rows.insert(ledger_module.Entry, owner=at.tx_text, times=times, trace=trace)
+
+    broken.ignore("bank")
+    deployed = broken.deployed_by(toy.DEPLOYER)
+    chain = Chain()
+    ingest(opened(connection, BOTH[:1]), chain.grow(10))
+    with pytest.raises(ProjectionError, match=r"ledger\.entry that the table cannot hold"):
+        fill_all(database_url, deployed)
+    emptied(connection)
+    store = opened(connection, [deployed])
+    with pytest.raises(ProjectionError, match=r"ledger\.entry that the table cannot hold"):
+        ingest(store, chain.items[:2])
+    assert store.tip.height is None
+
+
 def test_a_defective_package_fills_nothing_and_leaves_the_rest_alone(
     connection: psycopg.Connection[Any], database_url: str
 ) -> None:

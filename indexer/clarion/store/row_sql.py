@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import psycopg
 from psycopg import Connection, sql
 
+from clarion.protocol import ProjectionError
 from clarion.store.chain_log import json_text
 from clarion.store.rows import Change, Key, RowType
 
@@ -113,6 +116,18 @@ def _text(query: sql.Composed) -> bytes:
     return query.as_bytes()
 
 
+@contextmanager
+def _of_the_package(table: str) -> Iterator[None]:
+    """Tell a value that a table cannot hold as what it is: a defect of the protocol's package."""
+    try:
+        yield
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ProjectionError(
+            f"a handler made a row of {table} that the table cannot hold: {str(error).strip()}. Nothing of the blocks "
+            "was written; let the package refuse such events (see docs/protocols.md) and start again."
+        ) from error
+
+
 class RowTables:
     """Several projection tables together: what a projector's rows come from and its changes go to."""
 
@@ -135,14 +150,18 @@ class RowTables:
     def load_many(
         self, connection: Connection[Any], keys: Mapping[RowType, Sequence[Key]]
     ) -> dict[RowType, list[tuple[Key, Sequence[Any]]]]:
-        """Those rows of these keys that exist, a statement for each table."""
-        found = {row_type: self._tables[row_type.name].load_many(connection, own) for row_type, own in keys.items()}
+        """Those rows of these keys that exist, a statement for each table. Raises ProjectionError for an unfit key."""
+        found = {}
+        for row_type, own in keys.items():
+            with _of_the_package(row_type.name):
+                found[row_type] = self._tables[row_type.name].load_many(connection, own)
         return {row_type: rows for row_type, rows in found.items() if rows}
 
     def write(self, connection: Connection[Any], changes: Iterable[Change]) -> None:
-        """Bring the tables to the ``after`` of these changes, the last per row."""
+        """Bring the tables to the ``after`` of these changes, the last per row. Raises ProjectionError for others."""
         by_table: dict[str, list[Change]] = {}
         for change in changes:
             by_table.setdefault(change.table, []).append(change)
         for name, own in by_table.items():
-            self._tables[name].write(connection, own)
+            with _of_the_package(name):
+                self._tables[name].write(connection, own)
