@@ -75,8 +75,9 @@ def decode(path: str, body: bytes, interest: Interest) -> Decoded:
 
 
 def default_processes() -> int:
-    """How many decoding processes pay off: none on a single processor, and one is left to Postgres and the writer."""
-    return max((os.cpu_count() or 1) - 1, 0)
+    """How many decoding processes pay off: none on a single processor, else at least two, as they have most to do."""
+    processors = os.cpu_count() or 1
+    return 0 if processors == 1 else max(processors - 1, 2)
 
 
 class _Process:

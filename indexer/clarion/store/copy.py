@@ -23,6 +23,7 @@ FALSE: Final = b"\0\0\0\1\0"
 
 _length = Struct(">i").pack
 _bigint = Struct(">iq").pack
+_two_bigints = Struct(">iqiq").pack
 _jsonb = Struct(">iB").pack
 _numeric = Struct(">ihHHH").pack
 _NUMERIC_BASE: Final = 10_000
@@ -44,6 +45,11 @@ def row_head(count: int) -> bytes:
 def bigint(value: int | None) -> bytes:
     """A field of type ``bigint``."""
     return NULL if value is None else _bigint(8, value)
+
+
+def two_bigints(first: int, second: int) -> bytes:
+    """Two fields of type ``bigint``."""
+    return _two_bigints(8, first, 8, second)
 
 
 def text(value: str | None) -> bytes:
@@ -80,3 +86,7 @@ def numeric(value: int | None) -> bytes:
     weight = max(len(digits) - 1, 0)
     raw = b"".join([digit.to_bytes(2, "big") for digit in reversed(digits)])
     return _numeric(8 + len(raw), len(digits), weight, _NEGATIVE if value < 0 else 0, 0) + raw
+
+
+#: The same for numbers of which there are few: nonces and fees.
+common_numeric = lru_cache(maxsize=65_536)(numeric)

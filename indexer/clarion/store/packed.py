@@ -161,8 +161,8 @@ def pack(block: Block) -> BlockRows:
             copy.common_text(tx.kind),
             copy.common_text(tx.sender),
             copy.common_text(tx.sponsor),
-            copy.numeric(tx.nonce),
-            copy.numeric(tx.fee),
+            copy.common_numeric(tx.nonce),
+            copy.common_numeric(tx.fee),
             copy.common_text(tx.contract),
             copy.common_text(tx.function),
             copy.NULL if tx.payload is None else copy.jsonb(_json(tx.payload)),
@@ -176,8 +176,7 @@ def pack(block: Block) -> BlockRows:
     for event in block.events:
         events += (
             head,
-            copy.bigint(event.tx_index),
-            copy.bigint(event.index),
+            copy.two_bigints(event.tx_index, event.index),
             copy.common_text(event.kind.value),
             copy.common_text(event.contract),
             copy.common_text(event.topic),
