@@ -86,7 +86,7 @@ def test_the_index_ends_where_the_winning_blocks_alone_lead(
             indexer.work(node)
     # A tip that was lost is only found out about when something comes on top of it.
     indexer.losing = False
-    node.mine()
+    node.win()
     indexer.work(node)
     indexer.worker.close()
 

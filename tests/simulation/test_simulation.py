@@ -15,7 +15,9 @@ import contextlib
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -24,6 +26,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -45,6 +48,7 @@ UP_SECONDS: Final = 60
 HEALED_SECONDS: Final = 90
 REACHED_SECONDS: Final = 1.5
 """How long a fault waits for its stage: not every stage comes with the next posts."""
+SMALL_DISK_MIB: Final = 256
 POLL_SECONDS: Final = 0.005
 
 
@@ -74,9 +78,7 @@ class World:
         self.chain = SimulatedNode(self.chance, lambda path, content: posts.append((path, content)))
         for _ in range(steps):
             self.chain.step()
-        # the last Bitcoin block and the last Stacks block say which branches have won
-        self.chain.burn()
-        self.chain.mine()
+        self.chain.win()
 
         self.asked = AskedNode(self.chain, seed=seed)
         self.nodes = [
@@ -94,6 +96,7 @@ class World:
     def open(self) -> None:
         """Connect, as somebody who looks on and makes trouble."""
         self.connection = connect(self.database_url, autocommit=True)
+        self.connection.execute("SET synchronous_commit = on")
 
     def close(self) -> None:
         for node in self.nodes:
@@ -190,6 +193,31 @@ class World:
         self.connection.close()
         self.server.start()
         self.open()
+
+    def disk_full(self, folder: Path) -> None:
+        """What room there is in the database's folder is taken, until posts are refused; then there is room again."""
+        ballast = folder / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+        self.go_on()
+
+        def is_refused() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                large = GARBAGE + self.chance.randbytes(4 << 20)
+                answer = httpx.post(f"{self.observer}/new_block", content=large, timeout=UP_SECONDS)
+                return answer.status_code == 503
+            return False
+
+        assert until(is_refused, UP_SECONDS), "there was more room than there was to write"
+        ballast.unlink()
+        try:
+            self.connection.execute("SELECT 1")
+        except psycopg.OperationalError:  # Postgres gives up where it cannot write its log
+            self.connection.close()
+            self.server.stop()
+            self.server.start()
+            self.open()
 
     def another_indexer(self) -> None:
         """A second index process takes over; the first must end by itself, with a clear error."""
@@ -305,6 +333,26 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
             server.remove()
 
 
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A folder with little room, which every account may enter; only root can make one."""
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("only root can make a small disk")
+    with tempfile.TemporaryDirectory(prefix="clarion-simulation-") as open_folder:
+        Path(open_folder).chmod(0o711)
+        folder = Path(open_folder) / "disk"
+        folder.mkdir()
+        options = f"size={SMALL_DISK_MIB}m,mode=711"
+        command = [mount, "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("this root may not make a small disk")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
 @contextlib.contextmanager
 def world(seed: int, steps: int, server: EmbeddedPostgres) -> Iterator[World]:
     opened = World(seed, steps, server)
@@ -344,3 +392,19 @@ def test_a_kill_at_every_boundary_leaves_no_trace(own_postgres: EmbeddedPostgres
         lived.heal()
         lived.check()
     assert len(reached) > len(stages.STAGES), lived.happened
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_leaves_no_trace(small_disk: Path) -> None:
+    settings = {**TEST_SETTINGS, "max_wal_size": "64MB", "min_wal_size": "32MB"}
+    server = EmbeddedPostgres(small_disk / "postgres", settings=settings)
+    try:
+        server.start()
+        with world(2_000, 400, server) as lived:
+            for _ in range(3):
+                lived.go_on()
+                lived.disk_full(small_disk)
+            lived.heal()
+            lived.check()
+    finally:
+        server.remove()

@@ -18,6 +18,8 @@ class SimulatedNode:
         self.chance = chance
         self.posted = posted
         self.forks = 0
+        self.highest = 0
+        """Height of the highest block of a branch that lost."""
         self.burns: list[BurnBlock] = []
         self.chain: list[Block] = []
         self.payloads: dict[bytes, bytes] = {}
@@ -49,6 +51,7 @@ class SimulatedNode:
         while self.burns[-1].height - self.burn_height_under(depth) >= FINAL_DEPTH:
             depth -= 1
         height = len(self.chain)
+        self.highest = max(self.highest, height)
         del self.chain[-depth:]
         self.forks += 1
         while len(self.chain) <= height:
@@ -63,6 +66,7 @@ class SimulatedNode:
     def burn_fork(self) -> None:
         """Other Bitcoin blocks, and with them other Stacks blocks, perhaps fewer."""
         depth = self.chance.randrange(1, min(4, len(self.burns)))
+        self.highest = max(self.highest, len(self.chain))
         del self.burns[-depth:]
         kept = {burn.hash for burn in self.burns}
         self.forks += 1
@@ -85,3 +89,10 @@ class SimulatedNode:
             self.fork()
         else:
             self.burn_fork()
+
+    def win(self) -> None:
+        """A Bitcoin block, and blocks until no other branch there ever was is as high."""
+        self.burn()
+        self.mine()
+        while len(self.chain) <= self.highest:
+            self.mine()
