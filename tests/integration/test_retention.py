@@ -39,8 +39,18 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
         yield opened
 
 
-def index(connection: psycopg.Connection[Any], events: Sequence[Sequence[Any]], *, final: int) -> list[Block]:
-    """Blocks from 10 on with these events, each after a branch of one block that lost."""
+def index(
+    connection: psycopg.Connection[Any],
+    events: Sequence[Sequence[Any]],
+    *,
+    final: int,
+    switched: int | None = None,
+    filled: int = 0,
+) -> list[Block]:
+    """Blocks from 10 on with these events, each after a branch of one block that lost; the first ``final`` are final.
+
+    After ``switched`` blocks the rows are made anew, the first ``filled`` of them beforehand.
+    """
     truncate_index(connection, TABLE)
     store = Store(connection, "stacks", PROTOCOLS)
     store.open()
@@ -57,6 +67,9 @@ def index(connection: psycopg.Connection[Any], events: Sequence[Sequence[Any]], 
             batch.append(block)
             batch.apply(block)
         blocks.append(block)
+        if len(blocks) == switched:
+            switch_generation(connection, blocks, 9 + filled)
+            store.open()
     connection.execute("UPDATE clarion.cursor SET final_height = %s", (9 + final,))
     return blocks
 
@@ -92,13 +105,14 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.lists(values, max_size=3), min_size=1, max_size=10),
     final=st.integers(1, 10),
     retentions=st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), st.integers(0, 9))), min_size=1, max_size=3),
     chunk=st.integers(1, 8),
-    filled=st.one_of(st.none(), st.integers(9, 19)),
+    switched=st.one_of(st.none(), st.integers(1, 6)),
+    filled=st.integers(0, 6),
 )
 def test_what_is_kept_is_as_it_was(
     connection: psycopg.Connection[Any],
@@ -106,12 +120,11 @@ def test_what_is_kept_is_as_it_was(
     final: int,
     retentions: list[tuple[int, int | None]],
     chunk: int,
-    filled: int | None,
+    switched: int | None,
+    filled: int,
 ) -> None:
     final = min(final, len(events))
-    blocks = index(connection, events, final=final)
-    if filled is not None:
-        switch_generation(connection, blocks, min(filled, 9 + final))
+    blocks = index(connection, events, final=final, switched=switched, filled=min(filled, final, switched or 0))
     states = fresh_states(blocks)
     for table_blocks, feed_blocks in retentions:
         prune(connection, "stacks", Retention({"*": table_blocks}, feed_blocks), chunk=chunk)
@@ -179,6 +192,23 @@ def test_only_the_newest_of_what_is_over_stays(connection: psycopg.Connection[An
     with pytest.raises(TimeTravelError) as caught:
         rows_at(connection, 13)
     assert caught.value.refusal is Refusal.NOT_KEPT
+
+
+def test_of_a_history_the_last_rows_stay(connection: psycopg.Connection[Any]) -> None:
+    moves = [[toy.move(name, height) for name in "abc"] for height in range(3)]
+    events = [*moves, [toy.close("c"), toy.move("d", 1)], [], [toy.move("d", 2)], [], [toy.move("a", 7)], [], []]
+    blocks = index(connection, events, final=10, switched=5, filled=4)
+    states = fresh_states(blocks)
+    assert count(connection, "clarion.history") == 11
+
+    for kept, left in ((12, 11), (14, 11), (16, 2), (18, 1)):
+        prune(connection, "stacks", Retention({"*": blocks[-1].height - kept}, 0), chunk=2)
+        assert kept_from(connection) == kept
+        for height in range(kept, blocks[-1].height + 1):
+            assert rows_at(connection, height) == states[height]
+        history = connection.execute("SELECT key, height FROM clarion.history ORDER BY key").fetchall()
+        assert len(history) == left
+    assert history == [(["b"], 12)]
 
 
 def test_what_is_not_final_is_kept(connection: psycopg.Connection[Any]) -> None:
