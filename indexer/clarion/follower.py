@@ -76,7 +76,7 @@ class Follower:
 
     def __init__(self, *, start_height: int | None = 0, known_sources: Iterable[str] = ()) -> None:
         self._start_height = start_height
-        self._last_burn: dict[str, bytes | None] = dict.fromkeys(known_sources)
+        self._last_burn: dict[str, BurnBlock | None] = dict.fromkeys(known_sources)
         self._refused_tips: set[bytes] = set()
         """Blocks and Bitcoin blocks that end what was refused."""
         self._anchors: list[bytes | None] = []
@@ -157,8 +157,8 @@ class Follower:
 
     def _burn_block(self, batch: Batch, burn: BurnBlock, source: str, followed: Followed) -> bool:
         """Take an announced Bitcoin block; whether it counts now and did not before."""
-        outcome = batch.add_burn_block(burn, at_once=self._contradicts_itself(batch, source))
-        self._last_burn[source] = burn.hash
+        outcome = batch.add_burn_block(burn, at_once=self._takes_back(batch, burn, source))
+        self._last_burn[source] = burn
         if outcome is Announced.REORG:
             self._choose_again(batch, source, followed)
         elif outcome in (Announced.REFUSED, Announced.WAITS):
@@ -179,15 +179,17 @@ class Follower:
             ref = BlockRef("stacks", batch.final_height or 0, burn.hash, b"")
             self._refuse(batch, ref, source, detail, followed)
 
-    def _contradicts_itself(self, batch: Batch, source: str) -> bool:
-        """Whether the Bitcoin chain that counts is this source's own earlier word, so that it may take it back.
+    def _takes_back(self, batch: Batch, burn: BurnBlock, source: str) -> bool:
+        """Whether what this Bitcoin block may contradict is the source's own earlier word, or nobody else's at least.
 
-        Another source may just be behind, or see a fork of one block that Bitcoin settles with the next.
+        A source that goes on from a lower block contradicts others alone: it is behind, or sees a fork of one block
+        that Bitcoin settles with the next.
         """
+        alone = not self._last_burn.keys() - {source}
         last = self._last_burn.get(source)
         if last is None:
-            return not self._last_burn.keys() - {source}
-        return batch.burns.is_canonical(last)
+            return alone
+        return (alone or last.height >= burn.height) and batch.burns.is_canonical(last.hash)
 
     def _choose_again(self, batch: Batch, source: str, followed: Followed) -> None:
         """Leave the blocks whose Bitcoin block was replaced, for the highest that is valid now, wherever it leaves."""

@@ -117,6 +117,22 @@ def test_a_node_takes_its_own_word_back_at_once(store: Store) -> None:
     assert burns_of(store) == named([*burns[:2], *other])
 
 
+def test_a_source_that_is_behind_takes_nothing_back(store: Store) -> None:
+    """It goes on from a block that all agree on, with one that another source has seen replaced."""
+    burns = burn_chain(3)
+    winning = burn_chain(3, on=burns[-1], branch="winning")
+    losing = burn_chain(2, on=burns[-1], branch="losing")
+    blocks = blocks_on(burns + winning)
+    follower = Follower()
+    ingest(store, follower, burns, source="behind")
+    ingest(store, follower, [*burns, *winning, *blocks], source="ahead")
+    followed = ingest(store, follower, losing, source="behind")
+    assert followed.rolled_back == 0
+    assert burns_of(store) == named(burns + winning)
+    ingest(store, follower, winning, source="behind")
+    assert store.tip.hash == blocks[-1].hash
+
+
 def test_a_source_never_heard_before_takes_back_nobodys_word(store: Store) -> None:
     burns = burn_chain(3)
     ingest(store, Follower(), alternately(burns, blocks_on(burns)), source="a")

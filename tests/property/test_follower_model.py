@@ -100,7 +100,11 @@ class Model:
     def _announce(self, burn: BurnBlock, source: str) -> None:
         self.burns[burn.hash] = burn
         last = self.last_word.get(source)
-        own_word = last in self.burn_chain if last is not None else not self.last_word.keys() - {source}
+        alone = not self.last_word.keys() - {source}
+        if last is None:
+            own_word = alone
+        else:
+            own_word = last in self.burn_chain and (alone or self.burns[last].height >= burn.height)
         self.last_word[source] = burn.hash
         if burn.hash in self.burn_chain:
             return
