@@ -140,7 +140,7 @@ def test_what_is_kept_is_as_it_was(
 def switch_generation(connection: psycopg.Connection[Any], blocks: Sequence[Block], filled: int) -> None:
     """As if another generation had been filled up to a height and switched to at the tip."""
     execute = connection.execute
-    execute("UPDATE clarion.change SET after = '{\"owner\": \"of an earlier generation\"}' WHERE after IS NOT NULL")
+    execute('UPDATE clarion.change SET after = \'{"owner": "of an earlier generation"}\' WHERE after IS NOT NULL')
     execute("UPDATE clarion.protocol SET generation = 2, since_sequence = (SELECT sequence + 1 FROM clarion.cursor)")
     execute("UPDATE clarion.digest SET generation = 2")
     execute("UPDATE clarion.cursor SET sequence = sequence + 1")
