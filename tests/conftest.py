@@ -65,8 +65,9 @@ def _remove_what_killed_sessions_left(base: Path) -> None:
     for folder in base.glob(f"{TEMPORARY_PREFIX}*-*"):
         pid = int(folder.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0])
         if folder.stat().st_uid == os.geteuid() and not psutil.pid_exists(pid):
-            EmbeddedPostgres(folder / "postgres").remove()
-            shutil.rmtree(folder)
+            with contextlib.suppress(FileNotFoundError):  # another session removes it as well
+                EmbeddedPostgres(folder / "postgres").remove()
+                shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -319,12 +319,14 @@ def _(block: Block) -> Posts:
     return new_block(payload | {"events": [print_event(tx_id, 1, cl.UInt(0)) for tx_id in ids]})
 
 
-for contract in ("SP000\x00.nul", "a" * 1_000_000):
+def print_of(contract: str) -> Callable[[Block], Posts]:
+    return lambda block: with_events(block, print_event("", 0, cl.UInt(1), contract=contract))
 
-    def nul(block: Block, contract: str = contract) -> Posts:
-        return with_events(block, print_event("", 0, cl.UInt(1), contract=contract))
 
-    case(f"a contract named {contract!r:.20}", Parked((r"/new_block stacks block \d+ \(0x", "0x00|index row")))(nul)
+case("a contract named with a zero byte", Parked((r"/new_block stacks block \d+ \(0x", "0x00")))(
+    print_of("SP000\x00.nul")
+)
+case("a contract with a long name", Parked((r"/new_block block \d+ \(0x", "length <= 512")))(print_of("a" * 1_000_000))
 
 for amount in (-1, 5, None):
     transferred(Parked(("amount",)), amount)

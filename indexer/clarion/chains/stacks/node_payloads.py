@@ -85,53 +85,58 @@ _Height = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _Index = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
 
 
+# A contract's address and name and an asset's name take 41 + 1 + 128 + 2 + 128 characters at most, names of event types
+# fewer. What is longer is no node's, and has no place in an index.
+_Identifier = Annotated[str, Meta(max_length=512)]
+
+
 class _Print(Struct, gc=False):
-    contract_identifier: str
+    contract_identifier: _Identifier
     raw_value: str
 
 
 class _StxTransfer(Struct, gc=False):
-    sender: str
-    recipient: str
+    sender: _Identifier
+    recipient: _Identifier
     amount: str
     memo: str | None = None
 
 
 class _StxMint(Struct, gc=False):
-    recipient: str
+    recipient: _Identifier
     amount: str
 
 
 class _StxBurn(Struct, gc=False):
-    sender: str
+    sender: _Identifier
     amount: str
 
 
 class _StxLock(Struct, gc=False):
-    locked_address: str
+    locked_address: _Identifier
     locked_amount: str
     unlock_height: str
-    contract_identifier: str | None = None
+    contract_identifier: _Identifier | None = None
 
 
 class _FungibleToken(Struct, gc=False):
-    asset_identifier: str
+    asset_identifier: _Identifier
     amount: str
-    sender: str | None = None
-    recipient: str | None = None
+    sender: _Identifier | None = None
+    recipient: _Identifier | None = None
 
 
 class _NonFungibleToken(Struct, gc=False):
-    asset_identifier: str
+    asset_identifier: _Identifier
     raw_value: str
-    sender: str | None = None
-    recipient: str | None = None
+    sender: _Identifier | None = None
+    recipient: _Identifier | None = None
 
 
 class _NodeEvent(Struct):
     txid: str
     event_index: _Index
-    type: str
+    type: _Identifier
     committed: bool = True
     contract_event: _Print | None = None
     stx_transfer_event: _StxTransfer | None = None
