@@ -10,6 +10,7 @@ from psycopg import Connection
 from clarion.chains.model import Chain
 from clarion.store.rows import Change, Op
 
+# One sort and no join: of two sets whose sizes Postgres cannot know, it would compare every row with every other.
 _NET_CHANGES = """
 WITH since AS MATERIALIZED (
     SELECT "table", key, sequence, before, after FROM clarion.change c
@@ -18,13 +19,14 @@ WITH since AS MATERIALIZED (
             SELECT p.since_sequence FROM clarion.protocol p
             WHERE p.chain = c.chain AND p.name = split_part(c."table", '.', 1)
         )
-), oldest AS (
-    SELECT DISTINCT ON ("table", key) "table", key, before FROM since ORDER BY "table", key, sequence
-), newest AS (
-    SELECT DISTINCT ON ("table", key) "table", key, after FROM since ORDER BY "table", key, sequence DESC
+), net AS (
+    SELECT DISTINCT ON ("table", key) "table", key,
+        last_value(after) OVER w AS now, first_value(before) OVER w AS "then"
+    FROM since WINDOW w AS (
+        PARTITION BY "table", key ORDER BY sequence ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
 )
-SELECT "table", key, newest.after, oldest.before FROM oldest JOIN newest USING ("table", key)
-WHERE newest.after IS DISTINCT FROM oldest.before ORDER BY "table", key
+SELECT "table", key, now, "then" FROM net WHERE now IS DISTINCT FROM "then" ORDER BY "table", key
 """
 
 
