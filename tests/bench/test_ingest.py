@@ -203,7 +203,7 @@ def repeated(path: Path, post: bytes, times: int) -> None:
 def test_a_real_block_repeated(chain_data: Path, new_index: Callable[[], str], tmp_path: Path, show: Show) -> None:
     recording = chain_data / "stacks" / "mainnet-2023-585-events.tsv"
     post = next(post for post in read_recording(recording) if post.path == "/new_block")
-    repeats = max(min(SIZES) // 585, 20)
+    repeats = max(4 * min(SIZES) // 585, 20)
     path = tmp_path / "repeated.tsv"
     repeated(path, post.body, repeats)
     show(f"\na real block of 585 events, {repeats} times")
