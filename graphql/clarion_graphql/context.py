@@ -92,11 +92,16 @@ class OperationExtension(SchemaExtension):
             return False
 
     def get_results(self) -> dict[str, Any]:
-        """``extensions``: the receipt of the chain that most of the API is about, and all where there are several."""
+        """``extensions``: the receipt of the chain that most of the API is about, and all where there are several.
+
+        ``outdated`` is there where rows of a protocol were read that are not the receipt's.
+        """
         receipts = list(self.operation.session.was_read.values())
         if not receipts:
             return {}
         found: dict[str, Any] = {"receipt": receipts[0].to_json()}
         if len(receipts) > 1:
             found["receipts"] = [receipt.to_json() for receipt in receipts]
+        if outdated := self.operation.session.outdated:
+            found["outdated"] = [{"protocol": name, "height": outdated[name]} for name in sorted(outdated)]
         return found

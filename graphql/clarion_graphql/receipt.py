@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -22,7 +23,13 @@ ANCHORED: Final[LiteralString] = (
 
 _TIPS: Final = f"""
 SELECT u.chain, u.height, u.hash, b.burn_height, b.burn_hash, CASE WHEN u.hash IS NOT NULL THEN {FINALITY} END,
-    u.digest, u.sequence, (SELECT max(height) FROM clarion.canonical_burn_block)
+    u.digest, u.sequence, (SELECT max(height) FROM clarion.canonical_burn_block), (
+        SELECT jsonb_object_agg(p.name, (
+            SELECT max(k.height) FROM clarion.canonical_block k
+            WHERE p.generation > 0 AND k.chain = p.chain AND k.sequence <= p.stopped_sequence
+        ))
+        FROM clarion.protocol p WHERE p.chain = u.chain AND (p.generation = 0 OR p.stopped_sequence IS NOT NULL)
+    )
 FROM clarion.cursor u
 LEFT JOIN clarion.block b ON b.chain = u.chain AND b.hash = u.hash
 {ANCHORED}
@@ -52,6 +59,8 @@ class Receipt:
     sequence: int
     burn_tip: int | None
     """Height of the highest canonical Bitcoin block."""
+    outdated: Mapping[str, int | None] | None = None
+    """Protocols whose rows are older, and of which block they are; None where they have not been made yet."""
 
     def to_json(self) -> dict[str, Any]:
         """The form in ``extensions.receipt``."""

@@ -18,7 +18,7 @@ from clarion.store.database import make_pool
 from clarion_graphql.as_of import Moment, PastTables, past_tables
 from clarion_graphql.errors import ApiError, Code
 from clarion_graphql.receipt import Receipt, read_receipts
-from clarion_graphql.sql import Sql
+from clarion_graphql.sql import Sql, tables_in
 
 #: Longest a statement may run, in milliseconds.
 STATEMENT_TIMEOUT_MS: Final = 10_000
@@ -77,6 +77,8 @@ class Session:
         self._max_rows = max_rows
         self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
         self._receipts: dict[Chain, Receipt] = {}
+        self.outdated: dict[str, int | None] = {}
+        """Protocols that were read although their rows are not the tip's, and of which block those are."""
 
     async def open(self) -> AsyncConnection[Any]:
         """Take the snapshot, if that has not happened yet, and read the receipts in it."""
@@ -130,12 +132,19 @@ class Session:
             )
         connection = await self.open()
         if self._past is None:
+            self._note_outdated(query)
             rows = await fetch(connection, query)
         else:
             async with self._reading:  # a table that cannot be told is found out in a savepoint
                 rows = await fetch(connection, await self._past.read(query))
         self._rows_left -= len(rows)
         return rows
+
+    def _note_outdated(self, query: Sql) -> None:
+        for receipt in self._receipts.values():
+            if receipt.outdated:
+                read = {table.name.partition(".")[0] for table in tables_in(query.text)}
+                self.outdated |= {name: height for name, height in receipt.outdated.items() if name in read}
 
     async def value(self, query: Sql) -> Any:
         """The first column of a query's first row; None without a row."""

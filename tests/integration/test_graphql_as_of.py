@@ -83,6 +83,25 @@ async def test_without_a_block_it_is_now(server: Server, chain: list[Block]) -> 
     assert answer["extensions"]["receipt"]["height"] == 4
 
 
+async def test_rows_that_are_older_than_the_receipt_are_told(store: Store, server: Server, chain: list[Block]) -> None:
+    assert "outdated" not in (await server.query(ACCOUNTS))["extensions"]
+    without = Store(store.connection, "stacks", [])
+    without.open()
+    later = toy.block(chain[-1], [toy.move("a", 5)])
+    with without.batch() as batch:
+        batch.append(later)
+        batch.apply(later)
+
+    answer = await server.query(ACCOUNTS)
+    assert balances(answer) == {"a": "4", "c": "3"}
+    assert answer["extensions"]["receipt"]["height"] == 5
+    assert answer["extensions"]["outdated"] == [{"protocol": "toy", "height": 4}]
+    assert "outdated" not in (await server.query("{ blocks(first: 1) { nodes { height } } }"))["extensions"]
+
+    store.connection.execute("UPDATE clarion.protocol SET generation = 0")
+    assert (await server.query(ACCOUNTS))["extensions"]["outdated"] == [{"protocol": "toy", "height": None}]
+
+
 async def test_filters_pages_and_single_rows_are_of_that_block(server: Server, chain: list[Block]) -> None:
     data = await server.data(
         """query @asOf(height: 2) {
