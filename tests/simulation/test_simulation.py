@@ -42,7 +42,7 @@ from clarion.store.database import connect, create_database, migrate
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 
 QUICK_SEEDS = range(3)
-SLOW_SEEDS = range(100, 124)
+SLOW_SEEDS = range(100, 104)
 
 UP_SECONDS: Final = 60
 HEALED_SECONDS: Final = 90
