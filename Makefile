@@ -16,12 +16,12 @@ setup: ## Install what the lock files name into .venv and contracts/node_modules
 dev: setup ## Run a local chain, the indexer, GraphQL and the keeper (options in ARGS)
 	@exec .venv/bin/clarion dev $(ARGS)
 
-test: setup ## Run the tests, the slow ones left out (pytest options in ARGS)
-	$(PY) -m pytest $(ARGS)
+test: setup ## Run the tests, the slow ones left out, two at a time (pytest options in ARGS)
+	$(PY) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 	$(NPM) test
 
 test-all: setup ## Run every test
-	$(PY) -m pytest -m "slow or not slow" $(ARGS)
+	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench $(ARGS)
 	$(NPM) test
 
 check: setup ## Run the linters, the type checkers and the migration check
