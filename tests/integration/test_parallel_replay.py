@@ -30,7 +30,7 @@ def as_large(monkeypatch: pytest.MonkeyPatch) -> None:
 def content(connection: psycopg.Connection[Any], table: str) -> list[Any]:
     order = {"block": "hash", "transaction": "height, block_hash, tx_index", "change": "sequence"}
     by = order.get(table, "height, block_hash, tx_index, event_index")
-    # which changes have the row before depends on how large batches were: those of blocks that were final then have none
+    # which changes have the row before depends on the batches: those of blocks that were final then have none
     columns = 'chain, sequence, height, block_hash, "table", key, op, after, retraction' if table == "change" else "*"
     return connection.execute(f"SELECT {columns} FROM clarion.{table} ORDER BY {by}".encode()).fetchall()
 
