@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import psycopg
 import structlog
@@ -16,7 +16,6 @@ from clarion.chains.model import Block
 from clarion.chains.stacks.hiro_poller import Health, HiroPoller, IndexTip
 from clarion.chains.stacks.hiro_poller import SourceState as PollerState
 from clarion.chains.stacks.hiro_source import HiroSourceError
-from clarion.chains.stacks.node_payloads import Item
 from clarion.config import NetworkName, Settings
 from clarion.worker import Applied, Worker, is_of_the_post
 from hiro_api_client import MAINNET_URL, TESTNET_URL, HiroApiClient, HiroApiError
@@ -61,6 +60,8 @@ class HiroFeed:
             poll_seconds=hiro.poll_seconds,
             report=self._said.put_nowait,
         )
+        self._problem: str | None = None
+        """Why what it gave last cannot be stored: whatever it says of itself, its blocks are of no use then."""
         #: Height of the API's tip, or None where it did not say yet.
         self.tip_height: int | None = None
 
@@ -107,7 +108,7 @@ class HiroFeed:
                 await noting
 
     async def _follow(self) -> None:
-        async with contextlib.aclosing(cast("AsyncGenerator[list[Item]]", self._poller.follow())) as following:
+        async with contextlib.aclosing(self._poller.follow()) as following:
             async for items in following:
                 started = time.monotonic()
                 try:
@@ -116,17 +117,18 @@ class HiroFeed:
                     if not is_of_the_post(error):
                         raise
                     # The poller finds that they are not there, and gives them again after a pause that grows.
-                    problem = f"its blocks cannot be stored: {error}"
+                    self._problem = f"its blocks cannot be stored: {error}"
                     log.error("blocks_not_storable", source=NAME, error=str(error))
-                    await self._in_thread(self._worker.note_failure, NAME, problem)
+                    await self._in_thread(self._worker.note_failure, NAME, self._problem)
                     continue
+                self._problem = None
                 await self._applied(applied, time.monotonic() - started)
 
     async def _note_health(self) -> None:
         while True:
             said = await self._said.get()
-            if said.state is PollerState.UNREACHABLE:
-                note: tuple[Any, ...] = (self._worker.note_failure, NAME, said.detail or "")
+            if self._problem is not None or said.state is PollerState.UNREACHABLE:
+                note: tuple[Any, ...] = (self._worker.note_failure, NAME, self._problem or said.detail or "")
             elif said.height is None or said.hash is None:
                 continue
             else:
