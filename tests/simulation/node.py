@@ -123,7 +123,7 @@ class AskedNode:
         for block_hash, content in chain.payloads.items():
             posted = json.loads(content)
             self._blocks[block_hash.hex()] = body(replayed_payload(posted))
-            burn = {name: posted[name] for name in ("burn_block_hash", "burn_block_height")}
+            burn = {name: posted[name] for name in ("burn_block_hash", "burn_block_height", "consensus_hash")}
             self._sortitions[posted["consensus_hash"].removeprefix("0x")] = body([burn])
         node = self
 

@@ -151,7 +151,7 @@ class NodeClient:
     async def sortition(self, consensus_hash: str) -> BurnBlock | None:
         """The Bitcoin block that a consensus hash (40 hexadecimal digits) names, or None where it is unknown."""
         body = await self._get(f"/v3/sortitions/consensus/{consensus_hash}")
-        return None if body is None else decode_sortition(body)
+        return None if body is None else decode_sortition(body, consensus_hash)
 
     async def _get(self, path: str, **arguments: Any) -> bytes | None:
         response = await self._request("GET", path, **arguments)

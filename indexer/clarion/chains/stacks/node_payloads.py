@@ -208,6 +208,7 @@ class _ReplayedHead(Struct):
 class _Sortition(Struct):
     burn_block_hash: str
     burn_block_height: _Height
+    consensus_hash: str | None = None
     burn_header_timestamp: _Height | None = None
 
 
@@ -360,13 +361,19 @@ def replayed_consensus_hash(body: bytes) -> str:
     return head.consensus_hash.removeprefix("0x")
 
 
-def decode_sortition(body: bytes) -> BurnBlock:
-    """The Bitcoin block that ``GET /v3/sortitions/consensus/{consensus_hash}`` answers. Raises ``PayloadError``."""
-    path = "/v3/sortitions"
+def decode_sortition(body: bytes, consensus_hash: str) -> BurnBlock:
+    """The Bitcoin block that ``GET /v3/sortitions/consensus/{consensus_hash}`` answers.
+
+    ``consensus_hash`` is the one asked for (40 hexadecimal digits). Raises ``PayloadError``, also for an answer about
+    another one.
+    """
+    path = f"/v3/sortitions/consensus/{consensus_hash}"
     found = _decode(path, _sortitions, body)
     if not found:
         raise PayloadError(f"{path}: the node answered no sortition")
     sortition: _Sortition = found[0]
+    if sortition.consensus_hash is not None and sortition.consensus_hash.removeprefix("0x") != consensus_hash:
+        raise PayloadError(f"{path}: the answer is about {sortition.consensus_hash}")
     burn_hash = _Place(path, None, None).hash("burn_block_hash", sortition.burn_block_hash)
     return BurnBlock(sortition.burn_block_height, burn_hash, time=sortition.burn_header_timestamp)
 

@@ -498,8 +498,12 @@ def test_the_bitcoin_block_of_a_consensus_hash() -> None:
     assert replayed_consensus_hash(body(replayed())) == "11" * 20
     burn = toy.burn_block(5)
     answer = [{"burn_block_hash": hex_of(burn.hash), "burn_block_height": 5, "was_sortition": True}]
-    assert decode_sortition(body(answer)) == BurnBlock(5, burn.hash)
+    assert decode_sortition(body(answer), "ab" * 20) == BurnBlock(5, burn.hash)
     answer[0]["burn_header_timestamp"] = 1_700_000_000
-    assert decode_sortition(body(answer)) == BurnBlock(5, burn.hash, time=1_700_000_000)
+    assert decode_sortition(body(answer), "ab" * 20) == BurnBlock(5, burn.hash, time=1_700_000_000)
     with pytest.raises(PayloadError, match="no sortition"):
-        decode_sortition(b"[]")
+        decode_sortition(b"[]", "ab" * 20)
+    answer[0]["consensus_hash"] = "0x" + "ab" * 20
+    assert decode_sortition(body(answer), "ab" * 20).hash == burn.hash
+    with pytest.raises(PayloadError, match="is about 0xabab"):
+        decode_sortition(body(answer), "cd" * 20)
