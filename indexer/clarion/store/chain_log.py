@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 from psycopg import Connection
@@ -65,45 +65,32 @@ def remember_interfaces(connection: Connection[Any], blocks: Iterable[Block]) ->
 
 def header(connection: Connection[Any], chain: Chain, block_hash: bytes) -> Header | None:
     """The header of a block in the log, or None."""
-    found = connection.execute(
-        "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block WHERE chain = %s AND hash = %s",
-        (chain, block_hash),
-    ).fetchone()
-    return None if found is None else _header(chain, found)
+    found = _headers(connection, chain, "hash = %s", block_hash)
+    return found[0] if found else None
 
 
 def headers(connection: Connection[Any], chain: Chain, hashes: Iterable[bytes]) -> list[Header]:
     """Headers of those blocks that are in the log, in no order."""
-    return [
-        _header(chain, row)
-        for row in connection.execute(
-            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
-            "WHERE chain = %s AND hash = ANY(%s)",
-            (chain, list(hashes)),
-        )
-    ]
+    return _headers(connection, chain, "hash = ANY(%s)", list(hashes))
 
 
 def children(connection: Connection[Any], chain: Chain, parent_hash: bytes) -> list[Header]:
     """Headers of the blocks in the log that build on ``parent_hash``, in the order of their hashes."""
-    return [
-        _header(chain, row)
-        for row in connection.execute(
-            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
-            "WHERE chain = %s AND parent_hash = %s ORDER BY hash",
-            (chain, parent_hash),
-        )
-    ]
+    return _headers(connection, chain, "parent_hash = %s ORDER BY hash", parent_hash)
 
 
 def above(connection: Connection[Any], chain: Chain, height: int) -> list[Header]:
     """Headers of all blocks in the log that are higher than ``height``, the highest first."""
+    return _headers(connection, chain, "height > %s ORDER BY height DESC, hash", height)
+
+
+def _headers(connection: Connection[Any], chain: Chain, condition: LiteralString, parameter: Any) -> list[Header]:
     return [
-        _header(chain, row)
-        for row in connection.execute(
-            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block "
-            "WHERE chain = %s AND height > %s ORDER BY height DESC, hash",
-            (chain, height),
+        Header(BlockRef(chain, height, block_hash, parent_hash), burn_height, burn_hash)
+        for height, block_hash, parent_hash, burn_height, burn_hash in connection.execute(
+            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block WHERE chain = %s AND "
+            + condition,
+            (chain, parameter),
         )
     ]
 
@@ -132,11 +119,6 @@ def highest_above(connection: Connection[Any], chain: Chain, block_hash: bytes) 
         {"chain": chain, "hash": block_hash},
     ).fetchone()
     return None if found is None else found[0]
-
-
-def _header(chain: Chain, row: Sequence[Any]) -> Header:
-    height, block_hash, parent_hash, burn_height, burn_hash = row
-    return Header(BlockRef(chain, height, block_hash, parent_hash), burn_height, burn_hash)
 
 
 def load(connection: Connection[Any], chain: Chain, hashes: Iterable[bytes]) -> list[Block]:
