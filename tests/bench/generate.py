@@ -15,9 +15,13 @@ import hashlib
 import json
 import random
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,50 +103,62 @@ def _number(index: int) -> int:
 
 
 _NUMBER_HEX = re.compile(_NUMBER_MARK + r"([0-9a-f]{8})")
+_NUMBER_DECIMAL = re.compile(rf"{str(_number(0))[:-10]}\d{{10}}")
+"""The same in decimal: the last four bytes change no more than the last ten digits."""
 
 
 class Template:
     """A transaction with its events as JSON text with holes: users, numbers, the transaction's id and places."""
 
-    def __init__(self, name: str, transaction: dict[str, Any], events: Sequence[dict[str, Any]], users: Sequence[User]):
+    def __init__(
+        self,
+        name: str,
+        transaction: dict[str, Any],
+        events: Sequence[dict[str, Any]],
+        users: Sequence[User],
+        numbers: int,
+    ) -> None:
         self.name = name
-        self.users = len(users)
         self.kinds = Counter(event["type"] for event in events)
         self.events = len(events)
-        self._transaction = _Holes(transaction | {"tx_index": "@P0@"}, users)
         numbered = [event | {"event_index": f"@E{index}@"} for index, event in enumerate(events)]
-        self._events = _Holes(numbered, users)
+        self._transaction = _Holes(transaction | {"tx_index": "@P0@"}, users, numbers)
+        self._events = _Holes(numbered, users, numbers) if events else None
 
     def render(
         self, txid: str, tx_index: int, first_event: int, users: Sequence[User], numbers: Sequence[int]
     ) -> tuple[str, str]:
         """The transaction's JSON, and its events' without the brackets."""
-        values: dict[str, Sequence[Any]] = {
-            "T": [txid],
-            "P": [tx_index],
-            "E": range(first_event, first_event + self.events),
-            "A": [user.address for user in users],
-            "H": [user.hash160 for user in users],
-            "X": [f"{number:032x}" for number in numbers],
-            "D": numbers,
-        }
-        return self._transaction.fill(values), self._events.fill(values)[1:-1]
+        values: list[Any] = [txid, tx_index]
+        for user in users:
+            values += user.address, user.hash160
+        for number in numbers:
+            values += number, f"{number:032x}"
+        values += range(first_event, first_event + self.events)
+        return self._transaction.fill(values), "" if self._events is None else self._events.fill(values)[1:-1]
 
 
 class _Holes:
-    def __init__(self, content: Any, users: Sequence[User]) -> None:
+    """JSON text that lacks some of these values: the transaction's id and index, address and hash of each user, each
+    number in decimal and in hex, the index of each event.
+    """
+
+    def __init__(self, content: Any, users: Sequence[User], numbers: int) -> None:
         text = json.dumps(content, separators=(",", ":")).replace("%", "%%").replace(_TXID, "@T0@")
         for index, user in enumerate(users):
             text = text.replace(user.address, f"@A{index}@").replace(user.hash160, f"@H{index}@")
         text = _NUMBER_HEX.sub(lambda found: f"@X{int(found[1], 16)}@", text)
-        for index in range(64):
-            text = text.replace(str(_number(index)), f"@D{index}@")
+        text = _NUMBER_DECIMAL.sub(lambda found: f"@D{int(found[0]) - _number(0)}@", text)
         text = re.sub(r'"(@[PE]\d+@)"', r"\1", text)
-        self._holes = [(code, int(index)) for code, index in re.findall(r"@([TPEAHXD])(\d+)@", text)]
+        first_number = 2 + 2 * len(users)
+        place = {"T": (0, 0), "P": (1, 0), "A": (2, 2), "H": (3, 2), "D": (first_number, 2), "X": (first_number + 1, 2)}
+        place["E"] = (first_number + 2 * numbers, 1)
+        holes = [(place[code], int(index)) for code, index in re.findall(r"@([TPEAHXD])(\d+)@", text)]
         self._text = re.sub(r"@[TPEAHXD]\d+@", "%s", text)
+        self._chosen = itemgetter(*[first + each * index for (first, each), index in holes])
 
-    def fill(self, values: dict[str, Sequence[Any]]) -> str:
-        return self._text % tuple([values[code][index] for code, index in self._holes])
+    def fill(self, values: Sequence[Any]) -> str:
+        return self._text % self._chosen(values)
 
 
 # The general mix
@@ -333,7 +349,7 @@ def _general_templates(contract: str) -> dict[str, Template]:
         ),
         "deploy": (_transaction(alice, SmartContract("a-token", _SOURCE, 3)), []),
     }
-    return {name: Template(name, *parts, users) for name, parts in kinds.items()}
+    return {name: Template(name, *parts, users, numbers=3) for name, parts in kinds.items()}
 
 
 class General:
@@ -342,12 +358,13 @@ class General:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._users = [User.numbered(number) for number in range(USERS)]
-        owners = [User.numbered(number, "owner") for number in range(CONTRACTS)]
-        self._contracts = [
-            _general_templates(f"{owner.address}.contract-{number}") for number, owner in enumerate(owners)
-        ]
+        self._owners = [User.numbered(number, "owner") for number in range(CONTRACTS)]
         self._names = list(_SHARES)
-        self._weights = list(_SHARES.values())
+        self._weights = list(accumulate(_SHARES.values()))
+        self.templates = cache(self._templates)
+
+    def _templates(self, number: int) -> dict[str, Template]:
+        return _general_templates(f"{self._owners[number].address}.contract-{number}")
 
     def _few_busy(self, count: int) -> int:
         """An index of which low ones are far more frequent."""
@@ -355,11 +372,11 @@ class General:
 
     def next(self) -> tuple[Template, list[User], list[int]]:
         """A transaction: its template, users and numbers."""
-        chance = self._chance
-        templates = self._contracts[self._few_busy(CONTRACTS)]
-        template = templates[chance.choices(self._names, self._weights)[0]]
-        users = [self._users[self._few_busy(USERS)] for _ in range(3)]
-        return template, users, [chance.randrange(1, 10 ** chance.randrange(3, 14)) for _ in range(3)]
+        few_busy, random = self._few_busy, self._chance.random
+        templates = self.templates(few_busy(CONTRACTS))
+        template = templates[self._names[bisect(self._weights, random() * self._weights[-1])]]
+        users = [self._users[few_busy(USERS)] for _ in range(3)]
+        return template, users, [int(10 ** (2 + 11 * random())) for _ in range(3)]
 
 
 # BitHedge
@@ -452,13 +469,13 @@ class BitHedge:
                         fields[name] = inside
                 raw = _hex(cl.encode(cl.Tuple(fields)))
                 altered.append(event | {"contract_event": said | {"raw_value": raw}})
-            made.append((Template("bithedge", transaction, altered, self._users), shifts))
+            made.append((Template("bithedge", transaction, altered, self._users, len(shifts)), shifts))
         return made
 
     def transactions(self) -> Iterator[tuple[Template, list[User], list[int]]]:
         """Without end."""
         for transaction, events, _ in self._said:
-            yield Template("bithedge", transaction, events, self._users), self._users, []
+            yield Template("bithedge", transaction, events, self._users, 0), self._users, []
         cycle = 0
         while True:
             users = [User.numbered(cycle * len(self._users) + index, "cast") for index in range(len(self._users))]
@@ -515,28 +532,23 @@ def _topic(value: cl.Tuple) -> str:
 
 
 class _BlockText:
-    """A block's transactions and events as JSON, one after the other; counted in ``mix``."""
+    """A block's transactions and events as JSON, one after the other."""
 
-    def __init__(self, named: Callable[..., str], height: int, mix: Mix) -> None:
+    def __init__(self, named: Callable[[str, int, int], str], height: int) -> None:
         self._named = named
         self._height = height
-        self._mix = mix
         self._transactions: list[str] = []
         self._events: list[str] = []
-        self._event_count = 0
+        self.event_count = 0
 
     def add(self, template: Template, users: Sequence[User], numbers: Sequence[int]) -> None:
         index = len(self._transactions)
         txid = self._named("tx", self._height, index)
-        transaction, events = template.render(txid, index, self._event_count, users, numbers)
+        transaction, events = template.render(txid, index, self.event_count, users, numbers)
         self._transactions.append(transaction)
         if events:
             self._events.append(events)
-        self._event_count += template.events
-        self._mix.transactions += 1
-        self._mix.events += template.events
-        self._mix.kinds.update(template.kinds)
-        self._mix.templates[template.name] += 1
+        self.event_count += template.events
 
     def __str__(self) -> str:
         return f'"transactions": [{",".join(self._transactions)}], "events": [{",".join(self._events)}]'
@@ -547,13 +559,17 @@ def generate(
     *,
     events: int,
     seed: int = 1,
-    bithedge_share: float = 0.2,
+    bithedge_share: float = 0.1,
 ) -> Mix:
-    """Write a chain of at least ``events`` events to ``path`` (``.tsv.zst``); ``bithedge_share`` of them BitHedge's."""
+    """Write a chain of at least ``events`` events to ``path`` (``.tsv.zst``); ``bithedge_share`` of them BitHedge's.
+
+    What it takes of memory does not grow with the chain.
+    """
     chance = random.Random(seed)
     mix = Mix()
     general = General(chance) if bithedge_share < 1 else None
     bithedge = BitHedge().transactions()
+    used: Counter[Template] = Counter()
     number = 0
 
     def line(where: str, body: str) -> bytes:
@@ -563,18 +579,20 @@ def generate(
         escaped = body.replace("\\", "\\\\")
         return f"{number}\t2026-01-01 00:00:00\t{where}\t{escaped}\n".encode()
 
-    def named(*parts: object) -> str:
-        return hashlib.sha256(" ".join(map(str, (seed, *parts))).encode()).hexdigest()
+    def named(kind: str, height: int, index: int = 0) -> str:
+        return hashlib.sha256(f"{seed} {kind} {height} {index}".encode()).hexdigest()
 
     with path.open("wb") as file, zstandard.ZstdCompressor(level=1).stream_writer(file) as out:
         height = 0
+        parent_hash, parent_id = named("header", 0), named("block", 0)
         while mix.events < events:
             height += 1
             burn = 800_000 + height // TENURE_BLOCKS
+            burn_hash = named("burn", burn)
             if height == 1 or height % TENURE_BLOCKS == 0:
                 mix.burn_blocks += 1
                 burn_post = {
-                    "burn_block_hash": f"0x{named('burn', burn)}",
+                    "burn_block_hash": f"0x{burn_hash}",
                     "burn_block_height": burn,
                     "parent_burn_block_hash": f"0x{named('burn', burn - 1)}",
                     "burn_amount": 0,
@@ -582,30 +600,42 @@ def generate(
                     "reward_slot_holders": [],
                 }
                 out.write(line("/new_burn_block", json.dumps(burn_post)))
-            block = _BlockText(named, height, mix)
+            block = _BlockText(named, height)
             if general is not None:
                 for _ in range(int(chance.expovariate(1 / TRANSACTIONS_OF_BLOCK))):
-                    block.add(*general.next())
-            before = mix.events
+                    drawn = general.next()
+                    used[drawn[0]] += 1
+                    block.add(*drawn)
+            before = block.event_count
             target = mix.events * bithedge_share if general is not None else mix.bithedge_events + 12
-            while mix.bithedge_events + mix.events - before < target:
-                block.add(*next(bithedge))
-            mix.bithedge_events += mix.events - before
+            while mix.bithedge_events + block.event_count - before < target:
+                drawn = next(bithedge)
+                used[drawn[0]] += 1
+                block.add(*drawn)
+            mix.events += block.event_count
+            mix.bithedge_events += block.event_count - before
             mix.blocks += 1
+            block_hash, consensus_hash = named("header", height), burn_hash[:40]
+            block_id = hashlib.new("sha512_256", bytes.fromhex(block_hash + consensus_hash)).hexdigest()
             head = {
                 "block_height": height,
-                "block_hash": f"0x{named('header', height)}",
-                "index_block_hash": f"0x{named('block', height)}",
-                "parent_block_hash": f"0x{named('header', height - 1)}",
-                "parent_index_block_hash": f"0x{named('block', height - 1)}",
+                "block_hash": f"0x{block_hash}",
+                "index_block_hash": f"0x{block_id}",
+                "parent_block_hash": f"0x{parent_hash}",
+                "parent_index_block_hash": f"0x{parent_id}",
                 "block_time": 1_800_000_000 + height * BLOCK_SECONDS,
                 "burn_block_height": burn,
-                "burn_block_hash": f"0x{named('burn', burn)}",
+                "burn_block_hash": f"0x{burn_hash}",
                 "burn_block_time": 1_800_000_000 + height // TENURE_BLOCKS * TENURE_BLOCKS * BLOCK_SECONDS,
-                "consensus_hash": f"0x{named('burn', burn)[:40]}",
+                "consensus_hash": f"0x{consensus_hash}",
                 "miner_txid": f"0x{named('miner', burn)}",
                 "tenure_height": height // TENURE_BLOCKS,
                 "matured_miner_rewards": [],
             }
             out.write(line("/new_block", f"{json.dumps(head)[:-1]}, {block}}}"))
+            parent_hash, parent_id = block_hash, block_id
+    for template, times in used.items():
+        mix.transactions += times
+        mix.templates[template.name] += times
+        mix.kinds.update({kind: count * times for kind, count in template.kinds.items()})
     return mix
