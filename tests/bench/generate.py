@@ -30,6 +30,7 @@ import zstandard
 from clarion.chains.stacks import c32
 from clarion.chains.stacks import clarity as cl
 from clarion.chains.stacks.authorization import Authorization, HashMode, SingleSig
+from clarion.chains.stacks.hashing import sha512_256
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.payloads import ContractCall, Payload, SmartContract, TokenTransfer
 from clarion.chains.stacks.post_conditions import (
@@ -616,7 +617,7 @@ def generate(
             mix.bithedge_events += block.event_count - before
             mix.blocks += 1
             block_hash, consensus_hash = named("header", height), burn_hash[:40]
-            block_id = hashlib.new("sha512_256", bytes.fromhex(block_hash + consensus_hash)).hexdigest()
+            block_id = sha512_256(bytes.fromhex(block_hash + consensus_hash)).hex()
             head = {
                 "block_height": height,
                 "block_hash": f"0x{block_hash}",
