@@ -96,24 +96,39 @@ class Follower:
         self._anchors.clear()
         batch.if_undone(self._memory())
         items = list(items)
-        blocks = [item for item in items if isinstance(item, Block)]
-        batch.expect(blocks)
-        batch.burns.prefetch(block.burn.hash for block in blocks if block.burn)
+        batch.expect(item for item in items if isinstance(item, Block))
         for item in items:
             if isinstance(item, BurnBlock):
                 anchored |= self._burn_block(batch, item, source, followed)
+            elif self._continues(batch, item):
+                batch.append(item)
+                self._apply(batch, item, followed)
             elif (known_as := batch.header(item.hash)) is not None:
                 self._compare(batch, item, known_as, source)
             elif self._builds_on(batch, header_of(item), batch.header(item.ref.parent_hash)):
                 batch.append(item)
                 self._prefer(batch, self._best_above(batch, header_of(item)), source, followed)
-        batch.burns.prefetch(burn_hash for burn_hash in self._anchors if burn_hash)
-        known = [burn_hash is not None and batch.burns.is_canonical(burn_hash) for burn_hash in self._anchors]
+        anchors = set(self._anchors)
+        batch.burns.prefetch(burn_hash for burn_hash in anchors if burn_hash)
+        known = [burn_hash is not None and batch.burns.is_canonical(burn_hash) for burn_hash in anchors]
         self._all_anchored &= all(known)
         if not self._all_anchored and (anchored or any(known)):
             self._all_anchored = batch.learn_burn_blocks()
         followed.missing = {block_hash for block_hash in followed.missing if batch.header(block_hash) is None}
         return followed
+
+    def _continues(self, batch: Batch, block: Block) -> bool:
+        """Whether there is nothing to choose, as of most blocks: it goes on where the tip is, and nothing else does."""
+        return (
+            batch.continues(block)
+            and block.ref.parent_hash not in self._refused_tips
+            and not (block.burn and batch.burns.is_orphaned(block.burn.hash))
+        )
+
+    def _apply(self, batch: Batch, block: Block, followed: Followed) -> None:
+        batch.apply(block)
+        followed.applied.append(block.ref)
+        self._anchors.append(block.burn.hash if block.burn else None)
 
     def choose_again(self, batch: Batch) -> Followed:
         """Follow the best of the branches in the chain log, as after a rollback by hand."""
@@ -257,9 +272,7 @@ class Follower:
                 return
             self._roll_back(batch, fork, followed)
         for block in batch.load(reversed(branch)):
-            batch.apply(block)
-            followed.applied.append(block.ref)
-            self._anchors.append(block.burn.hash if block.burn else None)
+            self._apply(batch, block, followed)
 
     def _refuse(self, batch: Batch, ref: BlockRef, source: str, detail: str, followed: Followed) -> None:
         followed.refused.append(Refused(source, detail))

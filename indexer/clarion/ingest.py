@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
+import psycopg
 from psycopg import Connection
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.chains.stacks.node_payloads import Item, MempoolDrop, MempoolEntry
 from clarion.follower import Followed, Follower
 from clarion.metrics import STAGE_SECONDS
+from clarion.protocol import ProjectionError
 from clarion.store import mempool
 from clarion.store.store import Store
+
+PIPELINED_ROWS: Final = 500
+"""Blocks, transactions and events together up to which a batch waits for Postgres as rarely as possible."""
 
 
 def ingest(
@@ -43,11 +48,33 @@ def ingest_all(
     settle: Callable[[Connection[Any], Followed], None] | None = None,
 ) -> Followed:
     """The same for several sources: what each said, in the order it came. ``settle`` is given what came of it too."""
+    said = list(said)
+    pipelined = sum(_rows(item) for _, items in said for item in items) <= PIPELINED_ROWS
+    if pipelined:
+        # what is refused in a pipeline is told too late to say what it was of; the second time it is told at once
+        with contextlib.suppress(psycopg.DataError, psycopg.IntegrityError, ProjectionError):
+            return _ingest_all(store, follower, said, settle, pipelined=True)
+    return _ingest_all(store, follower, said, settle, pipelined=False)
+
+
+def _rows(item: Item) -> int:
+    return 1 + item.transaction_count + item.event_count if isinstance(item, Block) else 1
+
+
+def _ingest_all(
+    store: Store,
+    follower: Follower,
+    said: Sequence[tuple[str, Sequence[Item]]],
+    settle: Callable[[Connection[Any], Followed], None] | None,
+    *,
+    pipelined: bool,
+) -> Followed:
     since = store.tip.sequence
     followed = Followed()
     mempool_items: list[MempoolEntry | MempoolDrop] = []
+    expected = [item for _, items in said for item in items if isinstance(item, Block)]
     committing = time.perf_counter()
-    with store.batch() as batch:
+    with store.batch(expected, pipelined=pipelined) as batch:
         with stage("apply"):
             for source, items in said:
                 blocks = [item for item in items if isinstance(item, Block | BurnBlock)]
@@ -65,7 +92,7 @@ def ingest_all(
     return followed
 
 
-@contextmanager
+@contextlib.contextmanager
 def stage(name: str) -> Iterator[None]:
     """Measure a stage of a batch."""
     started = time.perf_counter()

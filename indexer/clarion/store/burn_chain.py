@@ -7,7 +7,7 @@ parents tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from psycopg import Connection
 
 from clarion.chains.model import BurnBlock
+from clarion.store import arrays
 
 
 class Announced(StrEnum):
@@ -50,19 +51,24 @@ class BurnChain:
         self._counts: dict[bytes, bool | None] = {}
         """By hash: whether it counts, None where it was never heard of."""
 
-    def prefetch(self, hashes: Iterable[bytes]) -> None:
-        """Ask for many Bitcoin blocks at once, before each is asked for."""
-        asked = {burn_hash for burn_hash in hashes if burn_hash not in self._counts}
-        if not asked:
-            return
-        self._counts |= dict.fromkeys(asked)
-        self._counts |= dict(
-            self._connection.execute(
-                "SELECT b.hash, c.hash IS NOT NULL FROM clarion.burn_block b LEFT JOIN clarion.canonical_burn_block c "
-                "ON c.height = b.height AND c.hash = b.hash WHERE b.hash = ANY(%s)",
-                (list(asked),),
-            ).fetchall()
+    def asked(self, hashes: Collection[bytes]) -> Callable[[], None]:
+        """Ask for many Bitcoin blocks at once, before each is asked for; what is given back takes the answer."""
+        answer = self._connection.execute(
+            "SELECT b.hash, c.hash IS NOT NULL FROM clarion.burn_block b LEFT JOIN clarion.canonical_burn_block c "
+            "ON c.height = b.height AND c.hash = b.hash WHERE b.hash = ANY(%b::bytea[])",
+            (arrays.of_hashes(hashes),),
         )
+
+        def take() -> None:
+            self._counts |= dict.fromkeys(hashes)
+            self._counts |= dict(answer.fetchall())
+
+        return take
+
+    def prefetch(self, hashes: Iterable[bytes]) -> None:
+        """The same of those that are not known yet, waiting for the answer."""
+        if unknown := {burn_hash for burn_hash in hashes if burn_hash not in self._counts}:
+            self.asked(unknown)()
 
     def is_canonical(self, burn_hash: bytes) -> bool:
         """Whether this Bitcoin block is known and counts."""

@@ -10,7 +10,7 @@ import msgspec
 from psycopg import Connection
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain, Event, EventKind, Transaction, TransactionStatus
-from clarion.store import copy
+from clarion.store import arrays
 from clarion.store.packed import BLOCK_COLUMNS, EVENT_COLUMNS, TRANSACTION_COLUMNS, PackedBlock, pack
 
 #: Canonical JSON: object keys sorted, no white space.
@@ -37,15 +37,14 @@ def header_of(block: Block) -> Header:
     return Header(block.ref, burn.height if burn else None, burn.hash if burn else None)
 
 
-def append(connection: Connection[Any], blocks: Sequence[Block]) -> None:
-    """Write blocks with their transactions and events. The caller makes sure that none is in the log yet."""
+def rows_of(blocks: Sequence[Block]) -> dict[bytes, list[bytes]]:
+    """The rows of blocks with their transactions and events, for :func:`clarion.store.write_rows.write_rows`."""
     rows = [block.rows if isinstance(block, PackedBlock) else pack(block) for block in blocks]
-    copy.copy_rows(connection, BLOCK_COLUMNS, [of.block for of in rows])
-    if any(of.transactions for of in rows):
-        copy.copy_rows(connection, TRANSACTION_COLUMNS, [of.transactions for of in rows])
-    if any(of.events for of in rows):
-        copy.copy_rows(connection, EVENT_COLUMNS, [of.events for of in rows])
-    remember_interfaces(connection, blocks)
+    return {
+        BLOCK_COLUMNS: [of.block for of in rows],
+        TRANSACTION_COLUMNS: [of.transactions for of in rows],
+        EVENT_COLUMNS: [of.events for of in rows],
+    }
 
 
 def remember_interfaces(connection: Connection[Any], blocks: Iterable[Block]) -> None:
@@ -71,7 +70,7 @@ def header(connection: Connection[Any], chain: Chain, block_hash: bytes) -> Head
 
 def headers(connection: Connection[Any], chain: Chain, hashes: Iterable[bytes]) -> list[Header]:
     """Headers of those blocks that are in the log, in no order."""
-    return _headers(connection, chain, "hash = ANY(%s)", list(hashes))
+    return _headers(connection, chain, "hash = ANY(%b::bytea[])", arrays.of_hashes(hashes))
 
 
 def children(connection: Connection[Any], chain: Chain, parent_hash: bytes) -> list[Header]:

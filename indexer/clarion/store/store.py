@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
+import psycopg
 from psycopg import Connection, Cursor
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
-from clarion.store import chain_log, copy
+from clarion.store import arrays, chain_log, copy
 from clarion.store.burn_chain import Announced, BurnChain
 from clarion.store.chain_log import Header, json_bytes
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
@@ -22,11 +25,15 @@ from clarion.store.registry import latest_digests, register
 from clarion.store.row_sql import RowTables
 from clarion.store.rows import Change, Key, RowType
 from clarion.store.undo import net_changes
+from clarion.store.write_rows import write_rows
 
 #: The Postgres notification channel; one message per commit, a JSON object {chain, height, hash, sequence}.
 CHANNEL: Final = "clarion"
 #: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
 FINAL_DEPTH: Final = 6
+CHANGE_COLUMNS: Final = (
+    b'clarion.change (chain, sequence, height, block_hash, "table", key, op, before, after, retraction)'
+)
 #: How many headers are kept in memory.
 REMEMBERED_HEADERS: Final = 2_000
 
@@ -136,23 +143,29 @@ class Store:
         return self.tip
 
     @contextmanager
-    def batch(self) -> Iterator[Batch]:
+    def batch(self, expected: Iterable[Block] = (), *, pipelined: bool = False) -> Iterator[Batch]:
         """A transaction to write in; all of it is committed at the end, or nothing.
+
+        ``expected``: blocks that it will be asked for, see :meth:`Batch.expect`. ``pipelined``: wait for Postgres only
+        where its answer is needed. For a small batch most of the time goes into waiting; the rows of a large one are
+        written faster otherwise. What Postgres refuses is then raised later than at the statement that it refused.
 
         Raises FencedOutError where another writer has opened this chain since.
         """
         batch: Batch | None = None
         try:
-            with self.connection.transaction():
-                found = self.connection.execute(
+            with self._pipelined_transaction() if pipelined else self.connection.transaction():
+                fence = self.connection.execute(
                     "SELECT fence FROM clarion.cursor WHERE chain = %s FOR UPDATE", (self.chain,)
-                ).fetchone()
+                )
+                batch = Batch(self)
+                batch.expect(expected)
+                found = fence.fetchone()
                 if self._fence is None or found is None or found[0] != self._fence:
                     raise FencedOutError(
                         f"another process writes the {self.chain} index of this database now "
                         f"(fence {found and found[0]}, ours {self._fence}); stop one of the two"
                     )
-                batch = Batch(self)
                 yield batch
                 batch.flush()
         except BaseException:
@@ -160,8 +173,24 @@ class Store:
                 batch.undone()
             self._reload()
             raise
-        self._remember([chain_log.header_of(block) for block in batch.own_blocks])
+        self._remember(batch.own_blocks)
         self._projector.rows.trim()
+
+    @contextmanager
+    def _pipelined_transaction(self) -> Iterator[None]:
+        """A transaction whose beginning and end are part of the pipeline; psycopg's own waits for each of them."""
+        connection = self.connection
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                yield
+                commit = connection.execute("COMMIT")
+            if commit.statusmessage != "COMMIT":
+                raise psycopg.InternalError(f"Postgres answered COMMIT with {commit.statusmessage}")
+        except BaseException:
+            if not connection.closed:
+                connection.rollback()
+            raise
 
     def _reload(self) -> None:
         self._tip_burn_height = None
@@ -179,6 +208,8 @@ class Store:
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The hash of the canonical block at ``height``, or None."""
+        if height == self.tip.height:
+            return self.tip.hash
         found = self.connection.execute(
             "SELECT hash FROM clarion.canonical_block WHERE chain = %s AND height = %s", (self.chain, height)
         ).fetchone()
@@ -189,11 +220,13 @@ class Store:
         known = self._headers.get(block_hash)
         return chain_log.header(self.connection, self.chain, block_hash) if known is None else known
 
-    def _remember(self, headers: Iterable[Header]) -> None:
-        """Keep headers that are committed: the next blocks will most likely build on them."""
-        for header in headers:
-            self._headers[header.ref.hash] = header
-            self._highest_logged = max(self._highest_logged, header.ref.height)
+    def _remember(self, blocks: Collection[Block]) -> None:
+        """Keep the headers of blocks that are committed: the next blocks will most likely build on them."""
+        if not blocks:
+            return
+        self._highest_logged = max(self._highest_logged, *[block.ref.height for block in blocks])
+        for block in islice(blocks, max(len(blocks) - REMEMBERED_HEADERS, 0), None):
+            self._headers[block.ref.hash] = chain_log.header_of(block)
         while len(self._headers) > REMEMBERED_HEADERS:
             self._headers.pop(next(iter(self._headers)))
 
@@ -221,11 +254,13 @@ class Batch:
         self._blocks: dict[bytes, Block] = {}
         self._unwritten: list[Block] = []
         self._unprojected: list[Block] = []
-        self._children: dict[bytes, list[Header]] = {}
+        self._children: dict[bytes, list[Block]] = {}
         self._known: dict[bytes, Header] = {}
         self._new: set[bytes] = set()
         self._childless: set[bytes] = set()
         self._canonical: list[tuple[int, bytes, int]] = []
+        self._rows: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        """Rows to be written, by the table and columns that they are packed for."""
         self._digests: list[tuple[str, int, bytes]] = []
         self._steps: list[tuple[int, str, int, bytes]] = []
         self._changes: list[tuple[int, BlockRef, Change]] = []
@@ -250,27 +285,45 @@ class Batch:
             self._if_undone.pop()()
 
     @property
-    def own_blocks(self) -> Iterable[Block]:
+    def own_blocks(self) -> Collection[Block]:
         """The blocks that this batch has appended."""
         return self._blocks.values()
 
     def expect(self, blocks: Iterable[Block]) -> None:
-        """Tell which blocks will be asked for, so that one question goes to Postgres and not several for each.
+        """Tell which blocks will be asked for, so that Postgres is asked and waited for once and not for each.
 
         What is higher than all in the chain log has nothing on top of it there; whether it is there itself has to be
         asked even so, because a source may give a known block any height.
         """
-        blocks = list(blocks)
-        known = chain_log.headers(self._connection, self._chain, [block.hash for block in blocks]) if blocks else ()
+        blocks = [block for block in blocks if block.hash not in self._new and block.hash not in self._known]
+        if not blocks:
+            return
+        burns = self.burns.asked({block.burn.hash for block in blocks if block.burn})
+        hashes = {block.hash for block in blocks}
+        known = chain_log.headers(self._connection, self._chain, hashes)
         self._known |= {header.ref.hash: header for header in known}
-        self._new |= {block.hash for block in blocks} - self._known.keys()
+        self._new |= hashes - self._known.keys()
         self._childless |= {block.hash for block in blocks if block.height > self._store._highest_logged}
+        burns()
+
+    def continues(self, block: Block) -> bool:
+        """Whether an expected block is new, builds on the tip, and nothing that came before builds on it."""
+        ref = block.ref
+        return (
+            ref.parent_hash == self._tip.hash
+            and self._tip.height is not None
+            and ref.height == self._tip.height + 1
+            and ref.hash in self._childless
+            and ref.hash in self._new
+            and ref.hash not in self._blocks
+            and ref.hash not in self._children
+        )
 
     def append(self, block: Block) -> None:
         """Put a block into the chain log. It must not be there yet; it is not canonical until applied."""
-        self._blocks[block.hash] = block
+        self._blocks[block.ref.hash] = block
         self._unwritten.append(block)
-        self._children.setdefault(block.ref.parent_hash, []).append(chain_log.header_of(block))
+        self._children.setdefault(block.ref.parent_hash, []).append(block)
         for tx in block.transactions:
             if tx.decode_error is not None:
                 self._anomalies.append(
@@ -287,13 +340,16 @@ class Batch:
         store = self._store
         if isinstance(block, PackedBlock) and not block.interest.covers(store.interest):
             # It was packed for other protocols than are live now.
-            self._flush_blocks()
+            self._take_blocks()
+            self._write_rows()
             (block,) = chain_log.load(self._connection, self._chain, [block.hash])
         self._unprojected.append(block)
         burn_height = None if block.burn is None else block.burn.height
-        self._may_be_final |= burn_height != store._tip_burn_height
-        store._tip_burn_height = burn_height
-        self._tip = store.tip = Tip(block.height, block.hash, self._tip.sequence, self._tip.digest)
+        if burn_height != store._tip_burn_height:
+            self._may_be_final = True
+            store._tip_burn_height = burn_height
+        ref, before = block.ref, self._tip
+        self._tip = store.tip = Tip(ref.height, ref.hash, before.sequence, before.digest)
 
     def _project(self) -> None:
         if not self._unprojected:
@@ -472,7 +528,7 @@ class Batch:
 
     def children(self, block_hash: bytes) -> list[Header]:
         """Headers of the blocks that build on this one, this batch's own included."""
-        own = self._children.get(block_hash, [])
+        own = [chain_log.header_of(block) for block in self._children.get(block_hash, ())]
         stored = [] if block_hash in self._childless else self._store.children(block_hash)
         return own + [header for header in stored if header.ref.hash not in self._blocks]
 
@@ -481,30 +537,33 @@ class Batch:
 
         Raises ProjectionError.
         """
-        self._flush_blocks()
+        self._take_blocks()
         self._project()
         self._store._tables.write(self._connection, [change for _, _, change in self._changes])
-        self._write_canonical()
+        head = copy.row_head(4) + copy.text(self._chain)
+        self._rows[b"clarion.canonical_block (chain, height, hash, sequence)"] += [
+            head + copy.bigint(height) + copy.bytea(block_hash) + copy.bigint(sequence)
+            for height, block_hash, sequence in self._canonical
+        ]
+        self._canonical.clear()
         if self._may_be_final:
+            self._write_rows()
             self._advance_final_height()
             if not self._steps:
                 notify(self._connection, self._chain, self._tip)  # that blocks became anchored or final
         self._write_log(retraction=False)
 
-    def _flush_blocks(self) -> None:
+    def _take_blocks(self) -> None:
+        """Have the blocks that were appended written next."""
         if self._unwritten:
-            chain_log.append(self._connection, self._unwritten)
+            for columns, rows in chain_log.rows_of(self._unwritten).items():
+                self._rows[columns] += rows
+            chain_log.remember_interfaces(self._connection, self._unwritten)
             self._unwritten.clear()
 
-    def _write_canonical(self) -> None:
-        if self._canonical:
-            head = copy.row_head(4) + copy.text(self._chain)
-            rows = [
-                head + copy.bigint(height) + copy.bytea(block_hash) + copy.bigint(sequence)
-                for height, block_hash, sequence in self._canonical
-            ]
-            copy.copy_rows(self._connection, b"clarion.canonical_block (chain, height, hash, sequence)", rows)
-            self._canonical.clear()
+    def _write_rows(self) -> None:
+        write_rows(self._connection, self._rows)
+        self._rows.clear()
 
     def _advance_final_height(self) -> None:
         """Note the highest block that is deep enough: under Bitcoin's tip and under the tip of this chain both.
@@ -545,49 +604,48 @@ class Batch:
         self._may_be_final = False
 
     def _write_log(self, *, retraction: bool) -> None:
-        if not self._steps and not self._anomalies:
-            return
-        chain, tip, final = self._chain, self._tip, self._store.final_height
+        chain, tip = self._chain, self._tip
+        head = copy.row_head(5) + copy.text(chain)
+        self._rows[b"clarion.step (chain, sequence, op, height, hash)"] += [
+            head + copy.bigint(sequence) + copy.common_text(op) + copy.bigint(height) + copy.bytea(block_hash)
+            for sequence, op, height, block_hash in self._steps
+        ]
+        self._rows[CHANGE_COLUMNS] += change_rows(chain, self._changes, self._store.final_height, retraction=retraction)
+        self._write_rows()
         with self._connection.cursor() as cursor:
-            head = copy.row_head(5) + copy.text(chain)
-            steps = [
-                head + copy.bigint(sequence) + copy.common_text(op) + copy.bigint(height) + copy.bytea(block_hash)
-                for sequence, op, height, block_hash in self._steps
-            ]
-            if steps:
-                copy.copy_rows(self._connection, b"clarion.step (chain, sequence, op, height, hash)", steps)
-            if self._changes:
-                copy_changes(self._connection, chain, self._changes, final, retraction=retraction)
             if self._digests:
-                cursor.executemany(
+                names, heights, digests = zip(*self._digests, strict=True)
+                cursor.execute(
                     "INSERT INTO clarion.digest (chain, protocol, generation, height, digest) "
-                    "SELECT chain, name, generation, %s, %s FROM clarion.protocol WHERE chain = %s AND name = %s",
-                    [(height, digest, chain, name) for name, height, digest in self._digests],
+                    "SELECT p.chain, p.name, p.generation, d.height, d.digest "
+                    "FROM unnest(%b::text[], %b::bigint[], %b::bytea[]) d (name, height, digest) "
+                    "JOIN clarion.protocol p ON p.chain = %s AND p.name = d.name",
+                    (arrays.of_texts(names), arrays.of_bigints(heights), arrays.of_hashes(digests), chain),
                 )
             write_anomalies(cursor, chain, self._anomalies)
             if self._steps:
                 cursor.execute(
                     "UPDATE clarion.cursor SET height = %s, hash = %s, sequence = %s, digest = %s, updated_at = now() "
-                    "WHERE chain = %s",
-                    (tip.height, tip.hash, tip.sequence, tip.digest, chain),
+                    "WHERE chain = %s RETURNING pg_notify(%s, %s)",
+                    (tip.height, tip.hash, tip.sequence, tip.digest, chain, CHANNEL, _message(chain, tip)),
                 )
-                notify(self._connection, chain, tip)
         for collected in (self._steps, self._changes, self._digests, self._anomalies):
             collected.clear()
 
 
-def copy_changes(
-    connection: Connection[Any],
+def change_rows(
     chain: Chain,
     changes: Iterable[tuple[int, BlockRef, Change]],
     final_height: int | None,
     *,
     retraction: bool = False,
-) -> None:
-    """Write changes with their sequences to the change log, without the rows before where the block is final."""
+) -> list[bytes]:
+    """Rows of the change log, packed with ``CHANGE_COLUMNS``, of changes with their sequences.
+
+    The rows before are left out where the block is final.
+    """
     head = copy.row_head(10) + copy.text(chain)
     last = copy.TRUE if retraction else copy.FALSE
-    columns = b'clarion.change (chain, sequence, height, block_hash, "table", key, op, before, after, retraction)'
     rows: list[bytes] = []
     for sequence, ref, change in changes:
         is_final = final_height is not None and ref.height <= final_height
@@ -603,7 +661,20 @@ def copy_changes(
             copy.jsonb(change.after_json),
             last,
         )
-    copy.copy_rows(connection, columns, rows)
+    return rows
+
+
+def copy_changes(
+    connection: Connection[Any],
+    chain: Chain,
+    changes: Iterable[tuple[int, BlockRef, Change]],
+    final_height: int | None,
+    *,
+    retraction: bool = False,
+) -> None:
+    """Write changes to the change log; see :func:`change_rows`."""
+    rows = change_rows(chain, changes, final_height, retraction=retraction)
+    copy.copy_rows(connection, CHANGE_COLUMNS, rows)
 
 
 def write_anomalies(cursor: Cursor[Any], chain: Chain, anomalies: Sequence[AnomalyAt]) -> None:
@@ -623,10 +694,14 @@ def write_anomalies(cursor: Cursor[Any], chain: Chain, anomalies: Sequence[Anoma
 
 def notify(connection: Connection[Any], chain: Chain, tip: Tip) -> None:
     """Tell listeners on the channel, once the transaction commits, where the index stands."""
-    message = {
+    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, _message(chain, tip)))
+
+
+def _message(chain: Chain, tip: Tip) -> str:
+    said = {
         "chain": chain,
         "height": tip.height,
         "hash": None if tip.hash is None else f"0x{tip.hash.hex()}",
         "sequence": tip.sequence,
     }
-    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, msgspec.json.encode(message).decode()))
+    return msgspec.json.encode(said).decode()

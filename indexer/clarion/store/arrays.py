@@ -1,0 +1,63 @@
+"""Arrays in binary form as parameters of statements: ``= ANY(%b::bytea[])``, ``unnest(%b::text[])``.
+
+They are put together of the fields that :mod:`clarion.store.copy` packs, which costs a tenth of what psycopg takes for
+a list. Format: ``array_recv`` in PostgreSQL's ``arrayfuncs.c``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from struct import Struct
+from typing import Final
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import Dumper
+
+from clarion.store import copy
+
+#: Dimensions, whether there may be nulls, the elements' type, how many they are, the first one's number.
+_head = Struct(">iiIii").pack
+_head_of_none = Struct(">iiI").pack
+_BIGINT: Final = psycopg.adapters.types["int8"].oid
+_BYTEA: Final = psycopg.adapters.types["bytea"].oid
+_TEXT: Final = psycopg.adapters.types["text"].oid
+
+
+class PackedArray:
+    """A parameter: an array of one dimension, in binary form."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, element_oid: int, fields: Collection[bytes]) -> None:
+        """``fields``: the elements as :mod:`clarion.store.copy` packs them."""
+        self.content = (
+            b"".join((_head(1, 1, element_oid, len(fields), 1), *fields))
+            if fields
+            else _head_of_none(0, 0, element_oid)
+        )
+
+
+class _PackedArrayDumper(Dumper):
+    format = pq.Format.BINARY
+
+    def dump(self, obj: PackedArray) -> bytes:
+        return obj.content
+
+
+psycopg.adapters.register_dumper(PackedArray, _PackedArrayDumper)
+
+
+def of_hashes(hashes: Iterable[bytes]) -> PackedArray:
+    """An array of type ``bytea[]``."""
+    return PackedArray(_BYTEA, [copy.bytea(one) for one in hashes])
+
+
+def of_bigints(numbers: Iterable[int]) -> PackedArray:
+    """An array of type ``bigint[]``."""
+    return PackedArray(_BIGINT, [copy.bigint(one) for one in numbers])
+
+
+def of_texts(texts: Iterable[str]) -> PackedArray:
+    """An array of type ``text[]``."""
+    return PackedArray(_TEXT, [copy.text(one) for one in texts])
