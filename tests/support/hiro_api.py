@@ -12,7 +12,7 @@ import json
 import re
 import socket
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import uvicorn
@@ -33,6 +33,13 @@ ASSET_NAME = re.compile(r"::[a-zA-Z-]+$")
 NO_MICROBLOCK = 2147483647
 """The sequence number of transactions outside microblocks, in cursors."""
 MAX_TX_INDEX = 0x7FFF
+NUMBER = r"\d+"
+HASH = r"(0x)?[a-fA-F0-9]{64}"
+HASH_CURSOR = r"0x[a-fA-F0-9]{64}"
+PLACE_CURSOR = r"\d+:\d+:\d+"
+LIMITS = {"limit": NUMBER}
+OFFSETS = {"limit": NUMBER, "offset": NUMBER}
+"""Parameters of queries by name, with what their values must be (``src/api/schemas``)."""
 
 Post = tuple[str, bytes]
 Json = dict[str, Any]
@@ -484,18 +491,20 @@ class HiroApi:
             task.add_done_callback(self._notifications.discard)
 
     def _routes(self) -> list[BaseRoute]:
-        def route(path: str, endpoint: Callable[[Request], Json | Response]) -> Route:
+        def route(path: str, endpoint: Callable[[Request], Json | Response], takes: Mapping[str, str]) -> Route:
             async def answer(request: Request) -> Response:
                 self.asked[path] += 1
                 try:
+                    _check(request, takes)
                     given = endpoint(request)
                 except _BadRequestError as error:
-                    return JSONResponse({"statusCode": 400, "error": "Bad Request", "message": str(error)}, 400)
+                    refused = {"statusCode": 400, "code": "FST_ERR_VALIDATION", "error": "Bad Request"}
+                    return JSONResponse(refused | {"message": str(error)}, 400)
                 return given if isinstance(given, Response) else JSONResponse(given)
 
             return Route(path, answer, methods=["GET"])
 
-        def tagged(path: str, endpoint: Callable[[Request], Json | Response]) -> Route:
+        def tagged(path: str, endpoint: Callable[[Request], Json | Response], takes: Mapping[str, str]) -> Route:
             def answer(request: Request) -> Response:
                 tag = self._tag()
                 if tag is None:
@@ -507,26 +516,30 @@ class HiroApi:
                 given = endpoint(request)
                 return given if isinstance(given, Response) else JSONResponse(given, headers=headers)
 
-            return route(path, answer)
+            return route(path, answer, takes)
 
+        places = LIMITS | {"cursor": PLACE_CURSOR}
+        many = {"tx_id": rf"{HASH}(,{HASH})*", "event_limit": NUMBER, "event_offset": NUMBER}
+        logs = OFFSETS | {"cursor": r"\d+:\d+:\d+:\d+"}
+        mempool = LIMITS | {"cursor": rf"\d+:{HASH}"}
         return [
-            tagged("/extended", self._status),
-            tagged("/extended/v2/blocks", self._blocks),
-            route("/extended/v2/blocks/{block}", self._block),
-            route("/extended/v3/blocks/{block}/transactions", self._block_transactions),
-            tagged("/extended/v3/transactions", self._transactions),
-            route("/extended/v3/transactions/{tx_id}", self._transaction),
-            route("/extended/v3/transactions/{tx_id}/events", self._transaction_events),
-            route("/extended/v1/tx/multiple", self._multiple),
-            tagged("/extended/v1/tx/events", self._events),
-            route("/extended/v1/tx/{tx_id}/raw", self._raw),
-            tagged("/extended/v2/burn-blocks", self._burn_blocks),
-            tagged("/extended/v2/burn-blocks/{block}/blocks", self._burn_block_blocks),
-            tagged("/extended/v2/smart-contracts/{contract}/logs", self._logs),
-            route("/extended/v3/principals/{principal}/transactions", self._principal_transactions),
-            route("/extended/v3/principals/{principal}/nonces", self._nonces),
-            route("/extended/v3/mempool/transactions", self._mempool),
-            route("/extended/v1/contract/{contract}", self._contract),
+            tagged("/extended", self._status, {}),
+            tagged("/extended/v2/blocks", self._blocks, OFFSETS | {"cursor": HASH_CURSOR}),
+            route("/extended/v2/blocks/{block}", self._block, {}),
+            route("/extended/v3/blocks/{block}/transactions", self._block_transactions, places),
+            tagged("/extended/v3/transactions", self._transactions, places),
+            route("/extended/v3/transactions/{tx_id}", self._transaction, {"include": r"[a-z_,]*"}),
+            route("/extended/v3/transactions/{tx_id}/events", self._transaction_events, LIMITS | {"cursor": NUMBER}),
+            route("/extended/v1/tx/multiple", self._multiple, many),
+            tagged("/extended/v1/tx/events", self._events, OFFSETS | {"tx_id": HASH}),
+            route("/extended/v1/tx/{tx_id}/raw", self._raw, {}),
+            tagged("/extended/v2/burn-blocks", self._burn_blocks, OFFSETS),
+            tagged("/extended/v2/burn-blocks/{block}/blocks", self._burn_block_blocks, OFFSETS),
+            tagged("/extended/v2/smart-contracts/{contract}/logs", self._logs, logs),
+            route("/extended/v3/principals/{principal}/transactions", self._principal_transactions, places),
+            route("/extended/v3/principals/{principal}/nonces", self._nonces, {}),
+            route("/extended/v3/mempool/transactions", self._mempool, mempool),
+            route("/extended/v1/contract/{contract}", self._contract, {}),
             WebSocketRoute("/extended/v1/ws", self._websocket),
         ]
 
@@ -844,8 +857,19 @@ class _BadRequestError(Exception):
     """The API refuses the request with status 400."""
 
 
+def _check(request: Request, takes: Mapping[str, str]) -> None:
+    """Refuse what the API refuses, and what it ignores: a parameter that it does not know is a mistake."""
+    for name, value in request.query_params.multi_items():
+        if name not in takes:
+            raise _BadRequestError(f"querystring/{name} is not known")
+        if re.fullmatch(takes[name], value) is None:
+            raise _BadRequestError(f'querystring/{name} must match pattern "{takes[name]}"')
+
+
 def _limit(request: Request, default: int, most: int, name: str = "limit") -> int:
     limit = int(request.query_params.get(name, default))
+    if limit < 1:
+        raise _BadRequestError(f"querystring/{name} must be >= 1")
     if limit > most:
         raise _BadRequestError(f"querystring/{name} must be <= {most}")
     return limit
