@@ -103,7 +103,7 @@ _POLICY: Final = (
 
 # in the transactions that made it, ended it and paid what was left: each of these is found by an index
 _EVENTS_OF_POLICY: Final = sql.SQL(
-    "t.chain = 'stacks' AND t.value ->> 'policy' = k.key0::text "
+    "t.chain = 'stacks' AND clarion.event_value(t.kind, t.value, t.raw) ->> 'policy' = k.key0::text "
     "AND t.contract IN (SELECT s.contract FROM {contract_sequence} s) "
     "AND EXISTS (SELECT FROM clarion.canonical_block c "
     "WHERE c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash) "

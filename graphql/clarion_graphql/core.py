@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from clarion.chains.model import EventKind
+from clarion.chains.model import EventKind, JsonValue
+from clarion.chains.stacks.codec_errors import DecodeError
+from clarion.chains.stacks.derived import event_value, transaction_payload
 from clarion_graphql.entities import Argument, Column, Entity, Kind, Relation
 from clarion_graphql.enums import ChainName, chain_of
 from clarion_graphql.sql import Sql, literal
@@ -42,6 +44,20 @@ def _canonical_column(block_hash: str) -> Column:
         filterable=False,
         orderable=False,
     )
+
+
+def _value_of(row: Any) -> JsonValue:
+    try:
+        return event_value(row.kind, row.value, row.raw)
+    except DecodeError as error:
+        return {"undecodable": str(error)}
+
+
+def _payload_of(row: Any) -> JsonValue:
+    try:
+        return transaction_payload(row.kind, row.payload, row.raw)
+    except DecodeError as error:
+        return {"undecodable": str(error)}
 
 
 _HIDDEN_CHAIN: Final = Column("chain", Kind.TEXT, "", exposed=False, filterable=False, orderable=False)
@@ -144,11 +160,14 @@ TRANSACTION: Final = Entity(
         _plain("fee", Kind.BIG_INT, "Fee in micro-STX.", nullable=True, search=True),
         _plain("contract", Kind.TEXT, "Contract it calls or deploys.", nullable=True, search=True),
         _plain("function", Kind.TEXT, "Function it calls.", nullable=True, search=True),
-        _plain(
+        Column(
             "payload",
             Kind.JSON,
             "What it asks for: contract, function, arguments; recipient and amount.",
             nullable=True,
+            derive=_payload_of,
+            filterable=False,
+            orderable=False,
         ),
         _plain("result", Kind.BYTES, "The Clarity value it returned, in consensus encoding.", nullable=True),
         _plain("raw", Kind.BYTES, "The signed transaction in consensus encoding."),
@@ -195,7 +214,15 @@ EVENT: Final = Entity(
             "The `topic` (or `event`, `action`, `notification`) of what a `print` printed; otherwise the kind.",
             search=True,
         ),
-        _plain("value", Kind.JSON, "What was printed, or the asset event's fields.", nullable=True),
+        Column(
+            "value",
+            Kind.JSON,
+            "What was printed, or the asset event's fields.",
+            nullable=True,
+            derive=_value_of,
+            filterable=False,
+            orderable=False,
+        ),
         _plain("raw", Kind.BYTES, "The Clarity value in consensus encoding.", nullable=True),
         _canonical_column("block_hash"),
         _of_transaction("sender", "sender", Kind.TEXT, "Address that sent its transaction."),

@@ -217,7 +217,13 @@ class Types:
 
     def _node(self, entity: Entity) -> Any:
         fields = [
-            make_field(column.field_name, self.annotation(column), column.description, attribute=column.name)
+            make_field(
+                column.field_name,
+                self.annotation(column),
+                column.description,
+                resolver=None if column.derive is None else _derived(column.derive),
+                attribute=column.name,
+            )
             for column in entity.columns
             if column.exposed
         ]
@@ -387,6 +393,10 @@ class Types:
             resolver=with_arguments(_one_resolver(relation, target), {}),
             attribute=f"related_{relation.name}",
         )
+
+
+def _derived(derive: Callable[[Any], Any]) -> Resolver:
+    return with_arguments(lambda root, info: derive(root), {})
 
 
 def _own_values(relation: Relation, row: Any) -> tuple[Any, ...] | None:

@@ -263,11 +263,12 @@ def _parts_of_block(block: PackedBlock) -> tuple[Any, ...]:
         None if burn is None else astuple(burn),
         [
             (tx.index, tx.id, tx.status, tx.kind, tx.sender, tx.sponsor, tx.nonce, tx.fee, tx.contract, tx.function)
-            + (tx.payload, tx.result, tx.raw, tx.vm_error, tx.decode_error, tx.interface)
+            + (tx.stored_payload, tx.result, tx.raw, tx.vm_error, tx.decode_error, tx.interface)
             for tx in block.transactions
         ],
         [
-            (event.tx_index, event.index, event.kind.value, event.contract, event.topic, event.value, event.raw)
+            (event.tx_index, event.index, event.kind.value, event.contract, event.topic, event.stored_value)
+            + (event.raw,)
             for event in block.events
         ],
         block.extra,

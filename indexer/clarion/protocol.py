@@ -33,7 +33,8 @@ from typing import Any, Final, get_type_hints
 import msgspec
 
 from clarion.asset_events import PAYLOADS
-from clarion.chains.model import Block, BlockRef, Event, EventKind, Transaction
+from clarion.chains.model import Block, BlockRef, Event, EventKind, JsonValue, Transaction
+from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.discovery import DiscoveredContract, absolute_trait, declared_traits, deployments, is_contract_id
 from clarion.store.rows import Row, Rows, RowType
 
@@ -367,7 +368,8 @@ class DeployedProtocol:
         registered = self.protocol._deployment
         for transaction, contract, source in deployments(block.transactions):
             if registered is not None and self._looks_at(contract):
-                version = transaction.payload.get("clarity_version") if isinstance(transaction.payload, dict) else None
+                payload = transaction.payload
+                version = payload.get("clarity_version") if isinstance(payload, dict) else None
                 deployment = Deployment(source, version if isinstance(version, int) else None)
                 event = Event(transaction.index, -1, EventKind.UNKNOWN, contract, "deployment", None)
                 self._handle(registered, deployment, event, block, transaction, rows)
@@ -472,17 +474,26 @@ class DeployedProtocol:
             ) from error
 
 
-def _payload(registered: _Registered, event: Event) -> Any:
-    if registered.payload is None:
-        return event.value
+def _value(event: Event) -> JsonValue:
     try:
-        return msgspec.convert(event.value, registered.payload)
+        return event.value
+    except DecodeError as error:
+        raise UndecodableEventError(f"{event.contract} {event.topic}: {error}") from error
+
+
+def _payload(registered: _Registered, event: Event) -> Any:
+    value = _value(event)
+    if registered.payload is None:
+        return value
+    try:
+        return msgspec.convert(value, registered.payload)
     except msgspec.ValidationError as error:
         raise UndecodableEventError(f"{event.contract} {event.topic}: {error}") from error
 
 
 def _contract_named(event: Event, field: str) -> str:
-    named = event.value.get(field) if isinstance(event.value, dict) else None
+    value = _value(event)
+    named = value.get(field) if isinstance(value, dict) else None
     if not isinstance(named, str) or not is_contract_id(named):
         raise UndecodableEventError(f"{event.contract} {event.topic}: {field} names no contract but {named!r}")
     return named

@@ -41,7 +41,7 @@ class Folded:
             fee=0,
             contract=None,
             function=None,
-            payload=None,
+            stored_payload=None,
             result=None,
             raw=b"",
         )

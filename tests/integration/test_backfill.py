@@ -489,7 +489,7 @@ def deployed_pool(block: Block, name: str) -> Block:
         fee=0,
         contract=f"{toy.DEPLOYER}.{name}",
         function=None,
-        payload={"name": name, "clarity_version": 3, "source": f"(impl-trait '{TRAIT})"},
+        stored_payload={"name": name, "clarity_version": 3, "source": f"(impl-trait '{TRAIT})"},
         result=None,
         raw=b"\x00",
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 import stamina
@@ -77,7 +77,9 @@ async def test_what_was_deployed_or_is_called_is_asked_for(
     database_url: str, connection: psycopg.Connection[Any], pool: AsyncConnectionPool
 ) -> None:
     told = tokens.deployment(1, f"{toy.DEPLOYER}.told", interface={"functions": []})
-    failed = replace(tokens.deployment(2, f"{toy.DEPLOYER}.failed"), status=TransactionStatus.ABORT_BY_RESPONSE)
+    failed = msgspec.structs.replace(
+        tokens.deployment(2, f"{toy.DEPLOYER}.failed"), status=TransactionStatus.ABORT_BY_RESPONSE
+    )
     first = tokens.block(None, deploy=[told, failed, tokens.deployment(3, tokens.COIN)])
     ingest(connection, first)
     node = Node(tokens.COIN, toy.CONTRACT)

@@ -67,9 +67,10 @@ async def test_what_a_recorded_run_answers(server: Server, database_url: str) ->
     with connect(database_url) as connection:
         # found through three transactions; here, through the whole log
         events = connection.execute(
-            "SELECT (e.value ->> 'policy')::int, count(*) FROM clarion.event e "
+            "SELECT (v.value ->> 'policy')::int, count(*) FROM clarion.event e "
             "JOIN clarion.canonical_block c ON c.chain = e.chain AND c.hash = e.block_hash "
-            "WHERE e.value ? 'policy' AND e.contract LIKE %s GROUP BY 1",
+            "CROSS JOIN LATERAL (SELECT clarion.event_value(e.kind, e.value, e.raw) AS value OFFSET 0) v "
+            "WHERE v.value ? 'policy' AND e.contract LIKE %s GROUP BY 1",
             (f"{DEPLOYER.address}.bh-%",),
         ).fetchall()
         allocations = connection.execute("SELECT policy, count(*) FROM bithedge.allocation GROUP BY 1").fetchall()

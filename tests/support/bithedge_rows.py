@@ -43,7 +43,7 @@ def block_of(height: int, events: Sequence[Printed], *, burn: int = 0, sender: s
         fee=0,
         contract=None,
         function=None,
-        payload=None,
+        stored_payload=None,
         result=None,
         raw=b"",
     )

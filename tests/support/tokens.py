@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from clarion.chains.model import Block, Event, EventKind, JsonValue, Transaction, TransactionStatus
 from clarion.chains.stacks import clarity as cl
@@ -74,7 +75,7 @@ def deployment(index: int, contract: str = COIN, source: str = SOURCE, **fields:
         fee=1,
         contract=contract,
         function=None,
-        payload={"name": name, "clarity_version": 3, "source": source},
+        stored_payload={"name": name, "clarity_version": 3, "source": source},
         result=None,
         raw=b"\x00",
         **fields,
@@ -86,5 +87,5 @@ def block(
 ) -> Block:
     """A block whose first transaction emits ``events`` in this order, and whose others deploy contracts."""
     made = toy.block(parent, [None], branch=branch)
-    ordered = tuple(replace(event, index=index) for index, event in enumerate(events))
+    ordered = tuple(structs.replace(event, index=index) for index, event in enumerate(events))
     return replace(made, transactions=(*made.transactions, *deploy), events=ordered)

@@ -126,7 +126,7 @@ def block(
                 fee=200,
                 contract=CONTRACT,
                 function="move",
-                payload={"function": "move", "args": []},
+                stored_payload={"function": "move", "args": []},
                 result=bytes.fromhex("0703"),
                 raw=b"\x00",
             ),

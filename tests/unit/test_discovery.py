@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,13 +44,13 @@ def project(deployed: DeployedProtocol, block: Block, rows: Rows) -> list[tuple[
 
 def deploy(name: str, source: str, *, status: TransactionStatus = TransactionStatus.SUCCESS) -> Transaction:
     block = toy.block(None, [{"topic": "x"}])
-    return replace(
+    return msgspec.structs.replace(
         block.transactions[0],
         kind="smart_contract",
         contract=f"{DEPLOYER}.{name}",
         status=status,
         function=None,
-        payload={"name": name, "clarity_version": 3, "source": source},
+        stored_payload={"name": name, "clarity_version": 3, "source": source},
     )
 
 

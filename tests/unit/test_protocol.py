@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from support import toy
 
@@ -70,7 +70,7 @@ def test_what_a_protocol_does_not_know_is_told_apart() -> None:
 
 def test_asset_events_without_a_handler_are_no_unknown_topics() -> None:
     block = toy.block(None, [toy.move("alice", 5)])
-    event = replace(block.events[0], kind=EventKind.FT_TRANSFER, topic="ft_transfer", raw=None)
+    event = msgspec.structs.replace(block.events[0], kind=EventKind.FT_TRANSFER, topic="ft_transfer", raw=None)
     toy.deployed().project(event, block, block.transactions[0], rows())
 
 
@@ -105,7 +105,9 @@ def test_the_protocols_that_come_along_are_installed() -> None:
 
 def asset_event(kind: EventKind, value: Any, contract: str | None = toy.CONTRACT) -> Any:
     block = toy.block(None, [toy.move("alice", 5)])
-    event = replace(block.events[0], kind=kind, topic=kind.value, value=value, contract=contract, raw=None)
+    event = msgspec.structs.replace(
+        block.events[0], kind=kind, topic=kind.value, stored_value=value, contract=contract, raw=None
+    )
     return event, block, block.transactions[0]
 
 

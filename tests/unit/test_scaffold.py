@@ -22,7 +22,8 @@ from clarion.chains.model import Block, EventKind
 from clarion.chains.stacks import clarity as cl
 from clarion.chains.stacks.clarity_forms import to_json
 from clarion.chains.stacks.node_client import NodeClient
-from clarion.chains.stacks.node_payloads import NEW_BLOCK, decode_post, topic_of
+from clarion.chains.stacks.node_payloads import NEW_BLOCK, decode_post
+from clarion.chains.stacks.structure import topic_of_value
 from clarion.config import NetworkName, Settings
 from clarion.follower import Follower
 from clarion.scaffold.command import plan_package, write_package
@@ -61,7 +62,7 @@ PRINTED = [
 
 def sample(value: cl.Value) -> Sample:
     form = to_json(value)
-    return Sample(EventKind.PRINT, topic_of(form), form, cl.encode(value))
+    return Sample(EventKind.PRINT, topic_of_value(CONTRACT, cl.encode(value)), form, cl.encode(value))
 
 
 def asset(kind: EventKind, **fields: Any) -> Sample:

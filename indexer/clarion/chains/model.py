@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Union
+
+from msgspec import Struct
+
+from clarion.chains.stacks.derived import event_value, transaction_payload
 
 Chain = Literal["stacks", "bitcoin"]
 
@@ -76,14 +80,13 @@ class BurnBlock:
         return f"burn block {self.height} (0x{self.hash.hex()})"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, eq=False, gc=False):
     """One thing a contract said.
 
     ``index`` counts from 0 within the transaction, in the order the chain produced the events; it is the same from
     every source. ``topic`` is what handlers select by: for a ``print`` of a tuple its ``topic`` (or ``event``,
-    ``action``, ``notification``) field, otherwise the kind. ``value`` is the JSON form; ``raw`` the consensus bytes
-    of a print's or NFT's Clarity value.
+    ``action``, ``notification``) field, otherwise the kind. ``raw`` is the consensus bytes of a print's or NFT's
+    Clarity value, ``stored_value`` what of :attr:`value` these do not say, or all of it (``chains.stacks.derived``).
     """
 
     tx_index: int
@@ -91,16 +94,29 @@ class Event:
     kind: EventKind
     contract: str | None
     topic: str
-    value: JsonValue
+    stored_value: JsonValue
     raw: bytes | None = None
 
+    @property
+    def value(self) -> JsonValue:
+        """The JSON form of all of it, decoded anew each time. Raises ``DecodeError`` where ``raw`` is not valid."""
+        return event_value(self.kind, self.stored_value, self.raw)
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, whatever of it is stored."""
+        if not isinstance(other, Event):
+            return NotImplemented
+        return (
+            (self.tx_index, self.index, self.kind, self.contract, self.topic, self.raw)
+            == (other.tx_index, other.index, other.kind, other.contract, other.topic, other.raw)
+        ) and (self.stored_value == other.stored_value or self.value == other.value)
+
+
+class Transaction(Struct, frozen=True, eq=False, gc=False):
     """One mined transaction. ``kind`` is the payload's name, ``burn_operation`` for one made on Bitcoin, or
-    ``undecodable`` (then ``decode_error`` says why). ``fee`` is in micro-STX. ``payload`` is the JSON form of what it
-    asked for (contract, function and arguments of a call, recipient and amount of a transfer). ``interface`` is that of
-    the contract it deployed, where the source told it; not all do, so it is no part of what the transaction is.
+    ``undecodable`` (then ``decode_error`` says why). ``fee`` is in micro-STX. ``stored_payload`` is what of
+    :attr:`payload` the bytes do not say (or all of it). ``interface`` is that of the contract it deployed, where the
+    source told it; not all do, so it is no part of what the transaction is.
     """
 
     index: int
@@ -113,12 +129,33 @@ class Transaction:
     fee: int | None
     contract: str | None
     function: str | None
-    payload: JsonValue
+    stored_payload: JsonValue
     result: bytes | None
     raw: bytes
     vm_error: str | None = None
     decode_error: str | None = None
-    interface: JsonValue = field(default=None, compare=False, repr=False)
+    interface: JsonValue = None
+
+    @property
+    def payload(self) -> JsonValue:
+        """The JSON form of what it asked for (contract, function and arguments of a call, recipient and amount of a
+        transfer), decoded anew each time. Raises ``DecodeError`` where ``raw`` cannot be decoded.
+        """
+        return transaction_payload(self.kind, self.stored_payload, self.raw)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same, whatever of the payload is stored and whether or not the interface is known."""
+        if not isinstance(other, Transaction):
+            return NotImplemented
+        return _identity(self) == _identity(other) and (
+            self.stored_payload == other.stored_payload or self.payload == other.payload
+        )
+
+
+def _identity(tx: Transaction) -> tuple[object, ...]:
+    who = (tx.sender, tx.sponsor, tx.nonce, tx.fee)
+    asked = (tx.kind, tx.contract, tx.function, tx.raw)
+    return (tx.index, tx.id, who, asked, tx.status, tx.result, tx.vm_error, tx.decode_error)
 
 
 @dataclass(frozen=True, slots=True)

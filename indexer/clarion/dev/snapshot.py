@@ -11,11 +11,14 @@ from typing import Any, Final
 import httpx
 from psycopg import Connection
 
+from clarion.chains.stacks.clarity_forms import decode_json
 from clarion.status import ask_node_height
 
 RATE_WINDOW_S: Final = 10.0
 RECENT_EVENTS: Final = 10
 RECENT_TRANSACTIONS: Final = 5
+_TUPLE: Final = b"\x0c"
+"""What a serialised Clarity tuple begins with (SIP-005)."""
 LOOK_BACK_BLOCKS: Final = 30
 SETTLED_STATES: Final = ("settled-itm", "expired-otm")
 
@@ -152,14 +155,16 @@ class SnapshotReader:
         if height is None:
             return ()
         rows = self._rows(
-            "SELECT e.height, e.tx_index, e.event_index, e.topic, e.value FROM clarion.canonical_block k "
+            "SELECT e.height, e.tx_index, e.event_index, e.topic, e.raw FROM clarion.canonical_block k "
             "JOIN clarion.event e ON e.chain = k.chain AND e.height = k.height AND e.block_hash = k.hash "
-            "WHERE k.chain = 'stacks' AND k.height > %s AND e.kind = 'print' AND jsonb_typeof(e.value) = 'object' "
+            "WHERE k.chain = 'stacks' AND k.height > %s AND e.kind = 'print' AND substr(e.raw, 1, 1) = %s "
             "ORDER BY e.height DESC, e.tx_index DESC, e.event_index DESC LIMIT %s",
             height - LOOK_BACK_BLOCKS,
+            _TUPLE,
             RECENT_EVENTS,
         )
-        return tuple(RecentEvent(*row) for row in reversed(rows))
+        events = [(*place, decode_json(raw)) for *place, raw in reversed(rows)]
+        return tuple(RecentEvent(*event) for event in events)
 
     def _rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self._connection.execute(query, parameters).fetchall()

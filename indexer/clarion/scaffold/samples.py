@@ -11,7 +11,8 @@ from psycopg import Connection
 from clarion.chains.model import EventKind, JsonValue
 from clarion.chains.stacks.clarity import bytes_from_hex
 from clarion.chains.stacks.clarity_forms import decode_json
-from clarion.chains.stacks.node_payloads import topic_of
+from clarion.chains.stacks.derived import event_value
+from clarion.chains.stacks.structure import topic_of_value
 from hiro_api_client import HiroApiClient
 
 MOST_SAMPLES: Final = 2_000
@@ -38,7 +39,10 @@ def indexed_samples(connection: Connection[Any], contract: str) -> list[Sample]:
         "AND e.kind <> %s ORDER BY e.height DESC, e.tx_index DESC, e.event_index DESC LIMIT %s",
         (contract, EventKind.UNKNOWN.value, MOST_SAMPLES),
     ).fetchall()
-    return [Sample(EventKind(kind), topic, value, raw) for kind, topic, value, raw in reversed(found)]
+    return [
+        Sample(EventKind(kind), topic, event_value(kind, value, raw), raw)
+        for kind, topic, value, raw in reversed(found)
+    ]
 
 
 def indexed_interface(connection: Connection[Any], contract: str) -> Any:
@@ -59,7 +63,7 @@ async def told_samples(api: HiroApiClient, contract: str) -> list[Sample]:
             if told.contract_log is not None:
                 raw = bytes_from_hex(told.contract_log.value.hex)
                 value = decode_json(raw)
-                samples.append(Sample(EventKind.PRINT, topic_of(value), value, raw))
+                samples.append(Sample(EventKind.PRINT, topic_of_value(contract, raw), value, raw))
         cursor = page.older
         if cursor is None:
             break

@@ -20,13 +20,14 @@ from clarion.chains.model import Block, BlockRef, BurnBlock, Chain, Event, Event
 from clarion.discovery import DEPLOY
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion.store import copy
-from clarion.store.chain_log import json_bytes, json_text
+from clarion.store.chain_log import json_text
+from clarion.store.change_log import copy_changes
 from clarion.store.digest import EMPTY_DIGEST
 from clarion.store.projector import Projected, Projector
 from clarion.store.registry import fingerprint
 from clarion.store.row_sql import RowTables
 from clarion.store.rows import Change, Key, RowType
-from clarion.store.store import Store, copy_changes, notify, write_anomalies
+from clarion.store.store import Store, notify, write_anomalies
 
 CHUNK_BLOCKS: Final = 500
 """How many blocks are filled in within one transaction."""
@@ -268,7 +269,7 @@ class _NextRows:
                     head,
                     copy.common_text(change.table),
                     generation,
-                    copy.jsonb(json_bytes(change.key)),
+                    copy.jsonb(change.key_json),
                     copy.bigint(ref.height),
                     copy.jsonb(change.after_json),
                 )
@@ -343,9 +344,10 @@ def load_for(
     where["heights"] = [row[1] for row in heads.values()]
     transactions: dict[bytes, list[Transaction]] = {block_hash: [] for block_hash in hashes}
     events: dict[bytes, list[Event]] = {block_hash: [] for block_hash in hashes}
-    for block_hash, index, tx_id, status, kind, sender, contract, payload in connection.execute(
+    for block_hash, index, tx_id, status, kind, sender, contract, payload, raw in connection.execute(
         "SELECT block_hash, tx_index, tx_id, status, kind, sender, contract, "
-        f"CASE WHEN kind = '{DEPLOY}' THEN payload END FROM clarion.transaction "
+        f"CASE WHEN kind = '{DEPLOY}' THEN payload END, CASE WHEN kind = '{DEPLOY}' THEN raw ELSE '' END "
+        "FROM clarion.transaction "
         "WHERE chain = %(chain)s AND height = ANY(%(heights)s) AND block_hash = ANY(%(hashes)s) ORDER BY tx_index",
         where,
     ):
@@ -361,9 +363,9 @@ def load_for(
                 fee=None,
                 contract=contract,
                 function=None,
-                payload=payload,
+                stored_payload=payload,
                 result=None,
-                raw=b"",
+                raw=raw,
             )
         )
     for block_hash, tx_index, index, kind, contract, topic, value, raw in connection.execute(

@@ -165,7 +165,7 @@ def pack(block: Block) -> BlockRows:
             copy.common_numeric(tx.fee),
             copy.common_text(tx.contract),
             copy.common_text(tx.function),
-            copy.NULL if tx.payload is None else copy.jsonb(_json(tx.payload)),
+            copy.NULL if tx.stored_payload is None else copy.jsonb(_json(tx.stored_payload)),
             copy.bytea(tx.result),
             copy.bytea(tx.raw),
             copy.text(_storable(tx.vm_error)),
@@ -180,7 +180,7 @@ def pack(block: Block) -> BlockRows:
             copy.common_text(event.kind.value),
             copy.common_text(event.contract),
             copy.common_text(event.topic),
-            copy.NULL if event.value is None else copy.jsonb(_json(event.value)),
+            copy.NULL if event.stored_value is None else copy.jsonb(_json(event.stored_value)),
             copy.bytea(event.raw),
         )
     return BlockRows(b"".join(block_row), b"".join(transactions), b"".join(events))

@@ -21,11 +21,12 @@ Postgres cannot hold that character in ``jsonb``, and whoever can print a string
 the way to read events in bulk.
 """
 
+from __future__ import annotations
+
 import re
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from clarion.chains.model import JsonValue
 from clarion.chains.stacks import c32
 from clarion.chains.stacks.clarity import (
     Bool,
@@ -48,6 +49,9 @@ from clarion.chains.stacks.clarity import (
     encode,
     read_exactly,
 )
+
+if TYPE_CHECKING:  # the model derives values by these forms
+    from clarion.chains.model import JsonValue
 
 T = TypeVar("T")
 

@@ -285,7 +285,7 @@ def _block_record(block: Block) -> _Block:
                 tx.fee,
                 tx.contract,
                 tx.function,
-                _json(tx.payload),
+                _json(tx.stored_payload),
                 tx.result,
                 tx.raw,
                 tx.vm_error,
@@ -300,7 +300,7 @@ def _block_record(block: Block) -> _Block:
                 event.kind.value,
                 event.contract,
                 event.topic,
-                _json(event.value),
+                _json(event.stored_value),
                 event.raw,
             )
             for event in block.events

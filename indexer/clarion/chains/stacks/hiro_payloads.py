@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from msgspec import structs
+
 from clarion.chains.model import Block, BlockRef, BurnBlock, Transaction
 from clarion.chains.stacks import clarity, payloads
 from clarion.chains.stacks.codec_errors import DecodeError
-from clarion.chains.stacks.node_payloads import BURN_OPERATION_RAW, PayloadError, block_of, payload_form
+from clarion.chains.stacks.node_payloads import BURN_OPERATION_RAW, PayloadError, block_of
+from clarion.chains.stacks.payload_forms import payload_form
 from clarion.chains.stacks.wire import Cursor
 from hiro_api_client import types as api
 from hiro_api_client.types import BlockHeader, EventDetails, TransactionDetails
@@ -146,7 +149,7 @@ def block_from_api(header: BlockHeader, details: Sequence[TransactionDetails], r
         _completed(read, told, raws.get(told.tx_id)) for read, told in zip(block.transactions, ordered, strict=True)
     ]
     # The API leaves out what failed on Bitcoin; what comes after it keeps its place in the block all the same.
-    events = [replace(event, tx_index=transactions[event.tx_index].index) for event in block.events]
+    events = [structs.replace(event, tx_index=transactions[event.tx_index].index) for event in block.events]
     return replace(block, transactions=tuple(transactions), events=tuple(events))
 
 
@@ -167,9 +170,9 @@ def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> 
     index = told.tx_index
     assert index is not None  # block_of raises without it
     if raw == BURN_OPERATION_RAW:
-        return replace(read, index=index, sender=told.sender_address)
+        return structs.replace(read, index=index, sender=told.sender_address)
     if raw is not None:
-        return replace(read, index=index)
+        return structs.replace(read, index=index)
     asked: payloads.Payload | None = None
     problem: str | None = None
     try:
@@ -181,7 +184,7 @@ def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> 
         contract, function = str(asked.contract), asked.function
     elif isinstance(asked, payloads.SmartContract):
         contract = f"{told.sender_address}.{asked.name}"
-    return replace(
+    return structs.replace(
         read,
         index=index,
         kind=_kind(told, asked),
@@ -191,7 +194,7 @@ def _completed(read: Transaction, told: TransactionDetails, raw: str | None) -> 
         fee=int(told.fee_rate),
         contract=contract,
         function=function,
-        payload=None if asked is None else payload_form(asked),
+        stored_payload=None if asked is None else payload_form(asked),
         raw=b"",
         decode_error=problem,
     )

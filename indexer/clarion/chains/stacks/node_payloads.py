@@ -12,7 +12,7 @@ Formats: stacks-core, ``stacks-node/src/event_dispatcher/payloads.rs``, ``clarit
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Final, TypeAlias
@@ -31,20 +31,17 @@ from clarion.chains.model import (
     TransactionStatus,
 )
 from clarion.chains.stacks import payloads, transactions
-from clarion.chains.stacks.clarity import Principal, Value, bytes_from_hex
-from clarion.chains.stacks.clarity_forms import decode_json, to_json
+from clarion.chains.stacks.clarity import bytes_from_hex
 from clarion.chains.stacks.codec_errors import CodecError, DecodeError
+from clarion.chains.stacks.derived import DERIVED_PAYLOADS
+from clarion.chains.stacks.payload_forms import payload_form
+from clarion.chains.stacks.structure import check_value, topic_of_value
 from clarion.chains.stacks.summaries import summarise
 
 NEW_BLOCK: Final = "/new_block"
 NEW_BURN_BLOCK: Final = "/new_burn_block"
 NEW_MEMPOOL_TX: Final = "/new_mempool_tx"
 DROP_MEMPOOL_TX: Final = "/drop_mempool_tx"
-
-#: Fields of a printed tuple that name what happened, in order of preference.
-TOPIC_FIELDS: Final = ("topic", "event", "action", "notification")
-MAX_TOPIC_CHARACTERS: Final = 128
-"""A longer text is no topic. Whoever prints decides about it, and it must fit into an index."""
 
 BURN_OPERATION_RAW: Final = "0x00"
 """What a node gives as the bytes of a transaction that was made on Bitcoin."""
@@ -526,7 +523,7 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
         kind, payload = "burn_operation", _storable(node.burnchain_op)
         sender = _burn_operation_sender(node.burnchain_op)
     elif (summary := summarise(raw)) is not None:
-        kind, sender, nonce, fee, contract, function, payload = summary
+        kind, sender, nonce, fee, contract, function = summary
     else:
         try:
             tx = transactions.decode_transaction(raw)
@@ -535,7 +532,7 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
         else:
             kind, sender, nonce, fee = tx.payload.kind, str(tx.sender), tx.nonce, tx.fee
             sponsor = None if tx.sponsor is None else str(tx.sponsor)
-            payload = payload_form(tx.payload)
+            payload = None if kind in DERIVED_PAYLOADS else payload_form(tx.payload)
             if isinstance(tx.payload, payloads.ContractCall):
                 contract, function = str(tx.payload.contract), tx.payload.function
             elif isinstance(tx.payload, payloads.SmartContract):
@@ -553,7 +550,7 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
         fee=fee,
         contract=contract,
         function=function,
-        payload=payload,
+        stored_payload=payload,
         result=result,
         raw=raw,
         vm_error=node.vm_error,
@@ -578,67 +575,6 @@ def _hex(raw: bytes) -> str:
     return f"0x{raw.hex()}"
 
 
-def _principal(value: Principal | None) -> str | None:
-    return None if value is None else str(value)
-
-
-def _header_form(header: payloads.MicroblockHeader) -> JsonValue:
-    return {
-        "version": header.version,
-        "sequence": header.sequence,
-        "previous_block": _hex(header.previous_block),
-        "merkle_root": _hex(header.merkle_root),
-        "signature": _hex(header.signature),
-    }
-
-
-def _arguments_form(arguments: Iterable[Value]) -> list[JsonValue]:
-    return [to_json(argument) for argument in arguments]
-
-
-#: The JSON form of what a transaction asks for, by the type of its payload.
-_PAYLOAD_FORMS: Final[dict[type[Any], Callable[[Any], JsonValue]]] = {
-    payloads.TokenTransfer: lambda payload: {
-        "recipient": str(payload.recipient),
-        "amount": payload.amount,
-        "memo": _hex(payload.memo),
-    },
-    payloads.ContractCall: lambda payload: {
-        "contract": str(payload.contract),
-        "function": payload.function,
-        "arguments": _arguments_form(payload.arguments),
-    },
-    payloads.SmartContract: lambda payload: {
-        "name": payload.name,
-        "clarity_version": payload.clarity_version,
-        "source": payload.source,
-    },
-    payloads.PoisonMicroblock: lambda payload: {
-        "first": _header_form(payload.first),
-        "second": _header_form(payload.second),
-    },
-    payloads.Coinbase: lambda payload: {"data": _hex(payload.data)},
-    payloads.CoinbaseToAltRecipient: lambda payload: {
-        "data": _hex(payload.data),
-        "recipient": str(payload.recipient),
-    },
-    payloads.NakamotoCoinbase: lambda payload: {
-        "data": _hex(payload.data),
-        "recipient": _principal(payload.recipient),
-        "vrf_proof": _hex(payload.vrf_proof),
-    },
-    payloads.TenureChange: lambda payload: {
-        "tenure_consensus_hash": _hex(payload.tenure_consensus_hash),
-        "previous_tenure_consensus_hash": _hex(payload.previous_tenure_consensus_hash),
-        "burn_view_consensus_hash": _hex(payload.burn_view_consensus_hash),
-        "previous_tenure_end": _hex(payload.previous_tenure_end),
-        "previous_tenure_blocks": payload.previous_tenure_blocks,
-        "cause": payload.cause.name.lower(),
-        "public_key_hash": _hex(payload.public_key_hash),
-    },
-}
-
-
 class _Named(Struct):
     name: str
 
@@ -658,11 +594,6 @@ def interface_form(interface: Any) -> JsonValue:
     except msgspec.ValidationError:
         return None
     return _storable(interface)
-
-
-def payload_form(payload: payloads.Payload) -> JsonValue:
-    """The JSON form of what a transaction asks for."""
-    return _PAYLOAD_FORMS[type(payload)](payload)
 
 
 def _events(
@@ -714,26 +645,16 @@ def _events(
 _Said: TypeAlias = tuple[EventKind, str | None, str, JsonValue, bytes | None]
 
 
-def topic_of(value: JsonValue) -> str:
-    """What a printed value is about: its first topic field, or ``print``."""
-    if isinstance(value, dict):
-        for name in TOPIC_FIELDS:
-            topic = value.get(name)
-            if isinstance(topic, str) and len(topic) <= MAX_TOPIC_CHARACTERS:
-                return topic
-    return "print"
-
-
 def _read_print(place: _Place, node: _NodeEvent) -> _Said:
     said = node.contract_event
     if said is None:
         raise _missing(place, node)
     raw = _event_hex(place, node, said.raw_value)
     try:
-        value = decode_json(raw)
+        topic = topic_of_value(said.contract_identifier, raw)
     except DecodeError as error:
         return _undecodable(node, said.contract_identifier, raw, error)
-    return EventKind.PRINT, said.contract_identifier, topic_of(value), value, raw
+    return EventKind.PRINT, said.contract_identifier, topic, None, raw
 
 
 def _undecodable(node: _NodeEvent, contract: str, raw: bytes, error: DecodeError) -> _Said:
@@ -801,15 +722,10 @@ def _read_nft(kind: EventKind, topic: str, said: _NonFungibleToken | None, place
     contract = said.asset_identifier.partition("::")[0]
     raw = _event_hex(place, node, said.raw_value)
     try:
-        token = decode_json(raw)
+        check_value(contract, raw)
     except DecodeError as error:
         return _undecodable(node, contract, raw, error)
-    value: JsonValue = {
-        "asset": said.asset_identifier,
-        "sender": said.sender,
-        "recipient": said.recipient,
-        "value": token,
-    }
+    value: JsonValue = {"asset": said.asset_identifier, "sender": said.sender, "recipient": said.recipient}
     return kind, contract, topic, value, raw
 
 

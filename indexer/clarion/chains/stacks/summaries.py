@@ -3,7 +3,8 @@
 Nearly all transactions are such, and reading them in full (typed authorization, post-conditions and arguments) takes
 several times as long. Whatever is of another form, or not valid, is left to
 :func:`clarion.chains.stacks.transactions.decode_transaction`, which also says what is wrong with it. What is summarised
-here is exactly what it would read: the same rules, checked against it by a property test.
+here is exactly what it would read, checked against it by a property test: the same rules, but for texts within the
+arguments of a call, of which only the structure is looked at (:mod:`clarion.chains.stacks.structure`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
-from clarion.chains.model import JsonValue
 from clarion.chains.stacks.authorization import AuthType, HashMode, KeyEncoding
 from clarion.chains.stacks.clarity import read_clarity_name, read_contract_name
-from clarion.chains.stacks.clarity_forms import address_text, contract_text, read_json
+from clarion.chains.stacks.clarity_forms import address_text, contract_text
 from clarion.chains.stacks.codec_errors import CodecError
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.payloads import MEMO_LENGTH, ContractCall, TokenTransfer
 from clarion.chains.stacks.post_conditions import AmountCode, PostConditionMode
+from clarion.chains.stacks.structure import check_arguments
 from clarion.chains.stacks.transactions import MAX_TRANSACTION_BYTES, AnchorMode
 from clarion.chains.stacks.wire import MAX_CONTRACT_NAME_BYTES
 
@@ -32,7 +33,6 @@ class Summary(NamedTuple):
     fee: int
     contract: str | None
     function: str | None
-    payload: JsonValue
 
 
 # version, chain id, authorization type, hash mode, signer, nonce, fee, key encoding, signature, anchor mode,
@@ -79,43 +79,35 @@ def summarise(raw: bytes) -> Summary | None:
         sender = address_text(address_version + signer)
         payload_kind = raw[at]
         if payload_kind == _CALL:
-            contract, function, payload, end = _call(raw, at + 1)
-            found = Summary(ContractCall.kind, sender, nonce, fee, contract, function, payload)
-        elif payload_kind == _TRANSFER:
-            payload, end = _transfer(raw, at + 1)
-            found = Summary(TokenTransfer.kind, sender, nonce, fee, None, None, payload)
-        else:
-            return None
+            contract, function = _call(raw, at + 1)
+            return Summary(ContractCall.kind, sender, nonce, fee, contract, function)
+        if payload_kind == _TRANSFER:
+            _check_transfer(raw, at + 1)
+            return Summary(TokenTransfer.kind, sender, nonce, fee, None, None)
     except (_OtherError, CodecError, IndexError):
-        return None
-    return found if end == len(raw) else None
+        pass
+    return None
 
 
-def _transfer(raw: bytes, at: int) -> tuple[JsonValue, int]:
-    if raw[at] not in (_STANDARD_PRINCIPAL, _CONTRACT_PRINCIPAL):
+def _check_transfer(raw: bytes, at: int) -> None:
+    recipient = raw[at]
+    if recipient == _STANDARD_PRINCIPAL:
+        _, at = _address(raw, at + 1)
+    elif recipient == _CONTRACT_PRINCIPAL:
+        _, at = _address(raw, at + 1)
+        _, at = read_contract_name(raw, at)
+    else:
         raise _OtherError
-    recipient, at = read_json(raw, at, 0)
-    memo = at + _AMOUNT_BYTES
-    end = memo + MEMO_LENGTH
-    amount = _from_bytes(raw[at:memo])
-    return {"recipient": recipient, "amount": amount, "memo": f"0x{raw[memo:end].hex()}"}, end
+    if at + _AMOUNT_BYTES + MEMO_LENGTH != len(raw):
+        raise _OtherError
 
 
-def _call(raw: bytes, at: int) -> tuple[str, str, JsonValue, int]:
+def _call(raw: bytes, at: int) -> tuple[str, str]:
     issuer, at = _address(raw, at)
     name, at = _contract_name(raw, at)
     function, at = read_clarity_name(raw, at)
-    start = at + 4
-    count = _from_bytes(raw[at:start])
-    if count > len(raw) - start:
-        raise _OtherError
-    at = start
-    arguments: list[JsonValue] = []
-    for _ in range(count):
-        argument, at = read_json(raw, at, 0)
-        arguments.append(argument)
-    contract = contract_text(issuer, name)
-    return contract, function, {"contract": contract, "function": function, "arguments": arguments}, at
+    check_arguments((issuer, name, function), raw[at:])
+    return contract_text(issuer, name), function
 
 
 def _skip_condition(raw: bytes, at: int) -> int:

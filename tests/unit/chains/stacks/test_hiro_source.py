@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from msgspec import structs
 from starlette.responses import JSONResponse
 from support import toy
 from support.hiro_api import HiroApi
@@ -63,18 +64,21 @@ def as_the_api_tells(block: Block) -> Block:
     for event in block.events:
         if event.kind is EventKind.STX_LOCK and isinstance(event.value, dict):
             value = event.value | {"contract_identifier": f"{BOOT}.pox"}
-            event = replace(event, value=value)
+            event = structs.replace(event, stored_value=value)
         events.append(event)
     return replace(block, extra=extra, events=tuple(events))
 
 
 def without_raw(block: Block) -> Block:
-    return replace(block, transactions=tuple(replace(tx, raw=b"") for tx in block.transactions))
+    transactions = [structs.replace(tx, raw=b"", stored_payload=tx.payload) for tx in block.transactions]
+    return replace(block, transactions=tuple(transactions))
 
 
 def without_poison(block: Block) -> Block:
     """A block without the headers of poisoned microblocks, which the v3 routes leave out."""
-    transactions = [replace(tx, payload=None) if tx.kind == "poison_microblock" else tx for tx in block.transactions]
+    transactions = [
+        structs.replace(tx, stored_payload=None) if tx.kind == "poison_microblock" else tx for tx in block.transactions
+    ]
     return replace(block, transactions=tuple(transactions))
 
 
@@ -189,7 +193,7 @@ async def test_what_was_done_on_bitcoin_is_told_from_transfers_and_keeps_its_pla
     assert block is not None
     assert block.events == expected.events
     assert [event.tx_index for event in block.events] == [1, 2]
-    assert block.transactions[0] == replace(expected.transactions[1], payload=None)
+    assert block.transactions[0] == structs.replace(expected.transactions[1], stored_payload=None)
     assert (block.transactions[0].kind, block.transactions[0].sender) == ("burn_operation", toy.DEPLOYER)
     assert block.transactions[1].index == 2
 

@@ -23,7 +23,6 @@ from support.node_posts import (
 from clarion.chains.model import Block, BurnBlock, Event, EventKind, TransactionStatus
 from clarion.chains.stacks import clarity as cl
 from clarion.chains.stacks.node_payloads import (
-    MAX_TOPIC_CHARACTERS,
     MempoolDrop,
     PayloadError,
     decode_drop_mempool_tx,
@@ -37,6 +36,7 @@ from clarion.chains.stacks.node_payloads import (
 )
 from clarion.chains.stacks.payloads import SmartContract, TokenTransfer
 from clarion.chains.stacks.recording import read_recording
+from clarion.chains.stacks.structure import MAX_TOPIC_CHARACTERS
 
 PLACE = toy.block(None)
 CALL = signed_call(7)
