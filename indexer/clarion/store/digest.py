@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Final
 
 import msgspec
 
@@ -28,13 +30,19 @@ def protocol_digest(previous: bytes, block: BlockRef, changes: Iterable[Change])
     ``changes`` must be in the order :meth:`clarion.store.rows.Rows.end_block` gives (table, then key). Each is encoded
     as ``[table, key, op, after]`` with object keys sorted and no white space, followed by a newline.
     """
-    sha = hashlib.sha256(previous)
-    sha.update(block.height.to_bytes(8, "big"))
-    sha.update(block.hash)
+    parts = [previous, block.height.to_bytes(8, "big"), block.hash]
     for change in changes:
-        sha.update(_encode((change.table, change.key, change.op))[:-1])
-        sha.update(b",%b]\n" % (change.after_json or b"null"))
-    return sha.digest()
+        parts += (_head(change.table), change.key_json, _OPS[change.op], change.after_json or b"null", b"]\n")
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+_OPS: Final[Mapping[str, bytes]] = {op: b',"%b",' % op.encode() for op in ("insert", "update", "delete")}
+
+
+@cache
+def _head(table: str) -> bytes:
+    """What every change of a table begins with."""
+    return b"[%b," % _encode(table)
 
 
 def combined_digest(block_hash: bytes, digests: Mapping[str, bytes]) -> bytes:

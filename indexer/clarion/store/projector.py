@@ -6,7 +6,7 @@ is here; where rows come from and where changes go is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -49,6 +49,7 @@ class Projector:
         #: The latest digest of every protocol; the owner sets them where it starts or jumps.
         self.digests: dict[str, bytes] = {deployed.protocol.name: EMPTY_DIGEST for deployed in self.protocols}
         self.rows = Rows(self.row_types.values(), load)
+        self._name_of = {name: name.partition(".")[0] for name in self.row_types}
         self._all_seeing = tuple(deployed for deployed in self.protocols if deployed.open_ended)
         followed = {contract for deployed in self.protocols for contract in deployed.contracts}
         self._concerned: Mapping[str | None, Sequence[DeployedProtocol]] = {
@@ -75,7 +76,7 @@ class Projector:
         except ValueError as error:
             raise ProjectionError(f"{error}, in {block.ref}; nothing of the block was written") from error
         changed: dict[str, bytes] = {}
-        for name, own in groupby(changes, key=protocol_of):
+        for name, own in groupby(changes, key=self._protocol_of):
             changed[name] = self.digests[name] = protocol_digest(self.digests[name], block.ref, own)
         return Projected(changes, changed, anomalies)
 
@@ -103,12 +104,14 @@ class Projector:
             raise failed
         return projected
 
-    def clear(self, digests: Mapping[str, bytes]) -> None:
-        """Forget the rows, as after the database went elsewhere, and go on from these digests."""
-        self.rows.clear()
+    def clear(self, digests: Mapping[str, bytes], empty: Collection[str] = ()) -> None:
+        """Forget the rows, as after the database went elsewhere, and go on from these digests.
+
+        ``empty``: names of tables known to hold no row, which then need not be asked for rows.
+        """
+        self.rows.clear(empty)
         self.digests = {name: digests.get(name, EMPTY_DIGEST) for name in self.digests}
 
-
-def protocol_of(change: Change) -> str:
-    """The name of the protocol whose table changed: its schema."""
-    return change.table.partition(".")[0]
+    def _protocol_of(self, change: Change) -> str:
+        """The name of the protocol whose table changed: its schema."""
+        return self._name_of[change.table]

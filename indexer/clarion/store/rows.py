@@ -7,11 +7,12 @@ rows come in through a loader and go out as :class:`Change` values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Literal, Never, ParamSpec, TypeVar, cast
 
 import msgspec
+from msgspec.structs import astuple
 from sqlalchemy import BigInteger, Boolean, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
@@ -51,7 +52,7 @@ class RowType:
     structs with the same attributes. With their fields in order of name they encode to canonical JSON as they are.
     """
 
-    __slots__ = ("_values_with_json", "columns", "key_columns", "key_of", "make", "model", "name", "table")
+    __slots__ = ("columns", "key_columns", "key_of", "make", "model", "name", "table", "values_of")
 
     def __init__(self, model: type[Row]) -> None:
         table = cast("Table", model.__table__)  # type: ignore[attr-defined]
@@ -75,12 +76,9 @@ class RowType:
             eq=False,
             gc=False,
         )
-        self._values_with_json = any(isinstance(column.type, JSONB) for column in table.columns)
-
-    def values_of(self, row: Any) -> tuple[Any, ...]:
-        """A row's values in the order of the columns, not to be changed by what later happens to the row."""
-        values = msgspec.structs.astuple(row)
-        return _frozen(values) if self._values_with_json else values
+        with_json = any(isinstance(column.type, JSONB) for column in table.columns)
+        #: A row's values in the order of the columns, not to be changed by what later happens to the row.
+        self.values_of: Callable[[Any], tuple[Any, ...]] = _frozen_values if with_json else astuple
 
     def row_of(self, values: Sequence[Any]) -> Any:
         """The row with these values, in the order of the columns."""
@@ -112,61 +110,60 @@ def _tuple_getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]
 _encode = msgspec.json.Encoder(order="sorted").encode
 #: The same of a row, whose fields are in order as they are: sorting them again would take half the time.
 _encode_row = msgspec.json.Encoder(order="deterministic").encode
+_decode: Callable[[bytes], Any] = msgspec.json.decode
 
 
 class Change:
     """One row's before and after within one block. ``before`` is None on insert, ``after`` on delete.
 
-    The images are JSON objects. Most uses only pass them on, so each is kept in the form it came in and made into the
-    other when it is asked for: ``after_json`` is the canonical text, encoded once for the change log, the digest and
-    the table.
+    The images are JSON objects, given as such or as their canonical text. Most uses only pass them on, so that the
+    projector gives the text, encoded once for the change log, the digest and the table.
     """
 
-    __slots__ = ("_after", "_after_json", "_before", "_columns", "key", "op", "table")
+    __slots__ = ("_after", "_before", "_key_json", "key", "op", "table")
 
-    def __init__(self, table: str, key: Key, op: Op, before: RowJson | None, after: RowJson | None) -> None:
+    def __init__(
+        self,
+        table: str,
+        key: Key,
+        op: Op,
+        before: RowJson | bytes | None,
+        after: RowJson | bytes | None,
+        key_json: bytes | None = None,
+    ) -> None:
         self.table = table
         self.key = key
         self.op = op
-        self._columns: tuple[str, ...] = ()
-        self._before: RowJson | tuple[Any, ...] | None = before
-        self._after: RowJson | None = after
-        self._after_json: bytes | None = None
-
-    @classmethod
-    def of_row(
-        cls, row_type: RowType, key: Key, op: Op, before: tuple[Any, ...] | None, after_json: bytes | None
-    ) -> Change:
-        """A change of a row from ``before``, its values in the order of the columns, to what ``after_json`` says."""
-        change = cls(row_type.name, key, op, None, None)
-        change._columns, change._before, change._after_json = row_type.columns, before, after_json
-        return change
+        self._before = before
+        self._after = after
+        self._key_json = key_json
 
     @property
     def before(self) -> RowJson | None:
         """The row before."""
-        if isinstance(self._before, tuple):
-            self._before = dict(zip(self._columns, self._before, strict=True))
-        return self._before
+        return _decode(self._before) if isinstance(self._before, bytes) else self._before
 
     @property
     def after(self) -> RowJson | None:
         """The row after."""
-        if self._after is None and self._after_json is not None:
-            self._after = msgspec.json.decode(self._after_json)
-        return self._after
+        return _decode(self._after) if isinstance(self._after, bytes) else self._after
+
+    @property
+    def key_json(self) -> bytes:
+        """The key as canonical JSON."""
+        return _encode(self.key) if self._key_json is None else self._key_json
 
     @property
     def before_json(self) -> bytes | None:
         """The row before as canonical JSON."""
-        return None if self._before is None else _encode(self.before)
+        before = self._before
+        return before if before is None or isinstance(before, bytes) else _encode(before)
 
     @property
     def after_json(self) -> bytes | None:
         """The row after as canonical JSON."""
-        if self._after_json is None and self._after is not None:
-            self._after_json = _encode(self._after)
-        return self._after_json
+        after = self._after
+        return after if after is None or isinstance(after, bytes) else _encode(after)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Change) and self._parts() == other._parts()
@@ -184,11 +181,18 @@ class Change:
 class _Entry:
     """A row the projector knows: as it is now (None: does not exist), and as it was when the block began."""
 
-    __slots__ = ("batch", "before", "block", "row")
+    __slots__ = ("batch", "before", "block", "image", "key", "key_json", "order", "row", "row_type")
 
-    def __init__(self, row: Any) -> None:
+    def __init__(self, row_type: RowType, key: Key, row: Any) -> None:
+        self.row_type = row_type
+        self.key = key
         self.row = row
         self.before: tuple[Any, ...] | None = None
+        self.image: bytes | None = None
+        """The row after the last block that changed it, as canonical JSON, where that was in this batch."""
+        self.key_json: bytes | None = None
+        self.order: tuple[str, list[str]] | None = None
+        """Its place among a block's changes."""
         self.block = -1
         """The last block that touched it, in the count of :class:`Rows`."""
         self.batch = -1
@@ -197,11 +201,13 @@ class _Entry:
 class _Cached:
     """The known rows of one table."""
 
-    __slots__ = ("entries", "row_type")
+    __slots__ = ("complete", "entries", "row_type")
 
     def __init__(self, row_type: RowType) -> None:
         self.row_type = row_type
         self.entries: dict[Key, _Entry] = {}
+        self.complete = False
+        """Whether there is no row but these."""
 
 
 Loader = Callable[[RowType, Key], Sequence[Any] | None]
@@ -218,7 +224,8 @@ class Rows:
     Asking the database for one row at a time costs more than all else. Within a batch (:meth:`begin_batch`) a row that
     is not cached is therefore taken not to exist, which is true of most: they are about to be inserted. At the end of
     the batch all those guesses are checked together; where one was wrong, :meth:`rewind` puts in the rows that were
-    found and everything back as it was, and the batch is projected once more.
+    found and everything back as it was, and the batch is projected once more. Of a table that was empty when the cache
+    was last cleared, every row is in the cache until it is trimmed: there a guess is certain.
     """
 
     def __init__(self, types: Iterable[RowType], load: Loader, *, cache_size: int = 200_000) -> None:
@@ -227,9 +234,9 @@ class Rows:
         self._cache_size = cache_size
         self._block = 0
         self._batch = 0
-        self._touched: list[tuple[_Cached, Key, _Entry]] = []
+        self._touched: list[_Entry] = []
         self._guessed: dict[RowType, list[Key]] | None = None
-        self._journal: list[tuple[RowType, _Entry, tuple[Any, ...] | None]] = []
+        self._journal: list[tuple[_Entry, tuple[Any, ...] | None]] = []
         """Rows touched in the batch, as they were before it."""
 
     def get(self, table: type[T], *key: JsonValue) -> T | None:
@@ -237,7 +244,7 @@ class Rows:
         cached = self._tables.get(table) or self._cached(table)
         entry = cached.entries.get(key) or self._entry(cached, key)
         if entry.block != self._block:
-            self._touch(cached, key, entry)
+            self._touch(entry)
         return cast("T | None", entry.row)
 
     def insert(self, table: Callable[P, T], /, *args: P.args, **columns: P.kwargs) -> T:
@@ -254,7 +261,7 @@ class Rows:
         if entry.row is not None:
             raise ValueError(f"{row_type.name} {key!r} exists already")
         if entry.block != self._block:
-            self._touch(cached, key, entry)
+            self._touch(entry)
         entry.row = row
         return cast("T", row)
 
@@ -265,24 +272,22 @@ class Rows:
 
     def end_block(self, height: int) -> list[Change]:
         """The block's changes, ordered by table and key, each changed row stamped with ``height``."""
-        changes: list[Change] = []
-        for cached, key, entry in self._touched:
-            row_type, before, row = cached.row_type, entry.before, entry.row
-            entry.before = None
+        changed: list[_Entry] = []
+        for entry in self._touched:
+            row, before = entry.row, entry.before
             if row is None:
                 if before is not None:
-                    changes.append(Change.of_row(row_type, key, "delete", before, None))
-                continue
-            if row_type.key_of(row) != key:
-                raise ValueError(f"{row_type.name} {key!r}: a handler changed the primary key")
-            if before is not None and msgspec.structs.astuple(row) == before:
-                continue
-            row.updated_height = height
-            op: Op = "insert" if before is None else "update"
-            changes.append(Change.of_row(row_type, key, op, before, _encode_row(row)))
+                    changed.append(entry)
+            elif before is None or astuple(row) != before:
+                if entry.row_type.key_of(row) != entry.key:
+                    name = entry.row_type.name
+                    raise ValueError(f"{name} {entry.key!r}: a handler changed the primary key")
+                row.updated_height = height
+                changed.append(entry)
+        changed.sort(key=_order)
+        changes = [_change(entry) for entry in changed]
         self._touched.clear()
         self._block += 1
-        changes.sort(key=_order)
         return changes
 
     def begin_batch(self) -> None:
@@ -298,13 +303,13 @@ class Rows:
 
     def rewind(self, found: Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]) -> None:
         """Put everything back as it was when the batch began, and put in the rows that were ``found``."""
-        for row_type, entry, values in self._journal:
-            entry.row = None if values is None else row_type.row_of(values)
-            entry.before = None
+        for entry, values in self._journal:
+            entry.row = None if values is None else entry.row_type.row_of(values)
+            entry.before = entry.image = None
         for row_type, rows in found.items():
             entries = self._tables[row_type.model].entries
             for key, stored in rows:
-                entries[key] = _Entry(row_type.row_of(stored))
+                entries[key] = _Entry(row_type, key, row_type.row_of(stored))
         self._touched.clear()
         self._block += 1
         self.begin_batch()
@@ -312,12 +317,15 @@ class Rows:
     def end_batch(self) -> None:
         """What was guessed is true."""
         self._guessed = None
+        for entry, _ in self._journal:
+            entry.image = None  # to keep them all would double the memory
         self._journal.clear()
 
-    def clear(self) -> None:
-        """Forget everything; rows are loaded again when asked for."""
+    def clear(self, empty: Collection[str] = ()) -> None:
+        """Forget everything; rows are loaded again when asked for. ``empty``: names of tables known to hold no row."""
         for cached in self._tables.values():
             cached.entries.clear()
+            cached.complete = cached.row_type.name in empty
         self._touched.clear()
         self._block += 1
         self.end_batch()
@@ -330,6 +338,7 @@ class Rows:
         oldest_kept = touched[len(touched) // 2] + 1
         for cached in self._tables.values():
             kept = {key: entry for key, entry in cached.entries.items() if entry.block >= oldest_kept}
+            cached.complete &= len(kept) == len(cached.entries)
             cached.entries = kept
 
     def _cached(self, table: type[Row]) -> Never:
@@ -341,25 +350,45 @@ class Rows:
             raise TypeError(f"{row_type.name} is keyed by {row_type.key_columns}, got {key!r}")
         row = None
         if self._guessed is None:
-            values = self._load(row_type, key)
+            values = None if cached.complete else self._load(row_type, key)
             if values is not None:
                 row = row_type.row_of(values)
-        else:
+        elif not cached.complete:
             self._guessed.setdefault(row_type, []).append(key)
-        entry = cached.entries[key] = _Entry(row)
+        entry = cached.entries[key] = _Entry(row_type, key, row)
         return entry
 
-    def _touch(self, cached: _Cached, key: Key, entry: _Entry) -> None:
+    def _touch(self, entry: _Entry) -> None:
         entry.block = self._block
-        entry.before = None if entry.row is None else cached.row_type.values_of(entry.row)
-        self._touched.append((cached, key, entry))
+        row = entry.row
+        entry.before = None if row is None else entry.row_type.values_of(row)
+        self._touched.append(entry)
         if self._guessed is not None and entry.batch != self._batch:
             entry.batch = self._batch
-            self._journal.append((cached.row_type, entry, entry.before))
+            self._journal.append((entry, entry.before))
 
 
-def _order(change: Change) -> tuple[str, list[str]]:
-    return change.table, [str(part) for part in change.key]
+def _order(entry: _Entry) -> tuple[str, list[str]]:
+    order = entry.order
+    if order is None:
+        order = entry.order = entry.row_type.name, [str(part) for part in entry.key]
+    return order
+
+
+def _change(entry: _Entry) -> Change:
+    """What a block has made of a row that it changed."""
+    row_type, values, before = entry.row_type, entry.before, entry.image
+    if values is None:
+        before = None
+    elif before is None:
+        before = _encode_row(row_type.to_json(values))
+    after = entry.image = None if entry.row is None else _encode_row(entry.row)
+    entry.before = None
+    key_json = entry.key_json
+    if key_json is None:
+        key_json = entry.key_json = _encode(entry.key)
+    op: Op = "delete" if after is None else "insert" if before is None else "update"
+    return Change(row_type.name, entry.key, op, before, after, key_json)
 
 
 def _what_is_wrong(row_type: RowType, args: Sequence[Any], columns: Mapping[str, Any]) -> str:
@@ -370,9 +399,9 @@ def _what_is_wrong(row_type: RowType, args: Sequence[Any], columns: Mapping[str,
     return f"{row_type.name} needs {', '.join(lacking)}"
 
 
-def _frozen(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Copies of mutable JSON values, so that a handler changing one in place still shows as a change."""
-    return tuple(_copy(value) if isinstance(value, list | dict) else value for value in values)
+def _frozen_values(row: Any) -> tuple[Any, ...]:
+    """A row's values with copies of mutable ones, so that a handler changing one in place still shows as a change."""
+    return tuple([_copy(value) if isinstance(value, list | dict) else value for value in astuple(row)])
 
 
 def _copy(value: Any) -> Any:
