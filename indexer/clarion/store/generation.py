@@ -430,7 +430,7 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
                 changes += ((ref, change) for change in one.changes)
         since = tip.sequence + 1  # a number of the switch's own: whoever read the old rows stands below it
         numbered = [(sequence, ref, change) for sequence, (ref, change) in enumerate(changes, since + 1)]
-        copy_changes(connection, chain, numbered, final, retraction=False)
+        copy_changes(connection, chain, numbered, final)
         sequence = since + len(changes)
         _rename(connection, protocol)
         connection.execute(
