@@ -48,23 +48,17 @@ async def put(
 
 def take(connection: Connection[Any], *, limit: int, limit_bytes: int) -> list[InboxPost]:
     """The oldest posts that wait, in order: at most ``limit``, and no more bytes than asked, yet always the first."""
-    sizes = connection.execute(
-        "SELECT id, octet_length(body) FROM clarion.inbox WHERE error IS NULL ORDER BY id LIMIT %s", (limit,)
-    ).fetchall()
-    ids: list[int] = []
-    total = 0
-    for post_id, size in sizes:
-        total += size
-        if ids and total > limit_bytes:
-            break
-        ids.append(post_id)
-    if not ids:
-        return []
     cursor = connection.cursor(binary=True)
     cursor.execute(
-        "SELECT id, path, body, coalesce(source, ''), extract(epoch FROM now() - received_at)::float8 "
-        "FROM clarion.inbox WHERE id = ANY(%s) ORDER BY id",
-        (ids,),
+        """
+        SELECT id, path, body, source, waited_seconds FROM (
+            SELECT id, path, body, coalesce(source, '') AS source,
+                extract(epoch FROM now() - received_at)::float8 AS waited_seconds,
+                sum(octet_length(body)) OVER (ORDER BY id) AS bytes, row_number() OVER (ORDER BY id) AS place
+            FROM clarion.inbox WHERE error IS NULL ORDER BY id LIMIT %s
+        ) oldest WHERE place = 1 OR bytes <= %s ORDER BY id
+        """,
+        (limit, limit_bytes),
     )
     return [InboxPost(*row) for row in cursor]
 

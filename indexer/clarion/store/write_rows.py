@@ -77,11 +77,13 @@ def _insertion(tables: tuple[bytes, ...]) -> tuple[bytes, list[list[int]]]:
 
 def _fields_by_column(rows: bytes, count: int) -> list[list[bytes]]:
     of_columns: list[list[bytes]] = [[] for _ in range(count)]
-    at = 0
-    while at < len(rows):
+    take = [fields.append for fields in of_columns]
+    at, end = 0, len(rows)
+    while at < end:
         at += _ROW_HEAD_BYTES
-        for fields in of_columns:
-            end = at + _LENGTH_BYTES + max(_field_length(rows, at)[0], 0)
-            fields.append(rows[at:end])
-            at = end
+        for take_field in take:
+            (length,) = _field_length(rows, at)
+            behind = at + _LENGTH_BYTES + length if length > 0 else at + _LENGTH_BYTES
+            take_field(rows[at:behind])
+            at = behind
     return of_columns
