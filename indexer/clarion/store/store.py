@@ -17,7 +17,8 @@ from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
 from clarion.store import arrays, chain_log, copy
 from clarion.store.burn_chain import Announced, BurnChain
-from clarion.store.chain_log import Header, json_bytes
+from clarion.store.chain_log import Header
+from clarion.store.change_log import CHANGE_COLUMNS, change_rows
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
 from clarion.store.packed import Interest, PackedBlock
 from clarion.store.projector import AnomalyAt, Projector
@@ -31,9 +32,6 @@ from clarion.store.write_rows import write_rows
 CHANNEL: Final = "clarion"
 #: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
 FINAL_DEPTH: Final = 6
-CHANGE_COLUMNS: Final = (
-    b'clarion.change (chain, sequence, height, block_hash, "table", key, op, before, after, retraction)'
-)
 #: How many headers are kept in memory.
 REMEMBERED_HEADERS: Final = 2_000
 
@@ -631,50 +629,6 @@ class Batch:
                 )
         for collected in (self._steps, self._changes, self._digests, self._anomalies):
             collected.clear()
-
-
-def change_rows(
-    chain: Chain,
-    changes: Iterable[tuple[int, BlockRef, Change]],
-    final_height: int | None,
-    *,
-    retraction: bool = False,
-) -> list[bytes]:
-    """Rows of the change log, packed with ``CHANGE_COLUMNS``, of changes with their sequences.
-
-    The rows before are left out where the block is final.
-    """
-    head = copy.row_head(10) + copy.text(chain)
-    last = copy.TRUE if retraction else copy.FALSE
-    rows: list[bytes] = []
-    for sequence, ref, change in changes:
-        is_final = final_height is not None and ref.height <= final_height
-        rows += (
-            head,
-            copy.bigint(sequence),
-            copy.bigint(ref.height),
-            copy.bytea(ref.hash),
-            copy.common_text(change.table),
-            copy.jsonb(json_bytes(change.key)),
-            copy.common_text(change.op),
-            copy.NULL if is_final else copy.jsonb(change.before_json),
-            copy.jsonb(change.after_json),
-            last,
-        )
-    return rows
-
-
-def copy_changes(
-    connection: Connection[Any],
-    chain: Chain,
-    changes: Iterable[tuple[int, BlockRef, Change]],
-    final_height: int | None,
-    *,
-    retraction: bool = False,
-) -> None:
-    """Write changes to the change log; see :func:`change_rows`."""
-    rows = change_rows(chain, changes, final_height, retraction=retraction)
-    copy.copy_rows(connection, CHANGE_COLUMNS, rows)
 
 
 def write_anomalies(cursor: Cursor[Any], chain: Chain, anomalies: Sequence[AnomalyAt]) -> None:
