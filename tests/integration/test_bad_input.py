@@ -528,10 +528,10 @@ def replayed(block: Block) -> Payload:
     assert block.burn is not None
     return {
         "block_id": block.hash.hex(),
-        "block_hash": "cd" * 32,
+        "block_hash": str(block.extra["block_hash"]).removeprefix("0x"),
         "block_height": block.height,
         "parent_block_id": block.ref.parent_hash.hex(),
-        "consensus_hash": block.burn.hash[:20].hex(),
+        "consensus_hash": toy.consensus_hash(block.burn).hex(),
         "timestamp": block.time,
         "transactions": [],
     }
@@ -540,6 +540,7 @@ def replayed(block: Block) -> Payload:
 ASKED = toy.block(None)
 SORTITION = [{"burn_block_hash": hex_of(bytes(32)), "burn_block_height": 1}]
 GOOD = replayed(ASKED)
+ANOTHER = replayed(toy.block(None, branch="another"))
 TRANSACTION = {
     "txid": signed_call(1).txid.hex(),
     "tx_index": 0,
@@ -563,9 +564,8 @@ TRANSACTION = {
         pytest.param(GOOD | {"block_height": -1}, SORTITION, "block_height", id="a height below zero"),
         pytest.param(GOOD | {"block_height": "1"}, SORTITION, "block_height", id="a height that is a text"),
         pytest.param(GOOD | {"block_id": "ab" * 31}, SORTITION, "31", id="half a hash"),
-        pytest.param(
-            GOOD | {"block_id": "ab" * 32}, SORTITION, "was asked for block 0x.* and gave", id="another block"
-        ),
+        pytest.param(ANOTHER, SORTITION, "was asked for block 0x.* and gave", id="another block"),
+        pytest.param(GOOD | {"block_id": "ab" * 32}, SORTITION, "those of another block", id="another block's header"),
         pytest.param(GOOD | {"parent_block_id": GOOD["block_id"]}, SORTITION, "own parent", id="its own parent"),
         pytest.param(GOOD | {"transactions": {}}, SORTITION, "transactions", id="transactions of another type"),
         pytest.param(

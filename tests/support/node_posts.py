@@ -81,7 +81,7 @@ def block_payload(
     assert block.burn is not None
     return {
         "block_height": block.height,
-        "block_hash": hex_of(toy.digest_of("header", block.hash)),
+        "block_hash": block.extra["block_hash"],
         "index_block_hash": hex_of(block.hash),
         "parent_block_hash": hex_of(toy.digest_of("header", block.ref.parent_hash)),
         "parent_index_block_hash": hex_of(block.ref.parent_hash),
@@ -89,7 +89,7 @@ def block_payload(
         "burn_block_height": block.burn.height,
         "burn_block_hash": hex_of(block.burn.hash),
         "burn_block_time": block.burn.time,
-        "consensus_hash": hex_of(block.burn.hash[:20]),
+        "consensus_hash": hex_of(toy.consensus_hash(block.burn)),
         "miner_txid": hex_of(bytes(32)),
         "tenure_height": block.height,
         "transactions": list(transactions),

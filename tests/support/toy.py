@@ -23,6 +23,7 @@ from clarion.chains.model import (
     Transaction,
     TransactionStatus,
 )
+from clarion.chains.stacks.hashing import sha512_256
 from clarion.protocol import EventContext, Protocol
 from clarion.store.rows import UINT128, Row, Rows
 
@@ -93,6 +94,11 @@ def digest_of(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
+def consensus_hash(burn: BurnBlock) -> bytes:
+    """What names a Bitcoin block in the blocks anchored to it."""
+    return burn.hash[:20]
+
+
 def burn_block(height: int, branch: str = "main", *, parent: BurnBlock | None = None) -> BurnBlock:
     """A Bitcoin block of a branch, on top of ``parent`` or of the same branch's block below it."""
     parent_hash = digest_of("burn", height - 1, branch) if parent is None else parent.hash
@@ -111,8 +117,9 @@ def block(
     at = height if height is not None else 1 if parent is None else parent.height + 1
     parent_hash = bytes(32) if parent is None else parent.hash
     values = list(values)
-    ref = BlockRef("stacks", at, digest_of("block", at, parent_hash.hex(), branch), parent_hash)
     burn = burn or burn_block(at)
+    header_hash = digest_of("header", at, parent_hash.hex(), branch)
+    ref = BlockRef("stacks", at, sha512_256(header_hash + consensus_hash(burn)), parent_hash)
     transactions: Sequence[Transaction] = (
         (
             Transaction(
@@ -146,4 +153,5 @@ def block(
         )
         for index, value in enumerate(values)
     )
-    return Block(ref, 1_700_000_000 + at * 10, burn, tuple(transactions), events, {"tenure_height": at})
+    extra: dict[str, JsonValue] = {"tenure_height": at, "block_hash": f"0x{header_hash.hex()}"}
+    return Block(ref, 1_700_000_000 + at * 10, burn, tuple(transactions), events, extra)

@@ -34,6 +34,7 @@ from clarion.chains.stacks import payloads, transactions
 from clarion.chains.stacks.clarity import bytes_from_hex
 from clarion.chains.stacks.codec_errors import CodecError, DecodeError
 from clarion.chains.stacks.derived import DERIVED_PAYLOADS
+from clarion.chains.stacks.hashing import sha512_256
 from clarion.chains.stacks.payload_forms import payload_form
 from clarion.chains.stacks.structure import check_value, topic_of_value
 from clarion.chains.stacks.summaries import summarise
@@ -262,6 +263,8 @@ def decode_new_block(body: bytes) -> Block:
         "tenure_height": node.tenure_height,
     }
     burn_hash = place.hash("burn_block_hash", node.burn_block_hash)
+    if node.block_hash and node.consensus_hash:
+        _require_own_id(place, node.block_hash, node.consensus_hash)
     return _block(
         place,
         parent_hash=place.hash("parent_index_block_hash", node.parent_index_block_hash),
@@ -284,6 +287,7 @@ def decode_replayed_block(body: bytes, burn: BurnBlock | None) -> Block:
     path = "/v3/blocks/replay"
     node = _decode(path, _replayed_block, body)
     place = _Place(path, node.block_height, node.block_id)
+    _require_own_id(place, node.block_hash, node.consensus_hash)
     node_transactions = []
     node_events = []
     offset = 0
@@ -474,6 +478,20 @@ def _untyped(body: bytes) -> Any:
 
 def _with_prefix(text: str) -> str:
     return text if text.startswith("0x") else f"0x{text}"
+
+
+def _require_own_id(place: _Place, block_hash: str, consensus_hash: str) -> None:
+    """Raise where the header is not that of the block it is given for.
+
+    A block's id is SHA-512/256 of its header's hash and of the consensus hash of its tenure (stacks-core,
+    ``StacksBlockId::new``).
+    """
+    named = place.hash("index_block_hash", place.block)
+    told = sha512_256(place.hash("block_hash", block_hash) + place.hex("consensus_hash", consensus_hash))
+    if told != named:
+        raise place.error(
+            "index_block_hash", f"block_hash and consensus_hash are those of another block, 0x{told.hex()}"
+        )
 
 
 def _block(

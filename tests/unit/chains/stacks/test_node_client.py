@@ -12,10 +12,11 @@ from clarion.chains.stacks.node_client import NodeClient, NodeError, Transaction
 from clarion.chains.stacks.node_payloads import PayloadError
 
 BLOCK = toy.block(None)
-CONSENSUS_HASH = "11" * 20
+assert BLOCK.burn is not None
+CONSENSUS_HASH = toy.consensus_hash(BLOCK.burn).hex()
 REPLAYED: dict[str, Any] = {
     "block_id": BLOCK.hash.hex(),
-    "block_hash": "22" * 32,
+    "block_hash": str(BLOCK.extra["block_hash"]).removeprefix("0x"),
     "block_height": 1,
     "parent_block_id": BLOCK.ref.parent_hash.hex(),
     "consensus_hash": CONSENSUS_HASH,
@@ -153,7 +154,7 @@ async def test_where_the_node_stands_and_what_an_account_holds() -> None:
         info = await node.info()
         account = await node.account(toy.DEPLOYER)
     assert (info.stacks_tip_height, info.stacks_tip, info.burn_block_height) == (7, b"\x44" * 32, 9)
-    assert (info.stacks_tip_consensus_hash, info.chain_id) == (b"\x11" * 20, 0x80000000)
+    assert (info.stacks_tip_consensus_hash, info.chain_id) == (bytes.fromhex(CONSENSUS_HASH), 0x80000000)
     assert (account.balance, account.locked, account.nonce) == (2**100, 10, 3)
 
 

@@ -39,6 +39,8 @@ from clarion.chains.stacks.recording import read_recording
 from clarion.chains.stacks.structure import MAX_TOPIC_CHARACTERS
 
 PLACE = toy.block(None)
+assert PLACE.burn is not None
+CONSENSUS_HASH = toy.consensus_hash(PLACE.burn).hex()
 CALL = signed_call(7)
 TXID = hex_of(CALL.txid)
 TOKEN = f"{toy.DEPLOYER}.token"
@@ -333,6 +335,24 @@ def test_an_operation_made_on_bitcoin() -> None:
     assert (tx.kind, tx.sender, tx.payload, tx.decode_error) == ("burn_operation", OTHER, operation, None)
 
 
+@pytest.mark.parametrize("field", ["block_hash", "consensus_hash"])
+def test_a_header_of_another_block_is_refused(chain_data: Path, field: str) -> None:
+    """With blocks of a real node: a block's id is made of its header's hash and its consensus hash."""
+    posts = [post for post in read_recording(chain_data / "stacks/nakamoto-2025.tsv") if post.path == "/new_block"]
+    first, *_, last = [json.loads(post.body) for post in posts]
+    assert decode_new_block(body(last)).hash == bytes.fromhex(last["index_block_hash"][2:])
+    with pytest.raises(PayloadError, match=f"block {last['block_height']} .* those of another block, 0x"):
+        decode_new_block(body(last | {field: first[field]}))
+    # Where one of them is not told there is nothing to compare.
+    assert decode_new_block(body(last | {field: None})).height == last["block_height"]
+
+
+def test_a_replayed_header_of_another_block_is_refused() -> None:
+    answer = replayed() | {"block_hash": "ab" * 32}
+    with pytest.raises(PayloadError, match="those of another block, 0x"):
+        decode_replayed_block(body(answer), PLACE.burn)
+
+
 def test_a_block_before_nakamoto_has_its_bitcoin_blocks_time() -> None:
     payload = block_payload(PLACE)
     for name in ("block_time", "tenure_height", "consensus_hash"):
@@ -450,10 +470,10 @@ def replayed(**fields: Any) -> dict[str, Any]:
     """The replay route's answer; a node writes its hashes without 0x, those inside events with it."""
     return {
         "block_id": PLACE.hash.hex(),
-        "block_hash": toy.digest_of("header", PLACE.hash).hex(),
+        "block_hash": str(PLACE.extra["block_hash"]).removeprefix("0x"),
         "block_height": PLACE.height,
         "parent_block_id": PLACE.ref.parent_hash.hex(),
-        "consensus_hash": "11" * 20,
+        "consensus_hash": CONSENSUS_HASH,
         "timestamp": PLACE.time,
         "fees": 300,
         "transactions": [
@@ -495,7 +515,7 @@ def test_a_replayed_transaction_ended_as_its_result_says(fields: dict[str, Any],
 
 
 def test_the_bitcoin_block_of_a_consensus_hash() -> None:
-    assert replayed_consensus_hash(body(replayed())) == "11" * 20
+    assert replayed_consensus_hash(body(replayed())) == CONSENSUS_HASH
     burn = toy.burn_block(5)
     answer = [{"burn_block_hash": hex_of(burn.hash), "burn_block_height": 5, "was_sortition": True}]
     assert decode_sortition(body(answer), "ab" * 20) == BurnBlock(5, burn.hash)
