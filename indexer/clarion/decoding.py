@@ -1,4 +1,4 @@
-"""Decodes posts in processes of its own, in order and within bounds: for files, and an inbox that has grown long.
+"""Decodes recorded posts in processes of its own, in order and within bounds.
 
 Decoding takes most of the work of indexing, and what is decoded is mostly only stored. The processes therefore give
 back blocks with their rows packed (:mod:`clarion.store.packed`), and as values only what the protocols look at.
@@ -17,36 +17,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import astuple, dataclass
+from itertools import cycle
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import IO, Any, Final, Self, TypeAlias
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction
-from clarion.chains.stacks.node_payloads import Item, PayloadError, decode_post
+from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
+from clarion.chains.stacks.recording import Lines, RecordingError, posts_of
 from clarion.store.packed import BlockRows, Interest, PackedBlock, packed
 
-CHUNK_BYTES: Final = 1 << 20
-"""How many bytes of posts are sent to a process at a time."""
-CHUNKS_AHEAD: Final = 3
-"""How many chunks of each process are in its hands or wait to be taken: that bounds the memory."""
+PIECES_AHEAD: Final = 12
+"""How many pieces of a file each process may be ahead of what is taken: that bounds the memory, and lets the processes
+decode while a batch is written.
+"""
 STOP_SECONDS: Final = 5.0
 _LENGTH_BYTES: Final = 8
-
-
-class RawPost(Protocol):
-    """What is decoded: a post as it was recorded or as it waits in the inbox."""
-
-    @property
-    def path(self) -> str:
-        """Where it was posted to."""
-
-    @property
-    def body(self) -> bytes:
-        """Its JSON."""
-
-
-P = TypeVar("P", bound=RawPost)
 
 
 class DecodingProcessError(RuntimeError):
@@ -61,6 +49,15 @@ class Undecodable:
 
 
 Decoded: TypeAlias = list[Item] | Undecodable
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a post was in a file, what it was and how large."""
+
+    line: int
+    is_block: bool
+    bytes: int
 
 
 def decode(path: str, body: bytes, interest: Interest) -> Decoded:
@@ -142,87 +139,67 @@ class Decoders:
         for process in self._processes:
             process.close()
 
-    def decode(self, posts: Sequence[P]) -> list[Decoded]:
-        """What each post says, in their order."""
-        share = -(-sum(len(post.body) for post in posts) // len(self._processes))
-        chunks = list(chunked(posts, share + 1))
-        return [decoded for _, chunk in self.stream(chunks) for decoded in chunk]
+    def stream(self, pieces: Iterable[Lines], path: Path) -> Generator[list[tuple[Entry, Decoded]], None, None]:
+        """The posts of each piece of a file with what they say, in their order; the processes work ahead.
 
-    def stream(self, chunks: Iterable[Sequence[P]]) -> Iterator[tuple[Sequence[P], list[Decoded]]]:
-        """Chunks of posts with what each post says, in their order; the processes work ahead.
-
-        What ``chunks`` raises is raised after what came before it. Raises DecodingProcessError.
+        ``path`` is for errors. What ``pieces`` raises is raised after what came before it, as is RecordingError where a
+        line is no post. Raises DecodingProcessError.
         """
-        sent: queue.Queue[tuple[_Process, Sequence[P]] | BaseException | None] = queue.Queue()
-        ahead = threading.Semaphore(CHUNKS_AHEAD * len(self._processes))
+        decoded: queue.Queue[list[tuple[Entry, Decoded]] | BaseException | None] = queue.Queue()
+        sent: queue.Queue[_Process | BaseException | None] = queue.Queue()
+        ahead = threading.Semaphore(PIECES_AHEAD * len(self._processes))
         stop = threading.Event()
 
         def feed() -> None:
             # In a thread of its own: a process that is sending what it decoded does not take anything meanwhile.
             try:
-                for number, chunk in enumerate(chunks):
+                for process, piece in zip(cycle(self._processes), pieces, strict=False):
                     ahead.acquire()
                     if stop.is_set():
-                        return
-                    process = self._processes[number % len(self._processes)]
-                    sent.put((process, chunk))
-                    process.send([(post.path, post.body) for post in chunk])
+                        break
+                    sent.put(process)
+                    process.send((piece.first, piece.content, str(path)))
                 sent.put(None)
             except BaseException as error:
                 sent.put(error)
 
-        feeder = threading.Thread(target=feed, name="clarion decode feeder", daemon=True)
-        feeder.start()
+        def take() -> None:
+            # In another one: what comes next is taken while the batch before it is written. It goes on after a failure,
+            # so that the other processes and the feeder come to an end.
+            failed = False
+            while isinstance(process := sent.get(), _Process):
+                try:
+                    entries, broken = process.receive()
+                    if not failed:
+                        decoded.put([(Entry(*entry), _decoded_of(parts, self.interest)) for entry, parts in entries])
+                    if broken is not None:
+                        raise RecordingError(broken)
+                except BaseException as error:
+                    if not failed:
+                        decoded.put(error)
+                    failed = True
+            if not failed:
+                decoded.put(process)
+
+        threads = [threading.Thread(target=run, name=f"clarion {run.__name__}", daemon=True) for run in (feed, take)]
+        for thread in threads:
+            thread.start()
         try:
-            while (given := sent.get()) is not None:
+            while (given := decoded.get()) is not None:
                 if isinstance(given, BaseException):
                     raise given
-                process, chunk = given
-                answer = process.receive()
                 ahead.release()
-                yield chunk, [_decoded_of(parts, self.interest) for parts in answer]
+                yield given
         finally:
             stop.set()
             ahead.release()
-            while feeder.is_alive():
-                # Take what is still under way, so that neither the thread nor a process waits for ever.
-                self._drain(sent)
-                feeder.join(0.01)
-            self._drain(sent)
-
-    def _drain(self, sent: queue.Queue[tuple[_Process, Sequence[P]] | BaseException | None]) -> None:
-        while not sent.empty():
-            given = sent.get()
-            if isinstance(given, tuple):
-                try:
-                    given[0].receive()
-                except DecodingProcessError:
-                    return
-
-
-def chunked(posts: Iterable[P], size: int = CHUNK_BYTES) -> Iterator[list[P]]:
-    """Posts in groups of about ``size`` bytes. Where ``posts`` breaks off, what came before is given first."""
-    chunk: list[P] = []
-    held = 0
-    try:
-        for post in posts:
-            chunk.append(post)
-            held += len(post.body)
-            if held >= size:
-                yield chunk
-                chunk, held = [], 0
-    except Exception:
-        if chunk:
-            yield chunk
-        raise
-    if chunk:
-        yield chunk
+            for thread in threads:
+                thread.join()
 
 
 def _write(stream: IO[bytes], message: Any) -> None:
     content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    stream.write(len(content).to_bytes(_LENGTH_BYTES, "big"))
-    stream.write(content)
+    stream.write(len(content).to_bytes(_LENGTH_BYTES, "big") + content)
     stream.flush()
 
 
@@ -235,13 +212,22 @@ def _read(stream: IO[bytes]) -> Any:
 
 
 def main() -> None:
-    """A decoding process: what is of interest comes first, then chunks of posts until the input ends."""
+    """A decoding process: what is of interest comes first, then pieces of a file until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the parent, which then ends this
     given, answers = sys.stdin.buffer, sys.stdout.buffer
     with contextlib.suppress(EOFError, BrokenPipeError):
         interest: Interest = _read(given)
         while True:
-            _write(answers, [_parts(decode(path, body, interest)) for path, body in _read(given)])
+            first, content, path = _read(given)
+            entries: list[tuple[tuple[int, bool, int], Any]] = []
+            broken: str | None = None
+            try:
+                for post in posts_of(Lines(first, content), Path(path)):
+                    entry = post.line, post.path == NEW_BLOCK, len(post.body)
+                    entries.append((entry, _parts(decode(post.path, post.body, interest))))
+            except RecordingError as error:
+                broken = str(error)
+            _write(answers, (entries, broken))
 
 
 # Between the processes go plain tuples: objects of these classes take ten times as long to pickle.

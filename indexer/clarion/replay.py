@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,8 +17,8 @@ from clarion.batch_size import MOST_BYTES, BatchSize
 from clarion.chains.model import Block
 from clarion.chains.stacks.compact_recording import Recorded, is_compact, read_compact
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
-from clarion.chains.stacks.recording import Post, RecordingError, read_lines
-from clarion.decoding import Decoded, Decoders, Undecodable, chunked, default_processes
+from clarion.chains.stacks.recording import Post, RecordingError, posts_of, read_lines
+from clarion.decoding import Decoded, Decoders, Entry, Undecodable, default_processes
 from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
@@ -32,8 +34,8 @@ BATCH_POSTS = 5_000
 LARGE_BYTES = 1 << 20
 """A file at least as large is decoded in processes of its own, and fills an empty index before indexes are made."""
 
-_Read: TypeAlias = tuple[Post | Recorded, Decoded]
-"""An entry and what it says."""
+_ReadEntry: TypeAlias = tuple[Entry, Decoded]
+"""A post, or a block of a recording of an index (which has no line), and what it says."""
 
 
 @dataclass(slots=True)
@@ -88,18 +90,21 @@ def replay(
         if store.tip.height is None and replayed.bytes_total >= LARGE_BYTES:
             defer_indexes(connection)
         stack.callback(_restore_indexes, connection)
+        read: Iterator[_ReadEntry]
         if is_compact(file):
-            read = _read_here(read_compact(file, str(path)))
+            read = map(_read, read_compact(file, str(path)))
         elif replayed.bytes_total >= LARGE_BYTES and (processes := default_processes()):
-            read = _read_by(stack.enter_context(Decoders(processes, store.interest)), read_lines(file, path))
+            decoders = stack.enter_context(Decoders(processes, store.interest))
+            stream = stack.enter_context(contextlib.closing(decoders.stream(read_lines(file, path), path)))
+            read = chain.from_iterable(stream)
         else:
-            read = _read_here(read_lines(file, path))
+            posts = chain.from_iterable(posts_of(lines, path) for lines in read_lines(file, path))
+            read = map(_read, posts)
         size = BatchSize(most_posts=BATCH_POSTS)
         for batch in _batches(read, size):
             began = time.monotonic()
-            _ingest(
-                store, follower, path, [(entry, _count(path, entry, of, replayed)) for entry, of in batch], replayed
-            )
+            counted = [(entry, _count(path, entry, decoded, replayed)) for entry, decoded in batch]
+            _ingest(store, follower, path, counted, replayed)
             size.took(time.monotonic() - began, len(batch))
             replayed.tip, replayed.bytes_read = store.tip, replayed.bytes_total if file.closed else file.tell()
             if progress is not None:
@@ -137,7 +142,7 @@ def _ingest(
     store: Store,
     follower: Follower,
     path: Path,
-    read: Sequence[tuple[Post | Recorded, Sequence[Item]]],
+    read: Sequence[tuple[Entry, Sequence[Item]]],
     replayed: Replayed,
 ) -> None:
     """Apply a batch; where Postgres does not take what a post holds, that post alone is passed over."""
@@ -150,35 +155,32 @@ def _ingest(
             for alone in read:
                 _ingest(store, follower, path, [alone], replayed)
             return
-        ((entry, _),) = read
-        where = f"line {entry.line}" if isinstance(entry, Post) else str(entry.item)
+        ((entry, items),) = read
+        where = f"line {entry.line}" if entry.line else ", ".join(map(str, items))
         replayed.undecodable.append(f"{path}, {where}: {type(error).__name__}: {error}")
 
 
-def _read_here(entries: Iterator[Post | Recorded]) -> Iterator[_Read]:
-    for entry in entries:
-        if isinstance(entry, Recorded):
-            yield entry, [entry.item]
-            continue
+def _read(entry: Post | Recorded) -> _ReadEntry:
+    if isinstance(entry, Post):
+        at = Entry(entry.line, entry.path == NEW_BLOCK, len(entry.body))
         try:
-            yield entry, decode_post(entry.path, entry.body)
+            return at, decode_post(entry.path, entry.body)
         except PayloadError as error:
-            yield entry, Undecodable(str(error))
+            return at, Undecodable(str(error))
+    item = entry.item
+    if not isinstance(item, Block):
+        return Entry(0, is_block=False, bytes=0), [item]
+    # about how much memory it takes
+    size = sum(len(tx.raw) for tx in item.transactions) + 500 * len(item.events)
+    return Entry(0, is_block=True, bytes=size), [item]
 
 
-def _read_by(decoders: Decoders, posts: Iterator[Post]) -> Iterator[_Read]:
-    for chunk, decoded in decoders.stream(chunked(posts)):
-        yield from zip(chunk, decoded, strict=True)
-
-
-def _count(path: Path, entry: Post | Recorded, decoded: Decoded, replayed: Replayed) -> list[Item]:
+def _count(path: Path, entry: Entry, decoded: Decoded, replayed: Replayed) -> list[Item]:
     """What an entry says, counted."""
-    is_block = isinstance(entry.item, Block) if isinstance(entry, Recorded) else entry.path == NEW_BLOCK
     replayed.posts += 1
-    replayed.blocks += is_block
-    replayed.other_posts += not is_block
+    replayed.blocks += entry.is_block
+    replayed.other_posts += not entry.is_block
     if isinstance(decoded, Undecodable):
-        assert isinstance(entry, Post)
         replayed.undecodable.append(f"{path}, line {entry.line}: {decoded.reason}")
         return []
     for item in decoded:
@@ -188,9 +190,9 @@ def _count(path: Path, entry: Post | Recorded, decoded: Decoded, replayed: Repla
     return decoded
 
 
-def _batches(read: Iterator[_Read], size: BatchSize) -> Iterator[list[_Read]]:
+def _batches(read: Iterator[_ReadEntry], size: BatchSize) -> Iterator[list[_ReadEntry]]:
     """Entries by the batch. Where the file breaks off, what came before is given first."""
-    batch: list[_Read] = []
+    batch: list[_ReadEntry] = []
     held = 0
     broken: RecordingError | None = None
     while True:
@@ -201,7 +203,7 @@ def _batches(read: Iterator[_Read], size: BatchSize) -> Iterator[list[_Read]]:
         if one is None:
             break
         batch.append(one)
-        held += _bytes(one[0])
+        held += one[0].bytes
         if len(batch) >= size.posts or held >= MOST_BYTES:
             yield batch
             batch, held = [], 0
@@ -209,12 +211,3 @@ def _batches(read: Iterator[_Read], size: BatchSize) -> Iterator[list[_Read]]:
         yield batch
     if broken is not None:
         raise broken
-
-
-def _bytes(entry: Post | Recorded) -> int:
-    """About how much memory an entry takes, in bytes."""
-    if isinstance(entry, Post):
-        return len(entry.body)
-    if isinstance(entry.item, Block):
-        return sum(len(tx.raw) for tx in entry.item.transactions) + 500 * len(entry.item.events)
-    return 0

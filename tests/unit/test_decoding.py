@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,11 +14,13 @@ from support import toy
 from support.node_posts import body, burn_payload, moves_payload
 
 from clarion.chains.model import Block, EventKind
-from clarion.decoding import Decoded, Decoders, DecodingProcessError, Undecodable, chunked, decode
+from clarion.chains.stacks.recording import Lines, RecordingError, read_lines
+from clarion.decoding import Decoded, Decoders, DecodingProcessError, Entry, Undecodable, decode
 from clarion.store.packed import Interest, PackedBlock
 
 NOTHING = Interest(frozenset(), frozenset(), deployments=False)
 EVERYTHING = Interest(frozenset(), None, deployments=True)
+FILE = Path("posts.tsv")
 BANK = Interest(frozenset({toy.CONTRACT}), frozenset(), deployments=False)
 
 
@@ -34,6 +38,17 @@ def posts(count: int) -> list[Raw]:
     return [*found, Raw("/new_block", b"not JSON"), Raw("/new_microblocks", b"")]
 
 
+def recorded(some: Sequence[Raw]) -> bytes:
+    """A file of these posts."""
+    lines = (b"%d\t-\t%b\t%b\n" % (number, post.path.encode(), post.body) for number, post in enumerate(some, 1))
+    return b"".join(lines)
+
+
+def pieces(some: Sequence[Raw], size: int) -> Iterator[Lines]:
+    """The same in pieces."""
+    return read_lines(io.BytesIO(recorded(some)), FILE, size=size)
+
+
 @pytest.fixture
 def decoders() -> Iterator[Decoders]:
     with Decoders(2, BANK) as running:
@@ -47,10 +62,11 @@ def blocks(decoded: Sequence[Decoded]) -> list[Block]:
 def test_other_processes_say_the_same_in_the_same_order(decoders: Decoders) -> None:
     asked = posts(40)
     here = [decode(*post, BANK) for post in asked]
-    assert decoders.decode(asked) == here
-    streamed = list(decoders.stream(chunked(asked, size=3_000)))
-    assert [post for chunk, _ in streamed for post in chunk] == asked
-    assert [of for _, decoded in streamed for of in decoded] == here
+    streamed = list(decoders.stream(pieces(asked, size=3_000), FILE))
+    assert [entry for piece in streamed for entry, _ in piece] == [
+        Entry(line, post.path == "/new_block", len(post.body)) for line, post in enumerate(asked, 1)
+    ]
+    assert [of for piece in streamed for _, of in piece] == here
     assert len(streamed) > 10
     assert len(blocks(here)) == 40
     assert isinstance(here[-2], Undecodable)
@@ -83,26 +99,36 @@ def test_an_interest_covers_another_that_wants_no_more() -> None:
 
 
 def test_what_the_source_raises_comes_after_what_was_before_it(decoders: Decoders) -> None:
-    def broken() -> Iterator[list[Raw]]:
-        yield posts(2)
+    def broken() -> Iterator[Lines]:
+        yield Lines(1, recorded(posts(2)))
         raise OSError("the file ends here")
 
-    stream = decoders.stream(broken())
-    assert len(blocks(next(stream)[1])) == 2
+    stream = decoders.stream(broken(), FILE)
+    assert len(blocks([of for _, of in next(stream)])) == 2
     with pytest.raises(OSError, match="the file ends here"):
         next(stream)
 
 
+def test_a_line_that_is_no_post_is_told_after_what_was_before_it(decoders: Decoders) -> None:
+    given = recorded(posts(2))
+    stream = decoders.stream([Lines(1, given), Lines(6, given + b"no post\n" + given), Lines(20, given)], FILE)
+    assert len(blocks([of for _, of in next(stream)])) == 2
+    assert len(blocks([of for _, of in next(stream)])) == 2
+    with pytest.raises(RecordingError, match=r"posts\.tsv, line 11: expected 4 tab-separated columns"):
+        next(stream)
+
+
 def test_a_stream_may_be_left_early_and_another_begun(decoders: Decoders) -> None:
-    stream = decoders.stream(chunked(posts(60), size=1_000))
+    stream = decoders.stream(pieces(posts(300), size=1_000), FILE)
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
-    assert len(blocks(decoders.decode(posts(3)))) == 3
+    stream.close()
+    (piece,) = decoders.stream(pieces(posts(3), size=1 << 20), FILE)
+    assert len(blocks([of for _, of in piece])) == 3
 
 
 def test_a_process_that_was_killed_is_told_of(decoders: Decoders) -> None:
-    for process in decoders._processes:
+    for process in decoders._processes[:1]:
         os.kill(process._process.pid, signal.SIGKILL)
         process._process.wait()
     with pytest.raises(DecodingProcessError, match="ended early"):
-        decoders.decode(posts(5))
+        list(decoders.stream(pieces(posts(300), size=1_000), FILE))

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO, Final, cast
 import msgspec
 import zstandard
 
+PIECE_BYTES: Final = 1 << 20
+"""Of a file, decompressed, that are read at a time."""
 _COLUMNS: Final = 4
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 #: Backslash sequences of Postgres' COPY text format; any other character stands for itself.
@@ -36,41 +38,78 @@ class Post:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A piece of a file: whole lines. ``first`` is the number of the first one."""
+
+    first: int
+    content: bytes
+
+
 def read_recording(path: Path) -> Iterator[Post]:
     """The posts of a recorded file in the order they came.
 
     Raises RecordingError at a line that has not four columns, OSError where the file cannot be read.
     """
     with path.open("rb") as file:
-        yield from read_lines(file, path)
+        for lines in read_lines(file, path):
+            yield from posts_of(lines, path)
 
 
-def read_lines(file: BinaryIO, path: Path) -> Iterator[Post]:
-    """The same of a file that is open; how it is compressed follows from ``path``."""
+def read_lines(file: BinaryIO, path: Path, *, size: int = PIECE_BYTES) -> Iterator[Lines]:
+    """The lines of a file that is open, in pieces of at least ``size`` bytes.
+
+    How it is compressed follows from ``path``. Raises RecordingError where it cannot be decompressed, after what came
+    before.
+    """
+    first, held, parts = 1, 0, list[bytes]()
+    broken: RecordingError | None = None
     with _decompressed(file, path) as content:
-        lines = enumerate(content, start=1)
-        while True:
+        while broken is None:
+            data = b""
             try:
-                number, line = next(lines)
-            except StopIteration:
-                return
+                data = content.read1(size)
             except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as error:
-                raise RecordingError(f"{path}: cannot be decompressed: {error}") from error
-            columns = line.rstrip(b"\r\n").split(b"\t", _COLUMNS - 1)
-            if len(columns) != _COLUMNS or not columns[2].startswith(b"/"):
-                raise RecordingError(
-                    f"{path}, line {number}: expected {_COLUMNS} tab-separated columns (id, time, path, JSON), "
-                    f"found {line[:80]!r}"
-                )
-            yield Post(number, columns[2].decode("utf-8", "replace"), _unescape(columns[3]))
+                broken = RecordingError(f"{path}: cannot be decompressed: {error}")
+                broken.__cause__ = error
+            if not data:
+                break
+            parts.append(data)
+            held += len(data)
+            if held >= size and (whole := data.rfind(b"\n") + 1):
+                parts[-1] = data[:whole]
+                lines = Lines(first, b"".join(parts))
+                yield lines
+                first += lines.content.count(b"\n")
+                parts = [data[whole:]]
+                held = len(parts[0])
+    rest = b"".join(parts)
+    if broken is not None:
+        rest = rest[: rest.rfind(b"\n") + 1]
+    if rest:
+        yield Lines(first, rest)
+    if broken is not None:
+        raise broken
 
 
-def _decompressed(file: BinaryIO, path: Path) -> BinaryIO:
+def posts_of(lines: Lines, path: Path) -> Iterator[Post]:
+    """The posts of these lines. ``path`` is for errors. Raises RecordingError at a line that has not four columns."""
+    for number, line in enumerate(io.BytesIO(lines.content), start=lines.first):
+        columns = line.rstrip(b"\r\n").split(b"\t", _COLUMNS - 1)
+        if len(columns) != _COLUMNS or not columns[2].startswith(b"/"):
+            raise RecordingError(
+                f"{path}, line {number}: expected {_COLUMNS} tab-separated columns (id, time, path, JSON), "
+                f"found {line[:80]!r}"
+            )
+        yield Post(number, columns[2].decode("utf-8", "replace"), _unescape(columns[3]))
+
+
+def _decompressed(file: BinaryIO, path: Path) -> io.BufferedReader:
     if path.suffix == ".gz":
-        return cast("BinaryIO", gzip.open(file, "rb"))
+        return io.BufferedReader(cast("io.RawIOBase", gzip.open(file, "rb")), buffer_size=PIECE_BYTES)
     if path.suffix == ".zst":
-        return io.BufferedReader(_ZstdFile(file), buffer_size=1 << 20)
-    return file
+        return io.BufferedReader(_ZstdFile(file), buffer_size=PIECE_BYTES)
+    return cast("io.BufferedReader", file)
 
 
 class _ZstdFile(io.RawIOBase):
