@@ -28,6 +28,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, get_type_hints
 
 import msgspec
@@ -36,6 +37,7 @@ from clarion.asset_events import PAYLOADS
 from clarion.chains.model import Block, BlockRef, Event, EventKind, JsonValue, Transaction
 from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.discovery import DiscoveredContract, absolute_trait, declared_traits, deployments, is_contract_id
+from clarion.event_shapes import Shape
 from clarion.store.rows import Row, Rows, RowType
 
 ENTRY_POINT_GROUP: Final = "clarion.protocols"
@@ -111,6 +113,8 @@ class ProjectionError(RuntimeError):
 class _Registered:
     handler: Handler
     payload: type[Any] | None
+    shape: Shape | None = None
+    """Of the prints that it handles, where it takes a struct."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,18 @@ class _Factory:
     factory: str
     topic: str
     field: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What an event goes to: handlers, and the factory that it comes from."""
+
+    wanted: tuple[_Registered, ...]
+    made: _Factory | None
+
+
+_Routes = Mapping[tuple[str | None, EventKind, str], _Route]
+"""By contract short name (None: of no contract that has one), kind, and for a print its topic ("" for other kinds)."""
 
 
 @dataclass(eq=False)
@@ -300,7 +316,8 @@ def _registered(handler: Callable[..., None], kind: EventKind) -> _Registered:
     is_struct = isinstance(payload, type) and issubclass(payload, msgspec.Struct)
     if is_struct and payload in _ASSET_PAYLOADS and PAYLOADS.get(kind) is not payload:
         raise TypeError(f"{handler.__name__} handles {kind.value}, whose payload is no {payload.__name__}")
-    return _Registered(handler, payload if is_struct else None)
+    shape = Shape(payload) if is_struct and kind is EventKind.PRINT else None
+    return _Registered(handler, payload if is_struct else None, shape)
 
 
 _ASSET_PAYLOADS: Final = frozenset(PAYLOADS.values())
@@ -334,7 +351,6 @@ class DeployedProtocol:
                 )
             self._found_in = found_in[0]
         self._factories = {(found.factory, found.topic): found for found in protocol._factories}
-        self._names_contracts = bool(self.contracts) or self._found_in is not None
         self.sees_deployments: bool = bool(self.traits) or protocol._deployment is not None
         """Whether a block may concern it that has deployments and no events."""
         self.open_ended: bool = bool(protocol._any) or self._found_in is not None or self.sees_deployments
@@ -372,7 +388,7 @@ class DeployedProtocol:
                 version = payload.get("clarity_version") if isinstance(payload, dict) else None
                 deployment = Deployment(source, version if isinstance(version, int) else None)
                 event = Event(transaction.index, -1, EventKind.UNKNOWN, contract, "deployment", None)
-                self._handle(registered, deployment, event, block, transaction, rows)
+                self._handle(registered, deployment, _context(event, block, transaction), rows)
             for trait in declared_traits(source, contract.partition(".")[0]):
                 name = self.traits.get(trait)
                 if name is not None:
@@ -384,33 +400,48 @@ class DeployedProtocol:
         Raises UnknownTopicError or UndecodableEventError (the event changes nothing and is to be recorded), or
         ProjectionError (the handler is defective).
         """
-        protocol, contract, kind = self.protocol, event.contract, event.kind
-        selector = (kind, event.topic if kind is EventKind.PRINT else "")
-        any_registered = protocol._any.get(selector)
-        if any_registered is not None and not self._looks_at(contract):
-            any_registered = None
-        if not self._names_contracts:  # nothing but handlers of any contract: as short as can be
-            if any_registered is not None:
-                self._handle(any_registered, _payload(any_registered, event), event, block, transaction, rows)
-            return
-        wanted = [] if any_registered is None else [any_registered]
-        made: _Factory | None = None
-        name = None if contract is None else self.contracts.get(contract) or self._found_name(contract, rows)
-        if name is not None:
-            if kind is EventKind.PRINT:
-                made = self._factories.get((name, event.topic))
-            registered = protocol._handlers.get((name, selector))
-            if registered is not None:
-                wanted.append(registered)
-            if not wanted and made is None:
+        contract, kind = event.contract, event.kind
+        name = None
+        if contract is not None:
+            name = self.contracts.get(contract) or self._found_name(contract, rows)
+        routes = self._routes if self.only is None or self._looks_at(contract) else self._named_routes
+        route = routes.get((name, kind, event.topic if kind is EventKind.PRINT else ""))
+        if route is None:
+            if name is not None:
                 self._expect_unhandled(name, event)
-        if not wanted and made is None:
             return
-        payloads = [_payload(registered, event) for registered in wanted]
-        if made is not None:
-            self._discover(_contract_named(event, made.field), made.name, "factory", block, transaction, rows)
-        for registered, payload in zip(wanted, payloads, strict=True):
-            self._handle(registered, payload, event, block, transaction, rows)
+        payloads = [_payload(registered, event) for registered in route.wanted]
+        if route.made is not None:
+            named = _contract_named(event, route.made.field)
+            self._discover(named, route.made.name, "factory", block, transaction, rows)
+        context = _context(event, block, transaction)
+        for registered, payload in zip(route.wanted, payloads, strict=True):
+            self._handle(registered, payload, context, rows)
+
+    @cached_property
+    def _routes(self) -> _Routes:
+        """Where events of contracts go that handlers of any contract's events look at."""
+        return self._routed(self.protocol._any)
+
+    @cached_property
+    def _named_routes(self) -> _Routes:
+        """Where events of other contracts go."""
+        return self._routed({})
+
+    def _routed(self, of_any: Mapping[Selector, _Registered]) -> _Routes:
+        handlers = self.protocol._handlers
+        routes: dict[tuple[str | None, EventKind, str], _Route] = {}
+        for name in (None, *self.contracts.values(), *self.protocol.discovered_names()):
+            made = {
+                (EventKind.PRINT, topic): found
+                for (factory, topic), found in self._factories.items()
+                if factory == name
+            }
+            own = {selector: registered for (short, selector), registered in handlers.items() if short == name}
+            for selector in (*of_any, *own, *made):
+                wanted = tuple(found[selector] for found in (of_any, own) if selector in found)
+                routes[(name, *selector)] = _Route(wanted, made.get(selector))
+        return routes
 
     def _looks_at(self, contract: str | None) -> bool:
         return self.only is None or (contract or STX) in self.only
@@ -443,35 +474,31 @@ class DeployedProtocol:
                 found_tx=f"0x{transaction.id.hex()}",
             )
 
-    def _handle(
-        self,
-        registered: _Registered,
-        payload: Any,
-        event: Event,
-        block: Block,
-        transaction: Transaction,
-        rows: Rows,
-    ) -> None:
-        context = EventContext(
-            block=block.ref,
-            burn_height=block.burn.height if block.burn else 0,
-            time=block.time or 0,
-            tx_id=transaction.id,
-            sender=transaction.sender or "",
-            contract=event.contract or "",
-            topic=event.topic,
-            tx_index=event.tx_index,
-            event_index=event.index,
-            raw=event.raw,
-        )
+    def _handle(self, registered: _Registered, payload: Any, context: EventContext, rows: Rows) -> None:
         try:
             registered.handler(payload, context, rows)
         except Exception as error:
             raise ProjectionError(
-                f"{self.protocol.name} failed on {event.contract or 'STX'} {event.topic} in {block.ref}, "
-                f"transaction 0x{transaction.id.hex()}, event {event.index}: {type(error).__name__}: {error}. "
+                f"{self.protocol.name} failed on {context.contract or 'STX'} {context.topic} in {context.block}, "
+                f"transaction {context.tx_text}, event {context.event_index}: {type(error).__name__}: {error}. "
                 f"Nothing of the block was written; update the protocol's package and start again."
             ) from error
+
+
+def _context(event: Event, block: Block, transaction: Transaction) -> EventContext:
+    burn = block.burn
+    return EventContext(
+        block.ref,
+        burn.height if burn else 0,
+        block.time or 0,
+        transaction.id,
+        transaction.sender or "",
+        event.contract or "",
+        event.topic,
+        event.tx_index,
+        event.index,
+        event.raw,
+    )
 
 
 def _value(event: Event) -> JsonValue:
@@ -482,13 +509,22 @@ def _value(event: Event) -> JsonValue:
 
 
 def _payload(registered: _Registered, event: Event) -> Any:
+    # what was stored with its value goes by that
+    shape, raw = registered.shape, None if event.stored_value is not None else event.raw
+    if shape is not None and raw is not None:
+        payload = shape.read(raw)
+        if payload is not None:
+            return payload
     value = _value(event)
     if registered.payload is None:
         return value
     try:
-        return msgspec.convert(value, registered.payload)
+        payload = msgspec.convert(value, registered.payload)
     except msgspec.ValidationError as error:
         raise UndecodableEventError(f"{event.contract} {event.topic}: {error}") from error
+    if shape is not None and raw is not None:
+        shape.learn(raw)
+    return payload
 
 
 def _contract_named(event: Event, field: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from clarion.chains.model import Block, BlockRef
+from clarion.chains.model import Block, BlockRef, Transaction
 from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
 from clarion.store.digest import EMPTY_DIGEST, protocol_digest
 from clarion.store.rows import Change, Loader, ManyLoader, Rows, RowType
@@ -62,10 +62,13 @@ class Projector:
         anomalies: list[AnomalyAt] = []
         for deployed in self._all_seeing:
             deployed.begin_block(block, self.rows)
+        transaction: Transaction | None = None
         for event in block.events:
             for deployed in self._concerned.get(event.contract, self._all_seeing):
+                if transaction is None or transaction.index != event.tx_index:
+                    transaction = block.transaction(event.tx_index)
                 try:
-                    deployed.project(event, block, block.transaction(event.tx_index), self.rows)
+                    deployed.project(event, block, transaction, self.rows)
                 except (UnknownTopicError, UndecodableEventError) as error:
                     kind = "unknown_topic" if isinstance(error, UnknownTopicError) else "undecodable_event"
                     anomalies.append(
