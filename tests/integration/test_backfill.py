@@ -49,12 +49,6 @@ DEADLINE_SECONDS = 60
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        yield opened
-
-
-@pytest.fixture
 def other_database_url(postgres_url: str, template_database: str, _database_names: Iterator[str]) -> Iterator[str]:
     from clarion.store.database import create_database, drop_database, with_database
 

@@ -17,7 +17,7 @@ from clarion.chains.model import Block, TransactionStatus
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.contract_interfaces import InterfaceFetcher
 from clarion.follower import Follower
-from clarion.store.database import connect, make_pool
+from clarion.store.database import make_pool
 from clarion.store.store import Store
 
 INTERFACE = {"functions": [{"name": "f", "access": "public", "args": [{"name": "n", "type": "uint128"}]}]}
@@ -48,12 +48,6 @@ class Node:
 def without_pauses() -> Iterator[None]:
     with stamina.set_testing(True, attempts=2):
         yield
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -11,19 +10,12 @@ from support import toy
 
 from clarion.chains.model import Block
 from clarion.drill import drill
-from clarion.store.database import connect
-from clarion.store.generation import make_tables
 from clarion.store.shadow import ShadowError
 from clarion.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("toy_generation")
+
 PROTOCOLS = [toy.deployed()]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        make_tables(opened, toy.toy, "toy")
-        yield opened
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from graphql import get_named_type
 from support import toy
-from support.graphql import Server, answering, toy_app, toy_store
+from support.graphql import Server, answering
 
 from clarion.chains.model import Block
 from clarion.protocols.bithedge import protocol as bithedge
@@ -21,18 +20,6 @@ from clarion_graphql.schema import build_schema
 ACCOUNTS = """query ($height: Int, $hash: Bytes) @asOf(height: $height, hash: $hash) {
   toyAccounts(orderBy: [{field: OWNER}]) { nodes { owner balance updatedHeight finality } totalCount }
 }"""
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with toy_store(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
-    async with answering(toy_app(database_url)) as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -12,23 +12,11 @@ import pytest
 from graphql import get_introspection_query
 from sqlalchemy import make_url
 from support import toy
-from support.graphql import Server, answering, toy_app, toy_store
+from support.graphql import Server, answering, toy_app
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
 from clarion.store.store import FINAL_DEPTH, Store
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with toy_store(database_url) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
-    async with answering(toy_app(database_url)) as running:
-        yield running
 
 
 def ingest(store: Store, items: Sequence[Block | BurnBlock]) -> None:

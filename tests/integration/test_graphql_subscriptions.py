@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import toy
-from support.graphql import Messages, Server, serving, toy_app, toy_store
+from support.graphql import Messages, Server, serving, toy_app
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
@@ -37,12 +37,6 @@ EVENTS = """subscription($since: BigInt, $contract: String, $topic: String) {
     sequence op block { height } events { topic value eventIndex transaction { txIndex } }
   }
 }"""
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    with toy_store(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.protocols.bithedge import protocol as bithedge
-from clarion.store.database import connect
 from clarion.store.store import Store
 from hiro_api_client import HiroApiClient
+
+pytestmark = pytest.mark.usefixtures("toy_tables")
 
 REPOSITORY = Path(__file__).parents[2]
 DEVNET = REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst"
@@ -150,13 +151,6 @@ def everything(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
             (columns,),
         ).fetchall()
     return rows
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
 
 
 def indexed(

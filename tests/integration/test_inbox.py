@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -11,14 +11,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from clarion.store import inbox
-from clarion.store.database import connect
 from clarion.store.inbox import InboxWriter
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -55,12 +55,7 @@ from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 from clarion.store.store import FencedOutError
 from clarion.worker import Worker
 
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
+pytestmark = pytest.mark.usefixtures("toy_tables")
 
 
 async def test_what_a_node_posts_is_indexed_and_counted(database_url: str, connection: psycopg.Connection[Any]) -> None:

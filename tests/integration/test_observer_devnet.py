@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import psycopg
-import pytest
 
 from clarion.chains.model import Block, EventKind
 from clarion.chains.stacks.node_client import NodeClient
 from clarion.config import Node, Observer, Settings
 from clarion.indexing import IndexService
 from clarion.store import chain_log
-from clarion.store.database import connect
 
 DEADLINE_SECONDS = 120
 ADDRESS = "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM"
 
 StartDevnet = Callable[..., Any]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 @dataclass

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -17,17 +16,11 @@ from support.index_service import fresh_index_of_posts, index_of
 from support.simulated_node import SimulatedNode
 
 from clarion.chains.stacks.node_payloads import decode_new_block
-from clarion.store.database import connect
 from clarion.worker import Worker
 
+pytestmark = pytest.mark.usefixtures("toy_tables")
+
 STEPS = 60
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
 
 
 class Indexer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,13 @@ from clarion.chains.stacks.recording import RecordingError, read_recording
 from clarion.config import Observer
 from clarion.recorder import RecorderError, record_index, record_live
 from clarion.replay import replay
-from clarion.store.database import connect
+
+pytestmark = pytest.mark.usefixtures("toy_tables")
 
 REPOSITORY = Path(__file__).parents[2]
 DEVNET = REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst"
 NAKAMOTO = "stacks/nakamoto-2025.tsv"
 DEADLINE_SECONDS = 60
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
 
 
 def everything(connection: psycopg.Connection[Any]) -> list[Any]:

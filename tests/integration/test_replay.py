@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,13 @@ from clarion.chains.stacks.recording import RecordingError, read_recording
 from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.replay import Replayed, replay
-from clarion.store.database import connect
 from clarion.store.store import Store
+
+pytestmark = pytest.mark.usefixtures("toy_tables")
 
 FOUR_FORKS = "stacks/mainnet-2021-four-forks.tsv"
 MANY_EVENTS = "stacks/mainnet-2023-585-events.tsv"
 NAKAMOTO = "stacks/nakamoto-2025.tsv"
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
 
 
 def everything(connection: psycopg.Connection[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -19,24 +19,18 @@ from clarion.drill import drill
 from clarion.pruning import Pruner
 from clarion.store.chain_log import json_text
 from clarion.store.database import connect
-from clarion.store.generation import make_tables
 from clarion.store.projector import Projector
 from clarion.store.retention import Retention, RetentionError, prune
 from clarion.store.store import Store
 from clarion.store.time_travel import Refusal, TimeTravelError, refused
 from clarion.verify import verify
 
+pytestmark = pytest.mark.usefixtures("toy_generation")
+
 PROTOCOLS = [toy.deployed()]
 TABLE = "toy.account"
 
 State = list[tuple[Any, ...]]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        make_tables(opened, toy.toy, "toy")
-        yield opened
 
 
 def index(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -15,19 +15,13 @@ from clarion import cli
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
 from clarion.rewind import RewindError, rewind
-from clarion.store.database import connect
 from clarion.store.generation import Filling, switch
 from clarion.store.store import FencedOutError, Store
 
+pytestmark = pytest.mark.usefixtures("toy_tables")
+
 FINAL_DEPTH = 3
 Item = Block | BurnBlock
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
 
 
 def open_store(connection: psycopg.Connection[Any]) -> Store:

@@ -194,12 +194,6 @@ def chain() -> Iterator[Chain]:
         yield played
 
 
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        yield opened
-
-
 def opened(connection: psycopg.Connection[Any], *protocols: DeployedProtocol) -> Store:
     require_tables(connection, "stacks", protocols)
     store = Store(connection, "stacks", protocols)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from support import toy
 from support.hiro_api import HiroApi, serving
 from support.index_service import (
     DEADLINE_SECONDS,
@@ -32,14 +31,8 @@ from support.node_posts import block_payload, body, burn_payload, hex_of, print_
 from clarion.chains.model import Block
 from clarion.chains.stacks import clarity as cl
 from clarion.config import Hiro, Metrics, Ready, Settings, SourceName
-from clarion.store.database import connect
 
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
+pytestmark = pytest.mark.usefixtures("toy_tables")
 
 
 def with_hiro(database_url: str, url: str, *sources: SourceName, **values: Any) -> Settings:

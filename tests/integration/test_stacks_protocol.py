@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,6 @@ NAKAMOTO = "stacks/nakamoto-2025.tsv"
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "bithedge-devnet.tsv.zst"
 
 Sums = dict[tuple[str, str], tuple[int, int]]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

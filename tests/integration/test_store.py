@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -19,14 +19,9 @@ from clarion.store.database import connect
 from clarion.store.digest import EMPTY_DIGEST
 from clarion.store.store import FencedOutError, Store, UnknownBlockError
 
+pytestmark = pytest.mark.usefixtures("toy_tables")
+
 Item = Block | BurnBlock
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        toy.create_tables(opened)
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -11,20 +11,14 @@ from support import toy
 
 from clarion.chains.model import Block
 from clarion.store.database import connect
-from clarion.store.generation import make_tables
 from clarion.store.shadow import ShadowError
 from clarion.store.store import Store
 from clarion.store.time_travel import Refusal, TimeTravelError
 from clarion.verify import Difference, describe, verify
 
+pytestmark = pytest.mark.usefixtures("toy_generation")
+
 Execute = Callable[..., Any]
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connect(database_url, autocommit=True) as opened:
-        make_tables(opened, toy.toy, "toy")
-        yield opened
 
 
 @pytest.fixture
