@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from clarion import testing
 from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction, TransactionStatus
 from clarion.protocols.bithedge import protocol
 from clarion.protocols.bithedge.tables import (
@@ -20,7 +21,7 @@ from clarion.protocols.bithedge.tables import (
     TokenPool,
     YieldBalance,
 )
-from clarion.store.rows import Row, Rows
+from clarion.store.rows import Row
 
 DEPLOYER = "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM"
 
@@ -60,23 +61,15 @@ class Folded:
     """BitHedge's rows in memory, made from events as an index makes them."""
 
     def __init__(self) -> None:
-        self._rows = Rows(protocol.row_types, lambda _type, _key: None)
-        self._deployed = protocol.deployed_by(DEPLOYER)
-        self._changes: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
+        self._folded = testing.Folded(protocol.deployed_by(DEPLOYER))
         self._height = 0
 
     def block(self, events: Sequence[Printed], *, burn: int = 0, sender: str = DEPLOYER) -> None:
         """One block with one transaction that printed these events."""
         self._height += 1
-        block = block_of(self._height, events, burn=burn, sender=sender)
-        for event in block.events:
-            self._deployed.project(event, block, block.transactions[0], self._rows)
-        for change in self._rows.end_block(self._height):
-            table = self._changes.setdefault(change.table, {})
-            if change.after is None:
-                del table[change.key]
-            else:
-                table[change.key] = change.after
+        printed = [testing.event(contract, value, index=index) for index, (contract, value) in enumerate(events)]
+        self._folded.block(printed, sender=sender, burn_height=burn, time=1_700_000_000 + self._height)
+        assert not self._folded.anomalies, self._folded.anomalies
 
     def all(self, table: type[Row]) -> list[dict[str, Any]]:
         """Every row of a table, in order of key, without the column that only says when it changed."""
@@ -84,12 +77,15 @@ class Folded:
 
     def stored(self, table: type[Row]) -> list[dict[str, Any]]:
         """Every row of a table with all its columns, in order of key."""
-        rows = self._changes.get(f"bithedge.{table.__tablename__}", {})
-        return [row for _, row in sorted(rows.items())]
+        return [row for _, row in sorted(self._by_key(table).items())]
 
     def one(self, table: type[Row], *key: Any) -> dict[str, Any] | None:
         """A row by its key, or None."""
-        return self._changes.get(f"bithedge.{table.__tablename__}", {}).get(key)
+        return self._by_key(table).get(key)
+
+    def _by_key(self, table: type[Row]) -> dict[tuple[Any, ...], dict[str, Any]]:
+        columns = next(row_type.key_columns for row_type in protocol.row_types if row_type.model is table)
+        return {tuple(row[column] for column in columns): row for row in self._folded.rows(table)}
 
     def assert_complete(self) -> None:
         """No contract's numbering has a hole."""
