@@ -28,6 +28,7 @@ check: setup ## Run the linters, the type checkers and the migration check
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(PY) -m mypy examples/sbtc/clarion_sbtc
 	$(NPM) run types
 	$(PY) tools/migrations.py check
 
