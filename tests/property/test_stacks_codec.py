@@ -1,6 +1,7 @@
 """Whatever can be built comes back from its bytes; whatever bytes arrive, the codec answers or refuses them."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,10 +22,9 @@ from clarion.chains.stacks.authorization import (
 )
 from clarion.chains.stacks.c32 import decode_address, encode_address
 from clarion.chains.stacks.clarity_forms import decode_json, decode_python, to_json, to_python, to_repr
-from clarion.chains.stacks.codec_errors import AddressError, CodecError, SignatureError
+from clarion.chains.stacks.codec_errors import AddressError, CodecError, DecodeError, SignatureError
 from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
-from clarion.chains.stacks.node_payloads import payload_form
 from clarion.chains.stacks.payloads import (
     COINBASE_LENGTH,
     MAX_CLARITY_VERSION,
@@ -55,6 +55,14 @@ from clarion.chains.stacks.post_conditions import (
     StxPostCondition,
 )
 from clarion.chains.stacks.signing import multi_sig, sign_multisig, signed_transaction, unsigned_transaction, verify
+from clarion.chains.stacks.structure import (
+    MAX_TOPIC_CHARACTERS,
+    TOPIC_FIELDS,
+    Structures,
+    examine_arguments,
+    examine_value,
+    topic_of_value,
+)
 from clarion.chains.stacks.summaries import Summary, summarise
 from clarion.chains.stacks.transactions import AnchorMode, Transaction, decode_transaction
 
@@ -166,6 +174,136 @@ def test_damaged_values_are_refused_or_are_other_values(value: cl.Value, data: s
 @given(st.lists(st.sampled_from([bytes([tag]) for tag in range(16)]) | st.binary(max_size=6)).map(b"".join))
 def test_arbitrary_bytes_are_refused_or_are_values(raw: bytes) -> None:
     refuses_or_rewrites(raw)
+
+
+#: What decoding expects of texts, which is no part of a value's structure.
+TEXT_RULES = (
+    "printable ASCII or white space",
+    "UTF-8",
+    f"at most {cl.MAX_UTF8_CHARACTERS} characters",
+    "a contract name",
+)
+
+
+def topic_when_decoded(raw: bytes) -> str:
+    form: Any = decode_json(raw)
+    for name in TOPIC_FIELDS if isinstance(form, dict) else ():
+        topic = form.get(name)
+        if isinstance(topic, str) and len(topic) <= MAX_TOPIC_CHARACTERS:
+            return topic
+    return "print"
+
+
+topic_values = st.one_of(
+    values,
+    simple_values["string-ascii"],
+    simple_values["string-utf8"],
+    st.integers(60, 64).map(lambda length: cl.Buffer(bytes(length))),
+    st.integers(127, 129).map(lambda length: cl.StringAscii("t" * length)),
+    st.just(cl.StringUtf8("\0")),
+)
+topic_tuples = st.dictionaries(
+    st.sampled_from(["about", *TOPIC_FIELDS, "zero"]), topic_values | topic_values.map(cl.Some), min_size=1
+).map(cl.Tuple)
+printed = st.one_of(topic_tuples, topic_tuples.map(cl.Some), topic_tuples.map(cl.Ok), values)
+
+
+@given(printed)
+def test_the_topic_found_by_structure_is_that_of_the_decoded_value(value: cl.Value) -> None:
+    raw = cl.encode(value)
+    assert examine_value(raw)[0] == topic_when_decoded(raw)
+    assert topic_of_value("", raw) == topic_when_decoded(raw)
+
+
+def refusal_of(read: Callable[[bytes], object], raw: bytes) -> DecodeError | None:
+    try:
+        read(raw)
+    except DecodeError as error:
+        return error
+    return None
+
+
+def agrees_with_decoding(raw: bytes) -> None:
+    """The structure is refused where decoding refuses it; what decoding alone refuses are texts."""
+    refused, undecodable = refusal_of(examine_value, raw), refusal_of(decode_json, raw)
+    if undecodable is None:
+        assert refused is None
+        assert examine_value(raw)[0] == topic_when_decoded(raw)
+    elif refused is None:
+        assert undecodable.expected in TEXT_RULES
+    else:
+        assert str(refused) == str(undecodable)
+
+
+@given(printed, st.data())
+def test_damaged_structures_are_refused_as_decoding_refuses_them(value: cl.Value, data: st.DataObject) -> None:
+    raw = bytearray(cl.encode(value))
+    for broken in (raw[: data.draw(st.integers(0, len(raw) - 1))], raw + data.draw(st.binary(min_size=1, max_size=3))):
+        with pytest.raises(DecodeError):
+            examine_value(bytes(broken))
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    agrees_with_decoding(bytes(raw))
+
+
+@given(st.lists(st.sampled_from([bytes([tag]) for tag in range(16)]) | st.binary(max_size=6)).map(b"".join))
+def test_arbitrary_bytes_have_the_structure_that_decoding_finds(raw: bytes) -> None:
+    agrees_with_decoding(raw)
+
+
+@pytest.mark.parametrize(("before", "examine"), [(b"", examine_value), (b"\0\0\0\1", examine_arguments)])
+@given(value=printed, data=st.data())
+def test_what_is_remembered_is_what_would_be_found_again(
+    before: bytes, examine: Any, value: cl.Value, data: st.DataObject
+) -> None:
+    structures = Structures(examine)
+    raw = before + cl.encode(value)
+    assert structures.found("", raw) == examine(raw)[0]
+    damaged = bytearray(raw)
+    for _ in range(data.draw(st.integers(0, 3))):
+        damaged[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    other = bytes(damaged)
+    expected = refusal_of(examine, other)
+    if expected is None:
+        assert structures.found("", other) == examine(other)[0]
+    else:
+        assert str(refusal_of(lambda raw: structures.found("", raw), other)) == str(expected)
+
+
+@given(st.lists(values, max_size=4), st.binary(max_size=2))
+def test_arguments_are_counted_and_nothing_may_follow_them(arguments: list[cl.Value], more: bytes) -> None:
+    raw = len(arguments).to_bytes(4, "big") + b"".join(map(cl.encode, arguments)) + more
+    if more:
+        with pytest.raises(DecodeError):
+            examine_arguments(raw)
+    else:
+        assert examine_arguments(raw)[0] == len(arguments)
+
+
+@pytest.mark.parametrize("depth", [31, 32])
+@pytest.mark.parametrize("innermost", [cl.UInt(1), cl.NONE, cl.List([]), cl.Tuple({"a": cl.TRUE})])
+def test_depth_is_limited_as_in_decoding(depth: int, innermost: cl.Value) -> None:
+    raw = b"\x0a" * (depth - 1) + cl.encode(innermost)
+    agrees_with_decoding(raw)
+
+
+def test_structures_are_remembered_within_bounds() -> None:
+    examined = 0
+
+    def examine(raw: bytes) -> tuple[int, list[tuple[int, int]]]:
+        nonlocal examined
+        examined += 1
+        return raw[0], []
+
+    structures = Structures(examine)
+    for number in range(20):
+        assert structures.found("a", bytes((number,))) == number
+    assert structures.found("a", bytes((19,))) == 19
+    assert examined == 20
+    assert structures.found("a", bytes((0,))) == 0
+    assert examined == 21
+    long = bytes(5000)
+    assert (structures.found("a", long), structures.found("a", long)) == (0, 0)
+    assert examined == 23
 
 
 @given(accounts)
@@ -308,8 +446,7 @@ def decoded_in_full(raw: bytes) -> Summary:
     contract = function = None
     if isinstance(read.payload, ContractCall):
         contract, function = str(read.payload.contract), read.payload.function
-    form = payload_form(read.payload)
-    return Summary(read.payload.kind, str(read.sender), read.nonce, read.fee, contract, function, form)
+    return Summary(read.payload.kind, str(read.sender), read.nonce, read.fee, contract, function)
 
 
 @given(simple_transactions)
@@ -325,7 +462,14 @@ def test_what_is_summarised_is_a_valid_transaction_and_says_the_same(transaction
     raw[place] ^= data.draw(st.integers(0, 255))
     damaged = bytes(raw[: data.draw(st.sampled_from([len(raw), place]))])
     summary = summarise(damaged)
-    assert summary is None or summary == decoded_in_full(damaged)
+    if summary is None:
+        return
+    undecodable = refusal_of(decode_transaction, damaged)
+    if undecodable is None:
+        assert summary == decoded_in_full(damaged)
+    else:
+        assert summary.kind == ContractCall.kind
+        assert undecodable.expected in TEXT_RULES
 
 
 private_keys = st.builds(

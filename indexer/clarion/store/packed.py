@@ -9,7 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -138,7 +140,7 @@ def pack(block: Block) -> BlockRows:
     ref, burn = block.ref, block.burn
     place = copy.common_text(ref.chain) + copy.bigint(ref.height) + copy.bytea(ref.hash)
     block_row = (
-        copy.row_head(10),
+        _BLOCK_HEAD,
         copy.common_text(ref.chain),
         copy.bytea(ref.hash),
         copy.bigint(ref.height),
@@ -150,40 +152,59 @@ def pack(block: Block) -> BlockRows:
         copy.bigint(len(block.events)),
         copy.jsonb(_json(block.extra)),
     )
-    head = copy.row_head(18) + place
+    head = _TRANSACTION_HEAD + place
     transactions: list[bytes] = []
     for tx in block.transactions:
+        result = tx.result
         transactions += (
             head,
-            copy.bigint(tx.index),
-            copy.bytea(tx.id),
-            copy.common_text(tx.status.value),
-            copy.common_text(tx.kind),
-            copy.common_text(tx.sender),
-            copy.common_text(tx.sponsor),
+            _bigint_and_length(8, tx.index, len(tx.id)),
+            tx.id,
+            _two_texts(tx.status, tx.kind),
+            _two_texts(tx.sender, tx.sponsor),
             copy.common_numeric(tx.nonce),
             copy.common_numeric(tx.fee),
-            copy.common_text(tx.contract),
-            copy.common_text(tx.function),
+            _two_texts(tx.contract, tx.function),
             copy.NULL if tx.stored_payload is None else copy.jsonb(_json(tx.stored_payload)),
-            copy.bytea(tx.result),
-            copy.bytea(tx.raw),
-            copy.text(_storable(tx.vm_error)),
-            copy.text(_storable(tx.decode_error)),
+            copy.NULL if result is None else _length(len(result)) + result,
+            _length(len(tx.raw)),
+            tx.raw,
+            _NO_ERRORS
+            if tx.vm_error is None and tx.decode_error is None
+            else copy.text(_storable(tx.vm_error)) + copy.text(_storable(tx.decode_error)),
         )
-    head = copy.row_head(10) + place
+    head = _EVENT_HEAD + place
     events: list[bytes] = []
     for event in block.events:
+        value, raw = event.stored_value, event.raw
         events += (
             head,
-            copy.two_bigints(event.tx_index, event.index),
-            copy.common_text(event.kind.value),
-            copy.common_text(event.contract),
-            copy.common_text(event.topic),
-            copy.NULL if event.stored_value is None else copy.jsonb(_json(event.stored_value)),
-            copy.bytea(event.raw),
+            _two_bigints(8, event.tx_index, 8, event.index),
+            _three_texts(event.kind, event.contract, event.topic),
+            copy.NULL if value is None else copy.jsonb(_json(value)),
+            copy.NULL if raw is None else _length(len(raw)) + raw,
         )
     return BlockRows(b"".join(block_row), b"".join(transactions), b"".join(events))
+
+
+# Here a call for each field of each row is what packing costs, so the most frequent ones are packed in place.
+_length: Final = Struct(">i").pack
+_bigint_and_length: Final = Struct(">iqi").pack
+_two_bigints: Final = Struct(">iqiq").pack
+_BLOCK_HEAD: Final = copy.row_head(10)
+_TRANSACTION_HEAD: Final = copy.row_head(18)
+_EVENT_HEAD: Final = copy.row_head(10)
+_NO_ERRORS: Final = copy.NULL + copy.NULL
+
+
+@lru_cache(maxsize=65_536)
+def _two_texts(first: str | None, second: str | None) -> bytes:
+    return copy.text(first) + copy.text(second)
+
+
+@lru_cache(maxsize=65_536)
+def _three_texts(first: str | None, second: str | None, third: str | None) -> bytes:
+    return copy.text(first) + copy.text(second) + copy.text(third)
 
 
 def _storable(text: str | None) -> str | None:

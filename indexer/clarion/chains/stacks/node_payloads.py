@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -131,7 +133,7 @@ class _NonFungibleToken(Struct, gc=False):
     recipient: _Identifier | None = None
 
 
-class _NodeEvent(Struct):
+class _NodeEvent(Struct, gc=False):
     txid: str
     event_index: _Index
     type: _Identifier
@@ -149,7 +151,7 @@ class _NodeEvent(Struct):
     nft_burn_event: _NonFungibleToken | None = None
 
 
-class _NodeTransaction(Struct):
+class _NodeTransaction(Struct, gc=False):
     txid: str
     tx_index: _Index
     status: str
@@ -162,7 +164,7 @@ class _NodeTransaction(Struct):
     """What older nodes call the interface."""
 
 
-class _NewBlock(Struct):
+class _NewBlock(Struct, gc=False):
     block_height: _Height
     index_block_hash: str
     parent_index_block_hash: str
@@ -179,7 +181,7 @@ class _NewBlock(Struct):
     tenure_height: _Height | None = None
 
 
-class _ReplayedTransaction(Struct):
+class _ReplayedTransaction(Struct, gc=False):
     txid: str
     tx_index: _Index
     hex: str
@@ -189,7 +191,7 @@ class _ReplayedTransaction(Struct):
     vm_error: str | None = None
 
 
-class _ReplayedBlock(Struct):
+class _ReplayedBlock(Struct, gc=False):
     block_id: str
     block_hash: str
     block_height: _Height
@@ -272,7 +274,7 @@ def decode_new_block(body: bytes) -> Block:
         burn=BurnBlock(node.burn_block_height, burn_hash, time=node.burn_block_time),
         node_transactions=node.transactions,
         node_events=node.events,
-        unknown_events=lambda: _untyped(body)["events"],
+        unknown_events=cache(lambda: _untyped(body)["events"]),
         extra=extra,
     )
 
@@ -314,7 +316,7 @@ def decode_replayed_block(body: bytes, burn: BurnBlock | None) -> Block:
         burn=burn,
         node_transactions=node_transactions,
         node_events=node_events,
-        unknown_events=lambda: [event for tx in _untyped(body)["transactions"] for event in tx["events"]],
+        unknown_events=cache(lambda: [event for tx in _untyped(body)["transactions"] for event in tx["events"]]),
         extra={
             "block_hash": _with_prefix(node.block_hash),
             "parent_block_hash": None,
@@ -522,15 +524,50 @@ def _block(
     )
 
 
+_STATUSES: Final = {status.value: status for status in TransactionStatus}
+
+
 def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transaction:
-    where = f"transaction {node.txid}"
+    status = _STATUSES.get(node.status)
+    if status is None:
+        raise place.error(f"transaction {node.txid}: status", f"unknown status {node.status!r}")
     try:
-        status = TransactionStatus(node.status)
-    except ValueError:
-        raise place.error(f"{where}: status", f"unknown status {node.status!r}") from None
-    tx_id = place.hash(f"{where}: txid", node.txid)
-    result = None if node.raw_result is None else place.hex(f"{where}: raw_result", node.raw_result)
-    raw = place.hex(f"{where}: raw_tx", node.raw_tx)
+        tx_id = bytes_from_hex(node.txid)
+        result = None if node.raw_result is None else bytes_from_hex(node.raw_result)
+        raw = bytes_from_hex(node.raw_tx)
+    except DecodeError:
+        for name in ("txid", "raw_result", "raw_tx"):
+            place.hex(f"transaction {node.txid}: {name}", getattr(node, name) or "")
+        raise
+    if len(tx_id) != _HASH_BYTES:
+        raise place.error(f"transaction {node.txid}: txid", f"expected {_HASH_BYTES} bytes, found {len(tx_id)}")
+    if node.raw_tx != BURN_OPERATION_RAW:
+        summary = summarise(raw)
+        if summary is not None:
+            kind, sender, nonce, fee, contract, function = summary
+            return Transaction(
+                index,
+                tx_id,
+                status,
+                kind,
+                sender,
+                None,
+                nonce,
+                fee,
+                contract,
+                function,
+                None,
+                result,
+                raw,
+                node.vm_error,
+            )
+    return _unusual_transaction(index, node, tx_id, status, result, raw)
+
+
+def _unusual_transaction(
+    index: int, node: _NodeTransaction, tx_id: bytes, status: TransactionStatus, result: bytes | None, raw: bytes
+) -> Transaction:
+    """One that has to be decoded in full, or was made on Bitcoin."""
     kind, sender, sponsor, contract, function = "undecodable", None, None, None, None
     nonce: int | None = None
     fee: int | None = None
@@ -540,8 +577,6 @@ def _transaction(place: _Place, index: int, node: _NodeTransaction) -> Transacti
     if node.raw_tx == BURN_OPERATION_RAW:
         kind, payload = "burn_operation", _storable(node.burnchain_op)
         sender = _burn_operation_sender(node.burnchain_op)
-    elif (summary := summarise(raw)) is not None:
-        kind, sender, nonce, fee, contract, function = summary
     else:
         try:
             tx = transactions.decode_transaction(raw)
@@ -629,36 +664,32 @@ def _events(
     if len(tx_indexes) != len(ordered):
         raise place.error("transactions", "a transaction is there twice")
     counts = [0] * len(ordered)
+    latest = [-1] * len(ordered)
     events: list[Event] = []
-    event_index, at_this_index = -1, set[str]()
-    untyped: Sequence[dict[str, Any]] | None = None
-    positions = sorted(range(len(node_events)), key=lambda position: node_events[position].event_index)
-    for position in positions:
-        node = node_events[position]
+    for node in sorted(node_events, key=_by_event_index):
         if not node.committed:
             continue
         tx_index = tx_indexes.get(node.txid)
         if tx_index is None:
             raise place.error(f"event {node.event_index}: txid", f"the block has no transaction {node.txid}")
-        if node.event_index != event_index:
-            event_index, at_this_index = node.event_index, {node.txid}
-        elif node.txid in at_this_index:
+        if node.event_index == latest[tx_index]:
             raise place.error(f"transaction {node.txid}", f"two events have the event_index {node.event_index}")
-        else:
-            at_this_index.add(node.txid)
+        latest[tx_index] = node.event_index
         read = _EVENT_READERS.get(node.type)
         if read is None:
-            if untyped is None:
-                untyped = unknown_events()
-            said = _storable(untyped[position].get(node.type))
+            position = next(position for position, other in enumerate(node_events) if other is node)
+            said = _storable(unknown_events()[position].get(node.type))
             kind, contract, topic, value, raw = EventKind.UNKNOWN, None, node.type, said, None
         else:
             kind, contract, topic, value, raw = read(place, node)
         events.append(Event(tx_index, counts[tx_index], kind, contract, topic, value, raw))
         counts[tx_index] += 1
-    events.sort(key=lambda event: event.tx_index)
+    events.sort(key=_by_tx_index)
     return tuple(events)
 
+
+_by_event_index = attrgetter("event_index")
+_by_tx_index = attrgetter("tx_index")
 
 _Said: TypeAlias = tuple[EventKind, str | None, str, JsonValue, bytes | None]
 
@@ -722,29 +753,43 @@ def _read_stx_lock(place: _Place, node: _NodeEvent) -> _Said:
     return EventKind.STX_LOCK, None, "stx_lock", value, None
 
 
-def _read_ft(kind: EventKind, topic: str, said: _FungibleToken | None, place: _Place, node: _NodeEvent) -> _Said:
-    if said is None:
-        raise _missing(place, node)
-    value: JsonValue = {
-        "asset": said.asset_identifier,
-        "sender": said.sender,
-        "recipient": said.recipient,
-        "amount": _amount(place, node, said.amount),
-    }
-    return kind, said.asset_identifier.partition("::")[0], topic, value, None
+def _ft_reader(kind: EventKind) -> Callable[[_Place, _NodeEvent], _Said]:
+    said_of: Callable[[_NodeEvent], _FungibleToken | None] = attrgetter(f"{kind}_event")
+    topic = kind.value
+
+    def read(place: _Place, node: _NodeEvent) -> _Said:
+        said = said_of(node)
+        if said is None:
+            raise _missing(place, node)
+        value: JsonValue = {
+            "asset": said.asset_identifier,
+            "sender": said.sender,
+            "recipient": said.recipient,
+            "amount": _amount(place, node, said.amount),
+        }
+        return kind, said.asset_identifier.partition("::")[0], topic, value, None
+
+    return read
 
 
-def _read_nft(kind: EventKind, topic: str, said: _NonFungibleToken | None, place: _Place, node: _NodeEvent) -> _Said:
-    if said is None:
-        raise _missing(place, node)
-    contract = said.asset_identifier.partition("::")[0]
-    raw = _event_hex(place, node, said.raw_value)
-    try:
-        check_value(contract, raw)
-    except DecodeError as error:
-        return _undecodable(node, contract, raw, error)
-    value: JsonValue = {"asset": said.asset_identifier, "sender": said.sender, "recipient": said.recipient}
-    return kind, contract, topic, value, raw
+def _nft_reader(kind: EventKind) -> Callable[[_Place, _NodeEvent], _Said]:
+    said_of: Callable[[_NodeEvent], _NonFungibleToken | None] = attrgetter(f"{kind}_event")
+    topic = kind.value
+
+    def read(place: _Place, node: _NodeEvent) -> _Said:
+        said = said_of(node)
+        if said is None:
+            raise _missing(place, node)
+        contract = said.asset_identifier.partition("::")[0]
+        raw = _event_hex(place, node, said.raw_value)
+        try:
+            check_value(contract, raw)
+        except DecodeError as error:
+            return _undecodable(node, contract, raw, error)
+        value: JsonValue = {"asset": said.asset_identifier, "sender": said.sender, "recipient": said.recipient}
+        return kind, contract, topic, value, raw
+
+    return read
 
 
 _EVENT_READERS: Final[dict[str, Callable[[_Place, _NodeEvent], _Said]]] = {
@@ -753,16 +798,12 @@ _EVENT_READERS: Final[dict[str, Callable[[_Place, _NodeEvent], _Said]]] = {
     "stx_mint_event": _read_stx_mint,
     "stx_burn_event": _read_stx_burn,
     "stx_lock_event": _read_stx_lock,
-    "ft_transfer_event": lambda place, node: _read_ft(
-        EventKind.FT_TRANSFER, "ft_transfer", node.ft_transfer_event, place, node
-    ),
-    "ft_mint_event": lambda place, node: _read_ft(EventKind.FT_MINT, "ft_mint", node.ft_mint_event, place, node),
-    "ft_burn_event": lambda place, node: _read_ft(EventKind.FT_BURN, "ft_burn", node.ft_burn_event, place, node),
-    "nft_transfer_event": lambda place, node: _read_nft(
-        EventKind.NFT_TRANSFER, "nft_transfer", node.nft_transfer_event, place, node
-    ),
-    "nft_mint_event": lambda place, node: _read_nft(EventKind.NFT_MINT, "nft_mint", node.nft_mint_event, place, node),
-    "nft_burn_event": lambda place, node: _read_nft(EventKind.NFT_BURN, "nft_burn", node.nft_burn_event, place, node),
+    "ft_transfer_event": _ft_reader(EventKind.FT_TRANSFER),
+    "ft_mint_event": _ft_reader(EventKind.FT_MINT),
+    "ft_burn_event": _ft_reader(EventKind.FT_BURN),
+    "nft_transfer_event": _nft_reader(EventKind.NFT_TRANSFER),
+    "nft_mint_event": _nft_reader(EventKind.NFT_MINT),
+    "nft_burn_event": _nft_reader(EventKind.NFT_BURN),
 }
 
 
@@ -775,7 +816,7 @@ def _missing(place: _Place, node: _NodeEvent) -> PayloadError:
 
 
 def _amount(place: _Place, node: _NodeEvent, text: str) -> int:
-    if text.isdecimal() and text.isascii() and len(text) <= _AMOUNT_DIGITS and (amount := int(text)) <= _UINT128_MAX:
+    if len(text) <= _AMOUNT_DIGITS and text.isdecimal() and text.isascii() and (amount := int(text)) <= _UINT128_MAX:
         return amount
     problem = f"expected a whole number of 128 bits in decimal digits, found {text[:50]!r}"
     raise place.error(_event_field(node), problem)

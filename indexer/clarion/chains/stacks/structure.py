@@ -176,7 +176,7 @@ def _count_that_follow(data: bytes, at: int) -> int:
     return count
 
 
-def _examine_value(raw: bytes) -> tuple[str, list[tuple[int, int]]]:
+def examine_value(raw: bytes) -> tuple[str, list[tuple[int, int]]]:
     """The topic of a printed value; the spans of which nothing depends."""
     free: list[tuple[int, int]] = []
     places: dict[str, tuple[int, int]] = {}
@@ -201,7 +201,7 @@ def _examine_value(raw: bytes) -> tuple[str, list[tuple[int, int]]]:
     return NO_TOPIC, free
 
 
-def _examine_arguments(raw: bytes) -> tuple[int, list[tuple[int, int]]]:
+def examine_arguments(raw: bytes) -> tuple[int, list[tuple[int, int]]]:
     """How many values there are: a count of four bytes precedes them."""
     free: list[tuple[int, int]] = []
     try:
@@ -216,8 +216,8 @@ def _examine_arguments(raw: bytes) -> tuple[int, list[tuple[int, int]]]:
     return count, free
 
 
-_values: Final = Structures(_examine_value)
-_arguments: Final = Structures(_examine_arguments)
+_values: Final = Structures(examine_value)
+_arguments: Final = Structures(examine_arguments)
 
 
 def topic_of_value(owner: str, raw: bytes) -> str:

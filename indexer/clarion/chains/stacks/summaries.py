@@ -9,6 +9,7 @@ arguments of a call, of which only the structure is looked at (:mod:`clarion.cha
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -35,9 +36,11 @@ class Summary(NamedTuple):
     function: str | None
 
 
-# version, chain id, authorization type, hash mode, signer, nonce, fee, key encoding, signature, anchor mode,
-# post-condition mode, count of post-conditions
-_HEAD: Final = Struct(">BIBB20sQQB65sBBI")
+# version, chain id, authorization type, hash mode, signer
+_SIGNER: Final = Struct(">B4xBB20s")
+# nonce, fee, key encoding, signature, anchor mode, post-condition mode, count of post-conditions
+_HEAD: Final = Struct(">QQB65xBBI")
+_HEAD_BYTES: Final = _SIGNER.size + _HEAD.size
 _ADDRESS_VERSIONS: Final = {network.transaction_version: bytes((network.single_sig_version,)) for network in Network}
 _KEY_ENCODINGS: Final = frozenset(encoding.value for encoding in KeyEncoding)
 _ANCHOR_MODES: Final = frozenset(mode.value for mode in AnchorMode)
@@ -45,11 +48,11 @@ _POST_CONDITION_MODES: Final = frozenset(mode.value for mode in PostConditionMod
 _AMOUNT_CODES: Final = frozenset(code.value for code in AmountCode)
 _TRANSFER, _CALL = 0, 2
 _STANDARD_PRINCIPAL, _CONTRACT_PRINCIPAL = 5, 6
+_STX, _FUNGIBLE_TOKEN = 0, 1
+_ORIGIN, _ADDRESS_SUBJECT, _CONTRACT_SUBJECT = 1, 2, 3
 _ADDRESS_BYTES: Final = 21
 _AMOUNT_BYTES: Final = 8
 _ADDRESS_VERSION_LIMIT: Final = 32
-
-_from_bytes = int.from_bytes
 
 
 class _OtherError(Exception):
@@ -58,25 +61,22 @@ class _OtherError(Exception):
 
 def summarise(raw: bytes) -> Summary | None:
     """The summary of the transaction whose wire bytes are ``raw``, or None where it has to be decoded in full."""
-    if not _HEAD.size < len(raw) <= MAX_TRANSACTION_BYTES:
+    if not _HEAD_BYTES < len(raw) <= MAX_TRANSACTION_BYTES:
         return None
-    version, _, kind, hash_mode, signer, nonce, fee, key, _, anchor, mode, conditions = _HEAD.unpack_from(raw)
-    address_version = _ADDRESS_VERSIONS.get(version)
+    sender = _sender(raw[: _SIGNER.size])
+    nonce, fee, key, anchor, mode, conditions = _HEAD.unpack_from(raw, _SIGNER.size)
     if (
-        address_version is None
-        or kind != AuthType.STANDARD
-        or hash_mode != HashMode.P2PKH
+        sender is None
         or key not in _KEY_ENCODINGS
         or anchor not in _ANCHOR_MODES
         or mode not in _POST_CONDITION_MODES
-        or conditions > len(raw) - _HEAD.size
+        or conditions > len(raw) - _HEAD_BYTES
     ):
         return None
     try:
-        at = _HEAD.size
+        at = _HEAD_BYTES
         for _ in range(conditions):
             at = _skip_condition(raw, at)
-        sender = address_text(address_version + signer)
         payload_kind = raw[at]
         if payload_kind == _CALL:
             contract, function = _call(raw, at + 1)
@@ -89,59 +89,77 @@ def summarise(raw: bytes) -> Summary | None:
     return None
 
 
+@lru_cache(maxsize=65_536)
+def _sender(signer: bytes) -> str | None:
+    """The sender that the first bytes of a transaction name, None where they are of another form."""
+    version, kind, hash_mode, hash160 = _SIGNER.unpack(signer)
+    address_version = _ADDRESS_VERSIONS.get(version)
+    if address_version is None or kind != AuthType.STANDARD or hash_mode != HashMode.P2PKH:
+        return None
+    return address_text(address_version + hash160)
+
+
 def _check_transfer(raw: bytes, at: int) -> None:
     recipient = raw[at]
-    if recipient == _STANDARD_PRINCIPAL:
-        _, at = _address(raw, at + 1)
-    elif recipient == _CONTRACT_PRINCIPAL:
-        _, at = _address(raw, at + 1)
+    at = _skip_address(raw, at + 1)
+    if recipient == _CONTRACT_PRINCIPAL:
         _, at = read_contract_name(raw, at)
-    else:
+    elif recipient != _STANDARD_PRINCIPAL:
         raise _OtherError
     if at + _AMOUNT_BYTES + MEMO_LENGTH != len(raw):
         raise _OtherError
 
 
 def _call(raw: bytes, at: int) -> tuple[str, str]:
-    issuer, at = _address(raw, at)
-    name, at = _contract_name(raw, at)
-    function, at = read_clarity_name(raw, at)
-    check_arguments((issuer, name, function), raw[at:])
-    return contract_text(issuer, name), function
+    (contract, function), at = _member(raw, at)
+    check_arguments((contract, function), raw[at:])
+    return contract, function
 
 
 def _skip_condition(raw: bytes, at: int) -> int:
     """The position after a condition about STX or a fungible token."""
-    kind = raw[at]
-    if kind > 1:
-        raise _OtherError
-    subject = raw[at + 1]
+    kind, subject = raw[at], raw[at + 1]
     at += 2
-    if subject == 2:
-        _, at = _address(raw, at)
-    elif subject == 3:
-        _, at = _address(raw, at)
-        _, at = _contract_name(raw, at)
-    elif subject != 1:
+    if subject != _ORIGIN:
+        at = _skip_address(raw, at)
+        if subject == _CONTRACT_SUBJECT:
+            at = _skip_contract_name(raw, at)
+        elif subject != _ADDRESS_SUBJECT:
+            raise _OtherError
+    if kind == _FUNGIBLE_TOKEN:
+        _, at = _member(raw, at)
+    elif kind != _STX:
         raise _OtherError
-    if kind == 1:
-        _, at = _address(raw, at)
-        _, at = _contract_name(raw, at)
-        _, at = read_clarity_name(raw, at)
     end = at + 1 + _AMOUNT_BYTES
     if raw[at] not in _AMOUNT_CODES or end > len(raw):
         raise _OtherError
     return end
 
 
-def _address(raw: bytes, at: int) -> tuple[bytes, int]:
-    end = at + _ADDRESS_BYTES
-    if end > len(raw) or raw[at] >= _ADDRESS_VERSION_LIMIT:
+def _skip_address(raw: bytes, at: int) -> int:
+    if raw[at] >= _ADDRESS_VERSION_LIMIT:
         raise _OtherError
-    return raw[at:end], end
+    return at + _ADDRESS_BYTES
 
 
-def _contract_name(raw: bytes, at: int) -> tuple[str, int]:
+def _skip_contract_name(raw: bytes, at: int) -> int:
     if raw[at] > MAX_CONTRACT_NAME_BYTES:
         raise _OtherError
-    return read_contract_name(raw, at)
+    _, end = read_contract_name(raw, at)
+    return end
+
+
+def _member(raw: bytes, at: int) -> tuple[tuple[str, str], int]:
+    """A contract and the name of a function or token of it, and the position after both."""
+    name_at = at + _ADDRESS_BYTES + 1 + raw[at + _ADDRESS_BYTES]
+    end = name_at + 1 + raw[name_at]
+    # Of bytes that end too early the lengths within say so: they are never what was read before.
+    return _read_member(raw[at:end]), end
+
+
+@lru_cache(maxsize=16_384)
+def _read_member(raw: bytes) -> tuple[str, str]:
+    at = _skip_contract_name(raw, _skip_address(raw, 0))
+    contract_name, _ = read_contract_name(raw, _ADDRESS_BYTES)
+    name, _ = read_clarity_name(raw, at)
+    return contract_text(raw[:_ADDRESS_BYTES], contract_name), name
