@@ -56,7 +56,7 @@ GENERIC: Deployers = {"stacks": None}
 BITHEDGE: Deployers = {"bithedge": generate.BITHEDGE_DEPLOYER}
 
 REPLAY = Path(__file__).with_name("replay_process.py")
-COST = "Indexing (the last columns: us of wall and of processor time an event, most memory)"
+COST = "Indexing (wall, processor time by process in us an event; most memory; disk in bytes an event)"
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +85,8 @@ class Run:
     took: Took
     postgres: PostgresTime
     memory: Memory
+    disk_bytes: int
+    """What the database then takes."""
     bare: BareCopy | None
 
     def row(self, name: str) -> dict[str, str]:
@@ -102,6 +104,7 @@ class Run:
             "its others": self._each(self.postgres.others),
             "writer, MB": str(self.memory.own),
             "a decoder, MB": str(self.memory.largest_child or ""),
+            "disk, B": f"{self.disk_bytes / took.events:,.0f}",
         }
 
     def bare_row(self) -> dict[str, str]:
@@ -131,7 +134,9 @@ def measured(path: Path, url: str, deployers: Deployers, *, bare: bool, final_de
         assert process.returncode == 0, f"{command} ended with {process.returncode}"
         took = msgspec.json.decode(answer, type=Took)
         spent = postgres_time(watching) - before
-        return Run(took, spent, most, bare_copy(url, watching, deployers, took.batches) if bare else None)
+        size = watching.execute("SELECT pg_database_size(current_database())").fetchone()
+        assert size is not None
+        return Run(took, spent, most, size[0], bare_copy(url, watching, deployers, took.batches) if bare else None)
 
 
 @dataclass(frozen=True)
