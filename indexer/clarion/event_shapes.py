@@ -59,8 +59,8 @@ class _Layout:
     """The struct's fields that these are."""
     lookups: tuple[tuple[int, Callable[[bytes], JsonValue]], ...]
     """Which of them are bytes, and how they are read."""
-    constants: Mapping[str, JsonValue]
-    """The struct's fields that are the same in all of them."""
+    constants: dict[str, JsonValue]
+    """The struct's fields, those that are the same in all of them with what they are."""
 
 
 class Shape:
@@ -86,7 +86,9 @@ class Shape:
                         values[place] = look_up(values[place])
                 except (KeyError, DecodeError):
                     return None
-                return self._payload(**dict(zip(layout.names, values, strict=True)), **layout.constants)
+                fields = layout.constants.copy()
+                fields.update(zip(layout.names, values, strict=False))
+                return self._payload(**fields)
         return None
 
     def learn(self, raw: bytes) -> None:
@@ -183,6 +185,8 @@ def _layout(raw: bytes, fields: Mapping[str, _Field]) -> _Layout | None:
         taken = at
     unpack = Struct(f">{''.join(code)}{len(raw) - taken}x").unpack
     bits = int.from_bytes(mask)
+    # a dict that has its keys already is filled faster than it grows
+    constants = dict.fromkeys(names) | constants
     return _Layout(bits, int.from_bytes(raw) & bits, unpack, tuple(names), tuple(lookups), constants)
 
 

@@ -228,7 +228,8 @@ class _NextRows:
             "ORDER BY height DESC LIMIT 1",
             (self._chain, self._name, generation),
         ).fetchone()
-        self._projector.clear({self._name: EMPTY_DIGEST if found is None else found[0]})
+        digests = {self._name: EMPTY_DIGEST if found is None else found[0]}
+        self._projector.clear(digests, self._tables.empty(self._connection))
 
     def _load_many(
         self, keys: Mapping[RowType, Sequence[Key]]

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import psycopg
-from psycopg import Connection, sql
+from msgspec.structs import astuple
+from psycopg import Connection, pq, sql
+from sqlalchemy import Boolean, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 from clarion.protocol import ProjectionError
 from clarion.store.chain_log import json_text
 from clarion.store.rows import Change, Key, RowType
+
+LEAST_TO_COPY: Final = 100
+"""How many new rows of a table go in by COPY, which waits for Postgres more often than a statement."""
 
 
 class RowSql:
@@ -35,14 +43,75 @@ class RowSql:
         return [(tuple([row[position] for position in positions]), row) for row in found]
 
     def write(self, connection: Connection[Any], changes: Iterable[Change]) -> None:
-        """Bring the table to the ``after`` of these changes, the last per row, in two statements at most."""
-        final = {change.key: change.after_json for change in changes}
-        gone = [key for key, after in final.items() if after is None]
+        """Bring the table to the ``after`` of these changes, the last per row, in two statements at most.
+
+        Many rows that are new go in by COPY.
+        """
+        final: dict[Key, bytes | None] = {}
+        new: set[Key] = set()
+        for change in changes:
+            key = change.key
+            if change.op == "insert" and key not in final:
+                new.add(key)
+            final[key] = change.after_json
+        gone = [key for key, after in final.items() if after is None and key not in new]
         kept = [after for after in final.values() if after is not None]
         if gone:
             connection.execute(self._delete, (json_text(gone),))
+        if len(new) >= LEAST_TO_COPY and connection.pgconn.pipeline_status == pq.PipelineStatus.OFF:
+            fresh = [after for key in new if (after := final[key]) is not None]
+            if self._copied(connection, fresh):
+                kept = [after for key, after in final.items() if after is not None and key not in new]
         if kept:
             connection.execute(self._upsert, ((b"[%b]" % b",".join(kept)).decode(),))
+
+    def _copied(self, connection: Connection[Any], rows: Iterable[bytes]) -> bool:
+        """Put in new rows, given as JSON, by COPY; False where one is not of its columns' types, and none is put in."""
+        try:
+            read = [astuple(self._decoder.decode(row)) for row in rows]
+        except msgspec.ValidationError:
+            return False  # what Postgres makes of it as JSON is what counts
+        if self._json_places:
+            read = [self._with_text(values) for values in read]
+        with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
+            for values in read:
+                copy.write_row(values)
+        return True
+
+    def _with_text(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        row = list(values)
+        for place in self._json_places:
+            raw = bytes(row[place])
+            row[place] = None if raw == b"null" else raw.decode()
+        return tuple(row)
+
+    @cached_property
+    def _json_places(self) -> list[int]:
+        types = self.row_type.table.columns
+        return [place for place, name in enumerate(self.row_type.columns) if isinstance(types[name].type, JSONB)]
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        """Reads rows as the values that COPY takes; a JSON column stays as it is."""
+        types = self.row_type.table.columns
+        return msgspec.json.Decoder(
+            msgspec.defstruct(
+                self.row_type.model.__name__, [(name, _python_type(types[name].type)) for name in self.row_type.columns]
+            )
+        )
+
+    @cached_property
+    def _copy(self) -> bytes:
+        return _text(
+            sql.SQL("COPY {table} ({columns}) FROM STDIN").format(
+                table=self.table, columns=sql.SQL(", ").join(map(sql.Identifier, self.row_type.columns))
+            )
+        )
+
+    @cached_property
+    def is_empty(self) -> sql.Composed:
+        """The condition that the table holds no row."""
+        return sql.SQL("NOT EXISTS (SELECT FROM {})").format(self.table)
 
     @cached_property
     def _load(self) -> bytes:
@@ -111,6 +180,12 @@ class RowSql:
         ).format(table=self.table, objects=objects)
 
 
+def _python_type(kind: TypeEngine[Any]) -> Any:
+    if isinstance(kind, JSONB):
+        return msgspec.Raw
+    return (str if isinstance(kind, Text) else bool if isinstance(kind, Boolean) else int) | None
+
+
 def _text(query: sql.Composed) -> bytes:
     """A statement as it is sent. Composing one anew each time costs more than sending it."""
     return query.as_bytes()
@@ -142,6 +217,15 @@ class RowTables:
     def names(self) -> list[str]:
         """The tables' names, as changes have them."""
         return list(self._tables)
+
+    def empty(self, connection: Connection[Any]) -> list[str]:
+        """The names of the tables that hold no row."""
+        if not self._tables:
+            return []
+        asked = sql.SQL(", ").join(table.is_empty for table in self._tables.values())
+        found = connection.execute(sql.SQL("SELECT {}").format(asked)).fetchone()
+        assert found is not None
+        return [name for name, is_empty in zip(self._tables, found, strict=True) if is_empty]
 
     def load(self, connection: Connection[Any], row_type: RowType, key: Key) -> Sequence[Any] | None:
         """A row's values in the order of the columns, or None."""

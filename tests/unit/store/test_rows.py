@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Float, Integer, Text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -174,3 +175,44 @@ def test_mistakes_of_a_handler_are_told(rows: Rows) -> None:
 def test_a_table_that_could_not_be_rebuilt_bit_for_bit_is_refused(table: type[Row]) -> None:
     with pytest.raises(RowSchemaError, match="UINT128"):
         RowType(table)
+
+
+def test_of_a_table_known_to_be_empty_nothing_is_asked_until_rows_are_dropped(loads: Loads) -> None:
+    rows = Rows([TYPE], loads, cache_size=2)
+    rows.clear(empty=["rows_test.holding"])
+    rows.begin_batch()
+    for height, owner in enumerate(("bob", "carol", "dave")):
+        assert rows.get(Holding, owner, "STX") is None
+        rows.insert(Holding, owner=owner, token="STX")
+        rows.end_block(height)
+    assert not rows.guessed
+    rows.end_batch()
+    assert rows.get(Holding, "erin", "STX") is None
+    rows.end_block(4)
+    assert loads.asked == []
+    rows.trim()
+    assert rows.get(Holding, "bob", "STX") is None
+    assert loads.asked == [("bob", "STX")]
+    rows.clear()
+    assert rows.get(Holding, "alice", "STX") is not None
+
+
+def test_a_row_changed_again_in_a_batch_has_the_image_before_it(rows: Rows) -> None:
+    rows.begin_batch()
+    rows.insert(Holding, owner="bob", token="STX", amount=9, tags=["a"])
+    rows.end_block(1)
+    again = rows.get(Holding, "bob", "STX")
+    assert again is not None
+    again.tags.append("b")
+    (second,) = rows.end_block(2)
+    rows.end_batch()
+    rows.begin_batch()
+    rows.delete(Holding, "bob", "STX")
+    (third,) = rows.end_block(3)
+    assert second == Change(
+        "rows_test.holding", ("bob", "STX"), "update", image("bob", 9, 1, ["a"]), image("bob", 9, 2, ["a", "b"])
+    )
+    assert third == Change("rows_test.holding", ("bob", "STX"), "delete", image("bob", 9, 2, ["a", "b"]), None)
+    for change in (second, third):
+        assert change.key_json == b'["bob","STX"]'
+        assert change.before_json == msgspec.json.encode(change.before, order="sorted")
