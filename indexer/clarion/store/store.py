@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import psycopg
-from psycopg import Connection, Cursor
+from psycopg import Connection, Cursor, pq
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
@@ -32,6 +32,7 @@ from clarion.store.write_rows import write_rows
 CHANNEL: Final = "clarion"
 #: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
 FINAL_DEPTH: Final = 6
+STEP_COLUMNS: Final = b"clarion.step (chain, sequence, op, height, hash)"
 #: How many headers are kept in memory.
 REMEMBERED_HEADERS: Final = 2_000
 
@@ -151,6 +152,7 @@ class Store:
         Raises FencedOutError where another writer has opened this chain since.
         """
         batch: Batch | None = None
+        pipelined &= self.connection.info.transaction_status == pq.TransactionStatus.IDLE  # not part of the caller's
         try:
             with self._pipelined_transaction() if pipelined else self.connection.transaction():
                 fence = self.connection.execute(
@@ -202,7 +204,8 @@ class Store:
             self.tip = Tip(*tip)
         self._headers.clear()
         self._highest_logged = chain_log.highest(self.connection, self.chain)
-        self._projector.clear(latest_digests(self.connection, self.chain, self.live))
+        digests = latest_digests(self.connection, self.chain, self.live)
+        self._projector.clear(digests, self._tables.empty(self.connection))
 
     def canonical_hash(self, height: int) -> bytes | None:
         """The hash of the canonical block at ``height``, or None."""
@@ -256,11 +259,9 @@ class Batch:
         self._known: dict[bytes, Header] = {}
         self._new: set[bytes] = set()
         self._childless: set[bytes] = set()
-        self._canonical: list[tuple[int, bytes, int]] = []
         self._rows: defaultdict[bytes, list[bytes]] = defaultdict(list)
         """Rows to be written, by the table and columns that they are packed for."""
         self._digests: list[tuple[str, int, bytes]] = []
-        self._steps: list[tuple[int, str, int, bytes]] = []
         self._changes: list[tuple[int, BlockRef, Change]] = []
         self._anomalies: list[AnomalyAt] = []
         self._may_be_final = False
@@ -336,7 +337,11 @@ class Batch:
     def apply(self, block: Block) -> None:
         """Make a block of the chain log canonical on top of the tip; :meth:`flush` projects its events."""
         store = self._store
-        if isinstance(block, PackedBlock) and not block.interest.covers(store.interest):
+        if (
+            isinstance(block, PackedBlock)
+            and block.interest is not store.interest
+            and not block.interest.covers(store.interest)
+        ):
             # It was packed for other protocols than are live now.
             self._take_blocks()
             self._write_rows()
@@ -354,19 +359,28 @@ class Batch:
             return
         store, projector = self._store, self._store._projector
         sequence = self._tip.sequence
+        canonical = self._rows[b"clarion.canonical_block (chain, height, hash, sequence)"]
+        head = copy.row_head(4) + copy.text(self._chain)
         projected_blocks = projector.project_all(self._unprojected, store._load_rows)
         for block, projected in zip(self._unprojected, projected_blocks, strict=True):
-            self._anomalies += projected.anomalies
+            ref = block.ref
             sequence += 1
-            self._steps.append((sequence, "apply", block.height, block.hash))
-            for change in projected.changes:
-                sequence += 1
-                self._changes.append((sequence, block.ref, change))
-            self._digests += [(name, block.height, digest) for name, digest in projected.digests.items()]
-            self._canonical.append((block.height, block.hash, sequence))
+            self._add_step(sequence, "apply", place := copy.bigint(ref.height) + copy.bytea(ref.hash))
+            if projected.changes or projected.anomalies:
+                self._anomalies += projected.anomalies
+                for change in projected.changes:
+                    sequence += 1
+                    self._changes.append((sequence, ref, change))
+                self._digests += [(name, ref.height, digest) for name, digest in projected.digests.items()]
+            canonical += (head, place, copy.bigint(sequence))
         digest = combined_digest(block.hash, projector.digests)
         self._tip = store.tip = Tip(block.height, block.hash, sequence, digest)
         self._unprojected.clear()
+
+    def _add_step(self, sequence: int, op: Literal["apply", "retract"], place: bytes) -> None:
+        """``place``: the block's height and hash, packed."""
+        head = copy.row_head(5) + copy.common_text(self._chain)
+        self._rows[STEP_COLUMNS] += (head, copy.bigint(sequence), copy.common_text(op), place)
 
     def load(self, hashes: Iterable[bytes]) -> list[Block]:
         """Whole blocks of the chain log, those appended in this batch included."""
@@ -416,7 +430,7 @@ class Batch:
         sequence = self._tip.sequence
         for block_height, block_hash in sorted(undone, reverse=True):
             sequence += 1
-            self._steps.append((sequence, "retract", block_height, block_hash))
+            self._add_step(sequence, "retract", copy.bigint(block_height) + copy.bytea(block_hash))
         execute("DELETE FROM clarion.digest WHERE chain = %s AND height > %s", (self._chain, ref.height))
         retractions = net_changes(self._connection, self._chain, since, ref.height, store._tables.names)
         for change in retractions:
@@ -426,7 +440,7 @@ class Batch:
         digest = EMPTY_DIGEST if height is None else combined_digest(ref.hash, store._projector.digests)
         self._tip = store.tip = Tip(height, None if height is None else ref.hash, sequence, digest)
         store._tables.write(self._connection, retractions)
-        self._write_log(retraction=True)
+        self._write_log(moved=True, retraction=True)
         return len(undone)
 
     @property
@@ -538,18 +552,13 @@ class Batch:
         self._take_blocks()
         self._project()
         self._store._tables.write(self._connection, [change for _, _, change in self._changes])
-        head = copy.row_head(4) + copy.text(self._chain)
-        self._rows[b"clarion.canonical_block (chain, height, hash, sequence)"] += [
-            head + copy.bigint(height) + copy.bytea(block_hash) + copy.bigint(sequence)
-            for height, block_hash, sequence in self._canonical
-        ]
-        self._canonical.clear()
+        moved = STEP_COLUMNS in self._rows
         if self._may_be_final:
             self._write_rows()
             self._advance_final_height()
-            if not self._steps:
+            if not moved:
                 notify(self._connection, self._chain, self._tip)  # that blocks became anchored or final
-        self._write_log(retraction=False)
+        self._write_log(moved=moved)
 
     def _take_blocks(self) -> None:
         """Have the blocks that were appended written next."""
@@ -601,13 +610,9 @@ class Batch:
             store.final_height = found[0]
         self._may_be_final = False
 
-    def _write_log(self, *, retraction: bool) -> None:
+    def _write_log(self, *, moved: bool, retraction: bool = False) -> None:
+        """``moved``: whether there are steps, which were handed to Postgres or are about to be."""
         chain, tip = self._chain, self._tip
-        head = copy.row_head(5) + copy.text(chain)
-        self._rows[b"clarion.step (chain, sequence, op, height, hash)"] += [
-            head + copy.bigint(sequence) + copy.common_text(op) + copy.bigint(height) + copy.bytea(block_hash)
-            for sequence, op, height, block_hash in self._steps
-        ]
         self._rows[CHANGE_COLUMNS] += change_rows(chain, self._changes, self._store.final_height, retraction=retraction)
         self._write_rows()
         with self._connection.cursor() as cursor:
@@ -621,13 +626,13 @@ class Batch:
                     (arrays.of_texts(names), arrays.of_bigints(heights), arrays.of_hashes(digests), chain),
                 )
             write_anomalies(cursor, chain, self._anomalies)
-            if self._steps:
+            if moved:
                 cursor.execute(
                     "UPDATE clarion.cursor SET height = %s, hash = %s, sequence = %s, digest = %s, updated_at = now() "
                     "WHERE chain = %s RETURNING pg_notify(%s, %s)",
                     (tip.height, tip.hash, tip.sequence, tip.digest, chain, CHANNEL, _message(chain, tip)),
                 )
-        for collected in (self._steps, self._changes, self._digests, self._anomalies):
+        for collected in (self._changes, self._digests, self._anomalies):
             collected.clear()
 
 
