@@ -431,8 +431,8 @@ def prune(dev: Dev = False) -> None:
         migrate(url)
         done = prune_database(url, "stacks", retention)
     typer.echo(
-        f"Deleted {done.changes} changes, {done.history} rows of history, {done.steps} steps and "
-        f"{done.mempool_transactions} dropped transactions."
+        f"Deleted {done.changes} changes, {done.history} rows of history, {done.steps} steps, {done.blocks} blocks "
+        f"that lost and {done.mempool_transactions} dropped transactions."
     )
 
 

@@ -244,7 +244,9 @@ class Retention(_Section):
         "How far back a projection table can be read as it was, by table such as `bithedge.quote`; `*` for those not "
         "named. Not set: all.",
     )
-    feed: BlocksKept = _setting(None, "How far back subscriptions can go on. Not set: all.")
+    feed: BlocksKept = _setting(
+        None, "How far back subscriptions can go on, and blocks that lost a fork are kept. Not set: all."
+    )
     dropped_mempool_days: int | None = _setting(
         None,
         "How long transactions are kept that the node dropped without mining them. Not set: always.",

@@ -68,5 +68,6 @@ class Pruner:
                     changes=done.changes,
                     history=done.history,
                     steps=done.steps,
+                    blocks=done.blocks,
                     mempool_transactions=done.mempool_transactions,
                 )

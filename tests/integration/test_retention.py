@@ -188,6 +188,33 @@ def test_only_the_newest_of_what_is_over_stays(connection: psycopg.Connection[An
     assert caught.value.refusal is Refusal.NOT_KEPT
 
 
+def test_blocks_that_lost_go_with_the_steps_that_name_them(connection: psycopg.Connection[Any]) -> None:
+    blocks = index(connection, EVENTS, final=4)
+    lost = "clarion.{} t WHERE NOT EXISTS (SELECT FROM clarion.canonical_block k WHERE k.hash = t.{})"
+    tables = {"block": "hash", "transaction": "block_hash", "event": "block_hash"}
+    held = {table: count(connection, f"clarion.{table}") for table in tables}
+    before = {table: count(connection, lost.format(table, column)) for table, column in tables.items()}
+    assert before == {"block": 5, "transaction": 5, "event": 15}
+
+    assert prune(connection, "stacks", Retention({"*": 0})).blocks == 0
+    assert prune(connection, "stacks", Retention(feed=0), chunk=3).blocks == 3
+    assert {table: count(connection, lost.format(table, column)) for table, column in tables.items()} == {
+        "block": 2,
+        "transaction": 2,
+        "event": 6,
+    }
+    assert {table: held[table] - count(connection, f"clarion.{table}") for table in tables} == {
+        "block": 3,
+        "transaction": 3,
+        "event": 9,
+    }
+    assert verify(connection, "stacks", PROTOCOLS).difference is None
+    store = Store(connection, "stacks", PROTOCOLS)
+    store.open()
+    assert store.header(blocks[2].hash) is not None
+    assert store.header(toy.block(blocks[1], EVENTS[0], height=12, branch="lost").hash) is None
+
+
 def test_of_a_history_the_last_rows_stay(connection: psycopg.Connection[Any]) -> None:
     moves = [[toy.move(name, height) for name in "abc"] for height in range(3)]
     events = [*moves, [toy.close("c"), toy.move("d", 1)], [], [toy.move("d", 2)], [], [toy.move("a", 7)], [], []]

@@ -29,8 +29,8 @@ class Retention:
     """What to keep. Numbers are blocks under the tip; None keeps everything. What is not final is always kept.
 
     ``tables``: how far back a projection table (``schema.name``, or ``*`` for the others) can be read as it was.
-    ``feed``: how far back subscriptions can go on. ``dropped_mempool_days``: how many days a transaction is kept that
-    the node dropped without mining it.
+    ``feed``: how far back subscriptions can go on, and what blocks held that lost is kept.
+    ``dropped_mempool_days``: how many days a transaction is kept that the node dropped without mining it.
     """
 
     tables: Mapping[str, int | None] = field(default_factory=dict)
@@ -51,6 +51,8 @@ class Pruned:
     changes: int = 0
     history: int = 0
     steps: int = 0
+    blocks: int = 0
+    """Blocks that lost, with their transactions and events."""
     mempool_transactions: int = 0
 
 
@@ -82,6 +84,7 @@ WITH newest AS (
         SELECT max(c.sequence) FROM clarion.change c
         JOIN clarion.canonical_block k ON k.chain = c.chain AND k.height = c.height AND k.hash = c.block_hash
         WHERE c.chain = %(chain)s AND c."table" = %(table)s AND c.key = changed.key
+            AND clarion.key_hash(c."table", c.key) = clarion.key_hash(%(table)s, changed.key)
             AND c.sequence > %(since)s AND c.sequence <= %(to)s AND NOT c.retraction
     ) AS sequence
     FROM (
@@ -95,6 +98,7 @@ WITH newest AS (
 ), gone AS (
     DELETE FROM clarion.change c USING newest n
     WHERE c.chain = %(chain)s AND c."table" = %(table)s AND c.key = n.key AND c.sequence <= %(to)s
+        AND clarion.key_hash(c."table", c.key) = clarion.key_hash(%(table)s, n.key)
         AND (c.sequence IS DISTINCT FROM n.sequence OR c.after IS NULL) RETURNING 1
 )
 SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM history)
@@ -118,6 +122,22 @@ DELETE FROM clarion.change c WHERE c.chain = %(chain)s AND c.sequence > %(from)s
             AND p.since_sequence < c.sequence
     )
 )
+"""
+# Blocks that were applied and lost: only the feed's steps, which go with them, name them any more.
+_LOST: Final[LiteralString] = """
+WITH lost AS (
+    SELECT DISTINCT s.height, s.hash FROM clarion.step s
+    WHERE s.chain = %(chain)s AND s.sequence <= %(to)s AND s.height <= %(height)s AND NOT EXISTS (
+        SELECT FROM clarion.canonical_block k WHERE k.chain = s.chain AND k.height = s.height AND k.hash = s.hash
+    )
+), transactions AS (
+    DELETE FROM clarion.transaction t USING lost l
+    WHERE t.chain = %(chain)s AND t.height = l.height AND t.block_hash = l.hash
+), events AS (
+    DELETE FROM clarion.event e USING lost l
+    WHERE e.chain = %(chain)s AND e.height = l.height AND e.block_hash = l.hash
+)
+DELETE FROM clarion.block b USING lost l WHERE b.chain = %(chain)s AND b.height = l.height AND b.hash = l.hash
 """
 _DROPPED: Final[LiteralString] = """
 DELETE FROM clarion.mempool_transaction WHERE tx_id = ANY(ARRAY(
@@ -195,9 +215,10 @@ class _Pruning:
         )
         while block is not None and kept_from < block[0]:
             following = min(kept_from + self._chunk, block[0])
-            window = {"chain": self._chain, "from": kept_from, "to": following}
+            window = {"chain": self._chain, "from": kept_from, "to": following, "height": height}
             with self._connection.transaction():
                 self.pruned.changes += self._connection.execute(_OF_FEED_ONLY, window).rowcount
+                self.pruned.blocks += self._connection.execute(_LOST, window).rowcount
                 self.pruned.steps += self._connection.execute(
                     "DELETE FROM clarion.step WHERE chain = %(chain)s AND sequence <= %(to)s", window
                 ).rowcount
