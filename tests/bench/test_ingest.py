@@ -40,6 +40,8 @@ from clarion.store.deferred_indexes import defer_indexes, restore_indexes
 from clarion.store.generation import require_tables
 from clarion.store.store import FINAL_DEPTH, Store
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+
 SIZES = [int(size) for size in os.environ.get("CLARION_BENCH_EVENTS", "50000").split(",")]
 MIX, *OTHER_MIXES = [int(percent) for percent in os.environ.get("CLARION_BENCH_BITHEDGE", "10,5,20,100").split(",")]
 BARE_COPY_AT_MOST = 1_500_000
@@ -187,7 +189,6 @@ def read_table(connection: Connection[Any], name: sql.Identifier) -> Iterator[by
                 yield row
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("events", SIZES)
 def test_a_generated_chain(
     events: int, new_index: Callable[[], str], chain_of: Callable[[int, int], Path], report: Report
@@ -204,7 +205,6 @@ def test_a_generated_chain(
             report.add(COST, run.bare_row())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("percent", OTHER_MIXES)
 def test_another_share_of_bithedge(
     percent: int, new_index: Callable[[], str], chain_of: Callable[[int, int], Path], report: Report
@@ -236,7 +236,6 @@ def repeated(path: Path, post: bytes, times: int) -> None:
             file.write(f"{height}\t2026-01-01 00:00:00\t/new_block\t{body}\n")
 
 
-@pytest.mark.slow
 def test_a_real_block_repeated(chain_data: Path, new_index: Callable[[], str], tmp_path: Path, report: Report) -> None:
     recording = chain_data / "stacks" / "mainnet-2023-585-events.tsv"
     post = next(post for post in read_recording(recording) if post.path == "/new_block")
@@ -252,7 +251,6 @@ def test_a_real_block_repeated(chain_data: Path, new_index: Callable[[], str], t
     report.add(COST, run.row(f"(a) a real mainnet block of 585 events, {repeats} times"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("deployers", [LOG_ONLY, BITHEDGE], ids=["log", "bithedge"])
 def test_one_block_a_commit(
     deployers: Deployers, new_index: Callable[[], str], chain_of: Callable[[int, int], Path], report: Report
@@ -278,7 +276,6 @@ def test_one_block_a_commit(
     report.add("One block a commit", row)
 
 
-@pytest.mark.slow
 def test_a_rollback(new_index: Callable[[], str], chain_of: Callable[[int, int], Path], report: Report) -> None:
     path = chain_of(ROLLBACK_EVENTS, MIX)
     url = new_index()
