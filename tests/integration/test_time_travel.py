@@ -280,6 +280,23 @@ def test_a_condition_on_the_key_reaches_the_indexes(connection: psycopg.Connecti
     scans = [node for node in _nodes(plan[0][0]["Plan"]) if node.get("Relation Name") == "account"]
     assert scans
     assert {node["Node Type"] for node in scans} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    past = [node for node in _nodes(plan[0][0]["Plan"]) if node.get("Relation Name") == "change" and "Alias" in node]
+    assert "change_by_key" in {node.get("Index Name") for node in past}
+
+
+def test_keys_that_share_a_hash_are_told_apart(connection: psycopg.Connection[Any]) -> None:
+    store = open_store(connection)
+    chain = [toy.block(None, [toy.move("alice", 1), toy.move("bob", 5)])]
+    chain.append(toy.block(chain[0], [toy.move("alice", 2), toy.move("bob", 6)]))
+    with connection.transaction(force_rollback=True):
+        connection.execute("DROP INDEX clarion.change_by_key")
+        connection.execute(
+            'CREATE OR REPLACE FUNCTION clarion.key_hash("table" text, key jsonb) RETURNS bigint '
+            "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 1"
+        )
+        apply(store, chain)
+        rows = sql.SQL("SELECT owner, balance FROM {} t ORDER BY owner").format(as_of(connection, "toy.account", 1))
+        assert connection.execute(rows).fetchall() == [("alice", 1), ("bob", 5)]
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -167,7 +167,7 @@ class ChangeRow(SQLModel, table=True):
 
     __tablename__ = "change"
     __table_args__ = (
-        Index("change_by_key", "chain", "table", "key", "sequence"),
+        Index("change_by_key", text('clarion.key_hash("table", key)'), "sequence"),
         Index("change_deletes", "chain", "table", "sequence", postgresql_where=text("op = 'delete'")),
         {"schema": SCHEMA},
     )
