@@ -23,7 +23,6 @@ FALSE: Final = b"\0\0\0\1\0"
 
 _length = Struct(">i").pack
 _bigint = Struct(">iq").pack
-_two_bigints = Struct(">iqiq").pack
 _jsonb = Struct(">iB").pack
 _numeric = Struct(">ihHHH").pack
 _NUMERIC_BASE: Final = 10_000
@@ -45,11 +44,6 @@ def row_head(count: int) -> bytes:
 def bigint(value: int | None) -> bytes:
     """A field of type ``bigint``."""
     return NULL if value is None else _bigint(8, value)
-
-
-def two_bigints(first: int, second: int) -> bytes:
-    """Two fields of type ``bigint``."""
-    return _two_bigints(8, first, 8, second)
 
 
 def text(value: str | None) -> bytes:

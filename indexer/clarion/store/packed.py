@@ -15,8 +15,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import structs
 
 from clarion.chains.model import Block, EventKind, Transaction
+from clarion.chains.stacks.payloads import SmartContract
 from clarion.store import copy
 
 if TYPE_CHECKING:  # decoding processes need neither, and start in a fraction of the time without
@@ -82,7 +84,8 @@ class PackedBlock(Block):
     """A block with its packed rows.
 
     ``transactions`` and ``events`` hold only those that matter beyond the chain log: what ``interest`` says, what could
-    not be decoded, contract interfaces, and the transactions of these events.
+    not be decoded, contract interfaces, and the transactions of these events; of transactions that deploy nothing
+    neither the bytes nor what they asked for and returned.
     """
 
     rows: BlockRows
@@ -121,12 +124,12 @@ def packed(block: Block, interest: Interest) -> PackedBlock:
     needed = {event.tx_index for event in events}
     transactions = tuple(
         [
-            tx
+            tx if tx.kind == SmartContract.kind else structs.replace(tx, stored_payload=None, result=None, raw=b"")
             for tx in block.transactions
             if tx.index in needed
             or tx.decode_error is not None
             or tx.interface is not None
-            or (interest.deployments and tx.kind == "smart_contract")
+            or (interest.deployments and tx.kind == SmartContract.kind)
         ]
     )
     counts = len(block.transactions), len(block.events)
