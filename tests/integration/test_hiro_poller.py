@@ -142,13 +142,18 @@ def everything(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
             "SELECT height, hash, clarion.digest_at('stacks', height) FROM clarion.canonical_block ORDER BY height"
         ).fetchall()
     }
-    left_out = {"block": ["extra", "seen_at"], "transaction": ["raw"], "event": []}
-    for table, columns in left_out.items():
+    # The API tells of a transaction and of an event what a node's bytes of it say.
+    told = {
+        "block": "to_jsonb(t) - '{extra,seen_at}'::text[]",
+        "transaction": "to_jsonb(t) - '{raw}'::text[] "
+        "|| jsonb_build_object('payload', clarion.transaction_payload(t.kind, t.payload, t.raw))",
+        "event": "to_jsonb(t) || jsonb_build_object('value', clarion.event_value(t.kind, t.value, t.raw))",
+    }
+    for table, columns in told.items():
         hash_column = "hash" if table == "block" else "block_hash"
         rows[table] = connection.execute(
-            f"SELECT to_jsonb(t) - %s::text[] FROM clarion.{table} t JOIN clarion.canonical_block c "
-            f"ON c.chain = t.chain AND c.hash = t.{hash_column} ORDER BY 1",
-            (columns,),
+            f"SELECT {columns} FROM clarion.{table} t JOIN clarion.canonical_block c "
+            f"ON c.chain = t.chain AND c.hash = t.{hash_column} ORDER BY 1"
         ).fetchall()
     return rows
 
