@@ -37,8 +37,10 @@ BEGIN
 END $$
 """
 
-# c32check: version and hash with a checksum, in base 32. A leading zero byte is one zero.
-ADDRESS = """
+# c32check: version and hash with a checksum, in base 32. A leading zero byte is one zero. All digits are one expression,
+# which takes a quarter of the time of a loop.
+DIGITS = " || ".join(f"substr(alphabet, substring(bits FROM {bit} FOR 5)::integer + 1, 1)" for bit in range(1, 195, 5))
+ADDRESS = f"""
 CREATE FUNCTION clarion.address_at(data bytea, place integer) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
 DECLARE
@@ -46,15 +48,13 @@ DECLARE
     versioned bytea := substr(data, place + 1, 21);
     payload bytea := substr(versioned, 2) || substr(sha256(sha256(versioned)), 1, 4);
     bits bit(195) := (B'000' || ('x' || encode(payload, 'hex'))::bit(192))::bit(195);
-    digits text;
     zeros integer := 0;
 BEGIN
-    SELECT string_agg(substr(alphabet, substring(bits FROM 5 * i + 1 FOR 5)::bit(5)::integer + 1, 1), '' ORDER BY i)
-    INTO digits FROM generate_series(0, 38) i;
     WHILE zeros < 24 AND get_byte(payload, zeros) = 0 LOOP
         zeros := zeros + 1;
     END LOOP;
-    RETURN 'S' || substr(alphabet, get_byte(data, place) + 1, 1) || repeat('0', zeros) || ltrim(digits, '0');
+    RETURN 'S' || substr(alphabet, get_byte(data, place) + 1, 1) || repeat('0', zeros)
+        || ltrim({DIGITS}, '0');
 END $$
 """
 
