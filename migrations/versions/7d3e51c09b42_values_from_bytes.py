@@ -37,8 +37,8 @@ BEGIN
 END $$
 """
 
-# c32check: version and hash with a checksum, in base 32. A leading zero byte is one zero. All digits are one expression,
-# which takes a quarter of the time of a loop.
+# c32check: version and hash with a checksum, in base 32; a leading zero byte is one zero. All digits are one
+# expression, which takes a quarter of the time of a loop.
 DIGITS = " || ".join(f"substr(alphabet, substring(bits FROM {bit} FOR 5)::integer + 1, 1)" for bit in range(1, 195, 5))
 ADDRESS = f"""
 CREATE FUNCTION clarion.address_at(data bytea, place integer) RETURNS text

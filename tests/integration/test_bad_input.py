@@ -349,13 +349,28 @@ printed(UNDECODABLE, "a tuple of four billion", TUPLE + b"\xff\xff\xff\xff")
 printed(UNDECODABLE, "300 lists in each other", (LIST + b"\x00\x00\x00\x01") * 300 + b"\x03")
 printed(UNDECODABLE, "100 000 lists in each other", (LIST + b"\x00\x00\x00\x01") * DEEP + b"\x03")
 printed(UNDECODABLE, "100 000 optionals in each other", b"\x0a" * DEEP + b"\x03")
-printed(UNDECODABLE, "a text of other letters", ASCII + b"\x00\x00\x00\x01\xe4")
-printed(UNDECODABLE, "invalid UTF-8", UTF8 + b"\x00\x00\x00\x02\xff\xfe")
-printed(UNDECODABLE, "a surrogate in UTF-8", UTF8 + b"\x00\x00\x00\x03\xed\xa0\x80")
 printed(UNDECODABLE, "an address of no version", PRINCIPAL + b"\xff" + bytes(20))
 printed(UNDECODABLE, "a name in a tuple twice", TUPLE + b"\x00\x00\x00\x02" + b"\x01a\x03" * 2)
 printed(UNDECODABLE, "a name that is none", TUPLE + b"\x00\x00\x00\x01" + b"\x01\x00\x03")
+
+# Of texts only their length is looked at when they are stored; whoever wants to know what they say finds out.
+printed(Noted("unknown_topic", ""), "a text of other letters", ASCII + b"\x00\x00\x00\x01\xe4")
+printed(Noted("unknown_topic", ""), "invalid UTF-8", UTF8 + b"\x00\x00\x00\x02\xff\xfe")
+printed(Noted("unknown_topic", ""), "a surrogate in UTF-8", UTF8 + b"\x00\x00\x00\x03\xed\xa0\x80")
 printed(Noted("unknown_topic", ""), "a NUL in a text", cl.encode(cl.StringUtf8("a\x00b")))
+printed(
+    Noted("undecodable_event", "account.moved"),
+    "invalid UTF-8 in a field",
+    cl.encode(
+        cl.Tuple(
+            {
+                "topic": cl.StringAscii("account.moved"),
+                "owner": cl.StringUtf8("owner"),
+                "balance-after": cl.UInt(1),
+            }
+        )
+    ).replace(b"\x05owner\x0e\0\0\0\x05owner", b"\x05owner\x0e\0\0\0\x05own\xffr"),
+)
 printed(
     Noted("undecodable_event", "account.moved"),
     "a field of another type",

@@ -41,7 +41,10 @@ class BlockRow(SQLModel, table=True):
 
 
 class TransactionRow(SQLModel, table=True):
-    """A transaction within one block; the same transaction mined on two branches has two rows."""
+    """A transaction within one block; the same transaction mined on two branches has two rows.
+
+    ``payload`` is null where it follows from ``raw``: ``clarion.transaction_payload(kind, payload, raw)`` is all of it.
+    """
 
     __tablename__ = "transaction"
     __table_args__ = (
@@ -71,7 +74,10 @@ class TransactionRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """An event within one block, keyed (block, transaction, ordinal within the transaction)."""
+    """An event within one block, keyed (block, transaction, ordinal within the transaction).
+
+    ``value`` holds what ``raw`` does not say; ``clarion.event_value(kind, value, raw)`` is all of it.
+    """
 
     __tablename__ = "event"
     __table_args__ = (
