@@ -4,7 +4,8 @@ Decoding takes most of the work of indexing, and what is decoded is mostly only 
 back blocks with their rows packed (:mod:`clarion.store.packed`), and as values only what the protocols look at.
 A single block at the tip is decoded faster than it is sent to another process.
 
-``python -m clarion.decoding`` is such a process. Both ways go messages of a length (eight bytes) and a pickle.
+``python -m clarion.decoding`` is such a process. Both ways go messages: the lengths of a pickle and of plain bytes
+beside it (eight bytes each), and both.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from itertools import cycle
 from pathlib import Path
+from struct import Struct
 from types import TracebackType
-from typing import IO, Any, Final, Self, TypeAlias
+from typing import IO, Any, Final, NamedTuple, Self, TypeAlias
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
@@ -35,7 +37,7 @@ PIECES_AHEAD: Final = 12
 decode while a batch is written.
 """
 STOP_SECONDS: Final = 5.0
-_LENGTH_BYTES: Final = 8
+_lengths = Struct(">QQ")
 
 
 class DecodingProcessError(RuntimeError):
@@ -52,8 +54,7 @@ class Undecodable:
 Decoded: TypeAlias = list[Item] | Undecodable
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a post was in a file, what it was and how large."""
 
     line: int
@@ -85,17 +86,17 @@ class _Process:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.send(interest)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any, content: bytes = b"") -> None:
         assert self._process.stdin is not None
         try:
-            _write(self._process.stdin, message)
+            _write(self._process.stdin, message, content)
         except OSError as error:
             raise self._ended() from error
 
     def receive(self) -> Any:
         assert self._process.stdout is not None
         try:
-            return _read(self._process.stdout)
+            return _read(self._process.stdout)[0]
         except (EOFError, OSError) as error:
             raise self._ended() from error
 
@@ -159,7 +160,7 @@ class Decoders:
                     if stop.is_set():
                         break
                     sent.put(process)
-                    process.send((piece.first, piece.content, str(path)))
+                    process.send((piece.first, str(path)), piece.content)
                 sent.put(None)
             except BaseException as error:
                 sent.put(error)
@@ -198,19 +199,23 @@ class Decoders:
                 thread.join()
 
 
-def _write(stream: IO[bytes], message: Any) -> None:
-    content = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    stream.write(len(content).to_bytes(_LENGTH_BYTES, "big"))
+def _write(stream: IO[bytes], message: Any, content: bytes = b"") -> None:
+    pickled = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    stream.write(_lengths.pack(len(pickled), len(content)))
+    stream.write(pickled)
     stream.write(content)
     stream.flush()
 
 
-def _read(stream: IO[bytes]) -> Any:
-    length = stream.read(_LENGTH_BYTES)
-    content = stream.read(int.from_bytes(length, "big"))
-    if len(length) < _LENGTH_BYTES or not content:
+def _read(stream: IO[bytes]) -> tuple[Any, bytes]:
+    lengths = stream.read(_lengths.size)
+    if len(lengths) < _lengths.size:
         raise EOFError
-    return pickle.loads(content)
+    of_pickled, of_content = _lengths.unpack(lengths)
+    pickled, content = stream.read(of_pickled), stream.read(of_content)
+    if len(pickled) < of_pickled or len(content) < of_content:
+        raise EOFError
+    return pickle.loads(pickled), content
 
 
 def main() -> None:
@@ -221,9 +226,9 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     with contextlib.suppress(EOFError, BrokenPipeError):
-        interest: Interest = _read(given)
+        interest: Interest = _read(given)[0]
         while True:
-            first, content, path = _read(given)
+            (first, path), content = _read(given)
             entries: list[tuple[tuple[int, bool, int], Any]] = []
             broken: str | None = None
             try:

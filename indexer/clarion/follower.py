@@ -96,7 +96,7 @@ class Follower:
         self._anchors.clear()
         batch.if_undone(self._memory())
         items = list(items)
-        batch.expect(item for item in items if isinstance(item, Block))
+        batch.expect(items)
         for item in items:
             if isinstance(item, BurnBlock):
                 anchored |= self._burn_block(batch, item, source, followed)

@@ -72,7 +72,7 @@ def _ingest_all(
     since = store.tip.sequence
     followed = Followed()
     mempool_items: list[MempoolEntry | MempoolDrop] = []
-    expected = [item for _, items in said for item in items if isinstance(item, Block)]
+    expected = [item for _, items in said for item in items if isinstance(item, Block | BurnBlock)]
     committing = time.perf_counter()
     with store.batch(expected, pipelined=pipelined) as batch:
         with stage("apply"):

@@ -7,7 +7,7 @@ parents tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -50,25 +50,29 @@ class BurnChain:
         self._connection = connection
         self._counts: dict[bytes, bool | None] = {}
         """By hash: whether it counts, None where it was never heard of."""
+        self._tip: tuple[int, bytes] | None = None
+        """The highest that counts, where that was asked and is so still."""
 
-    def asked(self, hashes: Collection[bytes]) -> Callable[[], None]:
-        """Ask for many Bitcoin blocks at once, before each is asked for; what is given back takes the answer."""
+    def asked(self, hashes: Iterable[bytes]) -> Callable[[], None]:
+        """Ask for many Bitcoin blocks at once, before each is asked for; what is given back waits for the answer."""
+        unknown = {burn_hash for burn_hash in hashes if burn_hash not in self._counts}
+        if not unknown:
+            return lambda: None
         answer = self._connection.execute(
             "SELECT b.hash, c.hash IS NOT NULL FROM clarion.burn_block b LEFT JOIN clarion.canonical_burn_block c "
             "ON c.height = b.height AND c.hash = b.hash WHERE b.hash = ANY(%b::bytea[])",
-            (arrays.of_hashes(hashes),),
+            (arrays.of_hashes(unknown),),
         )
 
         def take() -> None:
-            self._counts |= dict.fromkeys(hashes)
+            self._counts |= dict.fromkeys(unknown)
             self._counts |= dict(answer.fetchall())
 
         return take
 
     def prefetch(self, hashes: Iterable[bytes]) -> None:
-        """The same of those that are not known yet, waiting for the answer."""
-        if unknown := {burn_hash for burn_hash in hashes if burn_hash not in self._counts}:
-            self.asked(unknown)()
+        """The same, waiting for the answer."""
+        self.asked(hashes)()
 
     def is_canonical(self, burn_hash: bytes) -> bool:
         """Whether this Bitcoin block is known and counts."""
@@ -79,16 +83,31 @@ class BurnChain:
         """Whether this Bitcoin block is known and another one counts in its place."""
         if burn_hash is None:
             return False
-        self.prefetch((burn_hash,))
+        if burn_hash not in self._counts:
+            self.prefetch((burn_hash,))
         return self._counts[burn_hash] is False
 
-    def announce(self, burn: BurnBlock, *, at_once: bool, final_height: int | None) -> Announced:
+    def announce(self, burn: BurnBlock, *, at_once: bool, final_height: Callable[[], int | None]) -> Announced:
         """Take a Bitcoin block that a source announced.
 
         ``at_once``: what it contradicts is the same source's earlier word, so it counts at once; otherwise only when it
-        is higher than all that count. ``final_height``: of the Bitcoin block that the highest final block is anchored
-        to; neither it nor one below is replaced.
+        is higher than all that count. ``final_height`` gives that of the Bitcoin block that the highest final block is
+        anchored to; neither it nor one below is replaced.
         """
+        if self._is_next(burn):
+            self._connection.execute(
+                """
+                WITH known AS (
+                    INSERT INTO clarion.burn_block (hash, height, parent_hash, time) VALUES (%b, %s, %b, %s)
+                )
+                INSERT INTO clarion.canonical_burn_block (hash, height) VALUES (%b, %s)
+                """,
+                (burn.hash, burn.height, burn.parent_hash, burn.time, burn.hash, burn.height),
+            )
+            self._counts[burn.hash] = True
+            self._tip = burn.height, burn.hash
+            return Announced.ADDED
+        self._tip = None
         told_before = self._record(burn)
         if self.is_canonical(burn.hash):
             return Announced.KNOWN
@@ -97,7 +116,8 @@ class BurnChain:
         if replaced is not None:
             if not at_once and burn.height <= (self.tip_height() or 0):
                 return Announced.WAITS
-            if final_height is not None and replaced <= final_height:
+            final = final_height()
+            if final is not None and replaced <= final:
                 return Announced.REFUSED
             self._connection.execute("DELETE FROM clarion.canonical_burn_block WHERE height >= %s", (replaced,))
             self._counts.clear()
@@ -105,6 +125,17 @@ class BurnChain:
         self._counts |= {block.hash: True for block in branch}
         changed = replaced is not None or told_before or len(branch) > 1
         return Announced.REORG if changed else Announced.ADDED
+
+    def _is_next(self, burn: BurnBlock) -> bool:
+        """Whether there is nothing to choose, as mostly: it is new and builds on the highest that counts."""
+        self.prefetch((burn.hash,))
+        if self._counts[burn.hash] is not None or burn.parent_hash is None:
+            return False
+        if self._tip is None:
+            self._tip = self._connection.execute(
+                "SELECT height, hash FROM clarion.canonical_burn_block ORDER BY height DESC LIMIT 1"
+            ).fetchone()
+        return self._tip == (burn.height - 1, burn.parent_hash)
 
     def learn(self, burns: Iterable[tuple[int, bytes]]) -> int:
         """Take (height, hash) of Bitcoin blocks that ancestors of an anchored Stacks block are anchored to.
@@ -124,6 +155,7 @@ class BurnChain:
 
         Where two are as high, what did not count before does now.
         """
+        self._tip = None
         removed = self._connection.execute(
             "DELETE FROM clarion.canonical_burn_block WHERE height > %s RETURNING hash", (height,)
         ).fetchall()
@@ -190,6 +222,7 @@ class BurnChain:
         return None if found is None else found[0]
 
     def _set_canonical(self, burns: Iterable[tuple[int, bytes]]) -> int:
+        self._tip = None
         heights, hashes = zip(*burns, strict=True) if (burns := list(burns)) else ((), ())
         self._connection.execute(
             "INSERT INTO clarion.burn_block (height, hash) SELECT * FROM unnest(%s::bigint[], %s::bytea[]) "

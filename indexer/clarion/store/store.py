@@ -34,7 +34,7 @@ CHANNEL: Final = "clarion"
 FINAL_DEPTH: Final = 6
 STEP_COLUMNS: Final = b"clarion.step (chain, sequence, op, height, hash)"
 #: How many headers are kept in memory.
-REMEMBERED_HEADERS: Final = 2_000
+REMEMBERED_HEADERS: Final = 200
 
 
 class FencedOutError(RuntimeError):
@@ -142,7 +142,7 @@ class Store:
         return self.tip
 
     @contextmanager
-    def batch(self, expected: Iterable[Block] = (), *, pipelined: bool = False) -> Iterator[Batch]:
+    def batch(self, expected: Iterable[Block | BurnBlock] = (), *, pipelined: bool = False) -> Iterator[Batch]:
         """A transaction to write in; all of it is committed at the end, or nothing.
 
         ``expected``: blocks that it will be asked for, see :meth:`Batch.expect`. ``pipelined``: wait for Postgres only
@@ -288,22 +288,29 @@ class Batch:
         """The blocks that this batch has appended."""
         return self._blocks.values()
 
-    def expect(self, blocks: Iterable[Block]) -> None:
-        """Tell which blocks will be asked for, so that Postgres is asked and waited for once and not for each.
+    def expect(self, items: Iterable[Block | BurnBlock]) -> None:
+        """Tell which blocks and Bitcoin blocks will be asked for, so that Postgres is waited for once and not for each.
 
         What is higher than all in the chain log has nothing on top of it there; whether it is there itself has to be
         asked even so, because a source may give a known block any height.
         """
-        blocks = [block for block in blocks if block.hash not in self._new and block.hash not in self._known]
-        if not blocks:
-            return
-        burns = self.burns.asked({block.burn.hash for block in blocks if block.burn})
-        hashes = {block.hash for block in blocks}
-        known = chain_log.headers(self._connection, self._chain, hashes)
-        self._known |= {header.ref.hash: header for header in known}
-        self._new |= hashes - self._known.keys()
-        self._childless |= {block.hash for block in blocks if block.height > self._store._highest_logged}
-        burns()
+        heights: dict[bytes, int] = {}
+        burn_hashes: set[bytes] = set()
+        for item in items:
+            if isinstance(item, BurnBlock):
+                burn_hashes.add(item.hash)
+            elif (block_hash := item.ref.hash) not in self._new and block_hash not in self._known:
+                heights[block_hash] = item.ref.height
+                if item.burn:
+                    burn_hashes.add(item.burn.hash)
+        take_burns = self.burns.asked(burn_hashes)
+        if heights:
+            known = chain_log.headers(self._connection, self._chain, heights)
+            self._known |= {header.ref.hash: header for header in known}
+            self._new |= heights.keys() - self._known.keys()
+            highest = self._store._highest_logged
+            self._childless |= {block_hash for block_hash, height in heights.items() if height > highest}
+        take_burns()
 
     def continues(self, block: Block) -> bool:
         """Whether an expected block is new, builds on the tip, and nothing that came before builds on it."""
@@ -457,7 +464,7 @@ class Batch:
 
         One that would replace Bitcoin blocks that final blocks are anchored to is refused.
         """
-        announced = self.burns.announce(burn, at_once=at_once, final_height=self._final_burn_height())
+        announced = self.burns.announce(burn, at_once=at_once, final_height=self._final_burn_height)
         self._may_be_final |= announced in (Announced.ADDED, Announced.REORG)
         return announced
 

@@ -8,7 +8,7 @@ column, and one statement makes the rows of all tables of them, whose answer nob
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
@@ -37,16 +37,16 @@ _ROW_HEAD_BYTES: Final = 2
 _LENGTH_BYTES: Final = 4
 
 
-def write_rows(connection: Connection[Any], rows_of: Mapping[bytes, Iterable[bytes]]) -> None:
+def write_rows(connection: Connection[Any], rows_of: Mapping[bytes, Sequence[bytes]]) -> None:
     """Write rows of some of Clarion's own tables.
 
     ``rows_of`` maps a table and its columns to rows, both as :func:`clarion.store.copy.copy_rows` takes them.
     """
-    packed = {columns: content for columns, rows in rows_of.items() if (content := b"".join(rows))}
     if connection.pgconn.pipeline_status == pq.PipelineStatus.OFF:
-        for columns, content in packed.items():
-            copy.copy_rows(connection, columns, [content])
-    elif packed:
+        for columns, rows in rows_of.items():
+            if any(rows):
+                copy.copy_rows(connection, columns, rows)
+    elif packed := {columns: content for columns, rows in rows_of.items() if (content := b"".join(rows))}:
         statement, types = _insertion(tuple(packed))
         arrays = [
             PackedArray(oid, fields)

@@ -77,10 +77,9 @@ def read_lines(file: BinaryIO, path: Path, *, size: int = PIECE_BYTES) -> Iterat
             parts.append(data)
             held += len(data)
             if held >= size and (whole := data.rfind(b"\n") + 1):
-                parts[-1] = data[:whole]
-                lines = Lines(first, b"".join(parts))
+                lines = Lines(first, b"".join((*parts[:-1], memoryview(data)[:whole])))
                 yield lines
-                first += lines.content.count(b"\n")
+                first += _count_lines(lines.content)
                 parts = [data[whole:]]
                 held = len(parts[0])
     rest = b"".join(parts)
@@ -90,6 +89,14 @@ def read_lines(file: BinaryIO, path: Path, *, size: int = PIECE_BYTES) -> Iterat
         yield Lines(first, rest)
     if broken is not None:
         raise broken
+
+
+def _count_lines(content: bytes) -> int:
+    """How many line ends there are. ``bytes.count`` looks at each byte; lines are long, so to find them is faster."""
+    count, at = 0, content.find(b"\n")
+    while at >= 0:
+        count, at = count + 1, content.find(b"\n", at + 1)
+    return count
 
 
 def posts_of(lines: Lines, path: Path) -> Iterator[Post]:
