@@ -191,11 +191,14 @@ class _Entry:
         self.image: bytes | None = None
         """The row after the last block that changed it, as canonical JSON, where that was in this batch."""
         self.key_json: bytes | None = None
-        self.order: tuple[str, list[str]] | None = None
+        self.order = (row_type.name, [str(part) for part in key])
         """Its place among a block's changes."""
         self.block = -1
         """The last block that touched it, in the count of :class:`Rows`."""
         self.batch = -1
+
+
+_by_place = attrgetter("order")
 
 
 class _Cached:
@@ -245,15 +248,16 @@ class Rows:
         entry = cached.entries.get(key) or self._entry(cached, key)
         if entry.block != self._block:
             self._touch(entry)
-        return cast("T | None", entry.row)
+        row: T | None = entry.row
+        return row
 
     def insert(self, table: Callable[P, T], /, *args: P.args, **columns: P.kwargs) -> T:
         """Add a row: ``rows.insert(Position, provider=..., tier=...)``. Raises ValueError where the key exists."""
-        model = cast("type[T]", table)
+        model: Any = table
         cached = self._tables.get(model) or self._cached(model)
         row_type = cached.row_type
         try:
-            row = row_type.make(*args, **columns)
+            row: T = row_type.make(*args, **columns)
         except TypeError as error:
             raise TypeError(_what_is_wrong(row_type, args, columns)) from error
         key = row_type.key_of(row)
@@ -263,12 +267,16 @@ class Rows:
         if entry.block != self._block:
             self._touch(entry)
         entry.row = row
-        return cast("T", row)
+        return row
 
     def delete(self, table: type[T], *key: JsonValue) -> None:
         """Remove a row; does nothing where there is none."""
-        if self.get(table, *key) is not None:
-            self._tables[table].entries[key].row = None
+        cached = self._tables.get(table) or self._cached(table)
+        entry = cached.entries.get(key) or self._entry(cached, key)
+        if entry.row is not None:
+            if entry.block != self._block:
+                self._touch(entry)
+            entry.row = None
 
     def end_block(self, height: int) -> list[Change]:
         """The block's changes, ordered by table and key, each changed row stamped with ``height``."""
@@ -284,8 +292,23 @@ class Rows:
                     raise ValueError(f"{name} {entry.key!r}: a handler changed the primary key")
                 row.updated_height = height
                 changed.append(entry)
-        changed.sort(key=_order)
-        changes = [_change(entry) for entry in changed]
+            else:
+                entry.before = None
+        changed.sort(key=_by_place)
+        changes: list[Change] = []
+        for entry in changed:
+            key, values, image, row = entry.key, entry.before, entry.image, entry.row
+            op: Op = "insert" if values is None else "delete" if row is None else "update"
+            if values is None:
+                image = None
+            elif image is None:
+                image = _encode_row(entry.row_type.to_json(values))
+            after = entry.image = None if row is None else _encode_row(row)
+            key_json = entry.key_json
+            if key_json is None:
+                key_json = entry.key_json = _encode(key)
+            changes.append(Change(entry.row_type.name, key, op, image, after, key_json))
+            entry.before = None
         self._touched.clear()
         self._block += 1
         return changes
@@ -366,29 +389,6 @@ class Rows:
         if self._guessed is not None and entry.batch != self._batch:
             entry.batch = self._batch
             self._journal.append((entry, entry.before))
-
-
-def _order(entry: _Entry) -> tuple[str, list[str]]:
-    order = entry.order
-    if order is None:
-        order = entry.order = entry.row_type.name, [str(part) for part in entry.key]
-    return order
-
-
-def _change(entry: _Entry) -> Change:
-    """What a block has made of a row that it changed."""
-    row_type, values, before = entry.row_type, entry.before, entry.image
-    if values is None:
-        before = None
-    elif before is None:
-        before = _encode_row(row_type.to_json(values))
-    after = entry.image = None if entry.row is None else _encode_row(entry.row)
-    entry.before = None
-    key_json = entry.key_json
-    if key_json is None:
-        key_json = entry.key_json = _encode(entry.key)
-    op: Op = "delete" if after is None else "insert" if before is None else "update"
-    return Change(row_type.name, entry.key, op, before, after, key_json)
 
 
 def _what_is_wrong(row_type: RowType, args: Sequence[Any], columns: Mapping[str, Any]) -> str:
