@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from operator import attrgetter
 from typing import Annotated, Any, Final, TypeAlias
@@ -274,7 +273,7 @@ def decode_new_block(body: bytes) -> Block:
         burn=BurnBlock(node.burn_block_height, burn_hash, time=node.burn_block_time),
         node_transactions=node.transactions,
         node_events=node.events,
-        unknown_events=cache(lambda: _untyped(body)["events"]),
+        unknown_events=lambda: _untyped(body)["events"],
         extra=extra,
     )
 
@@ -316,7 +315,7 @@ def decode_replayed_block(body: bytes, burn: BurnBlock | None) -> Block:
         burn=burn,
         node_transactions=node_transactions,
         node_events=node_events,
-        unknown_events=cache(lambda: [event for tx in _untyped(body)["transactions"] for event in tx["events"]]),
+        unknown_events=lambda: [event for tx in _untyped(body)["transactions"] for event in tx["events"]],
         extra={
             "block_hash": _with_prefix(node.block_hash),
             "parent_block_hash": None,
@@ -507,10 +506,10 @@ def _block(
     unknown_events: Callable[[], Sequence[dict[str, Any]]],
     extra: dict[str, JsonValue],
 ) -> Block:
-    ordered = sorted(node_transactions, key=lambda tx: tx.tx_index)
-    for before, tx in pairwise(ordered):
-        if before.tx_index == tx.tx_index:
-            raise place.error("transactions", f"two have the tx_index {tx.tx_index}: {before.txid} and {tx.txid}")
+    ordered = sorted(node_transactions, key=_by_tx_index)
+    if len({tx.tx_index for tx in ordered}) != len(ordered):
+        before, tx = next(pair for pair in pairwise(ordered) if pair[0].tx_index == pair[1].tx_index)
+        raise place.error("transactions", f"two have the tx_index {tx.tx_index}: {before.txid} and {tx.txid}")
     block_hash = place.hash("index_block_hash", place.block)
     if block_hash == parent_hash:
         raise place.error("parent_index_block_hash", "a block cannot be its own parent")
@@ -665,6 +664,7 @@ def _events(
         raise place.error("transactions", "a transaction is there twice")
     counts = [0] * len(ordered)
     latest = [-1] * len(ordered)
+    untyped: Sequence[dict[str, Any]] | None = None
     events: list[Event] = []
     for node in sorted(node_events, key=_by_event_index):
         if not node.committed:
@@ -677,8 +677,9 @@ def _events(
         latest[tx_index] = node.event_index
         read = _EVENT_READERS.get(node.type)
         if read is None:
+            untyped = unknown_events() if untyped is None else untyped
             position = next(position for position, other in enumerate(node_events) if other is node)
-            said = _storable(unknown_events()[position].get(node.type))
+            said = _storable(untyped[position].get(node.type))
             kind, contract, topic, value, raw = EventKind.UNKNOWN, None, node.type, said, None
         else:
             kind, contract, topic, value, raw = read(place, node)
