@@ -20,14 +20,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self, TypeAlias
 
-from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction
+from msgspec.structs import astuple
+
+from clarion.chains.model import Block, BlockRef, BurnBlock, Event, Transaction
 from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, decode_post
 from clarion.chains.stacks.recording import Lines, RecordingError, posts_of
 from clarion.store.packed import BlockRows, Interest, PackedBlock, packed
@@ -242,8 +244,6 @@ def main() -> None:
 
 # Between the processes go plain tuples: objects of these classes take ten times as long to pickle.
 
-_KINDS: Final = {kind.value: kind for kind in EventKind}
-
 
 def _parts(decoded: Decoded) -> Any:
     if isinstance(decoded, Undecodable):
@@ -256,17 +256,9 @@ def _parts_of_block(block: PackedBlock) -> tuple[Any, ...]:
     return (
         (ref.chain, ref.height, ref.hash, ref.parent_hash),
         block.time,
-        None if burn is None else astuple(burn),
-        [
-            (tx.index, tx.id, tx.status, tx.kind, tx.sender, tx.sponsor, tx.nonce, tx.fee, tx.contract, tx.function)
-            + (tx.stored_payload, tx.result, tx.raw, tx.vm_error, tx.decode_error, tx.interface)
-            for tx in block.transactions
-        ],
-        [
-            (event.tx_index, event.index, event.kind.value, event.contract, event.topic, event.stored_value)
-            + (event.raw,)
-            for event in block.events
-        ],
+        None if burn is None else (burn.height, burn.hash, burn.parent_hash, burn.time),
+        [astuple(tx) for tx in block.transactions],
+        [astuple(event) for event in block.events],
         block.extra,
         (rows.block, rows.transactions, rows.events),
         block.counts,
@@ -286,12 +278,7 @@ def _block_of(parts: tuple[Any, ...], interest: Interest) -> PackedBlock:
         time,
         None if burn is None else BurnBlock(*burn),
         tuple([Transaction(*tx) for tx in transactions]),
-        tuple(
-            [
-                Event(tx_index, index, _KINDS[kind], contract, topic, value, raw)
-                for tx_index, index, kind, contract, topic, value, raw in events
-            ]
-        ),
+        tuple([Event(*event) for event in events]),
         extra,
         BlockRows(*rows),
         interest,
