@@ -19,9 +19,7 @@ from clarion.store import copy
 #: Dimensions, whether there may be nulls, the elements' type, how many they are, the first one's number.
 _head = Struct(">iiIii").pack
 _head_of_none = Struct(">iiI").pack
-_BIGINT: Final = psycopg.adapters.types["int8"].oid
 _BYTEA: Final = psycopg.adapters.types["bytea"].oid
-_TEXT: Final = psycopg.adapters.types["text"].oid
 
 
 class PackedArray:
@@ -51,13 +49,3 @@ psycopg.adapters.register_dumper(PackedArray, _PackedArrayDumper)
 def of_hashes(hashes: Iterable[bytes]) -> PackedArray:
     """An array of type ``bytea[]``."""
     return PackedArray(_BYTEA, [copy.bytea(one) for one in hashes])
-
-
-def of_bigints(numbers: Iterable[int]) -> PackedArray:
-    """An array of type ``bigint[]``."""
-    return PackedArray(_BIGINT, [copy.bigint(one) for one in numbers])
-
-
-def of_texts(texts: Iterable[str]) -> PackedArray:
-    """An array of type ``text[]``."""
-    return PackedArray(_TEXT, [copy.text(one) for one in texts])

@@ -15,7 +15,7 @@ from psycopg import Connection, Cursor, pq
 
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
-from clarion.store import arrays, chain_log, copy
+from clarion.store import chain_log, copy
 from clarion.store.burn_chain import Announced, BurnChain
 from clarion.store.chain_log import Header
 from clarion.store.change_log import CHANGE_COLUMNS, change_rows
@@ -32,6 +32,7 @@ from clarion.store.write_rows import write_rows
 CHANNEL: Final = "clarion"
 #: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
 FINAL_DEPTH: Final = 6
+DIGEST_COLUMNS: Final = b"clarion.digest (chain, protocol, generation, height, digest)"
 STEP_COLUMNS: Final = b"clarion.step (chain, sequence, op, height, hash)"
 #: How many headers are kept in memory.
 REMEMBERED_HEADERS: Final = 200
@@ -86,6 +87,8 @@ class Store:
         self.final_height: int | None = None
         self._tip_burn_height: int | None = None
         self._headers: dict[bytes, Header] = {}
+        self._generations: dict[str, int] = {}
+        """The live generation of each protocol."""
         #: Height of the highest block in the chain log, canonical or not.
         self._highest_logged = -1
 
@@ -204,6 +207,11 @@ class Store:
             self.tip = Tip(*tip)
         self._headers.clear()
         self._highest_logged = chain_log.highest(self.connection, self.chain)
+        self._generations = dict(
+            self.connection.execute(
+                "SELECT name, generation FROM clarion.protocol WHERE chain = %s", (self.chain,)
+            ).fetchall()
+        )
         digests = latest_digests(self.connection, self.chain, self.live)
         self._projector.clear(digests, self._tables.empty(self.connection))
 
@@ -261,7 +269,6 @@ class Batch:
         self._childless: set[bytes] = set()
         self._rows: defaultdict[bytes, list[bytes]] = defaultdict(list)
         """Rows to be written, by the table and columns that they are packed for."""
-        self._digests: list[tuple[str, int, bytes]] = []
         self._changes: list[tuple[int, BlockRef, Change]] = []
         self._anomalies: list[AnomalyAt] = []
         self._may_be_final = False
@@ -378,11 +385,17 @@ class Batch:
                 for change in projected.changes:
                     sequence += 1
                     self._changes.append((sequence, ref, change))
-                self._digests += [(name, ref.height, digest) for name, digest in projected.digests.items()]
+                for name, digest in projected.digests.items():
+                    self._add_digest(name, ref.height, digest)
             canonical += (head, place, copy.bigint(sequence))
         digest = combined_digest(block.hash, projector.digests)
         self._tip = store.tip = Tip(block.height, block.hash, sequence, digest)
         self._unprojected.clear()
+
+    def _add_digest(self, protocol: str, height: int, digest: bytes) -> None:
+        head = copy.row_head(5) + copy.common_text(self._chain) + copy.common_text(protocol)
+        generation = copy.bigint(self._store._generations[protocol])
+        self._rows[DIGEST_COLUMNS] += (head, generation, copy.bigint(height), copy.bytea(digest))
 
     def _add_step(self, sequence: int, op: Literal["apply", "retract"], place: bytes) -> None:
         """``place``: the block's height and hash, packed."""
@@ -623,15 +636,6 @@ class Batch:
         self._rows[CHANGE_COLUMNS] += change_rows(chain, self._changes, self._store.final_height, retraction=retraction)
         self._write_rows()
         with self._connection.cursor() as cursor:
-            if self._digests:
-                names, heights, digests = zip(*self._digests, strict=True)
-                cursor.execute(
-                    "INSERT INTO clarion.digest (chain, protocol, generation, height, digest) "
-                    "SELECT p.chain, p.name, p.generation, d.height, d.digest "
-                    "FROM unnest(%b::text[], %b::bigint[], %b::bytea[]) d (name, height, digest) "
-                    "JOIN clarion.protocol p ON p.chain = %s AND p.name = d.name",
-                    (arrays.of_texts(names), arrays.of_bigints(heights), arrays.of_hashes(digests), chain),
-                )
             write_anomalies(cursor, chain, self._anomalies)
             if moved:
                 cursor.execute(
@@ -639,7 +643,7 @@ class Batch:
                     "WHERE chain = %s RETURNING pg_notify(%s, %s)",
                     (tip.height, tip.hash, tip.sequence, tip.digest, chain, CHANNEL, _message(chain, tip)),
                 )
-        for collected in (self._changes, self._digests, self._anomalies):
+        for collected in (self._changes, self._anomalies):
             collected.clear()
 
 
