@@ -7,6 +7,7 @@ A file is a sequence of Zstandard frames (RFC 8878), so ``zstd -d`` reads it too
 - a skippable frame with the JSON object ``{"records": N, "sha256": hex}`` over the decompressed frames of records.
 
 A file without the last one was cut off. Integers in events and transactions are JSON text, which is exact at any size.
+Their values and payloads are there as far as their bytes do not say them (``chains.stacks.derived``), or whole.
 """
 
 from __future__ import annotations
