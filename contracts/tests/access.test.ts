@@ -245,5 +245,5 @@ test.each(PHISHED)('a contract that the right wallet calls cannot %s', (fn, args
 
 test('nothing has changed', () => {
   const state = checkFold(chain);
-  expect(state.policies.get('1')!['state']).toBe('active');
+  expect(state.policy.policies.get('1')!['state']).toBe('active');
 });

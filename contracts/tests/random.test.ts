@@ -67,7 +67,7 @@ class Walk {
   }
 
   private onPolicy(state: Folded, fn: string): void {
-    const active = [...state.policies].filter(([, row]) => row['state'] === 'active');
+    const active = [...state.policy.policies].filter(([, row]) => row['state'] === 'active');
     if (active.length === 0) return;
     const [policy, row] = this.random.pick(active);
     this.refresh();
@@ -78,7 +78,7 @@ class Walk {
   private settle(state: Folded): void {
     const { chain } = this;
     chain.mineBurn(this.random.between(1n, 6n));
-    const due = [...state.policies].filter(
+    const due = [...state.policy.policies].filter(
       ([, row]) => row['state'] === 'active' && (row['expiry-burn'] as bigint) <= chain.burn,
     );
     for (const expiry of new Set(due.map(([, row]) => row['expiry-burn'] as bigint))) {
@@ -116,7 +116,7 @@ class Walk {
         this.call('bh-vault', 'request-withdraw', [token, random.pick(TIERS), random.between(1n, 2n * 10n ** 9n)], provider);
         break;
       case 'withdraw': {
-        const requests = [...state().requests];
+        const requests = [...state().vault.requests];
         if (requests.length === 0) break;
         this.refresh();
         const [request, row] = random.pick(requests);
@@ -157,17 +157,17 @@ class Walk {
     closeRound(chain, 'STX', this.prices.STX);
     this.settle(new Folded(chain.events));
     const state = checkFold(chain);
-    for (const [key, row] of state.positions) {
+    for (const [key, row] of state.vault.positions) {
       const [provider, tier, token] = key.split(' ') as [string, string, string];
       expect([row['locked'], row['liability-usd8']]).toEqual([0n, 0n]);
       const rest = (row['available'] as bigint) - (row['requested'] as bigint);
       if (rest > 0n) chain.must('bh-vault', 'request-withdraw', [token, tier, rest], provider);
     }
     chain.mineBurn(1);
-    for (const [request, row] of new Folded(chain.events).requests) {
+    for (const [request, row] of new Folded(chain.events).vault.requests) {
       chain.must('bh-vault', 'withdraw', [BigInt(request), String(row['token'])], String(row['provider']));
     }
-    for (const [key, amount] of state.yields) {
+    for (const [key, amount] of state.vault.yields) {
       const [provider, token] = key.split(' ') as [string, string];
       if (amount > 0n) chain.must('bh-vault', 'claim-yield', [token], provider);
     }
@@ -184,7 +184,7 @@ test.each([11, 12])('any sequence of calls keeps every sum, and everything can l
   walk.drain();
   const state = checkFold(chain);
   for (const token of [chain.stx, chain.sbtc]) {
-    const { 'platform-fees': platform, 'reserve-fees': reserve, ...rest } = state.buckets.get(token)!;
+    const { 'platform-fees': platform, 'reserve-fees': reserve, ...rest } = state.vault.buckets.get(token)!;
     expect(rest).toEqual({ available: 0n, locked: 0n, unearned: 0n, yield: 0n });
     expect(chain.balance(token, chain.id('bh-vault'))).toBe(platform! + reserve!);
   }

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { Chain, fixture, type Row } from './support/chain.ts';
+import { Chain, fixture, MODULES, type Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
 import { bootstrap, closeRound, createPolicy, fixExpiry, market, BTC_USD8, STX_USD8 } from './support/flow.ts';
 
@@ -19,19 +19,19 @@ test('before bootstrap nobody has a role and nothing can be set', () => {
   expect(chain.events).toEqual([]);
 });
 
-test('bootstrap gives governance, the guardian and four modules with the hash of their code', () => {
+test('bootstrap gives governance, the guardian and every module with the hash of their code', () => {
   const { events } = registry('bootstrap', chain.guardian);
   expect(events.map(({ topic }) => topic)).toEqual([
     'role.granted',
     'role.granted',
-    ...['params', 'oracle', 'vault', 'policy'].flatMap(() => ['module.registered', 'module.activated']),
+    ...MODULES.flatMap(() => ['module.registered', 'module.activated']),
   ]);
   expect([has('governance', chain.deployer), has('guardian', chain.guardian), has('guardian', chain.deployer)]).toEqual([
     true,
     true,
     false,
   ]);
-  for (const module of ['params', 'oracle', 'vault', 'policy']) {
+  for (const module of MODULES) {
     expect(chain.read('bh-registry', 'is-active', [module, chain.id(`bh-${module}`)])).toBe(true);
     expect(chain.read('bh-registry', 'get-active-version', [module])).toBe(1n);
     const row = chain.read('bh-registry', 'get-module', [module, 1n]) as Row;

@@ -16,6 +16,8 @@ export const CONTRACTS = [
 ] as const;
 /** Contracts that keep state and print events. */
 export const STATEFUL = ['bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'] as const;
+/** What `bh-registry.bootstrap` registers and activates, in this order: every contract that keeps state but the registry. */
+export const MODULES = STATEFUL.slice(1).map((contract) => contract.replace('bh-', ''));
 /** The SDK runs Clarity 6 but its type stops at 5. */
 const CLARITY_VERSION = 6 as 5;
 export const SBTC = 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token';
@@ -249,6 +251,11 @@ export class Chain {
       if (cause === 'value not found') return null;
       throw cause;
     }
+  }
+
+  /** Value of a data variable. */
+  variable(contract: string, name: string): Plain {
+    return plain(this.simnet.getDataVar(this.id(contract), name));
   }
 
   /** Units of a token that a principal owns. */

@@ -1,0 +1,59 @@
+import { expect } from 'vitest';
+import type { Chain, PrintedEvent, Row } from '../chain.ts';
+import { join, ModuleFold, pick } from './module.ts';
+
+export class PolicyFold extends ModuleFold {
+  readonly contract = 'bh-policy';
+  readonly maps = ['policies'];
+  readonly variables = ['seq', 'last-policy'];
+  readonly policies = new Map<string, Row>();
+
+  readonly rules = {
+    'policy.created': (e: PrintedEvent) =>
+      this.policies.set(join(e, 'policy'), {
+        ...pick(
+          e,
+          'owner',
+          'type',
+          'style',
+          'tier',
+          'asset',
+          'token',
+          'strike-usd8',
+          'notional-sat',
+          'max-payout-usd8',
+          'collateral',
+          'created-burn',
+          'expiry-burn',
+          'cancel-until-burn',
+        ),
+        state: 'active',
+        paid: 0n,
+        'unpaid-usd8': 0n,
+      }),
+    'policy.settled-itm': (e: PrintedEvent) => this.end(e, 'settled-itm'),
+    'policy.exercised': (e: PrintedEvent) => this.end(e, 'exercised'),
+    'policy.expired-otm': (e: PrintedEvent) => this.end(e, 'expired-otm'),
+    'policy.cancelled': (e: PrintedEvent) => this.end(e, 'cancelled'),
+    'remainder.covered': (e: PrintedEvent) => {
+      const row = this.policies.get(join(e, 'policy'))!;
+      expect(e['unpaid-usd8-before']).toBe(row['unpaid-usd8']);
+      row['unpaid-usd8'] = e['unpaid-usd8-after']!;
+    },
+  };
+
+  private end(event: Row, state: string): void {
+    const key = join(event, 'policy');
+    this.policies.set(key, {
+      ...this.policies.get(key)!,
+      state,
+      paid: event['paid'] ?? 0n,
+      'unpaid-usd8': event['unpaid-usd8'] ?? 0n,
+    });
+  }
+
+  protected compare(chain: Chain): void {
+    this.sameVariable(chain, 'last-policy', BigInt(this.policies.size));
+    for (const [id, row] of this.policies) this.same(chain, 'policies', BigInt(id), row);
+  }
+}
