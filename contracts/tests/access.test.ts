@@ -1,21 +1,8 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixture, type Chain, type ClarityArgument } from './support/chain.ts';
+import type { Call, Class } from './support/cases.ts';
 import { checkFold } from './support/fold.ts';
 import { createPolicy, market, nextRound, BTC_USD8 } from './support/flow.ts';
-
-type Class = 'governance' | 'guardian' | 'feeder' | 'provider' | 'owner' | 'stranger';
-type Call = {
-  contract: string;
-  fn: string;
-  args: (chain: Chain) => ClarityArgument[];
-  /** Error of a caller who may not. */
-  denied: number;
-  /** Who may, and the later error that stops them here, or 0. */
-  allowed: Class[];
-  then: number;
-  /** What makes the call possible for those who may. */
-  before?: (chain: Chain) => void;
-};
 
 const address: Record<Class, (chain: Chain) => string> = {
   governance: (chain) => chain.deployer,

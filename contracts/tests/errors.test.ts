@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, Chain, CONTRACTS, type ClarityArgument, type Outcome, type Row } from './support/chain.ts';
+import type { Case } from './support/cases.ts';
 import { documentedErrors } from './support/doc.ts';
 import { checkFold } from './support/fold.ts';
 import {
@@ -15,9 +16,6 @@ import {
   STX_USD8,
   type PolicyTerms,
 } from './support/flow.ts';
-
-/** Makes a contract fail with the error that the case is named after, in a market that stays usable. */
-type Case = (chain: Chain) => Outcome;
 
 const STRIKE = (BTC_USD8 * 9n) / 10n;
 const NOTIONAL = 1_000_000n;
