@@ -196,6 +196,7 @@
     (try! (genesis-module "params" .bh-params))
     (try! (genesis-module "oracle" .bh-oracle))
     (try! (genesis-module "vault" .bh-vault))
+    (try! (genesis-module "treasury" .bh-treasury))
     (genesis-module "policy" .bh-policy)
   )
 )

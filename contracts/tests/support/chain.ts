@@ -12,10 +12,11 @@ export const CONTRACTS = [
   'bh-params',
   'bh-oracle',
   'bh-vault',
+  'bh-treasury',
   'bh-policy',
 ] as const;
 /** Contracts that keep state and print events. */
-export const STATEFUL = ['bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'] as const;
+export const STATEFUL = ['bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-treasury', 'bh-policy'] as const;
 /** What `bh-registry.bootstrap` registers and activates, in this order: every contract that keeps state but the registry. */
 export const MODULES = STATEFUL.slice(1).map((contract) => contract.replace('bh-', ''));
 /** The SDK runs Clarity 6 but its type stops at 5. */
@@ -80,9 +81,10 @@ export function plain(value: ClarityValue): Plain {
   }
 }
 
-/** Clarity arguments from plain ones: bigint is uint, a string with an address is a principal, any other is ASCII. */
+/** Clarity arguments from plain ones: bigint is uint, a string with an address is a principal, any other is ASCII, bytes a buffer. */
 export function clarity(value: ClarityArgument): ClarityValue {
   if (value === null) return Cl.none();
+  if (value instanceof Uint8Array) return Cl.buffer(value);
   if (typeof value === 'bigint') return Cl.uint(value);
   if (typeof value === 'boolean') return Cl.bool(value);
   if (typeof value === 'string') return /^S[TMPN][0-9A-Z]{30,}/.test(value) ? Cl.principal(value) : Cl.stringAscii(value);
@@ -95,6 +97,7 @@ export type ClarityArgument =
   | boolean
   | string
   | null
+  | Uint8Array
   | ClarityArgument[]
   | { [key: string]: ClarityArgument };
 

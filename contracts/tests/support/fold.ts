@@ -5,6 +5,7 @@ import { OracleFold } from './fold/oracle.ts';
 import { ParamsFold } from './fold/params.ts';
 import { PolicyFold } from './fold/policy.ts';
 import { RegistryFold } from './fold/registry.ts';
+import { TreasuryFold } from './fold/treasury.ts';
 import { VaultFold } from './fold/vault.ts';
 
 /** State of all contracts as the events tell it. */
@@ -13,6 +14,7 @@ export class Folded {
   readonly params = new ParamsFold();
   readonly oracle = new OracleFold();
   readonly vault = new VaultFold();
+  readonly treasury = new TreasuryFold();
   readonly policy = new PolicyFold();
 
   constructor(events: readonly PrintedEvent[]) {
@@ -21,7 +23,7 @@ export class Folded {
   }
 
   modules() {
-    return [this.registry, this.params, this.oracle, this.vault, this.policy];
+    return [this.registry, this.params, this.oracle, this.vault, this.treasury, this.policy];
   }
 }
 

@@ -26,6 +26,7 @@ CONTRACTS: Final = (
     "bh-params",
     "bh-oracle",
     "bh-vault",
+    "bh-treasury",
     "bh-policy",
 )
 """Short names in deploy order: each contract names only those before it."""
