@@ -426,10 +426,19 @@
         {key: "call-cap-bp", kind: "bp", value: u10000, min: u1000, max: u50000}
         {key: "min-notional-sat", kind: "sat", value: u10000, min: u1, max: u100000000}
         {key: "min-allocation-usd8", kind: "usd8", value: u100000000, min: u1, max: u100000000000}
+        {key: "soft-call-window", kind: "burn", value: u432, min: u1, max: u4320}
+        {key: "hard-call-window", kind: "burn", value: u144, min: u1, max: u1008}
+        {key: "liquidation-penalty-bp", kind: "bp", value: u500, min: u0, max: u2000}
+        {key: "liquidation-bounty-bp", kind: "bp", value: u100, min: u0, max: u500}
+        {key: "takeover-load-bp", kind: "bp", value: u1000, min: u0, max: u5000}
+        {key: "takeover-min-duration", kind: "burn", value: u144, min: u1, max: u4320}
+        {key: "fund-event-cap-bp", kind: "bp", value: u2500, min: u1, max: u10000}
+        {key: "fund-warning-bp", kind: "bp", value: u5000, min: u1, max: u10000}
+        {key: "fund-critical-bp", kind: "bp", value: u10000, min: u1, max: u100000}
       )
       (ok true)
     ))
-    (map genesis-switch (list "create" "exercise" "cancel" "deposit" "withdraw" "oracle"))
+    (map genesis-switch (list "create" "exercise" "cancel" "deposit" "withdraw" "oracle" "liquidate" "cover"))
     (try! (write-tier "conservative"
       {
         strike-min-bp: u7000,
