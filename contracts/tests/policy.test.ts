@@ -38,7 +38,7 @@ describe.each([
     const [a, b, c] = chain.providers as [string, string, string];
     const expiry = chain.burn + 30n;
     const before = chain.balance(token, chain.buyer);
-    const quote = chain.read('bh-policy', 'quote', [type, 'BTC', strike, notional, expiry, token]) as Row;
+    const quote = chain.read('bh-policy', 'quote', [type, 'BTC', strike, notional, expiry, token, chain.buyer]) as Row;
     const created = createPolicy(chain, {
       type,
       strike,
@@ -113,7 +113,7 @@ describe.each([
       'token-price-usd8': name === 'stx' ? STX_USD8 : final,
     });
     const amounts = (topic: string) => settled.events.filter((row) => row.topic === topic).map((row) => row['amt']);
-    expect(amounts('payout.debited')).toEqual(model.split(paid, collateral));
+    expect(amounts('payout.debited')).toEqual(model.split(paid, liabilities));
     expect(amounts('premium.earned')).toEqual(model.split(premium - platform - reserve, liabilities));
     expect(settle(created.value as bigint, token).code).toBe(6012);
     checkFold(chain);
@@ -154,7 +154,7 @@ test('a CALL never pays more than its cap', () => {
 
 test('the premium rises with use of the pool, and the buyer sets its limit', () => {
   const quote = () =>
-    chain.read('bh-policy', 'quote', ['put', 'BTC', 90_000n * USD, 5_000_000n, chain.burn + 30n, chain.stx]) as Row;
+    chain.read('bh-policy', 'quote', ['put', 'BTC', 90_000n * USD, 5_000_000n, chain.burn + 30n, chain.stx, chain.buyer]) as Row;
   const first = quote();
   expect(createPolicy(chain, { notional: 5_000_000n, expiry: chain.burn + 30n }).ok).toBe(true);
   const second = quote();

@@ -47,7 +47,9 @@ function checkPolicies(chain: Chain, state: Folded): void {
       const parts = lock['allocations'] as Row[];
       expect(sum(parts.map((part) => part['liability-usd8'] as bigint))).toBe(row['max-payout-usd8']);
     } else {
-      expect(amounts('payout.debited') + amounts('collateral.released')).toBe(row['collateral']);
+      expect(amounts('payout.debited') + amounts('collateral.released')).toBe(
+        amounts('collateral.locked') + amounts('allocation.moved-in') - amounts('allocation.moved-out'),
+      );
       expect(amounts('payout.debited')).toBe(row['paid']);
       const escrowed = of('premium.escrowed')[0]!['premium-provider'] as bigint;
       expect(amounts('premium.earned') + amounts('premium.refunded')).toBe(escrowed);

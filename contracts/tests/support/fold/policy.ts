@@ -4,9 +4,10 @@ import { join, ModuleFold, pick } from './module.ts';
 
 export class PolicyFold extends ModuleFold {
   readonly contract = 'bh-policy';
-  readonly maps = ['policies'];
+  readonly maps = ['policies', 'claims'];
   readonly variables = ['seq', 'last-policy'];
   readonly policies = new Map<string, Row>();
+  readonly claims = new Map<string, Row>();
 
   readonly rules = {
     'policy.created': (e: PrintedEvent) =>
@@ -24,6 +25,7 @@ export class PolicyFold extends ModuleFold {
           'max-payout-usd8',
           'collateral',
           'created-burn',
+          'created-stacks',
           'expiry-burn',
           'cancel-until-burn',
         ),
@@ -40,6 +42,20 @@ export class PolicyFold extends ModuleFold {
       expect(e['unpaid-usd8-before']).toBe(row['unpaid-usd8']);
       row['unpaid-usd8'] = e['unpaid-usd8-after']!;
     },
+    'claim.opened': (e: PrintedEvent) =>
+      this.claims.set(join(e, 'policy'), {
+        state: 'open',
+        ...pick(e, 'unpaid-usd8', 'opened-burn', 'reason-hash'),
+        'approved-usd8': 0n,
+        'resolved-burn': 0n,
+        'resolution-hash': null,
+      }),
+    'claim.resolved': (e: PrintedEvent) =>
+      this.claims.set(join(e, 'policy'), {
+        ...this.claims.get(join(e, 'policy'))!,
+        ...pick(e, 'state', 'unpaid-usd8', 'approved-usd8', 'resolved-burn'),
+        'resolution-hash': e['reason-hash']!,
+      }),
   };
 
   private end(event: Row, state: string): void {
@@ -55,5 +71,6 @@ export class PolicyFold extends ModuleFold {
   protected compare(chain: Chain): void {
     this.sameVariable(chain, 'last-policy', BigInt(this.policies.size));
     for (const [id, row] of this.policies) this.same(chain, 'policies', BigInt(id), row);
+    for (const [id, row] of this.claims) this.same(chain, 'claims', BigInt(id), row);
   }
 }

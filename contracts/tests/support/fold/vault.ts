@@ -4,7 +4,17 @@ import { join, ModuleFold, pick, sum } from './module.ts';
 
 export class VaultFold extends ModuleFold {
   readonly contract = 'bh-vault';
-  readonly maps = ['positions', 'pools', 'buckets', 'yields', 'requests', 'locks', 'exposures', 'auto-match'];
+  readonly maps = [
+    'positions',
+    'pools',
+    'buckets',
+    'yields',
+    'requests',
+    'locks',
+    'exposures',
+    'auto-match',
+    'arrivals',
+  ];
   readonly variables = ['seq', 'last-request'];
   readonly positions = new Map<string, Row>();
   readonly pools = new Map<string, { available: bigint; locked: bigint }>();
@@ -14,11 +24,14 @@ export class VaultFold extends ModuleFold {
   readonly locks = new Map<string, Row>();
   readonly exposures = new Map<string, bigint>();
   readonly autoMatch = new Map<string, Plain>();
+  readonly arrivals = new Map<string, Plain>();
   /** Allocations of a lock that is being written; complete when its premium is escrowed. */
   private readonly pending = new Map<string, Row[]>();
 
   readonly rules = {
-    'capital.deposited': (e: PrintedEvent) => this.position(e),
+    'capital.deposited': (e: PrintedEvent) => this.arrive(e),
+    'capital.moved-out': (e: PrintedEvent) => this.position(e),
+    'capital.moved-in': (e: PrintedEvent) => this.arrive(e),
     'capital.withdrawn': (e: PrintedEvent) => {
       this.position(e);
       this.requests.delete(join(e, 'request'));
@@ -47,10 +60,35 @@ export class VaultFold extends ModuleFold {
       this.position(e);
       this.exposure(e);
     },
-    'premium.earned': (e: PrintedEvent) => {
-      const key = join(e, 'provider', 'token');
-      expect(e['yield-before']).toBe(this.yields.get(key) ?? 0n);
-      this.yields.set(key, e['yield-after'] as bigint);
+    'premium.earned': (e: PrintedEvent) => this.earn(e),
+    'yield.credited': (e: PrintedEvent) => this.earn(e),
+    'allocation.moved-out': (e: PrintedEvent) => {
+      this.position(e);
+      this.exposure(e);
+      const lock = this.locks.get(join(e, 'policy'))!;
+      const parts = lock['allocations'] as Row[];
+      const gone = parts.find((part) => part['provider'] === e['provider'])!;
+      expect(gone).toMatchObject({ collateral: e['amt'], 'liability-usd8': e['liability-usd8'] });
+      lock['allocations'] = parts.filter((part) => part !== gone);
+    },
+    'allocation.moved-in': (e: PrintedEvent) => {
+      this.position(e);
+      this.exposure(e);
+      const lock = this.locks.get(join(e, 'policy'))!;
+      const parts = lock['allocations'] as Row[];
+      const held = parts.find((part) => part['provider'] === e['provider']);
+      const grown = {
+        provider: e['provider']!,
+        collateral: ((held?.['collateral'] ?? 0n) as bigint) + (e['amt'] as bigint),
+        'liability-usd8': ((held?.['liability-usd8'] ?? 0n) as bigint) + (e['liability-usd8'] as bigint),
+      };
+      lock['allocations'] = [...parts.filter((part) => part !== held), grown];
+    },
+    'allocation.moved': (e: PrintedEvent) => {
+      this.setBucket(e, 'yield', 'yield');
+      const lock = this.locks.get(join(e, 'policy'))!;
+      expect(e['collateral-before']).toBe(lock['collateral']);
+      lock['collateral'] = e['collateral-after']!;
     },
     'premium.refunded': () => {},
     'lock.closed': (e: PrintedEvent) => {
@@ -101,6 +139,19 @@ export class VaultFold extends ModuleFold {
     this.pools.set(join(event, 'tier', 'token'), pool);
   }
 
+  /** Writes a position that capital came to from outside it. */
+  private arrive(event: Row): void {
+    this.position(event);
+    this.arrivals.set(join(event, 'provider', 'tier', 'token'), event['arrived-stacks']!);
+  }
+
+  /** Writes what a principal can claim. */
+  private earn(event: Row): void {
+    const key = join(event, 'provider', 'token');
+    expect(event['yield-before']).toBe(this.yields.get(key) ?? 0n);
+    this.yields.set(key, event['yield-after'] as bigint);
+  }
+
   /** Writes the exposure of a position to an expiry. */
   private exposure(event: Row): void {
     const key = join(event, 'provider', 'tier', 'token', 'expiry-burn');
@@ -139,6 +190,10 @@ export class VaultFold extends ModuleFold {
     for (const [key, row] of this.positions) {
       const [provider, tier, token] = key.split(' ') as [string, string, string];
       this.same(chain, 'positions', { provider, tier, token }, row);
+    }
+    for (const [key, height] of this.arrivals) {
+      const [provider, tier, token] = key.split(' ') as [string, string, string];
+      this.same(chain, 'arrivals', { provider, tier, token }, height);
     }
     for (const [key, row] of this.pools) {
       const [tier, token] = key.split(' ') as [string, string];
