@@ -43,13 +43,17 @@ const CALLS: Call[] = [
       ['bh-registry', 'handover', (c) => [c.deployer], 1003, 0],
       ['bh-registry', 'grant-role', (c) => ['governance', c.stranger, null], 1003, 1004],
       ['bh-registry', 'revoke-role', (c) => ['governance', c.deployer], 1003, 1004],
-      ['bh-registry', 'register-module', (c) => ['vault', 1n, c.id('bh-math')], 1003, 1008],
+      ['bh-registry', 'register-module', (c) => ['vault', 1n, c.id('bh-math'), c.codeHash('bh-math')], 1003, 1008],
       ['bh-registry', 'activate-module', () => ['vault', 1n], 1003, 1010],
       ['bh-registry', 'deprecate-module', () => ['vault', 1n], 1003, 1010],
+      ['bh-registry', 'begin-migration', () => ['vault', 1n], 1003, 1010],
+      ['bh-registry', 'finish-migration', () => [1n, new Uint8Array(32).fill(1)], 1003, 1018],
       ['bh-registry', 'bootstrap', (c) => [c.stranger], 1001, 1002],
       ['bh-params', 'bootstrap', (c) => [c.sbtc], 2001, 2002],
       ['bh-params', 'set-params', () => [[{ key: 'unknown', value: 3n }], null], 2001, 2004],
       ['bh-params', 'add-param', () => ['min-duration', 'bp', 1n, 0n, 2n, null], 2001, 2006],
+      ['bh-params', 'add-switch', () => ['create', null], 2001, 2017],
+      ['bh-params', 'set-metric', () => ['fund-used-bp', 'fund', 1n, 'unknown', null], 2001, 2007],
       ['bh-params', 'set-flag', () => ['unknown', false, null], 2001, 2007],
       ['bh-params', 'reset-breaker', () => ['create', null], 2001, 2008],
       ['bh-params', 'set-tier', () => ['balanced', BAD_TIER, null], 2001, 2009],
@@ -67,6 +71,22 @@ const CALLS: Call[] = [
     denied: 2003,
     allowed: ['guardian'],
     then: 2007,
+  },
+  {
+    contract: 'bh-params',
+    fn: 'report-metric',
+    args: () => ['fund-used-bp', 1n],
+    denied: 2015,
+    allowed: [],
+    then: 0,
+  },
+  {
+    contract: 'bh-registry',
+    fn: 'step-migration',
+    args: () => [1n, 1n, new Uint8Array(32)],
+    denied: 1016,
+    allowed: [],
+    then: 0,
   },
   {
     contract: 'bh-oracle',
@@ -156,6 +176,7 @@ function announceFallback(chain: Chain): void {
 /** Public functions that anyone may call for themselves. */
 const FOR_EVERYBODY = [
   'bh-stx.transfer',
+  'bh-registry.expire-role',
   'bh-oracle.close-round',
   'bh-oracle.fix-expiry-price',
   'bh-oracle.apply-fallback',
@@ -173,6 +194,8 @@ let proxy: string;
 beforeAll(async () => {
   chain = await market();
   proxy = chain.deploy('module', fixture('module'));
+  chain.must('bh-registry', 'register-module', ['vault', 9n, proxy, chain.codeHash(proxy)], chain.deployer);
+  chain.must('bh-registry', 'begin-migration', ['vault', 9n], chain.deployer);
   createPolicy(chain, { style: 'american' });
   chain.must('bh-vault', 'request-withdraw', [chain.stx, 'aggressive', 1n], chain.providers[0]!);
   announceFallback(chain);

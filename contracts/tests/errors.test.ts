@@ -109,7 +109,7 @@ function whileTripped(chain: Chain, run: () => Outcome): Outcome {
 
 /** The test contract as the active version of a module. */
 function activate(chain: Chain, module: string, version: bigint, contract: string): void {
-  chain.must('bh-registry', 'register-module', [module, version, contract], chain.deployer);
+  chain.must('bh-registry', 'register-module', [module, version, contract, chain.codeHash(contract)], chain.deployer);
   chain.mineBurn(MODULE_DELAY);
   chain.must('bh-registry', 'activate-module', [module, version], chain.deployer);
 }
@@ -122,15 +122,30 @@ const CASES: Record<string, Record<string, Case>> = {
     'ERR-GOVERNANCE-BY-HANDOVER': (c) => gov(c, 'bh-registry', 'grant-role', ['governance', c.stranger, null]),
     'ERR-ROLE-NOT-FOUND': (c) => gov(c, 'bh-registry', 'revoke-role', ['keeper', c.stranger]),
     'ERR-ROLE-ENDED': (c) => gov(c, 'bh-registry', 'grant-role', ['keeper', c.stranger, { some: c.burn }]),
-    'ERR-NO-CONTRACT': (c) => gov(c, 'bh-registry', 'register-module', ['fund', 1n, c.id('bh-fund')]),
-    'ERR-VERSION-TAKEN': (c) => gov(c, 'bh-registry', 'register-module', ['vault', 1n, c.id('bh-math')]),
+    'ERR-NO-CONTRACT': (c) => gov(c, 'bh-registry', 'register-module', ['fund', 9n, c.id('bh-nothing'), new Uint8Array(32)]),
+    'ERR-VERSION-TAKEN': (c) => gov(c, 'bh-registry', 'register-module', ['vault', 1n, c.id('bh-math'), c.codeHash('bh-math')]),
     'ERR-MODULE-NOT-FOUND': (c) => gov(c, 'bh-registry', 'activate-module', ['vault', 2n]),
     'ERR-MODULE-STATE': (c) => gov(c, 'bh-registry', 'deprecate-module', ['vault', 1n]),
     'ERR-MODULE-DELAY': (c) => {
-      c.must('bh-registry', 'register-module', ['fund', 1n, c.id('bh-math')], c.deployer);
+      c.must('bh-registry', 'register-module', ['fund', 9n, c.id('bh-math'), c.codeHash('bh-math')], c.deployer);
       c.mineBurn(MODULE_DELAY - 1);
-      return gov(c, 'bh-registry', 'activate-module', ['fund', 1n]);
+      return gov(c, 'bh-registry', 'activate-module', ['fund', 9n]);
     },
+    'ERR-CODE-HASH': (c) =>
+      gov(c, 'bh-registry', 'register-module', ['fund', 8n, c.id('bh-math'), c.codeHash('bh-stx')]),
+    'ERR-ROLE-NOT-ENDED': (c) => c.call('bh-registry', 'expire-role', ['guardian', c.guardian], c.stranger),
+    'ERR-MIGRATION-OPEN': (c) => {
+      const module = c.deploy('migrator', fixture('module'));
+      c.must('bh-registry', 'register-module', ['vault', 9n, module, c.codeHash(module)], c.deployer);
+      c.must('bh-registry', 'begin-migration', ['vault', 9n], c.deployer);
+      return gov(c, 'bh-registry', 'begin-migration', ['vault', 9n]);
+    },
+    'ERR-MIGRATION-NOT-FOUND': (c) => gov(c, 'bh-registry', 'finish-migration', [99n, new Uint8Array(32)]),
+    'ERR-NOT-MIGRATOR': (c) => gov(c, 'bh-registry', 'step-migration', [1n, 1n, new Uint8Array(32)]),
+    'ERR-MIGRATION-CURSOR': (c) =>
+      c.call(c.id('migrator'), 'step-migration', [1n, 0n, new Uint8Array(32)], c.stranger),
+    'ERR-MIGRATION-HASH': (c) =>
+      gov(c, 'bh-registry', 'finish-migration', [1n, new Uint8Array(32).fill(1)]),
   },
   'bh-params': {
     'ERR-PARAMS-NOT-GOVERNANCE': (c) => c.call('bh-params', 'set-fees', [10_000n, 0n, 0n, null], c.guardian),
@@ -152,6 +167,10 @@ const CASES: Record<string, Record<string, Case>> = {
     'ERR-TOKEN-BOUNDS': (c) => gov(c, 'bh-params', 'set-token', [c.id('bh-math'), { ...TOKEN, 'haircut-bp': 5_001n }, null]),
     'ERR-TOKEN-FIXED': (c) => gov(c, 'bh-params', 'set-token', [c.sbtc, { ...TOKEN, 'asset-name': 'sbtc-token', decimals: 7n }, null]),
     'ERR-FEES-SUM': (c) => gov(c, 'bh-params', 'set-fees', [9_000n, 600n, 401n, null]),
+    'ERR-UNKNOWN-METRIC': (c) => gov(c, 'bh-params', 'report-metric', ['no-such', 1n]),
+    'ERR-NOT-METRIC-MODULE': (c) => gov(c, 'bh-params', 'report-metric', ['fund-used-bp', 1n]),
+    'ERR-PARAM-KIND': (c) => gov(c, 'bh-params', 'add-param', ['new', 'percent', 1n, 1n, 1n, null]),
+    'ERR-SWITCH-EXISTS': (c) => gov(c, 'bh-params', 'add-switch', ['create', null]),
   },
   'bh-oracle': {
     'ERR-ORACLE-NOT-GOVERNANCE': (c) => c.call('bh-oracle', 'set-provider', [c.stranger, 1n], c.guardian),

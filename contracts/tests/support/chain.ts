@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Simnet } from '@stacks/clarinet-sdk';
 import { Cl, ClarityType, cvToString, getAddressFromPrivateKey, type ClarityValue, type TupleCV } from '@stacks/transactions';
@@ -254,6 +255,11 @@ export class Chain {
       if (cause === 'value not found') return null;
       throw cause;
     }
+  }
+
+  /** Hash of a contract's code, as `contract-hash?` gives it. */
+  codeHash(contract: string): Uint8Array {
+    return createHash('sha512-256').update(this.simnet.getContractSource(this.id(contract))!).digest();
   }
 
   /** Value of a data variable. */

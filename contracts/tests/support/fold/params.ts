@@ -17,7 +17,7 @@ const TOKEN_FIELDS = ['asset', 'asset-name', 'native', 'decimals', 'haircut-bp',
 
 export class ParamsFold extends ModuleFold {
   readonly contract = 'bh-params';
-  readonly maps = ['params', 'flags', 'breakers', 'tiers', 'tokens'];
+  readonly maps = ['params', 'flags', 'breakers', 'tiers', 'tokens', 'metrics'];
   readonly variables = ['bootstrapped', 'seq', 'fees', 'tier-names'];
   readonly params = new Map<string, Row>();
   readonly flags = new Map<string, Plain>();
@@ -25,6 +25,7 @@ export class ParamsFold extends ModuleFold {
   readonly tiers = new Map<string, Row>();
   readonly tierNames: string[] = [];
   readonly tokens = new Map<string, Row>();
+  readonly metrics = new Map<string, Row>();
   fees: Plain = null;
 
   readonly rules = {
@@ -40,6 +41,14 @@ export class ParamsFold extends ModuleFold {
       this.breakers.set(join(e, 'name'), { tripped: true, ...pick(e, 'reason', 'since-burn') }),
     'breaker.reset': (e: PrintedEvent) =>
       this.breakers.set(join(e, 'name'), { tripped: false, reason: '', 'since-burn': e['since-burn']! }),
+    'metric.set': (e: PrintedEvent) => {
+      expect(e['limit-before']).toBe(this.metrics.get(join(e, 'name'))?.['limit'] ?? null);
+      this.metrics.set(join(e, 'name'), pick(e, 'module', 'value', 'limit', 'breaker'));
+    },
+    'metric.reported': (e: PrintedEvent) => {
+      expect(e['value-before']).toBe(this.metrics.get(join(e, 'name'))!['value']);
+      this.metrics.set(join(e, 'name'), pick(e, 'module', 'value', 'limit', 'breaker'));
+    },
     'tier.set': (e: PrintedEvent) => {
       const name = join(e, 'name');
       if (!this.tierNames.includes(name)) this.tierNames.push(name);
@@ -56,6 +65,7 @@ export class ParamsFold extends ModuleFold {
     for (const [name, row] of this.breakers) this.same(chain, 'breakers', name, row);
     for (const [name, row] of this.tiers) this.same(chain, 'tiers', name, row);
     for (const [token, row] of this.tokens) this.same(chain, 'tokens', token, row);
+    for (const [name, row] of this.metrics) this.same(chain, 'metrics', name, row);
     this.sameVariable(chain, 'tier-names', this.tierNames);
     if (this.fees !== null) this.sameVariable(chain, 'fees', this.fees);
   }

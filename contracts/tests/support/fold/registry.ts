@@ -3,15 +3,18 @@ import { join, ModuleFold, pick } from './module.ts';
 
 export class RegistryFold extends ModuleFold {
   readonly contract = 'bh-registry';
-  readonly maps = ['roles', 'modules', 'versions', 'active-versions'];
-  readonly variables = ['bootstrapped', 'seq'];
+  readonly maps = ['roles', 'modules', 'versions', 'active-versions', 'migrations', 'version-migrations'];
+  readonly variables = ['bootstrapped', 'seq', 'last-migration'];
   readonly roles = new Map<string, Plain>();
   readonly modules = new Map<string, Row>();
   readonly activeVersions = new Map<string, Plain>();
 
+  readonly migrations = new Map<string, Row>();
+
   readonly rules = {
     'role.granted': (e: PrintedEvent) => this.roles.set(join(e, 'role', 'who'), { 'until-burn': e['until-burn']! }),
     'role.revoked': (e: PrintedEvent) => this.roles.delete(join(e, 'role', 'who')),
+    'role.expired': (e: PrintedEvent) => this.roles.delete(join(e, 'role', 'who')),
     'module.registered': (e: PrintedEvent) =>
       this.modules.set(join(e, 'module', 'version'), {
         ...pick(e, 'contract', 'code-hash', 'active-from-burn'),
@@ -25,7 +28,15 @@ export class RegistryFold extends ModuleFold {
     'module.deprecated': (e: PrintedEvent) => {
       this.modules.get(join(e, 'module', 'version'))!['state'] = 'deprecated';
     },
+    'migration.begun': (e: PrintedEvent) => this.migration(e),
+    'migration.stepped': (e: PrintedEvent) => this.migration(e),
+    'migration.finished': (e: PrintedEvent) => this.migration(e),
   };
+
+  private migration(event: PrintedEvent): void {
+    const row = pick(event, 'module', 'from-version', 'version', 'cursor', 'hash', 'done');
+    this.migrations.set(join(event, 'migration'), row);
+  }
 
   protected compare(chain: Chain): void {
     for (const [key, row] of this.roles) {
@@ -38,5 +49,10 @@ export class RegistryFold extends ModuleFold {
       this.same(chain, 'versions', { module, contract: String(row['contract']) }, BigInt(version));
     }
     for (const [module, version] of this.activeVersions) this.same(chain, 'active-versions', module, version);
+    this.sameVariable(chain, 'last-migration', BigInt(this.migrations.size));
+    for (const [id, row] of this.migrations) {
+      this.same(chain, 'migrations', BigInt(id), row);
+      this.same(chain, 'version-migrations', { module: String(row['module']), version: row['version'] as bigint }, BigInt(id));
+    }
   }
 }
