@@ -249,7 +249,10 @@
     (try! (genesis-module "oracle" .bh-oracle))
     (try! (genesis-module "vault" .bh-vault))
     (try! (genesis-module "treasury" .bh-treasury))
-    (genesis-module "policy" .bh-policy)
+    (try! (genesis-module "policy" .bh-policy))
+    (try! (genesis-module "fund" .bh-fund))
+    (try! (genesis-module "liquidation" .bh-liquidation))
+    (genesis-module "incentives" .bh-incentives)
   )
 )
 

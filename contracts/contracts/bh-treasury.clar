@@ -9,8 +9,8 @@
 (define-constant ERR-TREASURY-NOT-POLICY (err u7002))
 ;; Caller is not the active incentives module.
 (define-constant ERR-TREASURY-NOT-INCENTIVES (err u7003))
-;; Amount is zero.
-(define-constant ERR-TREASURY-ZERO-AMOUNT (err u7004))
+;; Amount is zero or above 10^30.
+(define-constant ERR-TREASURY-AMOUNT (err u7004))
 ;; Allocations do not sum to 10000 bp, or one has none.
 (define-constant ERR-ALLOCATIONS-SUM (err u7005))
 ;; Two allocations of one name.
@@ -31,6 +31,8 @@
 (define-constant ERR-TREASURY-TRANSFER (err u7013))
 
 (define-constant BP u10000)
+;; Highest amount of a call, so that no sum of them can overflow.
+(define-constant MAX-AMOUNT u1000000000000000000000000000000)
 
 ;; Number of the last event.
 (define-data-var seq uint u0)
@@ -174,7 +176,7 @@
       (row (get-holdings token-id))
       (before (get-own-share token-id))
     )
-    (asserts! (> amt u0) ERR-TREASURY-ZERO-AMOUNT)
+    (asserts! (and (> amt u0) (<= amt MAX-AMOUNT)) ERR-TREASURY-AMOUNT)
     (map-set holdings token-id (merge row {shared: (+ (get shared row) amt)}))
     (map-set shares {receiver: current-contract, token: token-id} (+ before amt))
     (print (merge (envelope "treasury.contributed") {
@@ -321,7 +323,7 @@
       (before (get-own-share token-id))
     )
     (try! (check-governance))
-    (asserts! (> amt u0) ERR-TREASURY-ZERO-AMOUNT)
+    (asserts! (and (> amt u0) (<= amt MAX-AMOUNT)) ERR-TREASURY-AMOUNT)
     (asserts! (<= amt before) ERR-TREASURY-SHORT)
     (map-set shares {receiver: current-contract, token: token-id} (- before amt))
     (map-set holdings token-id (merge row {shared: (- (get shared row) amt)}))
@@ -346,7 +348,7 @@
       (funds (get-program-funds program token))
     )
     (try! (check-governance))
-    (asserts! (> amt u0) ERR-TREASURY-ZERO-AMOUNT)
+    (asserts! (and (> amt u0) (<= amt MAX-AMOUNT)) ERR-TREASURY-AMOUNT)
     (asserts! (<= amt before) ERR-TREASURY-SHORT)
     (map-set shares {receiver: current-contract, token: token} (- before amt))
     (map-set program-funds {program: program, token: token} (+ funds amt))

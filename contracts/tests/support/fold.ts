@@ -1,5 +1,8 @@
 import { expect } from 'vitest';
 import type { Chain, PrintedEvent, Row } from './chain.ts';
+import { FundFold } from './fold/fund.ts';
+import { IncentivesFold } from './fold/incentives.ts';
+import { LiquidationFold } from './fold/liquidation.ts';
 import { sum } from './fold/module.ts';
 import { OracleFold } from './fold/oracle.ts';
 import { ParamsFold } from './fold/params.ts';
@@ -16,6 +19,9 @@ export class Folded {
   readonly vault = new VaultFold();
   readonly treasury = new TreasuryFold();
   readonly policy = new PolicyFold();
+  readonly fund = new FundFold();
+  readonly liquidation = new LiquidationFold();
+  readonly incentives = new IncentivesFold();
 
   constructor(events: readonly PrintedEvent[]) {
     const modules = new Map(this.modules().map((module) => [module.contract as string, module]));
@@ -23,7 +29,7 @@ export class Folded {
   }
 
   modules() {
-    return [this.registry, this.params, this.oracle, this.vault, this.treasury, this.policy];
+    return [this.registry, this.params, this.oracle, this.vault, this.treasury, this.policy, this.fund, this.liquidation, this.incentives];
   }
 }
 

@@ -28,6 +28,9 @@ CONTRACTS: Final = (
     "bh-vault",
     "bh-treasury",
     "bh-policy",
+    "bh-fund",
+    "bh-liquidation",
+    "bh-incentives",
 )
 """Short names in deploy order: each contract names only those before it."""
 
