@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixture, type Chain, type ClarityArgument } from './support/chain.ts';
 import type { Call, Class } from './support/cases.ts';
+import { CLAIM_CALLS } from './support/access/policy.ts';
 import { checkFold } from './support/fold.ts';
 import { createPolicy, market, nextRound, BTC_USD8 } from './support/flow.ts';
 
@@ -164,6 +165,7 @@ const CALLS: Call[] = [
     before: (c) => c.must('bh-params', 'set-flag', ['cancel', false, null], c.deployer),
   },
   { contract: 'bh-policy', fn: 'reduce-unpaid', args: () => [1n, 1n], denied: 6024, allowed: [], then: 0 },
+  ...CLAIM_CALLS,
 ];
 
 /** Has the guardian announce a fallback price for BTC. */
@@ -182,6 +184,7 @@ const FOR_EVERYBODY = [
   'bh-oracle.apply-fallback',
   'bh-vault.deposit',
   'bh-vault.request-withdraw',
+  'bh-vault.change-tier',
   'bh-vault.set-auto-match',
   'bh-vault.claim-yield',
   'bh-policy.create-policy',

@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, Chain, CONTRACTS, type ClarityArgument, type Outcome, type Row } from './support/chain.ts';
 import type { Case } from './support/cases.ts';
 import { documentedErrors } from './support/doc.ts';
+import { CLAIM_ERRORS } from './support/errors/policy.ts';
+import { CAPITAL_ERRORS } from './support/errors/vault.ts';
 import { checkFold } from './support/fold.ts';
 import {
   allocate,
@@ -332,12 +334,14 @@ const CASES: Record<string, Record<string, Case>> = {
       c.must(token, 'set-greed', [2n], c.stranger);
       return c.call('bh-vault', 'deposit', [token, 'balanced', 5n], c.stranger);
     },
+    ...CAPITAL_ERRORS,
     // The last two change the policy module, after which this market makes no more policies.
     'ERR-LOCKED': (c) => {
       const module = c.deploy('module', fixture('module'));
       activate(c, 'policy', 2n, module);
-      const cover = { tier: 'aggressive', 'expiry-burn': c.burn, 'max-payout-usd8': 0n, 'price-usd8': 1n };
-      const lock: ClarityArgument[] = [1_000n, c.buyer, c.stx, cover, { platform: 0n, reserve: 0n, provider: 0n }, []];
+      const cover = { tier: 'aggressive', 'expiry-burn': c.burn, 'max-payout-usd8': 1_00000000n, 'price-usd8': STX_USD8 };
+      const allocations = [{ provider: c.providers[0]!, 'liability-usd8': 1_00000000n }];
+      const lock: ClarityArgument[] = [1_000n, c.buyer, c.stx, cover, { platform: 0n, reserve: 0n, provider: 0n }, allocations];
       c.must(module, 'lock', lock, c.stranger);
       return c.call(module, 'lock', lock, c.stranger);
     },
@@ -412,10 +416,11 @@ const CASES: Record<string, Record<string, Case>> = {
       return c.call('bh-policy', 'cancel', [policy, c.stx], c.buyer);
     },
     'ERR-NOT-FUND-MODULE': (c) => c.call('bh-policy', 'reduce-unpaid', [policyOf(c), 1n], c.deployer),
+    ...CLAIM_ERRORS,
     'ERR-TERMS-TOO-LARGE': (c) => createPolicy(c, { notional: 10n ** 13n + 1n }),
     'ERR-UNPAID': (c) => {
       const policy = policyOf(c);
-      activate(c, 'fund', 1n, c.deploy('module', fixture('module')));
+      activate(c, 'fund', 9n, c.deploy('module', fixture('module')));
       return c.call(c.id('module'), 'reduce-unpaid', [policy, 1n], c.stranger);
     },
   },
