@@ -304,6 +304,7 @@
 ;; is over.
 (define-public (post-root (program uint) (epoch uint) (root (buff 32)) (total uint) (leaves uint))
   (let (
+      (is-keeper (asserts! (contract-call? .bh-registry has-role "keeper" contract-caller) ERR-NOT-KEEPER))
       (row (unwrap! (map-get? programs program) ERR-UNKNOWN-PROGRAM))
       (challenge (try! (contract-call? .bh-params get-param "root-challenge")))
       (claimable-burn (+ burn-block-height challenge))
@@ -319,7 +320,6 @@
         deadline-burn: (+ open-burn (get claim-burn row)),
       })
     )
-    (asserts! (contract-call? .bh-registry has-role "keeper" contract-caller) ERR-NOT-KEEPER)
     (asserts! (not (get ended row)) ERR-PROGRAM-ENDED)
     (asserts!
       (and
@@ -353,16 +353,16 @@
 ;; Takes a wrong root back before anyone could claim by it; the epoch can be posted again.
 (define-public (void-root (program uint) (epoch uint) (proposal (optional uint)))
   (let (
+      (is-voider (asserts!
+        (or
+          (contract-call? .bh-registry has-role "governance" contract-caller)
+          (contract-call? .bh-registry has-role "guardian" contract-caller)
+        )
+        ERR-NOT-VOIDER
+      ))
       (row (unwrap! (map-get? programs program) ERR-UNKNOWN-PROGRAM))
       (epoch-row (unwrap! (map-get? epochs {program: program, epoch: epoch}) ERR-UNKNOWN-EPOCH))
       (after (+ (get budget row) (get total epoch-row)))
-    )
-    (asserts!
-      (or
-        (contract-call? .bh-registry has-role "governance" contract-caller)
-        (contract-call? .bh-registry has-role "guardian" contract-caller)
-      )
-      ERR-NOT-VOIDER
     )
     (asserts! (< burn-block-height (get claimable-burn epoch-row)) ERR-CHALLENGE-OVER)
     (map-delete epochs {program: program, epoch: epoch})
@@ -461,8 +461,10 @@
 
 ;; Ends a programme: no further roots. What was posted can still be claimed.
 (define-public (end-program (program uint) (proposal (optional uint)))
-  (let ((row (unwrap! (map-get? programs program) ERR-UNKNOWN-PROGRAM)))
-    (try! (check-governance))
+  (let (
+      (is-governance (try! (check-governance)))
+      (row (unwrap! (map-get? programs program) ERR-UNKNOWN-PROGRAM))
+    )
     (asserts! (not (get ended row)) ERR-PROGRAM-ENDED)
     (map-set programs program (merge row {ended: true}))
     (print (merge (envelope "program.ended") {program: program, proposal: proposal}))

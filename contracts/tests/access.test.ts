@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { fixture, type Chain, type ClarityArgument } from './support/chain.ts';
+import { fixture, STATEFUL, type Chain, type ClarityArgument } from './support/chain.ts';
 import type { Call, Class } from './support/cases.ts';
+import { INCENTIVES_CALLS, INCENTIVES_FOR_EVERYBODY } from './support/access/incentives.ts';
 import { CLAIM_CALLS } from './support/access/policy.ts';
+import { TREASURY_CALLS, TREASURY_FOR_EVERYBODY } from './support/access/treasury.ts';
 import { checkFold } from './support/fold.ts';
 import { createPolicy, market, nextRound, BTC_USD8 } from './support/flow.ts';
 
@@ -166,6 +168,8 @@ const CALLS: Call[] = [
   },
   { contract: 'bh-policy', fn: 'reduce-unpaid', args: () => [1n, 1n], denied: 6024, allowed: [], then: 0 },
   ...CLAIM_CALLS,
+  ...TREASURY_CALLS,
+  ...INCENTIVES_CALLS,
 ];
 
 /** Has the guardian announce a fallback price for BTC. */
@@ -190,6 +194,8 @@ const FOR_EVERYBODY = [
   'bh-policy.create-policy',
   'bh-policy.settle',
   'bh-policy.settle-many',
+  ...TREASURY_FOR_EVERYBODY,
+  ...INCENTIVES_FOR_EVERYBODY,
 ];
 
 let chain: Chain;
@@ -206,7 +212,7 @@ beforeAll(async () => {
 
 test('every public function is in this matrix', () => {
   const interfaces = chain.simnet.getContractsInterfaces();
-  const actual = ['bh-stx', 'bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'].flatMap((contract) =>
+  const actual = ['bh-stx', ...STATEFUL].flatMap((contract) =>
     interfaces
       .get(chain.id(contract))!
       .functions.filter(({ access }) => access === 'public')

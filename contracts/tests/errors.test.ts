@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, Chain, CONTRACTS, type ClarityArgument, type Outcome, type Row } from './support/chain.ts';
 import type { Case } from './support/cases.ts';
 import { documentedErrors } from './support/doc.ts';
+import { INCENTIVES_ERRORS } from './support/errors/incentives.ts';
 import { CLAIM_ERRORS } from './support/errors/policy.ts';
+import { TREASURY_ERRORS } from './support/errors/treasury.ts';
 import { CAPITAL_ERRORS } from './support/errors/vault.ts';
 import { checkFold } from './support/fold.ts';
 import {
@@ -347,6 +349,7 @@ const CASES: Record<string, Record<string, Case>> = {
     },
     'ERR-NO-LOCK': (c) => c.call(c.id('module'), 'settle', [2_000n, c.stx, c.stranger, 1n], c.stranger),
   },
+  'bh-treasury': TREASURY_ERRORS,
   'bh-policy': {
     'ERR-CREATE-CLOSED': (c) => whileOff(c, 'create', () => createPolicy(c)),
     'ERR-BAD-TYPE': (c) => createPolicy(c, { type: 'swap' as 'put' }),
@@ -424,6 +427,7 @@ const CASES: Record<string, Record<string, Case>> = {
       return c.call(c.id('module'), 'reduce-unpaid', [policy, 1n], c.stranger);
     },
   },
+  'bh-incentives': INCENTIVES_ERRORS,
 };
 
 test('there is a case for every documented error of every contract', () => {
