@@ -252,7 +252,8 @@
     (try! (genesis-module "policy" .bh-policy))
     (try! (genesis-module "fund" .bh-fund))
     (try! (genesis-module "liquidation" .bh-liquidation))
-    (genesis-module "incentives" .bh-incentives)
+    (try! (genesis-module "incentives" .bh-incentives))
+    (genesis-module "gov" .bh-gov)
   )
 )
 

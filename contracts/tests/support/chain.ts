@@ -18,9 +18,21 @@ export const CONTRACTS = [
   'bh-fund',
   'bh-liquidation',
   'bh-incentives',
+  'bh-gov',
 ] as const;
 /** Contracts that keep state and print events. */
-export const STATEFUL = ['bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-treasury', 'bh-policy', 'bh-fund', 'bh-liquidation', 'bh-incentives'] as const;
+export const STATEFUL = [
+  'bh-registry',
+  'bh-params',
+  'bh-oracle',
+  'bh-vault',
+  'bh-treasury',
+  'bh-policy',
+  'bh-fund',
+  'bh-liquidation',
+  'bh-incentives',
+  'bh-gov',
+] as const;
 /** What `bh-registry.bootstrap` registers and activates, in this order: every contract that keeps state but the registry. */
 export const MODULES = STATEFUL.slice(1).map((contract) => contract.replace('bh-', ''));
 /** The SDK runs Clarity 6 but its type stops at 5. */

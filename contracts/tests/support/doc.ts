@@ -94,7 +94,9 @@ export function hasType(value: ClarityValue, type: string): boolean {
   }
   const [, form, argument] = /^\((\S+) (.+)\)$/.exec(type) ?? [];
   if (form === 'string-ascii') return value.type === ClarityType.StringASCII && value.value.length <= Number(argument);
-  if (form === 'buff') return value.type === ClarityType.Buffer && value.value.length === 2 * Number(argument);
+  // Hashes have 32 bytes, no fewer; the data of an action has as many as its type.
+  if (form === 'buff' && argument === '32') return value.type === ClarityType.Buffer && value.value.length === 64;
+  if (form === 'buff') return value.type === ClarityType.Buffer && value.value.length <= 2 * Number(argument);
   if (form === 'optional') {
     return (
       value.type === ClarityType.OptionalNone ||

@@ -5,6 +5,7 @@ import { IncentivesFold } from './fold/incentives.ts';
 import { LiquidationFold } from './fold/liquidation.ts';
 import { sum } from './fold/module.ts';
 import { OracleFold } from './fold/oracle.ts';
+import { GovFold } from './fold/gov.ts';
 import { ParamsFold } from './fold/params.ts';
 import { PolicyFold } from './fold/policy.ts';
 import { RegistryFold } from './fold/registry.ts';
@@ -22,6 +23,7 @@ export class Folded {
   readonly fund = new FundFold();
   readonly liquidation = new LiquidationFold();
   readonly incentives = new IncentivesFold();
+  readonly gov = new GovFold();
 
   constructor(events: readonly PrintedEvent[]) {
     const modules = new Map(this.modules().map((module) => [module.contract as string, module]));
@@ -29,7 +31,7 @@ export class Folded {
   }
 
   modules() {
-    return [this.registry, this.params, this.oracle, this.vault, this.treasury, this.policy, this.fund, this.liquidation, this.incentives];
+    return [this.registry, this.params, this.oracle, this.vault, this.treasury, this.policy, this.fund, this.liquidation, this.incentives, this.gov];
   }
 }
 

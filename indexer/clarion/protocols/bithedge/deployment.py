@@ -31,6 +31,7 @@ CONTRACTS: Final = (
     "bh-fund",
     "bh-liquidation",
     "bh-incentives",
+    "bh-gov",
 )
 """Short names in deploy order: each contract names only those before it."""
 
