@@ -11,7 +11,7 @@ from clarion.protocols.bithedge.events import (
     PolicyCreated,
     PolicyExercised,
     PolicyExpiredOtm,
-    PolicyPaid,
+    PaidPolicyEvent,
     PolicySettledItm,
     RemainderCovered,
 )
@@ -125,7 +125,7 @@ def remainder_covered(event: RemainderCovered, at: EventContext, rows: Rows) -> 
         policy.unpaid_usd8 = event.unpaid_usd8_after
 
 
-def _pay(event: PolicyPaid, state: str, at: EventContext, rows: Rows) -> PolicyTotals | None:
+def _pay(event: PaidPolicyEvent, state: str, at: EventContext, rows: Rows) -> PolicyTotals | None:
     policy = _end(event.policy, state, event.settled_burn, at, rows)
     if policy is None:
         return None
