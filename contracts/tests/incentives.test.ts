@@ -382,11 +382,11 @@ describe('the tree', () => {
 
   test('is the one of the recorded vectors', async () => {
     const random = new Random(21);
-    const users = [chain.deployer, chain.buyer, chain.id('bh-vault'), chain.sbtc, ...chain.providers];
+    const users = [chain.deployer, chain.id('bh-vault'), chain.sbtc, chain.buyer, chain.guardian, ...chain.providers];
     const vectors = [1, 2, 3, 5, 8].map((size) => {
       const program = random.between(1n, 2n ** 40n);
       const epoch = random.between(1n, 1_000n);
-      const rewards = Array.from({ length: size }, () => ({ who: random.pick(users), amt: random.between(1n, 2n ** 100n) }));
+      const rewards = users.slice(0, size).map((who) => ({ who, amt: random.between(1n, 2n ** 100n) }));
       const tree = new RewardTree(program, epoch, rewards);
       for (const [index, { who, amt }] of rewards.entries()) {
         const leaf = Buffer.from(String(chain.read('bh-incentives', 'leaf-hash', [program, epoch, who, amt])), 'hex');
