@@ -1,7 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fixture, STATEFUL, type Chain, type ClarityArgument } from './support/chain.ts';
 import type { Call, Class } from './support/cases.ts';
+import { FUND_CALLS, FUND_FOR_EVERYBODY } from './support/access/fund.ts';
+import { GOV_CALLS, GOV_FOR_EVERYBODY } from './support/access/gov.ts';
 import { INCENTIVES_CALLS, INCENTIVES_FOR_EVERYBODY } from './support/access/incentives.ts';
+import { LIQUIDATION_FOR_EVERYBODY } from './support/access/liquidation.ts';
 import { CLAIM_CALLS } from './support/access/policy.ts';
 import { TREASURY_CALLS, TREASURY_FOR_EVERYBODY } from './support/access/treasury.ts';
 import { checkFold } from './support/fold.ts';
@@ -169,7 +172,9 @@ const CALLS: Call[] = [
   { contract: 'bh-policy', fn: 'reduce-unpaid', args: () => [1n, 1n], denied: 6024, allowed: [], then: 0 },
   ...CLAIM_CALLS,
   ...TREASURY_CALLS,
+  ...FUND_CALLS,
   ...INCENTIVES_CALLS,
+  ...GOV_CALLS,
 ];
 
 /** Has the guardian announce a fallback price for BTC. */
@@ -195,7 +200,10 @@ const FOR_EVERYBODY = [
   'bh-policy.settle',
   'bh-policy.settle-many',
   ...TREASURY_FOR_EVERYBODY,
+  ...FUND_FOR_EVERYBODY,
+  ...LIQUIDATION_FOR_EVERYBODY,
   ...INCENTIVES_FOR_EVERYBODY,
+  ...GOV_FOR_EVERYBODY,
 ];
 
 let chain: Chain;

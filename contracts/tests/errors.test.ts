@@ -2,7 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, Chain, CONTRACTS, type ClarityArgument, type Outcome, type Row } from './support/chain.ts';
 import type { Case } from './support/cases.ts';
 import { documentedErrors } from './support/doc.ts';
+import { FUND_ERRORS } from './support/errors/fund.ts';
+import { GOV_ERRORS } from './support/errors/gov.ts';
 import { INCENTIVES_ERRORS } from './support/errors/incentives.ts';
+import { LIQUIDATION_ERRORS } from './support/errors/liquidation.ts';
 import { CLAIM_ERRORS } from './support/errors/policy.ts';
 import { TREASURY_ERRORS } from './support/errors/treasury.ts';
 import { CAPITAL_ERRORS } from './support/errors/vault.ts';
@@ -177,6 +180,16 @@ const CASES: Record<string, Record<string, Case>> = {
     'ERR-SWITCH-EXISTS': (c) => gov(c, 'bh-params', 'add-switch', ['create', null]),
   },
   'bh-oracle': {
+    'ERR-FALLBACK-PRICE': (c) => {
+      c.must('bh-vault', 'deposit', [c.stx, 'aggressive', 20_000_000_000n], c.providers[0]!);
+      policyOf(c, { expiry: c.burn + 400n });
+      c.must('bh-params', 'trip-breaker', ['oracle', 'test'], c.guardian);
+      c.must('bh-oracle', 'set-fallback', ['STX', STX_USD8, 'test'], c.guardian);
+      c.mineBurn(144);
+      c.must('bh-oracle', 'apply-fallback', ['STX'], c.stranger);
+      c.must('bh-params', 'reset-breaker', ['oracle', null], c.deployer);
+      return c.call('bh-liquidation', 'issue-margin-call', [c.providers[0]!, 'aggressive', c.stx], c.stranger);
+    },
     'ERR-ORACLE-NOT-GOVERNANCE': (c) => c.call('bh-oracle', 'set-provider', [c.stranger, 1n], c.guardian),
     'ERR-ORACLE-BOOTSTRAPPED': (c) => gov(c, 'bh-oracle', 'bootstrap', [[], []]),
     'ERR-ORACLE-NOT-GUARDIAN': (c) => gov(c, 'bh-oracle', 'set-fallback', ['BTC', 1n, 'x']),
@@ -427,7 +440,10 @@ const CASES: Record<string, Record<string, Case>> = {
       return c.call(c.id('module'), 'reduce-unpaid', [policy, 1n], c.stranger);
     },
   },
+  'bh-fund': FUND_ERRORS,
+  'bh-liquidation': LIQUIDATION_ERRORS,
   'bh-incentives': INCENTIVES_ERRORS,
+  'bh-gov': GOV_ERRORS,
 };
 
 test('there is a case for every documented error of every contract', () => {

@@ -147,10 +147,10 @@ const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm:
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
 export class Chain {
-  readonly guardian = ADDRESSES[1];
-  readonly buyer = ADDRESSES[2];
-  readonly stranger = ADDRESSES[3];
-  readonly feeders = [ADDRESSES[4], ADDRESSES[5], ADDRESSES[6]] as const;
+  readonly guardian: string = ADDRESSES[1];
+  readonly buyer: string = ADDRESSES[2];
+  readonly stranger: string = ADDRESSES[3];
+  readonly feeders: readonly [string, string, string] = [ADDRESSES[4], ADDRESSES[5], ADDRESSES[6]];
   readonly providers: readonly string[];
   readonly stx: string;
   readonly sbtc = SBTC;
