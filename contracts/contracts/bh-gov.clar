@@ -253,7 +253,7 @@
       (delegate (some (get-delegate staker)))
       (native (is-eq token-id .bh-stx))
     )
-    (asserts! (and (> amt u0) (<= (+ (get-power none) (if (> amt MAX-AMOUNT) MAX-AMOUNT amt)) MAX-AMOUNT)) ERR-GOV-AMOUNT)
+    (asserts! (and (> amt u0) (<= amt MAX-AMOUNT) (<= (+ (get-power none) amt) MAX-AMOUNT)) ERR-GOV-AMOUNT)
     (map-set stakes staker (+ before amt))
     (print (merge (envelope "stake.added") {
       staker: staker,
