@@ -123,9 +123,7 @@ def capital_points(epoch: Epoch, capital: Iterable[OfferedCapital], prices: Mapp
             continue
         price = prices.get(token)
         if price is None:
-            raise MissingPriceError(
-                f"{token} was on offer before Bitcoin block {epoch.end_burn} and has no price there"
-            )
+            raise MissingPriceError(f"{token} was on offer and has no price before Bitcoin block {epoch.end_burn}")
         points[provider] += value_usd8(TokenAmount(blocks), price.decimals, price.price_usd8)
     return {provider: sum_ for provider, sum_ in points.items() if sum_}
 

@@ -609,6 +609,221 @@ class PolicyTotals(Row, table=True):
     unpaid_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Still owed to owners")
 
 
+# bh-treasury
+
+
+class TreasuryHolding(Row, table=True):
+    """What the treasury holds of one token. ``collected`` + ``shared`` + ``programs`` is its balance."""
+
+    __tablename__ = "treasury_holding"
+    __table_args__ = _args
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    collected: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Fees not yet shared out")
+    shared: TokenAmount = Field(
+        default=TokenAmount(0),
+        sa_type=UINT128,
+        description="Shared out and not paid, the treasury's own share included",
+    )
+    programs: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Set aside for programmes")
+    fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Fees collected, in all")
+    contributed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Given to it, in all")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Shares paid, in all")
+    spent: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Spent by governance, in all")
+
+
+class TreasuryShare(Row, table=True):
+    """What was shared out to a receiver. The treasury's own is what governance can spend."""
+
+    __tablename__ = "treasury_share"
+    __table_args__ = (Index("treasury_share_by_token", "token"), _args)
+    receiver: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    amount: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Can be claimed, or spent")
+    received: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Shared out or contributed to it, in all"
+    )
+
+
+class TreasuryAllocation(Row, table=True):
+    """Who gets which part of collected fees. The parts sum to 10000."""
+
+    __tablename__ = "treasury_allocation"
+    __table_args__ = _args
+    rank: int = Field(primary_key=True, sa_type=BigInteger, description="Place, from 0")
+    name: str = Field(sa_type=Text, description="What it is for")
+    receiver: str = Field(sa_type=Text, description="Principal whose share grows")
+    share_bp: BasisPoints = Field(sa_type=UINT128, description="Part of the fees")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    set_height: int = Field(sa_type=BigInteger, description="Stacks block it was set in")
+
+
+class ProgramFund(Row, table=True):
+    """What the treasury has set aside for an incentives programme."""
+
+    __tablename__ = "program_fund"
+    __table_args__ = _args
+    program: int = Field(primary_key=True, sa_type=BigInteger, description="Programme")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    amount: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Not yet drawn")
+
+
+class FeeDiscount(Row, table=True):
+    """A user who pays a lower platform fee."""
+
+    __tablename__ = "fee_discount"
+    __table_args__ = _args
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    discount_bp: BasisPoints = Field(
+        default=BasisPoints(0), sa_type=UINT128, description="Part of the platform fee that is not paid"
+    )
+    until_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block it holds in; null: not known"
+    )
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    uses: int = Field(default=0, sa_type=BigInteger, description="Policies whose fee it lowered")
+
+
+class TreasuryEntry(Row, table=True):
+    """One movement of the treasury's money, in, out or between its holdings."""
+
+    __tablename__ = "treasury_entry"
+    __table_args__ = (
+        Index("treasury_entry_by_kind", "kind", "token", "height"),
+        Index("treasury_entry_by_account", "account", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-treasury")
+    kind: str = Field(
+        sa_type=Text,
+        description=(
+            "fee-collected, contributed, fee-distributed, share-claimed, spent, program-funded or program-drawn"
+        ),
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    account: str | None = Field(
+        default=None,
+        sa_type=Text,
+        description="Principal that gave it, got it, or whose share grew; null: fees out of the vault",
+    )
+    allocation: str | None = Field(default=None, sa_type=Text, description="Allocation, of a distribution")
+    batch: int | None = Field(default=None, sa_type=BigInteger, description="Number of the distribution")
+    program: int | None = Field(default=None, sa_type=BigInteger, description="Programme, where one is concerned")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+# bh-incentives
+
+
+class Program(Row, table=True):
+    """An incentives programme. Null terms: not known, because indexing began after it was created."""
+
+    __tablename__ = "program"
+    __table_args__ = _args
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Programme id, from 1")
+    token: str | None = Field(default=None, sa_type=Text, description="Token it pays in")
+    start_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="First block of epoch 1")
+    epoch_burn: BurnBlocks | None = Field(default=None, sa_type=BigInteger, description="Length of an epoch")
+    epochs: int | None = Field(default=None, sa_type=BigInteger, description="How many epochs it has")
+    epoch_cap: TokenAmount | None = Field(default=None, sa_type=UINT128, description="Most that one epoch gives")
+    premium_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Part of an epoch that goes by premium paid; the rest by capital"
+    )
+    vesting_burn: BurnBlocks | None = Field(default=None, sa_type=BigInteger, description="How long a reward vests")
+    claim_burn: BurnBlocks | None = Field(
+        default=None, sa_type=BigInteger, description="How long claims are open once all has vested"
+    )
+    budget: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Not yet given to an epoch")
+    funded: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Added to the budget, in all")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to users, in all")
+    returned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Given back to the treasury")
+    ended: bool = Field(default=False, description="Takes no more epochs")
+    proposal: int | None = Field(default=None, sa_type=BigInteger, description="Governance proposal that made it")
+    created_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it was created in")
+
+
+class ProgramEpoch(Row, table=True):
+    """An epoch whose rewards were posted."""
+
+    __tablename__ = "program_epoch"
+    __table_args__ = (Index("program_epoch_by_state", "state", "claimable_burn"), _args)
+    program: int = Field(primary_key=True, sa_type=BigInteger, description="Programme")
+    epoch: int = Field(primary_key=True, sa_type=BigInteger, description="Number, from 1")
+    state: str = Field(sa_type=Text, description="posted, voided (can be posted again) or closed")
+    token: str = Field(sa_type=Text, description="Token it pays in")
+    root: str = Field(sa_type=Text, description="Merkle root of the rewards, 0x hex")
+    total: TokenAmount = Field(sa_type=UINT128, description="Sum of the rewards")
+    leaves: int = Field(sa_type=BigInteger, description="How many rewards")
+    posted_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block it was posted in; vesting begins")
+    claimable_burn: BurnHeight = Field(
+        sa_type=BigInteger, description="First Bitcoin block to claim in; before it the root can be voided"
+    )
+    vested_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block from which all is vested")
+    deadline_burn: BurnHeight = Field(sa_type=BigInteger, description="Last Bitcoin block to claim in")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to users")
+    returned: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Nobody claimed it by the deadline; back in the budget"
+    )
+    posted_height: int = Field(sa_type=BigInteger, description="Stacks block it was posted in")
+    posted_tx: str = Field(sa_type=Text, description="Transaction")
+
+
+class Reward(Row, table=True):
+    """What a user has claimed of an epoch. One who has claimed nothing has no row."""
+
+    __tablename__ = "reward"
+    __table_args__ = (Index("reward_by_user", "who"), _args)
+    program: int = Field(primary_key=True, sa_type=BigInteger, description="Programme")
+    epoch: int = Field(primary_key=True, sa_type=BigInteger, description="Epoch")
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    token: str = Field(sa_type=Text, description="Token")
+    index: int = Field(sa_type=BigInteger, description="Place of the reward in the epoch's tree, from 0")
+    entitled: TokenAmount = Field(sa_type=UINT128, description="The whole reward")
+    claimed: TokenAmount = Field(sa_type=UINT128, description="Paid so far")
+    first_claim_height: int = Field(sa_type=BigInteger, description="Stacks block of the first claim")
+    last_claim_height: int = Field(sa_type=BigInteger, description="Stacks block of the last claim")
+
+
+class ProgramEntry(Row, table=True):
+    """One movement of a programme's money."""
+
+    __tablename__ = "program_entry"
+    __table_args__ = (
+        Index("program_entry_by_program", "program", "seq"),
+        Index("program_entry_by_account", "account", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-incentives")
+    program: int = Field(sa_type=BigInteger, description="Programme")
+    kind: str = Field(
+        sa_type=Text,
+        description=(
+            "budget-added, budget-returned, reward-claimed (in and out); epoch-posted, epoch-voided, epoch-closed "
+            "(from and to the budget)"
+        ),
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    account: str | None = Field(
+        default=None, sa_type=Text, description="Principal that gave or got it; null: it stays in the programme"
+    )
+    epoch: int | None = Field(default=None, sa_type=BigInteger, description="Epoch, where one is concerned")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
 TABLES: Final[tuple[type[Row], ...]] = (
     ContractSequence,
     SequenceGap,
@@ -638,5 +853,15 @@ TABLES: Final[tuple[type[Row], ...]] = (
     Policy,
     RemainderCover,
     PolicyTotals,
+    TreasuryHolding,
+    TreasuryShare,
+    TreasuryAllocation,
+    ProgramFund,
+    FeeDiscount,
+    TreasuryEntry,
+    Program,
+    ProgramEpoch,
+    Reward,
+    ProgramEntry,
 )
 """Every table of the protocol."""
