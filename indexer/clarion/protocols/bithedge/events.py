@@ -917,7 +917,7 @@ class FundCapitalized(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-fund", "fund.status-changed")
 class FundStatusChanged(Event, frozen=True, kw_only=True):
-    """How much of the fund is used crossed a level."""
+    """The part of the fund's balance that is promised crossed a level, or a recovery plan began or ended."""
 
     token: str
     state: str
@@ -944,7 +944,7 @@ class CoverageSet(Event, frozen=True, kw_only=True):
 class ShortfallCovered(Event, frozen=True, kw_only=True):
     """The fund paid the owner part of what a policy's collateral had not covered.
 
-    ``payment_…`` is what it has paid for this policy.
+    ``payment_…`` is what it has paid for this policy in this token.
     """
 
     policy: Id
@@ -1058,7 +1058,7 @@ class MarginCallIssued(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-liquidation", "margin-call.escalated")
 class MarginCallEscalated(Event, frozen=True, kw_only=True):
-    """A position under a soft call fell below its tier's minimum."""
+    """A position under a soft call fell below its tier's minimum, or did not answer in time."""
 
     call: Id
     provider: str

@@ -722,6 +722,228 @@ class TreasuryEntry(Row, table=True):
     tx_id: str = Field(sa_type=Text, description="Transaction")
 
 
+# bh-fund
+
+
+class FundHolding(Row, table=True):
+    """What the insurance fund itself owns of one token: ``received`` + ``released`` - ``allocated`` - ``paid``.
+
+    What it has in the vault is its position there.
+    """
+
+    __tablename__ = "fund_holding"
+    __table_args__ = _args
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    balance: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="In the fund")
+    cover: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Promised to tiers, of the balance")
+    state: str = Field(default="normal", sa_type=Text, description="normal, warning, critical or recovery")
+    received: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Fees, shares, yield and gifts, in all"
+    )
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid for shortfalls, in all")
+    allocated: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Put into the vault, in all")
+    released: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Taken out of the vault, in all")
+
+
+class FundCover(Row, table=True):
+    """What the fund will do for a tier's policies in one token."""
+
+    __tablename__ = "fund_cover"
+    __table_args__ = _args
+    tier: str = Field(primary_key=True, sa_type=Text, description="Risk tier")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    left: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Still to be paid for shortfalls")
+    max_liability_usd8: Usd8 | None = Field(
+        default=None, sa_type=UINT128, description="Most liability its own position takes over; null: not known"
+    )
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid for shortfalls, in all")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    set_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it was last set in")
+
+
+class FundPayment(Row, table=True):
+    """A payment to an owner for what a policy's collateral could not cover."""
+
+    __tablename__ = "fund_payment"
+    __table_args__ = (
+        Index("fund_payment_by_policy", "policy"),
+        Index("fund_payment_by_owner", "owner", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    owner: str = Field(sa_type=Text, description="Principal that was paid")
+    tier: str = Field(sa_type=Text, description="Risk tier of the policy")
+    token: str = Field(sa_type=Text, description="Token it was paid in")
+    amount: TokenAmount = Field(sa_type=UINT128, description="Paid")
+    amount_usd8: Usd8 = Field(sa_type=UINT128, description="What it counted for")
+    unpaid_usd8: Usd8 = Field(sa_type=UINT128, description="Left to pay")
+    round: int = Field(sa_type=BigInteger, description="Round of the token's price")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class FundTakeover(Row, table=True):
+    """An allocation that the fund took over from a failing position."""
+
+    __tablename__ = "fund_takeover"
+    __table_args__ = (Index("fund_takeover_by_policy", "policy"), _args)
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    provider: str = Field(sa_type=Text, description="Principal whose allocation it was")
+    tier: str = Field(sa_type=Text, description="Risk tier")
+    token: str = Field(sa_type=Text, description="Collateral token")
+    expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry of the policy")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the policy's maximum payout")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked of the fund's capital")
+    price: TokenAmount = Field(sa_type=UINT128, description="What the fund asked for it")
+    paid: TokenAmount = Field(sa_type=UINT128, description="What it got")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class RecoveryPlan(Row, table=True):
+    """A plan to fill the fund up. One that was started before indexing began is not shown."""
+
+    __tablename__ = "recovery_plan"
+    __table_args__ = _args
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Plan id, from 1")
+    token: str = Field(sa_type=Text, description="Token to raise")
+    target: TokenAmount = Field(sa_type=UINT128, description="To be raised")
+    raised: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Raised")
+    ends_burn: BurnHeight = Field(sa_type=BigInteger, description="Last Bitcoin block to contribute in")
+    state: str = Field(sa_type=Text, description="open, completed or failed")
+    contributions: int = Field(default=0, sa_type=BigInteger, description="How many there were")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    started_height: int = Field(sa_type=BigInteger, description="Stacks block it was started in")
+    ended_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+
+
+class FundEntry(Row, table=True):
+    """One movement of the fund's money, in or out."""
+
+    __tablename__ = "fund_entry"
+    __table_args__ = (
+        Index("fund_entry_by_kind", "kind", "token", "height"),
+        Index("fund_entry_by_account", "account", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
+    kind: str = Field(
+        sa_type=Text,
+        description="gift, reserve, share, yield, release, surplus or recovery (in); shortfall or allocation (out)",
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    balance: TokenAmount = Field(sa_type=UINT128, description="In the fund afterwards")
+    account: str | None = Field(
+        default=None, sa_type=Text, description="Principal it came from or went to; null: the fund's own position"
+    )
+    policy: int | None = Field(default=None, sa_type=BigInteger, description="Policy, of a shortfall")
+    tier: str | None = Field(default=None, sa_type=Text, description="Risk tier, of what went out")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+# bh-liquidation
+
+
+class MarginCall(Row, table=True):
+    """A call on a provider to bring a position back to health. One issued before indexing began is not shown."""
+
+    __tablename__ = "margin_call"
+    __table_args__ = (
+        Index("margin_call_by_position", "provider", "tier", "token"),
+        Index("margin_call_by_state", "state", "deadline_burn"),
+        _args,
+    )
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Call id, from 1")
+    provider: str = Field(sa_type=Text, description="Principal that is called on")
+    tier: str = Field(sa_type=Text, description="Risk tier of the position")
+    token: str = Field(sa_type=Text, description="Collateral token of the position")
+    state: str = Field(sa_type=Text, description="open or resolved")
+    level: str = Field(sa_type=Text, description="soft or hard")
+    issued_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block it was issued in")
+    deadline_burn: BurnHeight = Field(
+        sa_type=BigInteger, description="After it a soft call turns hard and a hard one lets the position be liquidated"
+    )
+    round: int = Field(sa_type=BigInteger, description="Round of the token's price at which it got its level")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="That price")
+    health_bp: BasisPoints | None = Field(default=None, sa_type=UINT128, description="Health at that price")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="What the position backed then")
+    capital: TokenAmount = Field(sa_type=UINT128, description="Available and locked then")
+    deficit: TokenAmount = Field(sa_type=UINT128, description="What was missing when it was issued")
+    liquidations: int = Field(default=0, sa_type=BigInteger, description="Allocations that were taken over under it")
+    issued_height: int = Field(sa_type=BigInteger, description="Stacks block it was issued in")
+    issued_time: int = Field(sa_type=BigInteger, description="Unix seconds of that block")
+    issued_tx: str = Field(sa_type=Text, description="Transaction that issued it")
+    escalated_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block a soft call turned hard in"
+    )
+    resolved_health_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Health at its end; null: open, or nothing was backed any more"
+    )
+    resolved_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+    resolved_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    resolved_tx: str | None = Field(default=None, sa_type=Text, description="Transaction that ended it")
+
+
+class Liquidation(Row, table=True):
+    """An allocation that passed from a failing position to a taker."""
+
+    __tablename__ = "liquidation"
+    __table_args__ = (
+        Index("liquidation_by_provider", "provider", "id"),
+        Index("liquidation_by_taker", "taker", "id"),
+        Index("liquidation_by_policy", "policy"),
+        _args,
+    )
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Liquidation id, from 1")
+    call: int = Field(sa_type=BigInteger, description="Margin call it came under")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    provider: str = Field(sa_type=Text, description="Principal whose allocation it was")
+    tier: str = Field(sa_type=Text, description="Risk tier")
+    token: str = Field(sa_type=Text, description="Collateral token")
+    taker: str = Field(sa_type=Text, description="Principal that backs it now")
+    is_forced: bool = Field(description="False: the provider asked for it")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the policy's maximum payout")
+    collateral_from: TokenAmount = Field(sa_type=UINT128, description="Collateral that the provider got free")
+    collateral_to: TokenAmount = Field(sa_type=UINT128, description="Collateral that the taker locked")
+    spot_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the policy's asset")
+    spot_round: int = Field(sa_type=BigInteger, description="Round of that price")
+    token_price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token")
+    token_round: int = Field(sa_type=BigInteger, description="Round of that price")
+    vol_bp: BasisPoints = Field(sa_type=UINT128, description="Annual volatility it was valued with")
+    fair_usd8: Usd8 = Field(sa_type=UINT128, description="Fair value of the allocation")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="What the taker was due: dearer if it is the fund")
+    price: TokenAmount = Field(sa_type=UINT128, description="The same in the token")
+    paid: TokenAmount = Field(sa_type=UINT128, description="What the position had left of it")
+    bounty: TokenAmount = Field(sa_type=UINT128, description="To whoever called")
+    bounty_to: str = Field(sa_type=Text, description="Who called")
+    penalty: TokenAmount = Field(sa_type=UINT128, description="To the fund")
+    health_bp_before: BasisPoints | None = Field(sa_type=UINT128, description="Health of the position before")
+    health_bp_after: BasisPoints | None = Field(
+        sa_type=UINT128, description="And afterwards; null: it backs nothing any more"
+    )
+    taker_health_bp: BasisPoints | None = Field(
+        sa_type=UINT128, description="Health of the taker's position afterwards"
+    )
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
 # bh-incentives
 
 
@@ -859,6 +1081,14 @@ TABLES: Final[tuple[type[Row], ...]] = (
     ProgramFund,
     FeeDiscount,
     TreasuryEntry,
+    FundHolding,
+    FundCover,
+    FundPayment,
+    FundTakeover,
+    RecoveryPlan,
+    FundEntry,
+    MarginCall,
+    Liquidation,
     Program,
     ProgramEpoch,
     Reward,

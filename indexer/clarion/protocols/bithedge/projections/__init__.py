@@ -5,7 +5,9 @@ so that a position is right even where indexing began late; totals then count fr
 ``contract_sequence``).
 """
 
+from clarion.protocols.bithedge.projections import fund as fund
 from clarion.protocols.bithedge.projections import incentives as incentives
+from clarion.protocols.bithedge.projections import liquidation as liquidation
 from clarion.protocols.bithedge.projections import oracle as oracle
 from clarion.protocols.bithedge.projections import params as params
 from clarion.protocols.bithedge.projections import policy as policy
