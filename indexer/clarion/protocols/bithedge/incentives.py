@@ -18,9 +18,10 @@ sets a programme's cap keeps an epoch's total below what these fees bring in.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from clarion.protocols.bithedge.events import AutomatchSet, Event, PositionEvent
 from clarion.protocols.bithedge.merkle import Reward
 from clarion.protocols.bithedge.payoff import value_usd8
 from clarion.protocols.bithedge.units import BP, BasisPoints, BurnBlocks, BurnHeight, TokenAmount, Usd8
@@ -79,6 +80,29 @@ class MissingPriceError(ValueError):
 def on_offer(available: TokenAmount, locked: TokenAmount, requested: TokenAmount, auto_match: bool) -> TokenAmount:
     """The part of a position that earns points: what backs policies and what new policies can lock."""
     return TokenAmount(locked + (available - requested if auto_match else 0))
+
+
+def capital_history(events: Iterable[tuple[BurnHeight, Event]]) -> Iterator[OfferedCapital]:
+    """What positions had on offer, from bh-vault's events with the Bitcoin block of each, in order from the first one.
+
+    A provider takes policies until they say otherwise.
+    """
+    images: dict[str, dict[tuple[str, str], PositionEvent]] = defaultdict(dict)
+    off: set[str] = set()
+
+    def offered(height: BurnHeight, image: PositionEvent) -> OfferedCapital:
+        auto_match = image.provider not in off
+        amount = on_offer(image.available_after, image.locked_after, image.requested_after, auto_match)
+        return OfferedCapital(height, image.provider, image.tier, image.token, amount)
+
+    for height, event in events:
+        if isinstance(event, PositionEvent):
+            images[event.provider][event.tier, event.token] = event
+            yield offered(height, event)
+        elif isinstance(event, AutomatchSet):
+            (off.discard if event.on else off.add)(event.provider)
+            for image in images[event.provider].values():
+                yield offered(height, image)
 
 
 def premium_points(epoch: Epoch, policies: Iterable[PolicyPremium]) -> dict[str, int]:
