@@ -167,7 +167,7 @@ class ModuleActivated(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-registry", "module.deprecated")
 class ModuleDeprecated(Event, frozen=True, kw_only=True):
-    """``version`` of ``module`` may do nothing any more."""
+    """``version`` of ``module`` may begin nothing any more; it still ends what it locked."""
 
     module: str
     version: Id
@@ -176,7 +176,7 @@ class ModuleDeprecated(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-registry", "migration.begun")
 class MigrationBegun(Event, frozen=True, kw_only=True):
-    """A module's state begins to be copied to its next version. ``hash`` is what the copy is to be checked against."""
+    """A module's rows begin to be copied to its next version. ``hash`` is 32 zero bytes."""
 
     migration: Id
     module: str
@@ -189,7 +189,7 @@ class MigrationBegun(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-registry", "migration.stepped")
 class MigrationStepped(Event, frozen=True, kw_only=True):
-    """A migration got as far as ``cursor``."""
+    """A migration got as far as ``cursor``; ``hash`` chains what its steps copied."""
 
     migration: Id
     module: str
@@ -202,7 +202,7 @@ class MigrationStepped(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-registry", "migration.finished")
 class MigrationFinished(Event, frozen=True, kw_only=True):
-    """A migration is done; the version can be activated."""
+    """A migration ended at ``hash``; the version can be activated."""
 
     migration: Id
     module: str
@@ -241,7 +241,7 @@ class FlagSet(Event, frozen=True, kw_only=True):
 
 @_printed_by("bh-params", "breaker.tripped")
 class BreakerTripped(Event, frozen=True, kw_only=True):
-    """The guardian stopped a switch."""
+    """The guardian, or a metric above its limit, stopped a switch."""
 
     name: str
     reason: str
