@@ -127,6 +127,9 @@ _FEED_OF: Final = Relation("feed", "asset", _FEED, "Its price feed.")
 _POSITION_OF: Final = Relation("position", "position", _POSITION, "Its position.")
 _POLICY_OF: Final = Relation("policy", "policy", (("policy", "id"),), "Its policy.")
 _PROVIDER_OF: Final = Relation("account", "provider", _PROVIDER, "Its provider.")
+_PROGRAM_OF: Final = Relation("program", "program", (("program", "id"),), "Its programme.")
+_EPOCH: Final = (("program", "program"), ("epoch", "epoch"))
+_EPOCH_OF: Final = Relation("epoch", "program_epoch", _EPOCH, "Its epoch.")
 
 
 def _entries(own: str, remote: str, description: str) -> Relation:
@@ -151,6 +154,9 @@ API: Final = ProtocolApi(
             for table in ("allocation", "policy_lock", "remainder_cover", "account_entry")
         },
         **{table: {"positions": "position_count", "policies": "policy_count"} for table in ("tier_pool", "token_pool")},
+        **{table: {"program": "program_id"} for table in ("program_fund", "treasury_entry", "program_epoch")},
+        **{table: {"program": "program_id", "epoch": "epoch_number"} for table in ("reward", "program_entry")},
+        "program": {"epochs": "epoch_count"},
     },
     derived={"policy": _POLICY},
     relations={
@@ -259,6 +265,41 @@ API: Final = ProtocolApi(
                 condition=_EVENTS_OF_POLICY,
             ),
         ],
+        "treasury_holding": [
+            _TOKEN_OF,
+            Relation("shares", "treasury_share", _TOKEN, "Who can claim of it.", many=True),
+            Relation("entries", "treasury_entry", _TOKEN, "How it came and went.", many=True),
+        ],
+        "treasury_share": [
+            _TOKEN_OF,
+            Relation(
+                "allocations", "treasury_allocation", (("receiver", "receiver"),), "What it grows by now.", many=True
+            ),
+            Relation(
+                "entries", "treasury_entry", (("receiver", "account"), *_TOKEN), "Its movements of money.", many=True
+            ),
+        ],
+        "treasury_allocation": [
+            Relation("shares", "treasury_share", (("receiver", "receiver"),), "What its receiver can claim.", many=True)
+        ],
+        "fee_discount": [Relation("policies", "policy", (("who", "owner"),), "The user's policies.", many=True)],
+        "program_fund": [_PROGRAM_OF, _TOKEN_OF],
+        "treasury_entry": [_TOKEN_OF, _PROGRAM_OF],
+        "program": [
+            _TOKEN_OF,
+            Relation("epochs", "program_epoch", (("id", "program"),), "Its epochs with rewards.", many=True),
+            Relation("rewards", "reward", (("id", "program"),), "What users have claimed.", many=True),
+            Relation("funds", "program_fund", (("id", "program"),), "What the treasury holds for it.", many=True),
+            Relation("entries", "program_entry", (("id", "program"),), "Its movements of money.", many=True),
+        ],
+        "program_epoch": [
+            _PROGRAM_OF,
+            _TOKEN_OF,
+            Relation("rewards", "reward", _EPOCH, "What users have claimed of it.", many=True),
+            Relation("entries", "program_entry", _EPOCH, "Its movements of money.", many=True),
+        ],
+        "reward": [_PROGRAM_OF, _EPOCH_OF, _TOKEN_OF],
+        "program_entry": [_PROGRAM_OF, _EPOCH_OF, _TOKEN_OF],
         "remainder_cover": [_POLICY_OF],
         "policy_totals": [_FEED_OF],
     },

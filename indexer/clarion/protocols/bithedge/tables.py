@@ -692,7 +692,7 @@ class TreasuryEntry(Row, table=True):
 
     __tablename__ = "treasury_entry"
     __table_args__ = (
-        Index("treasury_entry_by_kind", "kind", "token", "height"),
+        Index("treasury_entry_by_token", "token", "kind", "height"),
         Index("treasury_entry_by_account", "account", "seq"),
         _args,
     )
