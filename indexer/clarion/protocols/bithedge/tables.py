@@ -80,6 +80,23 @@ class Module(Row, table=True):
     )
 
 
+class Migration(Row, table=True):
+    """A copy of a module's rows into its next version. Null: not known, because indexing began after it."""
+
+    __tablename__ = "migration"
+    __table_args__ = (Index("migration_by_module", "module", "version"), _args)
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Migration id, from 1")
+    module: str = Field(sa_type=Text, description="Module name")
+    from_version: int | None = Field(default=None, sa_type=BigInteger, description="Active version then; null: none")
+    version: int = Field(sa_type=BigInteger, description="Version that is filled")
+    cursor: int = Field(sa_type=UINT128, description="How far the copy is, in the new contract's own terms")
+    hash: str = Field(sa_type=Text, description="Hash that chains what was copied, 0x hex")
+    steps: int = Field(default=0, sa_type=BigInteger, description="Steps seen")
+    done: bool = Field(description="Ended; the version can be activated")
+    begun_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it began in")
+    finished_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+
+
 # bh-params
 
 
@@ -89,7 +106,7 @@ class Parameter(Row, table=True):
     __tablename__ = "parameter"
     __table_args__ = _args
     key: str = Field(primary_key=True, sa_type=Text, description="Name")
-    kind: str = Field(sa_type=Text, description="Unit of value, min and max: burn, bp, count, sat, usd8")
+    kind: str = Field(sa_type=Text, description="Unit of value, min and max: burn, bp, sat, usd8, amt, count")
     value: int = Field(sa_type=UINT128, description="Value in force")
     min: int = Field(sa_type=UINT128, description="Least value governance can set")
     max: int = Field(sa_type=UINT128, description="Greatest value governance can set")
@@ -119,7 +136,7 @@ class Switch(Row, table=True):
 
     __tablename__ = "switch"
     __table_args__ = _args
-    name: str = Field(primary_key=True, sa_type=Text, description="create, exercise, cancel, deposit, withdraw, oracle")
+    name: str = Field(primary_key=True, sa_type=Text, description="Name, such as create, deposit or oracle")
     flag: bool | None = Field(default=None, description="Governance's flag: on")
     tripped: bool | None = Field(default=None, description="The guardian's breaker: tripped")
     reason: str | None = Field(default=None, sa_type=Text, description="Why the breaker was tripped; null: it is not")
@@ -127,6 +144,19 @@ class Switch(Row, table=True):
         default=None, sa_type=BigInteger, description="Bitcoin block since which the breaker is as it is"
     )
     is_open: bool | None = Field(default=None, description="Flag on and breaker not tripped")
+
+
+class Metric(Row, table=True):
+    """A figure that a module reports; above its limit a breaker trips."""
+
+    __tablename__ = "metric"
+    __table_args__ = _args
+    name: str = Field(primary_key=True, sa_type=Text, description="Name, such as fund-used-bp")
+    module: str = Field(sa_type=Text, description="Module whose active version reports it")
+    value: int = Field(sa_type=UINT128, description="Last reported; 0: nothing yet")
+    limit: int = Field(sa_type=UINT128, description="Greatest value that trips nothing")
+    breaker: str = Field(sa_type=Text, description="Switch that it stops")
+    reported_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block of the last report")
 
 
 class Tier(Row, table=True):
@@ -1046,14 +1076,148 @@ class ProgramEntry(Row, table=True):
     tx_id: str = Field(sa_type=Text, description="Transaction")
 
 
+# bh-gov
+
+
+class Governance(Row, table=True):
+    """What governance is by. One row."""
+
+    __tablename__ = "governance"
+    __table_args__ = _args
+    contract: str = Field(primary_key=True, sa_type=Text, description="Contract id of bh-gov")
+    token: str | None = Field(default=None, sa_type=Text, description="Token that is staked; native STX is bh-stx")
+    asset_name: str | None = Field(default=None, sa_type=Text, description="Its name in post-conditions")
+    power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Power of everybody together")
+
+
+class Staker(Row, table=True):
+    """Somebody who stakes, or has power that others gave."""
+
+    __tablename__ = "staker"
+    __table_args__ = (Index("staker_by_delegate", "delegate"), Index("staker_by_power", "power"), _args)
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    stake: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Governance tokens staked")
+    delegate: str = Field(sa_type=Text, description="Who votes with the stake; the same principal: nobody else")
+    power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Voting power now")
+    locked_until_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block in which the stake cannot be taken out"
+    )
+    proposals: int = Field(default=0, sa_type=BigInteger, description="Proposals made")
+    votes: int = Field(default=0, sa_type=BigInteger, description="Votes cast")
+    first_seen_height: int = Field(sa_type=BigInteger, description="Stacks block of the first event")
+
+
+class PowerCheckpoint(Row, table=True):
+    """Voting power from a Bitcoin block on."""
+
+    __tablename__ = "power_checkpoint"
+    __table_args__ = (Index("power_checkpoint_by_block", "who", "from_burn"), _args)
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal; the contract itself: everybody together")
+    index: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the checkpoint, from 1")
+    from_burn: BurnHeight = Field(sa_type=BigInteger, description="First Bitcoin block it counts in")
+    power: TokenAmount = Field(sa_type=UINT128, description="Power")
+
+
+class Proposal(Row, table=True):
+    """A proposal, with the rules and dates that hold for it. Null: not known, because indexing began after it."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (Index("proposal_by_state", "state", "voting_ends_burn"), _args)
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Proposal id, from 1")
+    state: str = Field(
+        sa_type=Text, description="active, queued, defeated, executed, expired or cancelled; see status for dates"
+    )
+    proposer: str | None = Field(default=None, sa_type=Text, description="Who made it")
+    title_hash: str | None = Field(default=None, sa_type=Text, description="SHA-256 of its title, 0x hex")
+    uri: str | None = Field(default=None, sa_type=Text, description="Where its text is")
+    actions: int | None = Field(default=None, sa_type=BigInteger, description="How many actions it has")
+    about_guardian: bool | None = Field(
+        default=None, description="It only grants or revokes the guardian role; the guardian cannot cancel it"
+    )
+    created_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block it was made in"
+    )
+    snapshot_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block at whose end power counts"
+    )
+    total_power: TokenAmount | None = Field(
+        default=None, sa_type=UINT128, description="Power of everybody at the snapshot"
+    )
+    voting_ends_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block to vote in"
+    )
+    eta_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="First Bitcoin block to execute it in"
+    )
+    grace_ends_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block to execute it in"
+    )
+    quorum_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Part of all power that has to vote"
+    )
+    pass_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Part of for and against that has to be for"
+    )
+    for_power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Power that voted for it")
+    against_power: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Power that voted against it"
+    )
+    abstain_power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Power that abstained")
+    votes: int = Field(default=0, sa_type=BigInteger, description="Votes cast")
+    created_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it was made in")
+    created_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    created_tx: str | None = Field(default=None, sa_type=Text, description="Transaction")
+    finalized_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block its votes were counted in"
+    )
+    ended_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block it was executed, cancelled, expired or defeated in"
+    )
+    ended_tx: str | None = Field(default=None, sa_type=Text, description="Transaction of that")
+    cancelled_from: str | None = Field(
+        default=None,
+        sa_type=Text,
+        description="State it was cancelled in: active by its proposer, queued by the guardian",
+    )
+
+
+class ProposalAction(Row, table=True):
+    """One call that a proposal makes when it is executed."""
+
+    __tablename__ = "proposal_action"
+    __table_args__ = (Index("proposal_action_by_kind", "kind"), _args)
+    proposal: int = Field(primary_key=True, sa_type=BigInteger, description="Proposal")
+    index: int = Field(primary_key=True, sa_type=BigInteger, description="Place among its actions, from 0")
+    kind: str = Field(sa_type=Text, description="Governance function that it calls")
+    data: str = Field(sa_type=Text, description="Arguments as consensus bytes, 0x hex")
+    arguments: dict[str, Any] = Field(sa_type=JSONB, description="Arguments, decoded; a list is under the key items")
+
+
+class ProposalVote(Row, table=True):
+    """A vote on a proposal."""
+
+    __tablename__ = "proposal_vote"
+    __table_args__ = (Index("proposal_vote_by_voter", "voter"), _args)
+    proposal: int = Field(primary_key=True, sa_type=BigInteger, description="Proposal")
+    voter: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    choice: str = Field(sa_type=Text, description="for, against or abstain")
+    power: TokenAmount = Field(sa_type=UINT128, description="The voter's power at the snapshot")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
 TABLES: Final[tuple[type[Row], ...]] = (
     ContractSequence,
     SequenceGap,
     Role,
     Module,
+    Migration,
     Parameter,
     ParameterChange,
     Switch,
+    Metric,
     Tier,
     Token,
     FeeShares,
@@ -1093,5 +1257,11 @@ TABLES: Final[tuple[type[Row], ...]] = (
     ProgramEpoch,
     Reward,
     ProgramEntry,
+    Governance,
+    Staker,
+    PowerCheckpoint,
+    Proposal,
+    ProposalAction,
+    ProposalVote,
 )
 """Every table of the protocol."""
