@@ -6,6 +6,7 @@ so that a position is right even where indexing began late; totals then count fr
 """
 
 from clarion.protocols.bithedge.projections import fund as fund
+from clarion.protocols.bithedge.projections import gov as gov
 from clarion.protocols.bithedge.projections import incentives as incentives
 from clarion.protocols.bithedge.projections import liquidation as liquidation
 from clarion.protocols.bithedge.projections import oracle as oracle
