@@ -19,9 +19,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from clarion.protocols.bithedge.events import AutomatchSet, Event, PositionEvent
+from clarion.protocols.bithedge.events import (
+    AutomatchSet,
+    Event,
+    PolicyCancelled,
+    PolicyCreated,
+    PositionEvent,
+    RoundClosed,
+    TokenSet,
+)
 from clarion.protocols.bithedge.merkle import Reward
 from clarion.protocols.bithedge.payoff import value_usd8
 from clarion.protocols.bithedge.units import BP, BasisPoints, BurnBlocks, BurnHeight, TokenAmount, Usd8
@@ -150,6 +158,36 @@ def capital_points(epoch: Epoch, capital: Iterable[OfferedCapital], prices: Mapp
             raise MissingPriceError(f"{token} was on offer and has no price before Bitcoin block {epoch.end_burn}")
         points[provider] += value_usd8(TokenAmount(blocks), price.decimals, price.price_usd8)
     return {provider: sum_ for provider, sum_ in points.items() if sum_}
+
+
+def epoch_points(epoch: Epoch, events: Iterable[tuple[BurnHeight, Event]]) -> tuple[dict[str, int], dict[str, int]]:
+    """Premium points and capital points, from all contracts' events with the Bitcoin block of each.
+
+    ``events`` are in order from the first one; those at or after the epoch's end count nothing.
+
+    Raises:
+        MissingPriceError: a token on offer in the epoch has no price.
+    """
+    before = [(height, event) for height, event in events if height < epoch.end_burn]
+    policies: dict[int, PolicyPremium] = {}
+    tokens: dict[str, TokenSet] = {}
+    closed: dict[str, Usd8] = {}
+    for _, event in before:
+        match event:
+            case PolicyCreated():
+                policies[event.policy] = PolicyPremium(
+                    event.owner, event.premium_usd8, event.cancel_until_burn, cancelled=False
+                )
+            case PolicyCancelled():
+                policies[event.policy] = replace(policies[event.policy], cancelled=True)
+            case TokenSet():
+                tokens[event.token] = event
+            case RoundClosed():
+                closed[event.asset] = event.price_usd8
+    prices = {
+        token: TokenPrice(row.decimals, closed[row.asset]) for token, row in tokens.items() if row.asset in closed
+    }
+    return premium_points(epoch, policies.values()), capital_points(epoch, capital_history(before), prices)
 
 
 def share_out(total: TokenAmount, points: Mapping[str, int]) -> dict[str, TokenAmount]:

@@ -18,6 +18,7 @@ from clarion.protocols.bithedge.incentives import (
     capital_history,
     capital_points,
     epoch_of,
+    epoch_points,
     premium_points,
     rewards,
 )
@@ -275,6 +276,7 @@ def test_the_contract_pays_what_the_rule_gives(simnet: Simnet) -> None:
     assert set(by_capital) == set(PROVIDERS)
     switched_off = capital_points(epoch, [c for c in capital_history(stage.events) if c.amount], prices)
     assert by_capital[PROVIDERS[1]] == switched_off[PROVIDERS[1]] * 7 // 10
+    assert epoch_points(epoch, stage.events) == (by_premium, by_capital)
     given = rewards(TokenAmount(BUDGET), BasisPoints(6_000), by_premium, by_capital)
     tree = RewardTree(program, 1, given)
     assert BUDGET - 4 <= tree.total <= BUDGET
