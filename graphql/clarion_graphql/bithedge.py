@@ -109,10 +109,14 @@ _EVENTS_OF_POLICY: Final = sql.SQL(
     "WHERE c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash) "
     "AND (t.height, t.block_hash, t.tx_index) IN (SELECT x.height, x.block_hash, x.tx_index FROM ("
     "SELECT unnest(ARRAY[p.created_tx, p.settled_tx]) AS tx FROM {policy} p WHERE p.id = k.key0 "
-    "UNION SELECT r.tx_id FROM {remainder_cover} r WHERE r.policy = k.key0) own "
+    "UNION SELECT r.tx_id FROM {remainder_cover} r WHERE r.policy = k.key0 "
+    "UNION SELECT unnest(ARRAY[m.opened_tx, m.resolved_tx]) FROM {claim} m WHERE m.policy = k.key0) own "
     "JOIN clarion.transaction x ON x.chain = 'stacks' AND x.tx_id = decode(substr(own.tx, 3), 'hex'))"
 ).format(
-    contract_sequence=_table("contract_sequence"), policy=_table("policy"), remainder_cover=_table("remainder_cover")
+    contract_sequence=_table("contract_sequence"),
+    policy=_table("policy"),
+    remainder_cover=_table("remainder_cover"),
+    claim=_table("claim"),
 )
 
 _POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))
@@ -151,7 +155,7 @@ API: Final = ProtocolApi(
     renamed={
         **{
             table: {"policy": "policy_id"}
-            for table in ("allocation", "policy_lock", "remainder_cover", "account_entry")
+            for table in ("allocation", "policy_lock", "remainder_cover", "claim", "account_entry")
         },
         **{table: {"positions": "position_count", "policies": "policy_count"} for table in ("tier_pool", "token_pool")},
         **{table: {"program": "program_id"} for table in ("program_fund", "treasury_entry", "program_epoch")},
@@ -254,6 +258,7 @@ API: Final = ProtocolApi(
                 "settlementPriceRound", "price_round", (*_FEED, ("settlement_round", "round")), "The round it ended at."
             ),
             Relation("remainderCovers", "remainder_cover", (("id", "policy"),), "What the fund added.", many=True),
+            Relation("claim", "claim", (("id", "policy"),), "The owner's claim on what stayed unpaid."),
             _entries("id", "policy", "Movements of money that concern it."),
             Relation(
                 "events",
@@ -301,6 +306,12 @@ API: Final = ProtocolApi(
         "reward": [_PROGRAM_OF, _EPOCH_OF, _TOKEN_OF],
         "program_entry": [_PROGRAM_OF, _EPOCH_OF, _TOKEN_OF],
         "remainder_cover": [_POLICY_OF],
+        "claim": [
+            _POLICY_OF,
+            Relation(
+                "remainderCovers", "remainder_cover", (("policy", "policy"),), "What the fund has paid.", many=True
+            ),
+        ],
         "policy_totals": [_FEED_OF],
     },
 )

@@ -331,7 +331,8 @@ class Provider(Row, table=True):
 class Position(Row, table=True):
     """A provider's capital of one token in one tier.
 
-    ``available`` + ``locked`` = ``deposited`` - ``withdrawn`` - ``paid_out``, where indexing began at the first event.
+    ``available`` + ``locked`` = ``deposited`` + ``moved_in`` - ``withdrawn`` - ``moved_out`` - ``paid_out``, where
+    indexing began at the first event.
     """
 
     __tablename__ = "position"
@@ -351,6 +352,12 @@ class Position(Row, table=True):
     )
     deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
     withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    moved_in: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="From other tiers, and for allocations taken over, in all"
+    )
+    moved_out: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="To other tiers, and for allocations given up, in all"
+    )
     paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to policy owners, in all")
     premium_unearned: TokenAmount = Field(
         default=TokenAmount(0), sa_type=UINT128, description="Its part of the premiums of active policies"
@@ -359,6 +366,11 @@ class Position(Row, table=True):
     active_policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs")
     first_deposit_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
     first_deposit_burn: int | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+    arrived_height: int | None = Field(
+        default=None,
+        sa_type=BigInteger,
+        description="Stacks block that capital last came in, by deposit or change of tier; none leaves in it",
+    )
 
 
 class Exposure(Row, table=True):
@@ -374,14 +386,17 @@ class Exposure(Row, table=True):
 
 
 class YieldBalance(Row, table=True):
-    """A provider's earned premiums of one token, over all tiers."""
+    """What somebody can claim of one token: premiums earned in all tiers, bounties and penalties of liquidations."""
 
     __tablename__ = "yield_balance"
     __table_args__ = _args
     provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
     token: str = Field(primary_key=True, sa_type=Text, description="Token")
     claimable: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Can be claimed now")
-    earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Earned, in all")
+    earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premiums earned, in all")
+    credited: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Bounties and penalties of moved allocations, in all"
+    )
     claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Claimed, in all")
 
 
@@ -399,6 +414,9 @@ class WithdrawRequest(Row, table=True):
     tier: str = Field(sa_type=Text, description="Risk tier")
     token: str = Field(sa_type=Text, description="Collateral token")
     amount: TokenAmount = Field(sa_type=UINT128, description="Asked back")
+    paid: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Paid out; less than asked where a liquidation took of it"
+    )
     state: str = Field(sa_type=Text, description="pending or withdrawn")
     unlock_burn: BurnHeight | None = Field(
         default=None, sa_type=BigInteger, description="First Bitcoin block it can be withdrawn in"
@@ -420,7 +438,9 @@ class PolicyLock(Row, table=True):
     expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry")
     state: str = Field(sa_type=Text, description="locked or closed")
     max_payout_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of its allocations' liabilities")
-    collateral: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Locked at the start")
+    collateral: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Locked at the start, or since an allocation moved"
+    )
     premium: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid by the owner")
     premium_provider: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="The providers' part")
     providers: list[Any] = Field(sa_type=JSONB, description="Providers in the order of the allocations")
@@ -440,13 +460,15 @@ class Allocation(Row, table=True):
     )
     policy: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id")
     provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
-    place: int = Field(sa_type=BigInteger, description="Place among the policy's allocations, from 0")
+    place: int = Field(
+        sa_type=BigInteger, description="Place among the policy's allocations, from 0; of a moved one, the last it had"
+    )
     tier: str = Field(sa_type=Text, description="Risk tier of the position")
     token: str = Field(sa_type=Text, description="Token of the position")
     expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry of the policy")
-    state: str = Field(sa_type=Text, description="active or released")
+    state: str = Field(sa_type=Text, description="active, released, or moved: another provider has taken it over")
     liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the maximum payout")
-    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked at the start")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it, at the start and at each take-over")
     premium: TokenAmount = Field(
         default=TokenAmount(0), sa_type=UINT128, description="Its part of the premium, by liability"
     )
@@ -470,7 +492,8 @@ class AccountEntry(Row, table=True):
     kind: str = Field(
         sa_type=Text,
         description=(
-            "deposit, withdrawal, payout-debit, premium-earned, yield-claim (providers); "
+            "deposit, withdrawal, tier-out, tier-in, payout-debit, premium-earned, yield-claim, takeover-paid, "
+            "takeover-received (providers); bounty, penalty (whoever gets them as yield); "
             "premium-paid, payout, premium-refund (owners); fee-collection (treasury and fund)"
         ),
     )
@@ -497,6 +520,12 @@ class TierPool(Row, table=True):
     liability_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts it backs")
     deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
     withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    moved_in: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Into positions, otherwise than deposited, in all"
+    )
+    moved_out: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Out of positions, otherwise than withdrawn, in all"
+    )
     paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to owners, in all")
     premium_unearned: TokenAmount = Field(
         default=TokenAmount(0), sa_type=UINT128, description="The providers' premium of active policies"
@@ -522,7 +551,7 @@ class TokenPool(Row, table=True):
         default=TokenAmount(0), sa_type=UINT128, description="The providers' premium of active policies"
     )
     yield_payable: TokenAmount = Field(
-        default=TokenAmount(0), sa_type=UINT128, description="Earned premium that providers have not claimed"
+        default=TokenAmount(0), sa_type=UINT128, description="Earned premium, bounties and penalties not yet claimed"
     )
     platform_fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Platform fees held")
     reserve_fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Reserve fees held")
@@ -530,6 +559,12 @@ class TokenPool(Row, table=True):
     liability_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts it backs")
     deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
     withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    moved_in: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Into positions, otherwise than deposited, in all"
+    )
+    moved_out: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Out of positions, otherwise than withdrawn, in all"
+    )
     paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to owners, in all")
     premiums: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premiums paid, in all")
     premiums_earned: TokenAmount = Field(
@@ -570,7 +605,7 @@ class Policy(Row, table=True):
     strike_usd8: Usd8 = Field(sa_type=UINT128, description="Strike")
     notional_sat: Sats = Field(sa_type=UINT128, description="Protected amount")
     max_payout_usd8: Usd8 = Field(sa_type=UINT128, description="Most it pays")
-    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it at its creation")
     spot_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the asset at creation")
     round: int = Field(sa_type=BigInteger, description="Round of that price")
     token_price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token at creation")
@@ -579,6 +614,7 @@ class Policy(Row, table=True):
     util_bp: BasisPoints = Field(sa_type=UINT128, description="Utilisation it was priced with")
     premium_usd8: Usd8 = Field(sa_type=UINT128, description="Premium")
     premium: TokenAmount = Field(sa_type=UINT128, description="Premium paid")
+    discount: TokenAmount = Field(sa_type=UINT128, description="Taken off it, at the platform's cost")
     fee_platform: TokenAmount = Field(sa_type=UINT128, description="Part of it for the platform")
     fee_reserve: TokenAmount = Field(sa_type=UINT128, description="Part of it for the insurance reserve")
     premium_provider: TokenAmount = Field(sa_type=UINT128, description="Part of it for the providers")
@@ -618,6 +654,33 @@ class RemainderCover(Row, table=True):
     unpaid_usd8: Usd8 = Field(sa_type=UINT128, description="Left to pay")
     height: int = Field(sa_type=BigInteger, description="Stacks block")
     tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class Claim(Row, table=True):
+    """An owner's claim on what a policy's collateral had not covered. Null: not known, or not yet."""
+
+    __tablename__ = "claim"
+    __table_args__ = (Index("claim_by_state", "state"), Index("claim_by_owner", "owner"), _args)
+    policy: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id")
+    owner: str = Field(sa_type=Text, description="Principal that claims")
+    state: str = Field(sa_type=Text, description="open, approved or rejected")
+    unpaid_usd8: Usd8 = Field(
+        sa_type=UINT128, description="Unpaid when it was opened; once it is resolved, what was unpaid then"
+    )
+    approved_usd8: Usd8 = Field(
+        default=Usd8(0), sa_type=UINT128, description="What the fund may pay beyond its cap for one event"
+    )
+    reason_hash: str | None = Field(default=None, sa_type=Text, description="Hash of the owner's reasons, 0x hex")
+    resolution_hash: str | None = Field(default=None, sa_type=Text, description="Hash of the arbiter's, 0x hex")
+    arbiter: str | None = Field(default=None, sa_type=Text, description="Principal that resolved it")
+    opened_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+    opened_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+    opened_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    opened_tx: str | None = Field(default=None, sa_type=Text, description="Transaction")
+    resolved_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+    resolved_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+    resolved_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    resolved_tx: str | None = Field(default=None, sa_type=Text, description="Transaction")
 
 
 class PolicyTotals(Row, table=True):
@@ -1238,6 +1301,7 @@ TABLES: Final[tuple[type[Row], ...]] = (
     TokenPool,
     Policy,
     RemainderCover,
+    Claim,
     PolicyTotals,
     TreasuryHolding,
     TreasuryShare,
