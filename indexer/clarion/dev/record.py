@@ -98,7 +98,10 @@ async def record(seed: int = SEED) -> Recording:
         def mine_on_request(devnet: DevnetClient) -> _Miner:
             return _Miner(devnet)
 
-        async with open_scenario(url, seed=seed, mine=mine_on_request) as scenario, DevnetClient(url) as devnet:
+        async with (
+            open_scenario(url, seed=seed, mine=mine_on_request, handover=False) as scenario,
+            DevnetClient(url) as devnet,
+        ):
             await _Story(scenario, devnet).tell()
             while (await devnet.status())["posts"]["queued"]:  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.05)
