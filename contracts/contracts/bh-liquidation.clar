@@ -275,24 +275,16 @@
   )
 )
 
-;; Fails unless a position may be liquidated against its provider's will: it has not answered its hard call in time, or no
+;; Fails unless a position under a hard call may be liquidated against its provider's will: its time is over, or it no
 ;; longer covers its liability, at the price of a later round than the call's.
-(define-private (check-liquidatable
-    (level (string-ascii 4))
-    (deadline-burn uint)
-    (is-insolvent bool)
-    (is-later-round bool)
-  )
+(define-private (check-liquidatable (deadline-burn uint) (is-insolvent bool) (is-later-round bool))
   (begin
-    (asserts!
-      (and (is-eq level "hard") (or is-insolvent (try! (is-overdue deadline-burn))))
-      ERR-NOT-LIQUIDATABLE
-    )
+    (asserts! (or is-insolvent (try! (is-overdue deadline-burn))) ERR-NOT-LIQUIDATABLE)
     (ok (asserts! is-later-round ERR-SAME-ROUND))
   )
 )
 
-;; Moves an allocation of a position under a margin call to a taker, who is paid its fair value out of the position, and
+;; Moves an allocation of a position under a hard call to a taker, who is paid its fair value out of the position, and
 ;; what the fund asks on top if it is the taker. Ends the call if the position is healthy afterwards. Gives the liquidation.
 (define-private (take-over
     (policy uint)
@@ -312,10 +304,11 @@
       (call (unwrap! (map-get? calls key) ERR-NO-CALL))
       (before (try! (get-health provider tier token)))
       (is-unhealthy (asserts! (not (get is-healthy before)) ERR-POSITION-HEALTHY))
+      (is-hard (asserts! (is-eq (get level call) "hard") ERR-NOT-LIQUIDATABLE))
       (is-allowed (asserts!
         (or
           (not is-forced)
-          (try! (check-liquidatable (get level call) (get deadline-burn call) (get is-insolvent before)
+          (try! (check-liquidatable (get deadline-burn call) (get is-insolvent before)
             (> (get round before) (get round call))
           ))
         )
@@ -388,8 +381,8 @@
   )
 )
 
-;; Gives an allocation of the caller's own, whose position is under a margin call, to the fund: no penalty, no bounty.
-;; Gives the liquidation.
+;; Gives an allocation of the caller's own, whose position is under a hard call, to the fund: no penalty, no bounty. Gives
+;; the liquidation.
 (define-public (self-liquidate (policy uint))
   (take-over policy contract-caller .bh-fund u0 false)
 )

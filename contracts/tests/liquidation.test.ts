@@ -318,11 +318,14 @@ describe('liquidation', () => {
     checkFold(chain);
   });
 
-  test('a provider under a call passes an allocation to the fund without penalty or bounty, dearer than to others', () => {
+  test('a provider under a hard call passes an allocation to the fund without penalty or bounty, dearer than to others', () => {
     endow(chain, { maxLiability: 100_000_00000000n, capital: 100_000_000_000n });
     expect(chain.call('bh-liquidation', 'self-liquidate', [1n], provider).code).toBe(9006);
     refresh(chain, { STX: stxAt(97n) });
     issue();
+    expect(chain.call('bh-liquidation', 'self-liquidate', [1n], provider).code).toBe(9009);
+    refresh(chain, { STX: stxAt(93n) });
+    escalate();
     const { 'fair-usd8': fair } = chain.read('bh-liquidation', 'get-fair-value', [1n, provider]) as { 'fair-usd8': bigint };
     const done = chain.must('bh-liquidation', 'self-liquidate', [1n], provider);
     expect(done.events.find(({ topic }) => topic === 'position.liquidated')).toMatchObject({

@@ -158,7 +158,7 @@ class Insurance:
                 return self._calls.deposit(gambler, token, tier, stake - position.available)
         call = await self._call(TIER, self._calls.stx_token)
         policies = self._policies(world, TIER)
-        if call and call["level"] == "soft" and policies and call["call"] % 3 == 0:
+        if call and call["level"] == "hard" and policies and call["call"] % 3 == 0:
             number = policies[0].number
             note = f"{gambler.name} gives the fund policy {number}"
             return self._calls.call(gambler, "bh-liquidation", "self-liquidate", UInt(number), note=note)
