@@ -1,4 +1,5 @@
 import { LIABILITY } from '../margin.ts';
+import { buy } from './policies.ts';
 import type { Step, Walk } from './walk.ts';
 
 /** Tries a margin-call function on positions that back something. */
@@ -12,9 +13,20 @@ function margin(walk: Walk, fn: string): void {
   }
 }
 
+/** Puts as much behind one provider's STX as its tier allows. */
+function press(walk: Walk): void {
+  const { chain, random } = walk;
+  const provider = walk.provider();
+  for (const blocks of [25n, 26n]) {
+    const notional = random.between(8_000_000n, 14_000_000n);
+    buy(walk, { type: 'put', strikePercent: 95n, notional, blocks, token: chain.stx, backers: [provider] });
+  }
+}
+
 /** STX loses some of its worth for so long that margin calls become due; then whoever wants to liquidates. */
 function squeeze(walk: Walk): void {
   const { chain, prices, random } = walk;
+  press(walk);
   const before = prices.STX;
   prices.STX = (before * random.between(55n, 95n)) / 100n;
   chain.mineBurn(1);

@@ -5,32 +5,44 @@ import type { Step, Walk } from './walk.ts';
 
 const HASH = new Uint8Array(32).fill(1);
 
-function create(walk: Walk): void {
+type Wish = { type: string; strikePercent: bigint; notional: bigint; blocks: bigint; token: string; backers: string[] };
+
+/** Tries to buy a policy at fresh prices, backed by random shares. */
+export function buy(walk: Walk, wish: Wish): void {
   const { chain, random, prices } = walk;
   walk.refresh();
-  const type = random.pick(['put', 'call']);
-  const distance = random.between(0n, 30n);
-  const strike = (prices.BTC * (type === 'put' ? 100n - distance : 100n + distance)) / 100n;
-  const notional = random.between(10_000n, random.pick([4_000_000n, 30_000_000n]));
-  const backers = chain.providers
-    .slice(0, Number(random.between(1n, 3n)))
-    .map((provider) => ({ provider, share: random.between(1n, 9n) }));
+  const strike = (prices.BTC * wish.strikePercent) / 100n;
+  const backers = wish.backers.map((provider) => ({ provider, share: random.between(1n, 9n) }));
   walk.call(
     'bh-policy',
     'create-policy',
     [
-      type,
+      wish.type,
       random.pick(['european', 'american']),
       'BTC',
       strike,
-      notional,
-      chain.burn + random.between(2n, 30n),
+      wish.notional,
+      chain.burn + wish.blocks,
       10n ** 15n,
-      walk.token(),
-      allocate(maxPayout(strike, notional), backers) as { [key: string]: string | bigint }[],
+      wish.token,
+      allocate(maxPayout(strike, wish.notional), backers) as { [key: string]: string | bigint }[],
     ],
     random.pick([chain.buyer, chain.stranger]),
   );
+}
+
+function create(walk: Walk): void {
+  const { chain, random } = walk;
+  const type = random.pick(['put', 'call']);
+  const distance = random.between(0n, 30n);
+  buy(walk, {
+    type,
+    strikePercent: type === 'put' ? 100n - distance : 100n + distance,
+    notional: random.between(10_000n, random.pick([4_000_000n, 30_000_000n])),
+    blocks: random.between(2n, 30n),
+    token: walk.token(),
+    backers: chain.providers.slice(0, Number(random.between(1n, 3n))),
+  });
 }
 
 function onPolicy(walk: Walk, fn: string): void {

@@ -51,7 +51,8 @@ function post(walk: Walk): void {
   const found = walk.one(walk.state.incentives.programs, (row) => row['ended'] === false);
   if (!found) return;
   const [program, row] = found;
-  const epoch = random.between(1n, row['epochs'] as bigint);
+  const over = (chain.burn - (row['start-burn'] as bigint)) / (row['epoch-burn'] as bigint);
+  const epoch = random.between(1n, over < 1n ? 1n : over);
   const users = [chain.buyer, chain.stranger, ...chain.providers].slice(0, Number(random.between(1n, 5n)));
   const each = random.between(1n, (row['epoch-cap'] as bigint) / BigInt(users.length) + 1n);
   const tree = new RewardTree(BigInt(program), epoch, users.map((who) => ({ who, amt: random.between(1n, each) })));

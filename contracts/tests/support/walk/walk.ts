@@ -14,7 +14,8 @@ export class Walk {
   readonly prices = { BTC: BTC_USD8, STX: STX_USD8 };
   /** How often each function was called with success. */
   readonly done = new Map<string, number>();
-  private folded = { events: -1, state: new Folded([]) };
+  private readonly folded = new Folded([]);
+  private foldedEvents = 0;
 
   constructor(
     readonly chain: Chain,
@@ -23,9 +24,10 @@ export class Walk {
 
   /** What the events so far tell. */
   get state(): Folded {
-    const events = this.chain.events.length;
-    if (this.folded.events !== events) this.folded = { events, state: new Folded(this.chain.events) };
-    return this.folded.state;
+    const modules = new Map(this.folded.modules().map((module) => [module.contract as string, module]));
+    for (const event of this.chain.events.slice(this.foldedEvents)) modules.get(event.emitter)!.apply(event);
+    this.foldedEvents = this.chain.events.length;
+    return this.folded;
   }
 
   /** Tries a call; gives its value, or null when it was refused. A runtime error throws. */
