@@ -171,11 +171,12 @@ class Insurance:
                 note = f"{punter.name} claims what policy {policy.number} lacks"
                 arguments = (UInt(policy.number), _reason("claim", policy))
                 return self._calls.call(punter, "bh-policy", "open-claim", *arguments, note=note)
+        bought = None
         if await self._call(TIER, self._calls.stx_token) is None and len(self._policies(world, TIER)) < 2:
-            return await self._gamble(world)
-        if not self._policies(world, DARING):
-            return await self._dare(world)
-        return None
+            bought = await self._gamble(world)
+        if bought is None and not self._policies(world, DARING):
+            bought = await self._dare(world)
+        return bought
 
     async def _gamble(self, world: World) -> Call | None:
         """Half of the gambler's STX behind a policy of 20 blocks, each of another expiry."""
