@@ -122,7 +122,7 @@ async def test_nobody_does_anything_while_all_is_well() -> None:
 
 async def test_nobody_acts_without_a_price_or_while_busy() -> None:
     at = world(policies=())
-    unpriced = replace(at, assets=at.assets | {"STX": AssetView(1, 0, -1, False, frozenset())})
+    unpriced = replace(at, assets=dict(at.assets) | {"STX": AssetView(1, 0, -1, False, frozenset())})
     insurance = Insurance(CAST, CALLS, Told())  # type: ignore[arg-type]
     assert await insurance.plan(unpriced, ()) == []
     assert [call.sender for call in await insurance.plan(at, ())] == [CAST.punter]
