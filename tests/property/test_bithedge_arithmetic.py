@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from math import ceil, floor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from hypothesis import strategies as st
 
 from clarion.protocols.bithedge import payoff, pricing
 from clarion.protocols.bithedge.units import E12, BasisPoints, BurnBlocks, PolicyType, Sats, TokenAmount, Usd8
+
+#: What the contracts gave for some terms; their own tests write these.
+VECTORS = Path(__file__).parents[2] / "contracts" / "tests" / "vectors"
 
 kinds = st.sampled_from(["put", "call"])
 prices = st.integers(1, 10**15).map(Usd8)
@@ -235,3 +240,44 @@ def test_the_surcharge_is_between_none_and_the_slope(
     used = pricing.utilisation_bp(available, locked)
     assert 0 <= used <= 10_000
     assert 10_000 <= pricing.utilisation_multiplier_bp(slope, used) <= 10_000 + slope
+
+
+def vectors(name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+    return [{key: value if key == "type" else int(value) for key, value in row.items()} for row in rows]
+
+
+def test_premiums_are_the_contracts() -> None:
+    rows = vectors("premium")
+    assert len(rows) > 100
+    for row in rows:
+        premium = pricing.premium_usd8(
+            row["type"],
+            spot=row["spot"],
+            strike=row["strike"],
+            notional=row["notional"],
+            volatility=row["volBp"],
+            duration=row["blocks"],
+            type_multiplier=row["typeMultBp"],
+            tier_multiplier=row["tierMultBp"],
+            utilisation_multiplier=row["utilMultBp"],
+            floor=row["floorBp"],
+        )
+        assert premium == row["premiumUsd8"], row
+
+
+def test_prices_of_take_overs_are_the_contracts() -> None:
+    rows = vectors("take-over")
+    assert len(rows) > 50
+    for row in rows:
+        worth = pricing.take_over_usd8(
+            row["type"],
+            spot=row["spot"],
+            strike=row["strike"],
+            notional=row["notional"],
+            volatility=row["volBp"],
+            duration=row["blocks"],
+            max_payout=row["maxPayout"],
+            liability=row["liability"],
+        )
+        assert worth == row["takeOverUsd8"], row
