@@ -1253,7 +1253,9 @@ class ProposalAction(Row, table=True):
     index: int = Field(primary_key=True, sa_type=BigInteger, description="Place among its actions, from 0")
     kind: str = Field(sa_type=Text, description="Governance function that it calls")
     data: str = Field(sa_type=Text, description="Arguments as consensus bytes, 0x hex")
-    arguments: dict[str, Any] = Field(sa_type=JSONB, description="Arguments, decoded; a list is under the key items")
+    arguments: dict[str, Any] = Field(
+        sa_type=JSONB, description="Arguments, decoded; a list is under the key items; empty: unknown"
+    )
 
 
 class ProposalVote(Row, table=True):

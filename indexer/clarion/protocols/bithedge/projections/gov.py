@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from clarion.chains.stacks.clarity import bytes_from_hex
 from clarion.chains.stacks.clarity_forms import decode_json
 from clarion.protocol import EventContext
 from clarion.protocols.bithedge.events import (
@@ -71,7 +74,6 @@ def power_changed(event: PowerChanged, at: EventContext, rows: Rows) -> None:
 @on(ActionAdded)
 def action_added(event: ActionAdded, at: EventContext, rows: Rows) -> None:
     """One of the calls of a proposal that is being made."""
-    arguments = decode_json(bytes.fromhex(event.data.removeprefix("0x")))
     rows.delete(ProposalAction, event.proposal, event.index)
     rows.insert(
         ProposalAction,
@@ -79,7 +81,7 @@ def action_added(event: ActionAdded, at: EventContext, rows: Rows) -> None:
         index=event.index,
         kind=event.kind,
         data=event.data,
-        arguments=arguments if isinstance(arguments, dict) else {"items": arguments},
+        arguments=_arguments(event.data),
     )
 
 
@@ -165,6 +167,15 @@ def proposal_cancelled(event: ProposalCancelled, at: EventContext, rows: Rows) -
     proposal = _proposal(event.proposal, "cancelled", rows)
     proposal.cancelled_from = event.from_state
     _end(proposal, at)
+
+
+def _arguments(data: str) -> dict[str, Any]:
+    """An action's arguments; bh-gov takes none that cannot be decoded, but what it prints must not stop an index."""
+    try:
+        arguments = decode_json(bytes_from_hex(data))
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {"items": arguments}
 
 
 def _end(proposal: Proposal, at: EventContext) -> None:
