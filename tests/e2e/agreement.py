@@ -101,7 +101,7 @@ async def disagreements(connection: Connection[Any], reader: WorldReader) -> tup
         found.compare(f"request {row['id']}", row, answer, amt="amount")
     for row in rows("policy"):
         answer = await ask("bh-policy", "get-policy", UInt(row["id"]))
-        found.compare(f"policy {row['id']}", row, answer)
+        found.compare(f"policy {row['id']}", row, answer, **{"created-stacks": "created_height"})
     for row in rows("policy_lock"):
         answer = await ask("bh-vault", "get-lock", UInt(row["policy"]))
         if row["state"] == "closed":
@@ -113,6 +113,19 @@ async def disagreements(connection: Connection[Any], reader: WorldReader) -> tup
             allocations, rows("allocation", f"policy = {row['policy']} ORDER BY place"), strict=True
         ):
             found.compare(f"allocation of {row['policy']}", covered, allocation)
+    for row in rows("fund_holding"):
+        answer = await ask("bh-fund", "get-holding", principal(row["token"]))
+        answer["state"] = await ask("bh-fund", "get-state", principal(row["token"]))
+        found.compare(f"fund holding {row['token']}", row, answer)
+    for row in rows("fund_cover"):
+        answer = await ask("bh-fund", "get-cover", StringAscii(row["tier"]), principal(row["token"]))
+        found.compare(f"fund cover {row['tier']}", row, answer)
+    for row in rows("recovery_plan"):
+        found.compare(f"recovery plan {row['id']}", row, await ask("bh-fund", "get-plan", UInt(row["id"])))
+    for row in rows("margin_call", "state = 'open'"):
+        where_is = (principal(row["provider"]), StringAscii(row["tier"]), principal(row["token"]))
+        answer = await ask("bh-liquidation", "get-call", *where_is)
+        found.compare(f"margin call {row['id']}", row, answer, call="id")
     for row in rows("contract_sequence"):
         answer = await ask(row["contract"].partition(".")[2], "get-seq")
         found.compare(f"sequence of {row['contract']}", row, {"last-seq": answer, "missing": 0})
