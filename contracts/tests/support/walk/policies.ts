@@ -31,7 +31,8 @@ export function buy(walk: Walk, wish: Wish): void {
   );
 }
 
-function create(walk: Walk): void {
+/** Tries to buy some policy. */
+export function create(walk: Walk): void {
   const { chain, random } = walk;
   const type = random.pick(['put', 'call']);
   const distance = random.between(0n, 30n);

@@ -74,6 +74,15 @@ function claim(walk: Walk): void {
   }
 }
 
+/** Lets an epoch end, posts it, and has users claim, maybe too early. */
+function cycle(walk: Walk): void {
+  if (walk.state.incentives.programs.size === 0) createProgram(walk);
+  walk.chain.mineBurn(walk.random.between(1n, 5n));
+  post(walk);
+  walk.chain.mineBurn(walk.random.between(1n, 5n));
+  claim(walk);
+}
+
 function onEpoch(walk: Walk, run: (program: bigint, epoch: bigint) => void, fits?: (row: Row) => boolean): void {
   const found = walk.one(walk.state.incentives.epochs, fits);
   if (!found) return;
@@ -104,9 +113,10 @@ export const REWARDS: Step[] = [
     walk.call('bh-treasury', 'fund-program', [BigInt(program), token, walk.amount(10n ** 8n), null], walk.chain.deployer);
     walk.call('bh-incentives', 'draw-funds', [BigInt(program), token], walk.anybody());
   },
-  post,
-  post,
-  claim,
+  cycle,
+  cycle,
+  cycle,
+  cycle,
   claim,
   (walk) =>
     onEpoch(walk, (program, epoch) => {
