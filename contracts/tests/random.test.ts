@@ -110,6 +110,8 @@ test.each(seeds)('any sequence of calls keeps every sum, and everything can leav
       expect(chain.balance(token, chain.id(contract)), `${contract} keeps ${token}`).toBe(0n);
     }
   }
-  expect([...walk.done.keys()]).toEqual(expect.arrayContaining(['bh-policy.create-policy', 'bh-policy.settle-many']));
+  const states = [...state.policy.policies.values()].map((row) => row['state']);
+  expect(states).not.toEqual([]);
+  expect(states).not.toContain('active');
   if (process.env['BITHEDGE_SHOW']) console.log(seed, JSON.stringify(Object.fromEntries([...walk.done].sort())));
 }, 60_000 + STEPS * 5_000);

@@ -11,6 +11,10 @@ type Wish = { type: string; strikePercent: bigint; notional: bigint; blocks: big
 export function buy(walk: Walk, wish: Wish): void {
   const { chain, random, prices } = walk;
   walk.refresh();
+  // A fund that promised more than it has stops new policies until governance lets them go on.
+  if (chain.read('bh-params', 'is-tripped', ['create']) === true) {
+    walk.call('bh-params', 'reset-breaker', ['create', null], chain.deployer);
+  }
   const strike = (prices.BTC * wish.strikePercent) / 100n;
   const backers = wish.backers.map((provider) => ({ provider, share: random.between(1n, 9n) }));
   walk.call(
