@@ -149,7 +149,8 @@ _PROPOSAL: Final = (
     ),
 )
 
-# in the transactions that made it, ended it and paid what was left: each of these is found by an index
+# in the transactions that made it, moved parts of it, ended it, decided a claim and paid what was left: each is found by
+# an index
 _EVENTS_OF_POLICY: Final = sql.SQL(
     "t.chain = 'stacks' AND t.value ->> 'policy' = k.key0::text "
     "AND t.contract IN (SELECT s.contract FROM {contract_sequence} s) "
@@ -158,13 +159,15 @@ _EVENTS_OF_POLICY: Final = sql.SQL(
     "AND (t.height, t.block_hash, t.tx_index) IN (SELECT x.height, x.block_hash, x.tx_index FROM ("
     "SELECT unnest(ARRAY[p.created_tx, p.settled_tx]) AS tx FROM {policy} p WHERE p.id = k.key0 "
     "UNION SELECT r.tx_id FROM {remainder_cover} r WHERE r.policy = k.key0 "
-    "UNION SELECT unnest(ARRAY[m.opened_tx, m.resolved_tx]) FROM {claim} m WHERE m.policy = k.key0) own "
+    "UNION SELECT unnest(ARRAY[m.opened_tx, m.resolved_tx]) FROM {claim} m WHERE m.policy = k.key0 "
+    "UNION SELECT l.tx_id FROM {liquidation} l WHERE l.policy = k.key0) own "
     "JOIN clarion.transaction x ON x.chain = 'stacks' AND x.tx_id = decode(substr(own.tx, 3), 'hex'))"
 ).format(
     contract_sequence=_table("contract_sequence"),
     policy=_table("policy"),
     remainder_cover=_table("remainder_cover"),
     claim=_table("claim"),
+    liquidation=_table("liquidation"),
 )
 
 _POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))
