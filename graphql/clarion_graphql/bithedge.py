@@ -149,8 +149,8 @@ _PROPOSAL: Final = (
     ),
 )
 
-# in the transactions that made it, moved parts of it, ended it, decided a claim and paid what was left: each is found by
-# an index
+# in the transactions that made it, moved parts of it, ended it, decided a claim and paid what was left: each is found
+# by an index
 _EVENTS_OF_POLICY: Final = sql.SQL(
     "t.chain = 'stacks' AND t.value ->> 'policy' = k.key0::text "
     "AND t.contract IN (SELECT s.contract FROM {contract_sequence} s) "
