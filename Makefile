@@ -5,7 +5,7 @@ NPM := $(PY) -m clarion.node npm --prefix contracts
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test test-all check format bench migration docs lock clean
+.PHONY: help setup dev test test-all check format bench migration docs events lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,7 @@ check: setup ## Run the linters, the type checkers and the migration check
 	$(PY) -m mypy examples/sbtc/clarion_sbtc
 	$(NPM) run types
 	$(PY) tools/migrations.py check
+	$(PY) tools/bithedge_events.py --check
 
 format: setup ## Format the Python code and repair what the linter can
 	$(PY) -m ruff check --fix-only
@@ -45,6 +46,9 @@ migration: setup ## Write the migration that brings the tables to the models: ma
 
 docs: setup ## Write docs/configuration.md from the settings
 	$(PY) -m clarion.config > docs/configuration.md
+
+events: setup ## Write what follows from contracts/events.json: structs and documentation
+	$(PY) tools/bithedge_events.py
 
 lock: setup ## Lock again after a change of dependencies (options of uv in ARGS, such as --upgrade)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev \

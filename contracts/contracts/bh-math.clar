@@ -172,3 +172,30 @@
 (define-read-only (slice (amt uint) (from uint) (to uint) (total uint))
   (- (/ (* amt to) total) (/ (* amt from) total))
 )
+
+;; What a share of a live policy is worth now, in usd8, rounded up and at most the share itself: the liability's part of
+;; the notional at intrinsic plus time value.
+(define-read-only (take-over-usd8 (terms {
+    type: (string-ascii 4),
+    spot-usd8: uint,
+    strike-usd8: uint,
+    notional-sat: uint,
+    vol-bp: uint,
+    duration-burn: uint,
+    max-payout-usd8: uint,
+    liability-usd8: uint,
+  }))
+  (let (
+      (spot (get spot-usd8 terms))
+      (strike (get strike-usd8 terms))
+      (liability (get liability-usd8 terms))
+      (unit (+
+        (intrinsic-usd8 (get type terms) strike spot)
+        (time-value-usd8 spot strike (get vol-bp terms) (get duration-burn terms))
+      ))
+      (share-sat (div-up (* (get notional-sat terms) liability) (get max-payout-usd8 terms)))
+      (value (div-up (* unit share-sat) E8))
+    )
+    (if (< value liability) value liability)
+  )
+)

@@ -47,6 +47,8 @@
 (define-constant ERR-FALLBACK-DELAY (err u3022))
 ;; Provider weight above 10^6.
 (define-constant ERR-BAD-WEIGHT (err u3023))
+;; Last price is the guardian's fallback.
+(define-constant ERR-FALLBACK-PRICE (err u3024))
 
 (define-constant BP u10000)
 (define-constant E6 u1000000)
@@ -177,6 +179,18 @@
       (max-age (try! (contract-call? .bh-params get-param "price-max-age")))
     )
     (asserts! (<= burn-block-height (+ (get opened-burn price) max-age)) ERR-PRICE-STALE)
+    (ok price)
+  )
+)
+
+;; The last closed price of an asset, if it is not stale and comes from providers. What takes capital from somebody
+;; against their will or out of the fund uses this one.
+(define-read-only (get-market-price (asset (string-ascii 12)))
+  (let ((price (try! (get-fresh-price asset))))
+    (asserts!
+      (not (is-eq (get mode (map-get? rounds {asset: asset, round: (get round price)})) (some "fallback")))
+      ERR-FALLBACK-PRICE
+    )
     (ok price)
   )
 )

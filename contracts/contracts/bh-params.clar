@@ -27,7 +27,16 @@
 (define-constant ERR-TOKEN-FIXED (err u2012))
 ;; Fee shares do not sum to 10000, or the provider's is below 5000.
 (define-constant ERR-FEES-SUM (err u2013))
+;; No such metric.
+(define-constant ERR-UNKNOWN-METRIC (err u2014))
+;; Metric reported by another contract than its module's active version.
+(define-constant ERR-NOT-METRIC-MODULE (err u2015))
+;; Kind of a parameter that is none of the units.
+(define-constant ERR-PARAM-KIND (err u2016))
+;; Add-switch of an existing name.
+(define-constant ERR-SWITCH-EXISTS (err u2017))
 
+;; 100% in basis points.
 (define-constant BP u10000)
 ;; The least share of a premium that providers can be given, in bp.
 (define-constant MIN-PROVIDER-BP u5000)
@@ -86,6 +95,12 @@
   }
 )
 
+;; Figures that modules report about themselves: the last value, and the limit above which a breaker trips.
+(define-map metrics
+  (string-ascii 24)
+  {module: (string-ascii 16), value: uint, limit: uint, breaker: (string-ascii 16)}
+)
+
 ;; Fields common to all events; counts the event.
 (define-private (envelope (topic (string-ascii 40)))
   (let ((number (+ (var-get seq) u1)))
@@ -127,6 +142,11 @@
 ;; Whether a switch is on: flag on and breaker not tripped.
 (define-read-only (is-open (name (string-ascii 16)))
   (and (default-to false (map-get? flags name)) (not (is-tripped name)))
+)
+
+;; The row of a metric.
+(define-read-only (get-metric (name (string-ascii 24)))
+  (map-get? metrics name)
 )
 
 ;; The row of a tier.
@@ -207,6 +227,18 @@
   )
 )
 
+;; Whether a parameter can be counted in this.
+(define-private (is-unit (kind (string-ascii 8)))
+  (or
+    (is-eq kind "burn")
+    (is-eq kind "bp")
+    (is-eq kind "sat")
+    (is-eq kind "usd8")
+    (is-eq kind "amt")
+    (is-eq kind "count")
+  )
+)
+
 ;; Writes a parameter and prints it.
 (define-private (write-param
     (key (string-ascii 24))
@@ -214,6 +246,7 @@
     (proposal (optional uint))
   )
   (let ((before (get value (map-get? params key))))
+    (asserts! (is-unit (get kind row)) ERR-PARAM-KIND)
     (asserts! (and (<= (get min row) (get value row)) (<= (get value row) (get max row))) ERR-PARAM-BOUNDS)
     (map-set params key row)
     (print (merge (envelope "param.set") {
@@ -281,9 +314,50 @@
   )
 )
 
-;; Writes both halves of one of the first deployment's switches.
+;; Writes both halves of a new switch.
+(define-private (write-switch (name (string-ascii 16)) (proposal (optional uint)))
+  (and (write-flag name true proposal) (clear-breaker name proposal))
+)
+
+;; Writes one of the first deployment's switches.
 (define-private (genesis-switch (name (string-ascii 16)))
-  (and (write-flag name true none) (clear-breaker name none))
+  (write-switch name none)
+)
+
+;; Writes a tripped breaker and prints it.
+(define-private (write-trip (name (string-ascii 16)) (reason (string-ascii 64)))
+  (begin
+    (map-set breakers name {tripped: true, reason: reason, since-burn: burn-block-height})
+    (print (merge (envelope "breaker.tripped") {
+      name: name,
+      reason: reason,
+      since-burn: burn-block-height,
+    }))
+    true
+  )
+)
+
+;; Writes what a metric is measured against and prints it; its last value stays.
+(define-private (write-metric
+    (name (string-ascii 24))
+    (module (string-ascii 16))
+    (limit uint)
+    (breaker (string-ascii 16))
+    (proposal (optional uint))
+  )
+  (let (
+      (before (map-get? metrics name))
+      (row {module: module, value: (default-to u0 (get value before)), limit: limit, breaker: breaker})
+    )
+    (asserts! (is-some (map-get? breakers breaker)) ERR-UNKNOWN-SWITCH)
+    (map-set metrics name row)
+    (print (merge (merge (envelope "metric.set") row) {
+      name: name,
+      limit-before: (get limit before),
+      proposal: proposal,
+    }))
+    (ok true)
+  )
 )
 
 ;; Writes a tier within the bounds that no proposal can leave, and prints it.
@@ -426,10 +500,28 @@
         {key: "call-cap-bp", kind: "bp", value: u10000, min: u1000, max: u50000}
         {key: "min-notional-sat", kind: "sat", value: u10000, min: u1, max: u100000000}
         {key: "min-allocation-usd8", kind: "usd8", value: u100000000, min: u1, max: u100000000000}
+        {key: "gov-voting-period", kind: "burn", value: u1008, min: u6, max: u8640}
+        {key: "gov-timelock", kind: "burn", value: u288, min: u2, max: u4320}
+        {key: "gov-grace", kind: "burn", value: u1008, min: u6, max: u8640}
+        {key: "gov-quorum-bp", kind: "bp", value: u2000, min: u500, max: u8000}
+        {key: "gov-pass-bp", kind: "bp", value: u5100, min: u5001, max: u9000}
+        {key: "gov-threshold-bp", kind: "bp", value: u100, min: u1, max: u2000}
+        {key: "gov-min-stake", kind: "amt", value: u1000000000000, min: u1, max: u1000000000000000000000000}
+        {key: "root-challenge", kind: "burn", value: u144, min: u1, max: u1008}
+        {key: "soft-call-window", kind: "burn", value: u432, min: u1, max: u4320}
+        {key: "hard-call-window", kind: "burn", value: u144, min: u1, max: u1008}
+        {key: "liquidation-penalty-bp", kind: "bp", value: u500, min: u0, max: u2000}
+        {key: "liquidation-bounty-bp", kind: "bp", value: u100, min: u0, max: u500}
+        {key: "takeover-load-bp", kind: "bp", value: u1000, min: u0, max: u5000}
+        {key: "takeover-min-duration", kind: "burn", value: u144, min: u1, max: u4320}
+        {key: "fund-event-cap-bp", kind: "bp", value: u2500, min: u1, max: u10000}
+        {key: "fund-warning-bp", kind: "bp", value: u5000, min: u1, max: u10000}
+        {key: "fund-critical-bp", kind: "bp", value: u10000, min: u1, max: u100000}
       )
       (ok true)
     ))
-    (map genesis-switch (list "create" "exercise" "cancel" "deposit" "withdraw" "oracle"))
+    (map genesis-switch (list "create" "exercise" "cancel" "deposit" "withdraw" "oracle" "liquidate" "cover"))
+    (try! (write-metric "fund-used-bp" "fund" BP "create" none))
     (try! (write-tier "conservative"
       {
         strike-min-bp: u7000,
@@ -536,19 +628,57 @@
   )
 )
 
+;; Adds a switch that a later module needs, on and not tripped.
+(define-public (add-switch (name (string-ascii 16)) (proposal (optional uint)))
+  (begin
+    (try! (check-governance))
+    (asserts! (is-none (map-get? flags name)) ERR-SWITCH-EXISTS)
+    (ok (write-switch name proposal))
+  )
+)
+
 ;; Stops what a switch guards, until governance resets the breaker.
 (define-public (trip-breaker (name (string-ascii 16)) (reason (string-ascii 64)))
   (begin
     (asserts! (contract-call? .bh-registry has-role "guardian" contract-caller) ERR-NOT-GUARDIAN)
     (asserts! (is-some (map-get? breakers name)) ERR-UNKNOWN-SWITCH)
     (asserts! (not (is-tripped name)) ERR-BREAKER-STATE)
-    (map-set breakers name {tripped: true, reason: reason, since-burn: burn-block-height})
-    (print (merge (envelope "breaker.tripped") {
+    (ok (write-trip name reason))
+  )
+)
+
+;; Records a figure of the calling module; above its limit the metric's breaker trips, until governance resets it.
+(define-public (report-metric (name (string-ascii 24)) (value uint))
+  (let (
+      (row (unwrap! (map-get? metrics name) ERR-UNKNOWN-METRIC))
+      (breaker (get breaker row))
+    )
+    (asserts! (contract-call? .bh-registry is-active (get module row) contract-caller) ERR-NOT-METRIC-MODULE)
+    (map-set metrics name (merge row {value: value}))
+    (print (merge (merge (envelope "metric.reported") row) {
       name: name,
-      reason: reason,
-      since-burn: burn-block-height,
+      value: value,
+      value-before: (get value row),
     }))
-    (ok true)
+    (ok (and
+      (> value (get limit row))
+      (not (is-tripped breaker))
+      (write-trip breaker (concat "above its limit: " name))
+    ))
+  )
+)
+
+;; Sets the limit of a metric and the breaker that it trips, for a figure that a module reports or will report.
+(define-public (set-metric
+    (name (string-ascii 24))
+    (module (string-ascii 16))
+    (limit uint)
+    (breaker (string-ascii 16))
+    (proposal (optional uint))
+  )
+  (begin
+    (try! (check-governance))
+    (write-metric name module limit breaker proposal)
   )
 )
 

@@ -55,6 +55,18 @@
 (define-constant ERR-UNPAID (err u6025))
 ;; Strike above 10^18 usd8 or notional above 10^13 sat.
 (define-constant ERR-TERMS-TOO-LARGE (err u6026))
+;; Exercise or cancel in the Stacks block of the policy's creation.
+(define-constant ERR-CREATION-BLOCK (err u6027))
+;; Claim on a policy of which nothing is unpaid.
+(define-constant ERR-NOTHING-UNPAID (err u6028))
+;; Policy already has a claim.
+(define-constant ERR-CLAIM-EXISTS (err u6029))
+;; Policy has no open claim.
+(define-constant ERR-NO-CLAIM (err u6030))
+;; Caller lacks the arbiter role.
+(define-constant ERR-NOT-ARBITER (err u6031))
+;; Approved amount is above what is unpaid.
+(define-constant ERR-CLAIM-AMOUNT (err u6032))
 
 (define-constant BP u10000)
 ;; Highest strike, in usd8, and notional, in sat, that every later product still fits in 128 bits with.
@@ -81,11 +93,26 @@
     max-payout-usd8: uint,
     collateral: uint,
     created-burn: uint,
+    created-stacks: uint,
     expiry-burn: uint,
     cancel-until-burn: uint,
     state: (string-ascii 12),
     paid: uint,
     unpaid-usd8: uint,
+  }
+)
+;; Claims of owners on what stayed unpaid: unpaid-usd8 is what that was when the claim was opened, and from its
+;; resolution on what it was then; approved-usd8 lifts the fund's cap per event, and nothing else.
+(define-map claims
+  uint
+  {
+    state: (string-ascii 8),
+    unpaid-usd8: uint,
+    approved-usd8: uint,
+    opened-burn: uint,
+    resolved-burn: uint,
+    reason-hash: (buff 32),
+    resolution-hash: (optional (buff 32)),
   }
 )
 
@@ -102,6 +129,24 @@
   (map-get? policies policy)
 )
 
+;; The claim on a policy's unpaid remainder.
+(define-read-only (get-claim (policy uint))
+  (map-get? claims policy)
+)
+
+;; What an approved claim still lets the fund pay beyond its own cap per event, in usd8; 0 without one.
+(define-read-only (claim-allowance (policy uint))
+  (match (map-get? claims policy)
+    claim (let (
+        (unpaid (default-to u0 (get unpaid-usd8 (map-get? policies policy))))
+        (refused (- (get unpaid-usd8 claim) (get approved-usd8 claim)))
+      )
+      (if (and (is-eq (get state claim) "approved") (> unpaid refused)) (- unpaid refused) u0)
+    )
+    u0
+  )
+)
+
 ;; Id of the last policy; ids start at 1.
 (define-read-only (get-last-policy)
   (var-get last-policy)
@@ -112,7 +157,8 @@
   (var-get seq)
 )
 
-;; Terms of a policy made now: its tier, premium and its parts, maximum payout, and everything they were computed from.
+;; Terms of a policy that a user makes now: its tier, premium and its parts, maximum payout, and everything they were
+;; computed from. The user's discount comes off the platform's part of the premium and off nothing else.
 (define-read-only (quote
     (type (string-ascii 4))
     (asset (string-ascii 12))
@@ -120,6 +166,7 @@
     (notional-sat uint)
     (expiry-burn uint)
     (token principal)
+    (user principal)
   )
   (let (
       (is-put (is-eq type "put"))
@@ -163,10 +210,11 @@
         util-mult-bp: (+ BP (/ (* util-slope util-bp) BP)),
         floor-bp: (try! (contract-call? .bh-params get-param "premium-min-bp")),
       }))
-      (premium (contract-call? .bh-math tokens-up premium-usd8 (get decimals token-row) (get price-usd8 token-price)))
+      (whole (contract-call? .bh-math tokens-up premium-usd8 (get decimals token-row) (get price-usd8 token-price)))
       (fees (contract-call? .bh-params get-fees))
-      (fee-platform (/ (* premium (get platform-bp fees)) BP))
-      (fee-reserve (/ (* premium (get reserve-bp fees)) BP))
+      (fee-whole (/ (* whole (get platform-bp fees)) BP))
+      (fee-platform (contract-call? .bh-treasury discounted-fee user fee-whole))
+      (fee-reserve (/ (* whole (get reserve-bp fees)) BP))
       (call-cap (try! (contract-call? .bh-params get-param "call-cap-bp")))
     )
     (ok {
@@ -178,10 +226,11 @@
       vol-bp: vol-bp,
       util-bp: util-bp,
       premium-usd8: premium-usd8,
-      premium: premium,
+      premium: (- whole (- fee-whole fee-platform)),
+      discount: (- fee-whole fee-platform),
       fee-platform: fee-platform,
       fee-reserve: fee-reserve,
-      premium-provider: (- premium fee-platform fee-reserve),
+      premium-provider: (- whole fee-whole fee-reserve),
       max-payout-usd8: (contract-call? .bh-math max-payout-usd8 type strike-usd8 notional-sat call-cap),
     })
   )
@@ -204,8 +253,11 @@
       (policy (+ (var-get last-policy) u1))
       (is-open (asserts! (contract-call? .bh-params is-open "create") ERR-CREATE-CLOSED))
       (is-known-style (asserts! (or (is-eq style "european") (is-eq style "american")) ERR-BAD-STYLE))
-      (terms (try! (quote type asset strike-usd8 notional-sat expiry-burn token-id)))
+      (terms (try! (quote type asset strike-usd8 notional-sat expiry-burn token-id contract-caller)))
       (is-affordable (asserts! (<= (get premium terms) max-premium) ERR-MAX-PREMIUM))
+      (fee-platform (try! (contract-call? .bh-treasury use-discount contract-caller
+        (+ (get fee-platform terms) (get discount terms))
+      )))
       (cancel-until-burn (+ burn-block-height (try! (contract-call? .bh-params get-param "cancel-window"))))
       (collateral (try! (contract-call? .bh-vault lock policy contract-caller token
         {
@@ -215,7 +267,7 @@
           price-usd8: (get token-price-usd8 terms),
         }
         {
-          platform: (get fee-platform terms),
+          platform: fee-platform,
           reserve: (get fee-reserve terms),
           provider: (get premium-provider terms),
         }
@@ -233,6 +285,7 @@
         max-payout-usd8: (get max-payout-usd8 terms),
         collateral: collateral,
         created-burn: burn-block-height,
+        created-stacks: stacks-block-height,
         expiry-burn: expiry-burn,
         cancel-until-burn: cancel-until-burn,
       })
@@ -261,6 +314,7 @@
       max-payout-usd8: uint,
       collateral: uint,
       created-burn: uint,
+      created-stacks: uint,
       expiry-burn: uint,
       cancel-until-burn: uint,
       state: (string-ascii 12),
@@ -392,6 +446,7 @@
       (is-active (asserts! (is-eq (get state row) "active") ERR-NOT-ACTIVE))
       (is-american (asserts! (is-eq (get style row) "american") ERR-EUROPEAN))
       (is-alive (asserts! (< burn-block-height (get expiry-burn row)) ERR-EXPIRED))
+      (is-later (asserts! (> stacks-block-height (get created-stacks row)) ERR-CREATION-BLOCK))
       (price (try! (price-after (get asset row) (get created-burn row))))
       (token-price (try! (price-after (get asset token-row) (get created-burn row))))
       (payoff (contract-call? .bh-math payoff-usd8 (get type row) (get strike-usd8 row) (get price-usd8 price)
@@ -413,6 +468,7 @@
       (is-open (asserts! (contract-call? .bh-params is-open "cancel") ERR-CANCEL-CLOSED))
       (is-active (asserts! (is-eq (get state row) "active") ERR-NOT-ACTIVE))
       (is-early (asserts! (<= burn-block-height (get cancel-until-burn row)) ERR-CANCEL-WINDOW))
+      (is-later (asserts! (> stacks-block-height (get created-stacks row)) ERR-CREATION-BLOCK))
       (price (try! (contract-call? .bh-oracle get-fresh-price (get asset row))))
       (is-out (asserts!
         (is-eq (contract-call? .bh-math intrinsic-usd8 (get type row) (get strike-usd8 row) (get price-usd8 price)) u0)
@@ -452,5 +508,71 @@
       unpaid-usd8-after: after,
     }))
     (ok after)
+  )
+)
+
+;; The owner's claim on what stayed unpaid, with the hash of its reasons; one per policy.
+(define-public (open-claim (policy uint) (reason-hash (buff 32)))
+  (let (
+      (row (unwrap! (map-get? policies policy) ERR-UNKNOWN-POLICY))
+      (unpaid (get unpaid-usd8 row))
+    )
+    (asserts! (is-eq contract-caller (get owner row)) ERR-NOT-OWNER)
+    (asserts! (> unpaid u0) ERR-NOTHING-UNPAID)
+    (asserts!
+      (map-insert claims policy {
+        state: "open",
+        unpaid-usd8: unpaid,
+        approved-usd8: u0,
+        opened-burn: burn-block-height,
+        resolved-burn: u0,
+        reason-hash: reason-hash,
+        resolution-hash: none,
+      })
+      ERR-CLAIM-EXISTS
+    )
+    (print (merge (envelope "claim.opened") {
+      policy: policy,
+      owner: contract-caller,
+      unpaid-usd8: unpaid,
+      reason-hash: reason-hash,
+      opened-burn: burn-block-height,
+    }))
+    (ok true)
+  )
+)
+
+;; An arbiter's decision on an open claim, with the hash of its reasons: how much of what is unpaid now the fund may pay
+;; beyond its cap per event. 0 rejects the claim.
+(define-public (resolve-claim (policy uint) (approved-usd8 uint) (reason-hash (buff 32)))
+  (let (
+      (is-arbiter (asserts! (contract-call? .bh-registry has-role "arbiter" contract-caller) ERR-NOT-ARBITER))
+      (row (unwrap! (map-get? policies policy) ERR-UNKNOWN-POLICY))
+      (claim (unwrap! (map-get? claims policy) ERR-NO-CLAIM))
+      (unpaid (get unpaid-usd8 row))
+      (state (if (> approved-usd8 u0) "approved" "rejected"))
+    )
+    (asserts! (is-eq (get state claim) "open") ERR-NO-CLAIM)
+    (asserts! (<= approved-usd8 unpaid) ERR-CLAIM-AMOUNT)
+    (map-set claims policy
+      (merge claim {
+        state: state,
+        unpaid-usd8: unpaid,
+        approved-usd8: approved-usd8,
+        resolved-burn: burn-block-height,
+        resolution-hash: (some reason-hash),
+      })
+    )
+    (print (merge (envelope "claim.resolved") {
+      policy: policy,
+      owner: (get owner row),
+      by: contract-caller,
+      state: state,
+      unpaid-usd8: unpaid,
+      approved-usd8: approved-usd8,
+      reason-hash: reason-hash,
+      resolved-burn: burn-block-height,
+    }))
+    (ok true)
   )
 )

@@ -24,13 +24,31 @@
 ;; Activation before the delay is over.
 (define-constant ERR-MODULE-DELAY (err u1011))
 
+;; The contract's code is not the code that was announced.
+(define-constant ERR-CODE-HASH (err u1012))
+;; Expiring a role that has not ended.
+(define-constant ERR-ROLE-NOT-ENDED (err u1013))
+;; The version already has a migration, or its migration is not over.
+(define-constant ERR-MIGRATION-OPEN (err u1014))
+;; No such migration, or it is over.
+(define-constant ERR-MIGRATION-NOT-FOUND (err u1015))
+;; A migration's step by another contract than the one it fills.
+(define-constant ERR-NOT-MIGRATOR (err u1016))
+;; A migration's cursor does not advance.
+(define-constant ERR-MIGRATION-CURSOR (err u1017))
+;; A migration ended at another hash than it has.
+(define-constant ERR-MIGRATION-HASH (err u1018))
+
 ;; Who may call bootstrap, once. It has no other power.
 (define-constant DEPLOYER tx-sender)
 ;; Bitcoin blocks from registering a module to activating it: twice the longest withdrawal delay, so that providers can
 ;; leave before new code may use their capital.
 (define-constant MODULE-DELAY u2016)
+;; The role that sets everything and is passed on by handover alone.
 (define-constant GOVERNANCE "governance")
 
+;; Number of the last migration.
+(define-data-var last-migration uint u0)
 ;; Whether bootstrap has run.
 (define-data-var bootstrapped bool false)
 ;; Number of the last event.
@@ -53,6 +71,22 @@
 )
 ;; The version of each module that is active.
 (define-map active-versions (string-ascii 16) uint)
+
+;; Copies of a module's rows into its next version. The cursor says how far the copy is, in the copying contract's own
+;; terms; the hash chains what every step copied, so that anybody can recompute it.
+(define-map migrations
+  uint
+  {
+    module: (string-ascii 16),
+    from-version: (optional uint),
+    version: uint,
+    cursor: uint,
+    hash: (buff 32),
+    done: bool,
+  }
+)
+;; The migration that fills a module's version.
+(define-map version-migrations {module: (string-ascii 16), version: uint} uint)
 
 ;; Fields common to all events; counts the event.
 (define-private (envelope (topic (string-ascii 40)))
@@ -83,6 +117,24 @@
 ;; The active version of a module.
 (define-read-only (get-active-version (module (string-ascii 16)))
   (map-get? active-versions module)
+)
+
+;; The row of a migration.
+(define-read-only (get-migration (migration uint))
+  (map-get? migrations migration)
+)
+
+;; The migration that fills a module's version.
+(define-read-only (get-version-migration (module (string-ascii 16)) (version uint))
+  (map-get? version-migrations {module: module, version: version})
+)
+
+;; Whether a version's migration has begun and is not over.
+(define-private (is-migrating (module (string-ascii 16)) (version uint))
+  (match (map-get? version-migrations {module: module, version: version})
+    migration (not (default-to true (get done (map-get? migrations migration))))
+    false
+  )
 )
 
 ;; The state of a contract as a version of a module.
@@ -196,7 +248,12 @@
     (try! (genesis-module "params" .bh-params))
     (try! (genesis-module "oracle" .bh-oracle))
     (try! (genesis-module "vault" .bh-vault))
-    (genesis-module "policy" .bh-policy)
+    (try! (genesis-module "treasury" .bh-treasury))
+    (try! (genesis-module "policy" .bh-policy))
+    (try! (genesis-module "fund" .bh-fund))
+    (try! (genesis-module "liquidation" .bh-liquidation))
+    (try! (genesis-module "incentives" .bh-incentives))
+    (genesis-module "gov" .bh-gov)
   )
 )
 
@@ -229,20 +286,39 @@
   )
 )
 
-;; Announces a new version of a module; it can be activated MODULE-DELAY blocks later.
-(define-public (register-module (module (string-ascii 16)) (version uint) (contract principal))
+;; Removes a role that ended at its height. Anybody may: such a role gives nothing any more.
+(define-public (expire-role (role (string-ascii 16)) (who principal))
+  (let ((row (unwrap! (map-get? roles {role: role, who: who}) ERR-ROLE-NOT-FOUND)))
+    (asserts! (not (has-role role who)) ERR-ROLE-NOT-ENDED)
+    (map-delete roles {role: role, who: who})
+    (print (merge (envelope "role.expired") {role: role, who: who, until-burn: (get until-burn row)}))
+    (ok true)
+  )
+)
+
+;; Announces a new version of a module by its contract and the hash of the code that was reviewed; it can be activated
+;; MODULE-DELAY blocks later.
+(define-public (register-module
+    (module (string-ascii 16))
+    (version uint)
+    (contract principal)
+    (code-hash (buff 32))
+  )
   (begin
     (try! (check-governance))
+    (asserts! (is-eq (unwrap! (contract-hash? contract) ERR-NO-CONTRACT) code-hash) ERR-CODE-HASH)
     (write-module module version contract (+ burn-block-height MODULE-DELAY))
   )
 )
 
-;; Makes an announced version of a module the active one.
+;; Makes an announced version of a module the active one, once what it takes over is copied.
 (define-public (activate-module (module (string-ascii 16)) (version uint))
   (let ((row (unwrap! (map-get? modules {module: module, version: version}) ERR-MODULE-NOT-FOUND)))
     (try! (check-governance))
     (asserts! (is-eq (get state row) "registered") ERR-MODULE-STATE)
     (asserts! (>= burn-block-height (get active-from-burn row)) ERR-MODULE-DELAY)
+    (asserts! (not (is-migrating module version)) ERR-MIGRATION-OPEN)
+    (asserts! (is-eq (unwrap! (contract-hash? (get contract row)) ERR-NO-CONTRACT) (get code-hash row)) ERR-CODE-HASH)
     (ok (switch-module module version (get contract row)))
   )
 )
@@ -255,12 +331,70 @@
     )
     (try! (check-governance))
     (asserts! (or (is-eq state "registered") (is-eq state "draining")) ERR-MODULE-STATE)
+    (asserts! (not (is-migrating module version)) ERR-MIGRATION-OPEN)
     (write-state module version "deprecated")
     (print (merge (envelope "module.deprecated") {
       module: module,
       version: version,
       contract: (get contract row),
     }))
+    (ok true)
+  )
+)
+
+;; Begins the copy of the active version's rows into an announced one, which is not activated before the copy is over.
+(define-public (begin-migration (module (string-ascii 16)) (version uint))
+  (let (
+      (module-row (unwrap! (map-get? modules {module: module, version: version}) ERR-MODULE-NOT-FOUND))
+      (migration (+ (var-get last-migration) u1))
+      (row {
+        module: module,
+        from-version: (map-get? active-versions module),
+        version: version,
+        cursor: u0,
+        hash: 0x0000000000000000000000000000000000000000000000000000000000000000,
+        done: false,
+      })
+    )
+    (try! (check-governance))
+    (asserts! (is-eq (get state module-row) "registered") ERR-MODULE-STATE)
+    (asserts! (map-insert version-migrations {module: module, version: version} migration) ERR-MIGRATION-OPEN)
+    (map-set migrations migration row)
+    (var-set last-migration migration)
+    (print (merge (merge (envelope "migration.begun") row) {migration: migration}))
+    (ok migration)
+  )
+)
+
+;; Records that the copying contract got as far as the cursor. Items is the hash of what this step copied; the
+;; migration's hash becomes sha256 of its hash before and items.
+(define-public (step-migration (migration uint) (cursor uint) (items (buff 32)))
+  (let (
+      (row (unwrap! (map-get? migrations migration) ERR-MIGRATION-NOT-FOUND))
+      (target {module: (get module row), version: (get version row)})
+      (contract (get contract (unwrap! (map-get? modules target) ERR-MODULE-NOT-FOUND)))
+      (stepped (merge row {cursor: cursor, hash: (sha256 (concat (get hash row) items))}))
+    )
+    (asserts! (is-eq contract-caller contract) ERR-NOT-MIGRATOR)
+    (asserts! (not (get done row)) ERR-MIGRATION-NOT-FOUND)
+    (asserts! (> cursor (get cursor row)) ERR-MIGRATION-CURSOR)
+    (map-set migrations migration stepped)
+    (print (merge (merge (envelope "migration.stepped") stepped) {migration: migration}))
+    (ok true)
+  )
+)
+
+;; Ends a migration at the hash that governance found right; nothing can be copied after it.
+(define-public (finish-migration (migration uint) (hash (buff 32)))
+  (let (
+      (row (unwrap! (map-get? migrations migration) ERR-MIGRATION-NOT-FOUND))
+      (finished (merge row {done: true}))
+    )
+    (try! (check-governance))
+    (asserts! (not (get done row)) ERR-MIGRATION-NOT-FOUND)
+    (asserts! (is-eq hash (get hash row)) ERR-MIGRATION-HASH)
+    (map-set migrations migration finished)
+    (print (merge (merge (envelope "migration.finished") finished) {migration: migration}))
     (ok true)
   )
 )

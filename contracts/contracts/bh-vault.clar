@@ -52,8 +52,22 @@
 (define-constant ERR-NOT-FEE-MODULE (err u5023))
 ;; Token transfer failed or moved more than it was allowed.
 (define-constant ERR-TRANSFER (err u5024))
+;; Capital came to the position in this Stacks block.
+(define-constant ERR-SAME-BLOCK (err u5025))
+;; Change of tier to the same tier.
+(define-constant ERR-SAME-TIER (err u5026))
+;; Caller is not the active liquidation module.
+(define-constant ERR-NOT-LIQUIDATION-MODULE (err u5027))
+;; Provider has no allocation in the policy.
+(define-constant ERR-NO-ALLOCATION (err u5028))
+;; Allocation moved to the provider who has it.
+(define-constant ERR-SAME-PROVIDER (err u5029))
+;; Policy has reached its expiry.
+(define-constant ERR-LOCK-EXPIRED (err u5030))
 
 (define-constant BP u10000)
+;; The largest number.
+(define-constant MAX-UINT u340282366920938463463374607431768211455)
 
 ;; Number of the last event.
 (define-data-var seq uint u0)
@@ -117,6 +131,8 @@
 )
 ;; Whether a provider takes new policies; without a row, yes.
 (define-map auto-match principal bool)
+;; Stacks block in which capital last came to a position from outside it.
+(define-map arrivals {provider: principal, tier: (string-ascii 16), token: principal} uint)
 
 ;; Fields common to all events; counts the event.
 (define-private (envelope (topic (string-ascii 40)))
@@ -178,6 +194,11 @@
   (default-to true (map-get? auto-match provider))
 )
 
+;; Stacks block in which capital last came to a position from outside it; 0 for none.
+(define-read-only (get-arrival (provider principal) (tier (string-ascii 16)) (token principal))
+  (default-to u0 (map-get? arrivals {provider: provider, tier: tier, token: token}))
+)
+
 ;; Number of the last event.
 (define-read-only (get-seq)
   (var-get seq)
@@ -219,6 +240,11 @@
       ))
     )
   )
+)
+
+;; The smaller of two numbers.
+(define-private (least (a uint) (b uint))
+  (if (< a b) a b)
 )
 
 ;; Writes a position and gives its balances around the change, for the event.
@@ -267,12 +293,29 @@
       (merge pool {available: (+ (get available pool) amt)})
     )
     (map-set buckets token-id (merge bucket {available: (+ (get available bucket) amt)}))
-    (print (merge (merge (envelope "capital.deposited") {amt: amt})
+    (map-set arrivals {provider: contract-caller, tier: tier, token: token-id} stacks-block-height)
+    (print (merge (merge (envelope "capital.deposited") {amt: amt, arrived-stacks: stacks-block-height})
       (write-position {provider: contract-caller, tier: tier, token: token-id} before
         (merge before {available: (+ (get available before) amt)})
       )
     ))
     (pull token amt contract-caller)
+  )
+)
+
+;; Fails unless a position has capital that is neither locked nor asked back, and that did not come in this block.
+(define-private (check-free
+    (before {available: uint, locked: uint, requested: uint, liability-usd8: uint})
+    (arrival uint)
+    (amt uint)
+  )
+  (begin
+    (asserts! (> amt u0) ERR-ZERO-AMOUNT)
+    (asserts!
+      (and (<= amt (get available before)) (<= (+ amt (get requested before)) (get available before)))
+      ERR-AVAILABLE
+    )
+    (ok (asserts! (< arrival stacks-block-height) ERR-SAME-BLOCK))
   )
 )
 
@@ -285,8 +328,7 @@
       (unlock-burn (+ burn-block-height delay))
     )
     (asserts! (contract-call? .bh-params is-open "withdraw") ERR-WITHDRAW-CLOSED)
-    (asserts! (> amt u0) ERR-ZERO-AMOUNT)
-    (asserts! (<= amt (- (get available before) (get requested before))) ERR-AVAILABLE)
+    (try! (check-free before (get-arrival contract-caller tier token) amt))
     (var-set last-request request)
     (map-set requests request {
       provider: contract-caller,
@@ -327,18 +369,18 @@
   )
 )
 
-;; Pays out a withdrawal whose delay is over.
+;; Pays out a withdrawal whose delay is over; what is left of it where a liquidation took more than was free.
 (define-public (withdraw (request uint) (token <sip010>))
   (let (
       (row (unwrap! (map-get? requests request) ERR-UNKNOWN-REQUEST))
       (token-id (get token row))
       (tier (get tier row))
-      (amt (get amt row))
       (provider (get provider row))
       (before (get-position provider tier token-id))
+      (amt (least (get amt row) (get available before)))
       (after (merge before {
         available: (- (get available before) amt),
-        requested: (- (get requested before) amt),
+        requested: (- (get requested before) (get amt row)),
       }))
       (pool (get-pool tier token-id))
       (bucket (get-buckets token-id))
@@ -357,6 +399,60 @@
       (write-position {provider: provider, tier: tier, token: token-id} before after)
     ))
     (push token amt provider)
+  )
+)
+
+;; Moves a provider's free capital to another tier. A position that backs policies keeps its tier's warning ratio.
+(define-public (change-tier
+    (token principal)
+    (from (string-ascii 16))
+    (to (string-ascii 16))
+    (amt uint)
+  )
+  (let (
+      (token-row (unwrap! (contract-call? .bh-params get-token token) ERR-UNKNOWN-TOKEN))
+      (from-row (unwrap! (contract-call? .bh-params get-tier from) ERR-UNKNOWN-TIER))
+      (to-row (unwrap! (contract-call? .bh-params get-tier to) ERR-UNKNOWN-TIER))
+      (from-key {provider: contract-caller, tier: from, token: token})
+      (to-key {provider: contract-caller, tier: to, token: token})
+      (from-before (get-position contract-caller from token))
+      (to-before (get-position contract-caller to token))
+      (from-pool (get-pool from token))
+      (to-pool (get-pool to token))
+    )
+    (asserts! (contract-call? .bh-params is-open "deposit") ERR-DEPOSIT-CLOSED)
+    (asserts! (contract-call? .bh-params is-open "withdraw") ERR-WITHDRAW-CLOSED)
+    (asserts! (get active token-row) ERR-UNKNOWN-TOKEN)
+    (asserts! (get active to-row) ERR-UNKNOWN-TIER)
+    (asserts! (not (is-eq from to)) ERR-SAME-TIER)
+    (try! (check-free from-before (get-arrival contract-caller from token) amt))
+    (try! (check-health token from
+      (- (+ (get available from-before) (get locked from-before)) amt)
+      (get liability-usd8 from-before)
+    ))
+    (map-set pools {tier: from, token: token}
+      (merge from-pool {available: (- (get available from-pool) amt)})
+    )
+    (map-set pools {tier: to, token: token}
+      (merge to-pool {available: (+ (get available to-pool) amt)})
+    )
+    (map-set arrivals to-key stacks-block-height)
+    (print (merge (merge (envelope "capital.moved-out") {amt: amt, to-tier: to})
+      (write-position from-key from-before
+        (merge from-before {available: (- (get available from-before) amt)})
+      )
+    ))
+    (print (merge
+      (merge (envelope "capital.moved-in") {
+        amt: amt,
+        from-tier: from,
+        arrived-stacks: stacks-block-height,
+      })
+      (write-position to-key to-before
+        (merge to-before {available: (+ (get available to-before) amt)})
+      )
+    ))
+    (ok true)
   )
 )
 
@@ -530,6 +626,7 @@
         reserve-fees: (+ (get reserve-fees before) (get reserve premium)),
       })
     )
+    (asserts! (> (get max-payout-usd8 cover) u0) ERR-ZERO-AMOUNT)
     (asserts! (is-eq (get liability-usd8 result) (get max-payout-usd8 cover)) ERR-ALLOCATION-SUM)
     (asserts!
       (map-insert locks policy {
@@ -574,7 +671,8 @@
   )
 )
 
-;; Ends one provider's share of a policy: what it lost leaves, the rest is free again, its premium becomes yield.
+;; Ends one provider's share of a policy: its part of the payout leaves, as far as its own collateral reaches, the rest is
+;; free again, its part of the premium becomes yield.
 (define-private (end-step
     (allocation {provider: principal, collateral: uint, liability-usd8: uint})
     (acc {
@@ -582,12 +680,11 @@
       tier: (string-ascii 16),
       token: principal,
       expiry-burn: uint,
-      collateral: uint,
-      paid: uint,
-      liability-usd8: uint,
+      due: uint,
       earned: uint,
-      collateral-sum: uint,
+      max-payout-usd8: uint,
       liability-sum: uint,
+      paid: uint,
     })
   )
   (let (
@@ -595,10 +692,11 @@
       (provider (get provider allocation))
       (collateral (get collateral allocation))
       (liability (get liability-usd8 allocation))
-      (collateral-sum (+ (get collateral-sum acc) collateral))
-      (liability-sum (+ (get liability-sum acc) liability))
-      (loss (contract-call? .bh-math slice (get paid acc) (get collateral-sum acc) collateral-sum (get collateral acc)))
-      (earned (contract-call? .bh-math slice (get earned acc) (get liability-sum acc) liability-sum (get liability-usd8 acc)))
+      (from (get liability-sum acc))
+      (liability-sum (+ from liability))
+      (total (get max-payout-usd8 acc))
+      (loss (least collateral (contract-call? .bh-math slice (get due acc) from liability-sum total)))
+      (earned (contract-call? .bh-math slice (get earned acc) from liability-sum total))
       (key {provider: provider, tier: (get tier acc), token: (get token acc)})
       (before (get-position provider (get tier acc) (get token acc)))
       (debited (merge before {locked: (- (get locked before) loss)}))
@@ -647,19 +745,35 @@
       )
       true
     )
-    (merge acc {collateral-sum: collateral-sum, liability-sum: liability-sum})
+    (merge acc {liability-sum: liability-sum, paid: (+ (get paid acc) loss)})
   )
 )
 
-;; Ends a policy's lock: pays its owner a payout out of the collateral and a refund out of the premium, frees the rest of
-;; the collateral and lets the providers earn the rest of the premium.
-(define-private (end-lock (policy uint) (token <sip010>) (to principal) (paid uint) (refunded uint))
+;; Ends a policy's lock: pays its owner what is due out of the collateral and a refund out of the premium, frees the rest
+;; of the collateral and lets the providers earn the rest of the premium. Gives what was paid. An amount due that is too
+;; large to be shared without an overflow is far above any collateral, and is cut.
+(define-private (end-lock (policy uint) (token <sip010>) (to principal) (due uint) (refunded uint))
   (let (
       (row (unwrap! (map-get? locks policy) ERR-NO-LOCK))
       (token-id (get token row))
       (tier (get tier row))
       (collateral (get collateral row))
+      (max-payout (get max-payout-usd8 row))
       (earned (- (get premium row) refunded))
+      (is-token (asserts! (is-eq (contract-of token) token-id) ERR-WRONG-TOKEN))
+      (paid (get paid
+        (fold end-step (get allocations row) {
+          policy: policy,
+          tier: tier,
+          token: token-id,
+          expiry-burn: (get expiry-burn row),
+          due: (least due (/ MAX-UINT max-payout)),
+          earned: earned,
+          max-payout-usd8: max-payout,
+          liability-sum: u0,
+          paid: u0,
+        })
+      ))
       (pool (get-pool tier token-id))
       (before (get-buckets token-id))
       (after (merge before {
@@ -669,19 +783,6 @@
         yield: (+ (get yield before) earned),
       }))
     )
-    (asserts! (is-eq (contract-of token) token-id) ERR-WRONG-TOKEN)
-    (fold end-step (get allocations row) {
-      policy: policy,
-      tier: tier,
-      token: token-id,
-      expiry-burn: (get expiry-burn row),
-      collateral: collateral,
-      paid: paid,
-      liability-usd8: (get max-payout-usd8 row),
-      earned: earned,
-      collateral-sum: u0,
-      liability-sum: u0,
-    })
     (map-delete locks policy)
     (map-set pools {tier: tier, token: token-id} {
       available: (+ (get available pool) (- collateral paid)),
@@ -712,7 +813,8 @@
       yield-before: (get yield before),
       yield-after: (get yield after),
     }))
-    (push token (+ paid refunded) to)
+    (try! (push token (+ paid refunded) to))
+    (ok paid)
   )
 )
 
@@ -724,14 +826,11 @@
   )
 )
 
-;; Ends a policy with a payout, as far as its collateral reaches. Gives what was paid.
+;; Ends a policy with a payout, as far as each provider's collateral reaches. Gives what was paid.
 (define-public (settle (policy uint) (token <sip010>) (to principal) (amt uint))
-  (let (
-      (row (try! (lock-of-caller policy)))
-      (paid (if (< amt (get collateral row)) amt (get collateral row)))
-    )
-    (try! (end-lock policy token to paid u0))
-    (ok paid)
+  (begin
+    (try! (lock-of-caller policy))
+    (end-lock policy token to amt u0)
   )
 )
 
@@ -744,6 +843,227 @@
     )
     (try! (end-lock policy token to u0 refunded))
     (ok {refund: refunded, fee: fee})
+  )
+)
+
+;; Finds a provider's allocation.
+(define-private (find-step
+    (item {provider: principal, collateral: uint, liability-usd8: uint})
+    (acc {provider: principal, collateral: uint, liability-usd8: uint})
+  )
+  (if (is-eq (get provider item) (get provider acc)) item acc)
+)
+
+;; A provider's allocation among those of a lock; zeros without one.
+(define-private (allocation-of
+    (items (list 10 {provider: principal, collateral: uint, liability-usd8: uint}))
+    (provider principal)
+  )
+  (fold find-step items {provider: provider, collateral: u0, liability-usd8: u0})
+)
+
+;; Copies an allocation, unless it is the leaving provider's or the taker's.
+(define-private (keep-step
+    (item {provider: principal, collateral: uint, liability-usd8: uint})
+    (acc {
+      from: principal,
+      to: principal,
+      out: (list 10 {provider: principal, collateral: uint, liability-usd8: uint}),
+    })
+  )
+  (if (or (is-eq (get provider item) (get from acc)) (is-eq (get provider item) (get to acc)))
+    acc
+    (merge acc {out: (append-allocation (get out acc) item)})
+  )
+)
+
+;; Appends to a list of allocations that another one has left.
+(define-private (append-allocation
+    (items (list 10 {provider: principal, collateral: uint, liability-usd8: uint}))
+    (item {provider: principal, collateral: uint, liability-usd8: uint})
+  )
+  (default-to items (as-max-len? (append items item) u10))
+)
+
+;; Adds to what a principal can claim as yield, and prints it.
+(define-private (credit-yield
+    (policy uint)
+    (provider principal)
+    (token principal)
+    (amt uint)
+    (kind (string-ascii 8))
+  )
+  (let ((before (get-yield provider token)))
+    (if (> amt u0)
+      (begin
+        (map-set yields {provider: provider, token: token} (+ before amt))
+        (print (merge (envelope "yield.credited") {
+          policy: policy,
+          kind: kind,
+          provider: provider,
+          token: token,
+          amt: amt,
+          yield-before: before,
+          yield-after: (+ before amt),
+        }))
+        true
+      )
+      true
+    )
+  )
+)
+
+;; Passes a provider's allocation of a live policy to a taker. The provider pays the taker a price, and a bounty and a
+;; penalty that become yield, as far as what it has left reaches; the taker locks what its tier asks at the price given.
+(define-public (move-allocation
+    (policy uint)
+    (from principal)
+    (to principal)
+    (terms {
+      price: uint,
+      bounty: uint,
+      bounty-to: principal,
+      penalty: uint,
+      penalty-to: principal,
+      token-price-usd8: uint,
+    })
+  )
+  (let (
+      (is-module (asserts!
+        (contract-call? .bh-registry is-active "liquidation" contract-caller)
+        ERR-NOT-LIQUIDATION-MODULE
+      ))
+      (row (unwrap! (map-get? locks policy) ERR-NO-LOCK))
+      (is-other (asserts! (not (is-eq from to)) ERR-SAME-PROVIDER))
+      (is-alive (asserts! (< burn-block-height (get expiry-burn row)) ERR-LOCK-EXPIRED))
+      (tier (get tier row))
+      (token (get token row))
+      (token-row (unwrap! (contract-call? .bh-params get-token token) ERR-UNKNOWN-TOKEN))
+      (tier-row (unwrap! (contract-call? .bh-params get-tier tier) ERR-UNKNOWN-TIER))
+      (moved (allocation-of (get allocations row) from))
+      (liability (get liability-usd8 moved))
+      (is-found (asserts! (> liability u0) ERR-NO-ALLOCATION))
+      (held (allocation-of (get allocations row) to))
+      (collateral-from (get collateral moved))
+      (collateral-to (contract-call? .bh-math required-collateral liability (get decimals token-row)
+        (get token-price-usd8 terms) (get ratio-min-bp tier-row) (get haircut-bp token-row)
+      ))
+      (from-key {provider: from, tier: tier, token: token})
+      (from-before (get-position from tier token))
+      (from-free (+ (get available from-before) collateral-from))
+      (price (least (get price terms) from-free))
+      (bounty (least (get bounty terms) (- from-free price)))
+      (penalty (least (get penalty terms) (- from-free price bounty)))
+      (paid (+ price bounty penalty))
+      (to-key {provider: to, tier: tier, token: token})
+      (to-before (get-position to tier token))
+      (to-available (+ (get available to-before) price))
+      (to-liability (+ (get liability-usd8 to-before) liability))
+      (expiry (get expiry-burn row))
+      (from-exposure (get-exposure from tier token expiry))
+      (to-exposure (get-exposure to tier token expiry))
+      (collateral (- (+ (get collateral row) collateral-to) collateral-from))
+      (pool (get-pool tier token))
+      (bucket (get-buckets token))
+      (yield (+ bounty penalty))
+    )
+    (asserts! (<= (+ (get requested to-before) collateral-to) to-available) ERR-AVAILABLE)
+    (asserts!
+      (>=
+        (default-to u0 (contract-call? .bh-math health-bp (+ to-available (get locked to-before))
+          (get decimals token-row) (get token-price-usd8 terms) (get haircut-bp token-row) to-liability
+        ))
+        (get ratio-min-bp tier-row)
+      )
+      ERR-HEALTH
+    )
+    (map-set exposures (merge from-key {expiry-burn: expiry}) (- from-exposure collateral-from))
+    (map-set exposures (merge to-key {expiry-burn: expiry}) (+ to-exposure collateral-to))
+    (map-set locks policy
+      (merge row {
+        collateral: collateral,
+        allocations: (append-allocation
+          (get out (fold keep-step (get allocations row) {from: from, to: to, out: (list)}))
+          {
+            provider: to,
+            collateral: (+ (get collateral held) collateral-to),
+            liability-usd8: (+ (get liability-usd8 held) liability),
+          }
+        ),
+      })
+    )
+    (map-set pools {tier: tier, token: token} {
+      available: (- (+ (get available pool) collateral-from) yield collateral-to),
+      locked: (- (+ (get locked pool) collateral-to) collateral-from),
+    })
+    (map-set buckets token
+      (merge bucket {
+        available: (- (+ (get available bucket) collateral-from) yield collateral-to),
+        locked: (- (+ (get locked bucket) collateral-to) collateral-from),
+        yield: (+ (get yield bucket) yield),
+      })
+    )
+    (print (merge
+      (merge (envelope "allocation.moved-out") {
+        policy: policy,
+        amt: collateral-from,
+        liability-usd8: liability,
+        paid: paid,
+        expiry-burn: expiry,
+        exposure-before: from-exposure,
+        exposure-after: (- from-exposure collateral-from),
+      })
+      (write-position from-key from-before
+        (merge from-before {
+          available: (- from-free paid),
+          locked: (- (get locked from-before) collateral-from),
+          liability-usd8: (- (get liability-usd8 from-before) liability),
+        })
+      )
+    ))
+    (print (merge
+      (merge (envelope "allocation.moved-in") {
+        policy: policy,
+        amt: collateral-to,
+        liability-usd8: liability,
+        received: price,
+        expiry-burn: expiry,
+        exposure-before: to-exposure,
+        exposure-after: (+ to-exposure collateral-to),
+      })
+      (write-position to-key to-before
+        (merge to-before {
+          available: (- to-available collateral-to),
+          locked: (+ (get locked to-before) collateral-to),
+          liability-usd8: to-liability,
+        })
+      )
+    ))
+    (credit-yield policy (get bounty-to terms) token bounty "bounty")
+    (credit-yield policy (get penalty-to terms) token penalty "penalty")
+    (print (merge (envelope "allocation.moved") {
+      policy: policy,
+      from: from,
+      to: to,
+      tier: tier,
+      token: token,
+      token-price-usd8: (get token-price-usd8 terms),
+      liability-usd8: liability,
+      price: price,
+      bounty: bounty,
+      penalty: penalty,
+      collateral-before: (get collateral row),
+      collateral-after: collateral,
+      yield-before: (get yield bucket),
+      yield-after: (+ (get yield bucket) yield),
+    }))
+    (ok {
+      collateral-from: collateral-from,
+      collateral-to: collateral-to,
+      paid: price,
+      bounty: bounty,
+      penalty: penalty,
+    })
   )
 )
 

@@ -1,21 +1,14 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { fixture, type Chain, type ClarityArgument } from './support/chain.ts';
+import { fixture, STATEFUL, type Chain, type ClarityArgument } from './support/chain.ts';
+import type { Call, Class } from './support/cases.ts';
+import { FUND_CALLS, FUND_FOR_EVERYBODY } from './support/access/fund.ts';
+import { GOV_CALLS, GOV_FOR_EVERYBODY } from './support/access/gov.ts';
+import { INCENTIVES_CALLS, INCENTIVES_FOR_EVERYBODY } from './support/access/incentives.ts';
+import { LIQUIDATION_FOR_EVERYBODY } from './support/access/liquidation.ts';
+import { CLAIM_CALLS } from './support/access/policy.ts';
+import { TREASURY_CALLS, TREASURY_FOR_EVERYBODY } from './support/access/treasury.ts';
 import { checkFold } from './support/fold.ts';
 import { createPolicy, market, nextRound, BTC_USD8 } from './support/flow.ts';
-
-type Class = 'governance' | 'guardian' | 'feeder' | 'provider' | 'owner' | 'stranger';
-type Call = {
-  contract: string;
-  fn: string;
-  args: (chain: Chain) => ClarityArgument[];
-  /** Error of a caller who may not. */
-  denied: number;
-  /** Who may, and the later error that stops them here, or 0. */
-  allowed: Class[];
-  then: number;
-  /** What makes the call possible for those who may. */
-  before?: (chain: Chain) => void;
-};
 
 const address: Record<Class, (chain: Chain) => string> = {
   governance: (chain) => chain.deployer,
@@ -56,13 +49,17 @@ const CALLS: Call[] = [
       ['bh-registry', 'handover', (c) => [c.deployer], 1003, 0],
       ['bh-registry', 'grant-role', (c) => ['governance', c.stranger, null], 1003, 1004],
       ['bh-registry', 'revoke-role', (c) => ['governance', c.deployer], 1003, 1004],
-      ['bh-registry', 'register-module', (c) => ['vault', 1n, c.id('bh-math')], 1003, 1008],
+      ['bh-registry', 'register-module', (c) => ['vault', 1n, c.id('bh-math'), c.codeHash('bh-math')], 1003, 1008],
       ['bh-registry', 'activate-module', () => ['vault', 1n], 1003, 1010],
       ['bh-registry', 'deprecate-module', () => ['vault', 1n], 1003, 1010],
+      ['bh-registry', 'begin-migration', () => ['vault', 1n], 1003, 1010],
+      ['bh-registry', 'finish-migration', () => [1n, new Uint8Array(32).fill(1)], 1003, 1018],
       ['bh-registry', 'bootstrap', (c) => [c.stranger], 1001, 1002],
       ['bh-params', 'bootstrap', (c) => [c.sbtc], 2001, 2002],
       ['bh-params', 'set-params', () => [[{ key: 'unknown', value: 3n }], null], 2001, 2004],
       ['bh-params', 'add-param', () => ['min-duration', 'bp', 1n, 0n, 2n, null], 2001, 2006],
+      ['bh-params', 'add-switch', () => ['create', null], 2001, 2017],
+      ['bh-params', 'set-metric', () => ['fund-used-bp', 'fund', 1n, 'unknown', null], 2001, 2007],
       ['bh-params', 'set-flag', () => ['unknown', false, null], 2001, 2007],
       ['bh-params', 'reset-breaker', () => ['create', null], 2001, 2008],
       ['bh-params', 'set-tier', () => ['balanced', BAD_TIER, null], 2001, 2009],
@@ -80,6 +77,22 @@ const CALLS: Call[] = [
     denied: 2003,
     allowed: ['guardian'],
     then: 2007,
+  },
+  {
+    contract: 'bh-params',
+    fn: 'report-metric',
+    args: () => ['fund-used-bp', 1n],
+    denied: 2015,
+    allowed: [],
+    then: 0,
+  },
+  {
+    contract: 'bh-registry',
+    fn: 'step-migration',
+    args: () => [1n, 1n, new Uint8Array(32)],
+    denied: 1016,
+    allowed: [],
+    then: 0,
   },
   {
     contract: 'bh-oracle',
@@ -157,6 +170,11 @@ const CALLS: Call[] = [
     before: (c) => c.must('bh-params', 'set-flag', ['cancel', false, null], c.deployer),
   },
   { contract: 'bh-policy', fn: 'reduce-unpaid', args: () => [1n, 1n], denied: 6024, allowed: [], then: 0 },
+  ...CLAIM_CALLS,
+  ...TREASURY_CALLS,
+  ...FUND_CALLS,
+  ...INCENTIVES_CALLS,
+  ...GOV_CALLS,
 ];
 
 /** Has the guardian announce a fallback price for BTC. */
@@ -169,16 +187,23 @@ function announceFallback(chain: Chain): void {
 /** Public functions that anyone may call for themselves. */
 const FOR_EVERYBODY = [
   'bh-stx.transfer',
+  'bh-registry.expire-role',
   'bh-oracle.close-round',
   'bh-oracle.fix-expiry-price',
   'bh-oracle.apply-fallback',
   'bh-vault.deposit',
   'bh-vault.request-withdraw',
+  'bh-vault.change-tier',
   'bh-vault.set-auto-match',
   'bh-vault.claim-yield',
   'bh-policy.create-policy',
   'bh-policy.settle',
   'bh-policy.settle-many',
+  ...TREASURY_FOR_EVERYBODY,
+  ...FUND_FOR_EVERYBODY,
+  ...LIQUIDATION_FOR_EVERYBODY,
+  ...INCENTIVES_FOR_EVERYBODY,
+  ...GOV_FOR_EVERYBODY,
 ];
 
 let chain: Chain;
@@ -186,6 +211,8 @@ let proxy: string;
 beforeAll(async () => {
   chain = await market();
   proxy = chain.deploy('module', fixture('module'));
+  chain.must('bh-registry', 'register-module', ['vault', 9n, proxy, chain.codeHash(proxy)], chain.deployer);
+  chain.must('bh-registry', 'begin-migration', ['vault', 9n], chain.deployer);
   createPolicy(chain, { style: 'american' });
   chain.must('bh-vault', 'request-withdraw', [chain.stx, 'aggressive', 1n], chain.providers[0]!);
   announceFallback(chain);
@@ -193,7 +220,7 @@ beforeAll(async () => {
 
 test('every public function is in this matrix', () => {
   const interfaces = chain.simnet.getContractsInterfaces();
-  const actual = ['bh-stx', 'bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'].flatMap((contract) =>
+  const actual = ['bh-stx', ...STATEFUL].flatMap((contract) =>
     interfaces
       .get(chain.id(contract))!
       .functions.filter(({ access }) => access === 'public')
@@ -245,5 +272,5 @@ test.each(PHISHED)('a contract that the right wallet calls cannot %s', (fn, args
 
 test('nothing has changed', () => {
   const state = checkFold(chain);
-  expect(state.policies.get('1')!['state']).toBe('active');
+  expect(state.policy.policies.get('1')!['state']).toBe('active');
 });

@@ -1,6 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fixture, Chain, CONTRACTS, type ClarityArgument, type Outcome, type Row } from './support/chain.ts';
+import type { Case } from './support/cases.ts';
 import { documentedErrors } from './support/doc.ts';
+import { FUND_ERRORS } from './support/errors/fund.ts';
+import { GOV_ERRORS } from './support/errors/gov.ts';
+import { INCENTIVES_ERRORS } from './support/errors/incentives.ts';
+import { LIQUIDATION_ERRORS } from './support/errors/liquidation.ts';
+import { CLAIM_ERRORS } from './support/errors/policy.ts';
+import { TREASURY_ERRORS } from './support/errors/treasury.ts';
+import { CAPITAL_ERRORS } from './support/errors/vault.ts';
 import { checkFold } from './support/fold.ts';
 import {
   allocate,
@@ -15,9 +23,6 @@ import {
   STX_USD8,
   type PolicyTerms,
 } from './support/flow.ts';
-
-/** Makes a contract fail with the error that the case is named after, in a market that stays usable. */
-type Case = (chain: Chain) => Outcome;
 
 const STRIKE = (BTC_USD8 * 9n) / 10n;
 const NOTIONAL = 1_000_000n;
@@ -111,7 +116,7 @@ function whileTripped(chain: Chain, run: () => Outcome): Outcome {
 
 /** The test contract as the active version of a module. */
 function activate(chain: Chain, module: string, version: bigint, contract: string): void {
-  chain.must('bh-registry', 'register-module', [module, version, contract], chain.deployer);
+  chain.must('bh-registry', 'register-module', [module, version, contract, chain.codeHash(contract)], chain.deployer);
   chain.mineBurn(MODULE_DELAY);
   chain.must('bh-registry', 'activate-module', [module, version], chain.deployer);
 }
@@ -124,15 +129,30 @@ const CASES: Record<string, Record<string, Case>> = {
     'ERR-GOVERNANCE-BY-HANDOVER': (c) => gov(c, 'bh-registry', 'grant-role', ['governance', c.stranger, null]),
     'ERR-ROLE-NOT-FOUND': (c) => gov(c, 'bh-registry', 'revoke-role', ['keeper', c.stranger]),
     'ERR-ROLE-ENDED': (c) => gov(c, 'bh-registry', 'grant-role', ['keeper', c.stranger, { some: c.burn }]),
-    'ERR-NO-CONTRACT': (c) => gov(c, 'bh-registry', 'register-module', ['fund', 1n, c.id('bh-fund')]),
-    'ERR-VERSION-TAKEN': (c) => gov(c, 'bh-registry', 'register-module', ['vault', 1n, c.id('bh-math')]),
+    'ERR-NO-CONTRACT': (c) => gov(c, 'bh-registry', 'register-module', ['fund', 9n, c.id('bh-nothing'), new Uint8Array(32)]),
+    'ERR-VERSION-TAKEN': (c) => gov(c, 'bh-registry', 'register-module', ['vault', 1n, c.id('bh-math'), c.codeHash('bh-math')]),
     'ERR-MODULE-NOT-FOUND': (c) => gov(c, 'bh-registry', 'activate-module', ['vault', 2n]),
     'ERR-MODULE-STATE': (c) => gov(c, 'bh-registry', 'deprecate-module', ['vault', 1n]),
     'ERR-MODULE-DELAY': (c) => {
-      c.must('bh-registry', 'register-module', ['fund', 1n, c.id('bh-math')], c.deployer);
+      c.must('bh-registry', 'register-module', ['fund', 9n, c.id('bh-math'), c.codeHash('bh-math')], c.deployer);
       c.mineBurn(MODULE_DELAY - 1);
-      return gov(c, 'bh-registry', 'activate-module', ['fund', 1n]);
+      return gov(c, 'bh-registry', 'activate-module', ['fund', 9n]);
     },
+    'ERR-CODE-HASH': (c) =>
+      gov(c, 'bh-registry', 'register-module', ['fund', 8n, c.id('bh-math'), c.codeHash('bh-stx')]),
+    'ERR-ROLE-NOT-ENDED': (c) => c.call('bh-registry', 'expire-role', ['guardian', c.guardian], c.stranger),
+    'ERR-MIGRATION-OPEN': (c) => {
+      const module = c.deploy('migrator', fixture('module'));
+      c.must('bh-registry', 'register-module', ['vault', 9n, module, c.codeHash(module)], c.deployer);
+      c.must('bh-registry', 'begin-migration', ['vault', 9n], c.deployer);
+      return gov(c, 'bh-registry', 'begin-migration', ['vault', 9n]);
+    },
+    'ERR-MIGRATION-NOT-FOUND': (c) => gov(c, 'bh-registry', 'finish-migration', [99n, new Uint8Array(32)]),
+    'ERR-NOT-MIGRATOR': (c) => gov(c, 'bh-registry', 'step-migration', [1n, 1n, new Uint8Array(32)]),
+    'ERR-MIGRATION-CURSOR': (c) =>
+      c.call(c.id('migrator'), 'step-migration', [1n, 0n, new Uint8Array(32)], c.stranger),
+    'ERR-MIGRATION-HASH': (c) =>
+      gov(c, 'bh-registry', 'finish-migration', [1n, new Uint8Array(32).fill(1)]),
   },
   'bh-params': {
     'ERR-PARAMS-NOT-GOVERNANCE': (c) => c.call('bh-params', 'set-fees', [10_000n, 0n, 0n, null], c.guardian),
@@ -154,8 +174,22 @@ const CASES: Record<string, Record<string, Case>> = {
     'ERR-TOKEN-BOUNDS': (c) => gov(c, 'bh-params', 'set-token', [c.id('bh-math'), { ...TOKEN, 'haircut-bp': 5_001n }, null]),
     'ERR-TOKEN-FIXED': (c) => gov(c, 'bh-params', 'set-token', [c.sbtc, { ...TOKEN, 'asset-name': 'sbtc-token', decimals: 7n }, null]),
     'ERR-FEES-SUM': (c) => gov(c, 'bh-params', 'set-fees', [9_000n, 600n, 401n, null]),
+    'ERR-UNKNOWN-METRIC': (c) => gov(c, 'bh-params', 'report-metric', ['no-such', 1n]),
+    'ERR-NOT-METRIC-MODULE': (c) => gov(c, 'bh-params', 'report-metric', ['fund-used-bp', 1n]),
+    'ERR-PARAM-KIND': (c) => gov(c, 'bh-params', 'add-param', ['new', 'percent', 1n, 1n, 1n, null]),
+    'ERR-SWITCH-EXISTS': (c) => gov(c, 'bh-params', 'add-switch', ['create', null]),
   },
   'bh-oracle': {
+    'ERR-FALLBACK-PRICE': (c) => {
+      c.must('bh-vault', 'deposit', [c.stx, 'aggressive', 20_000_000_000n], c.providers[0]!);
+      policyOf(c, { expiry: c.burn + 400n });
+      c.must('bh-params', 'trip-breaker', ['oracle', 'test'], c.guardian);
+      c.must('bh-oracle', 'set-fallback', ['STX', STX_USD8, 'test'], c.guardian);
+      c.mineBurn(144);
+      c.must('bh-oracle', 'apply-fallback', ['STX'], c.stranger);
+      c.must('bh-params', 'reset-breaker', ['oracle', null], c.deployer);
+      return c.call('bh-liquidation', 'issue-margin-call', [c.providers[0]!, 'aggressive', c.stx], c.stranger);
+    },
     'ERR-ORACLE-NOT-GOVERNANCE': (c) => c.call('bh-oracle', 'set-provider', [c.stranger, 1n], c.guardian),
     'ERR-ORACLE-BOOTSTRAPPED': (c) => gov(c, 'bh-oracle', 'bootstrap', [[], []]),
     'ERR-ORACLE-NOT-GUARDIAN': (c) => gov(c, 'bh-oracle', 'set-fallback', ['BTC', 1n, 'x']),
@@ -315,17 +349,20 @@ const CASES: Record<string, Record<string, Case>> = {
       c.must(token, 'set-greed', [2n], c.stranger);
       return c.call('bh-vault', 'deposit', [token, 'balanced', 5n], c.stranger);
     },
+    ...CAPITAL_ERRORS,
     // The last two change the policy module, after which this market makes no more policies.
     'ERR-LOCKED': (c) => {
       const module = c.deploy('module', fixture('module'));
       activate(c, 'policy', 2n, module);
-      const cover = { tier: 'aggressive', 'expiry-burn': c.burn, 'max-payout-usd8': 0n, 'price-usd8': 1n };
-      const lock: ClarityArgument[] = [1_000n, c.buyer, c.stx, cover, { platform: 0n, reserve: 0n, provider: 0n }, []];
+      const cover = { tier: 'aggressive', 'expiry-burn': c.burn, 'max-payout-usd8': 1_00000000n, 'price-usd8': STX_USD8 };
+      const allocations = [{ provider: c.providers[0]!, 'liability-usd8': 1_00000000n }];
+      const lock: ClarityArgument[] = [1_000n, c.buyer, c.stx, cover, { platform: 0n, reserve: 0n, provider: 0n }, allocations];
       c.must(module, 'lock', lock, c.stranger);
       return c.call(module, 'lock', lock, c.stranger);
     },
     'ERR-NO-LOCK': (c) => c.call(c.id('module'), 'settle', [2_000n, c.stx, c.stranger, 1n], c.stranger),
   },
+  'bh-treasury': TREASURY_ERRORS,
   'bh-policy': {
     'ERR-CREATE-CLOSED': (c) => whileOff(c, 'create', () => createPolicy(c)),
     'ERR-BAD-TYPE': (c) => createPolicy(c, { type: 'swap' as 'put' }),
@@ -395,13 +432,18 @@ const CASES: Record<string, Record<string, Case>> = {
       return c.call('bh-policy', 'cancel', [policy, c.stx], c.buyer);
     },
     'ERR-NOT-FUND-MODULE': (c) => c.call('bh-policy', 'reduce-unpaid', [policyOf(c), 1n], c.deployer),
+    ...CLAIM_ERRORS,
     'ERR-TERMS-TOO-LARGE': (c) => createPolicy(c, { notional: 10n ** 13n + 1n }),
     'ERR-UNPAID': (c) => {
       const policy = policyOf(c);
-      activate(c, 'fund', 1n, c.deploy('module', fixture('module')));
+      activate(c, 'fund', 9n, c.deploy('module', fixture('module')));
       return c.call(c.id('module'), 'reduce-unpaid', [policy, 1n], c.stranger);
     },
   },
+  'bh-fund': FUND_ERRORS,
+  'bh-liquidation': LIQUIDATION_ERRORS,
+  'bh-incentives': INCENTIVES_ERRORS,
+  'bh-gov': GOV_ERRORS,
 };
 
 test('there is a case for every documented error of every contract', () => {

@@ -103,6 +103,67 @@ describe('premium', () => {
   });
 });
 
+describe('a share of a live policy', () => {
+  const share = (terms: model.ShareTerms) =>
+    math('take-over-usd8', {
+      type: terms.type,
+      'spot-usd8': terms.spot,
+      'strike-usd8': terms.strike,
+      'notional-sat': terms.notional,
+      'vol-bp': terms.volBp,
+      'duration-burn': terms.blocks,
+      'max-payout-usd8': terms.maxPayout,
+      'liability-usd8': terms.liability,
+    }) as bigint;
+
+  test('is worth the documented arithmetic on any terms', async () => {
+    const random = new Random(4);
+    const rows = Array.from({ length: 80 }, (_, i) => {
+      const type = random.pick<model.Type>(['put', 'call']);
+      const strike = random.between(10n ** 8n, 10n ** BigInt(9 + (i % 6)));
+      const notional = random.between(1n, 10n ** BigInt(1 + (i % 10))) + 10n ** 4n;
+      const maxPayout = model.maxPayout(type, strike, notional, 10_000n);
+      const terms: model.ShareTerms = {
+        type,
+        strike,
+        notional,
+        maxPayout,
+        spot: i % 10 === 0 ? strike : random.between(1n, 2n * strike),
+        volBp: random.pick([0n, random.between(1_000n, 50_000n)]),
+        blocks: random.pick([0n, 1n, random.between(1n, 52_560n)]),
+        liability: random.pick([1n, maxPayout, random.between(1n, maxPayout)]),
+      };
+      return { terms, result: share(terms) };
+    });
+    for (const { terms, result } of rows) expect(result, JSON.stringify(terms, text)).toBe(model.takeOver(terms));
+    const lines = rows.map(({ terms, result }) => JSON.stringify({ ...terms, takeOverUsd8: result }, text));
+    await expect(`[\n${lines.join(',\n')}\n]\n`).toMatchFileSnapshot('./vectors/take-over.json');
+  });
+
+  test('in the money at no volatility is its payoff, and far out of it next to nothing', () => {
+    const terms = { type: 'put', strike: 90_000n * E8, notional: E8, volBp: 0n, blocks: 0n, maxPayout: 90_000n * E8 } as const;
+    const half = { ...terms, liability: 45_000n * E8 };
+    expect(share({ ...half, spot: 80_000n * E8 })).toBe(5_000n * E8);
+    expect(share({ ...half, spot: 90_000n * E8 })).toBe(0n);
+    expect(share({ ...half, spot: 1n })).toBe(45_000n * E8);
+    // A month at 60%, 20% out of the money: 1.16 standard deviations, far below the liability.
+    expect(share({ ...half, spot: 110_000n * E8, volBp: 6_000n, blocks: 4_320n })).toBeLessThan(900n * E8);
+  });
+
+  test('costs at least as much in pieces as whole, so that nobody saves by splitting', () => {
+    const terms = { type: 'call', spot: BTC, strike: BTC, notional: 1_000_003n, volBp: 4_000n, blocks: 500n, maxPayout: 1_000_00000003n } as const;
+    const whole = share({ ...terms, liability: terms.maxPayout });
+    const pieces = [1n, 2n, 333_33333333n, 666_66666667n].map((liability) => share({ ...terms, liability }));
+    expect(pieces.reduce((sum, piece) => sum + piece, 0n)).toBeGreaterThanOrEqual(whole);
+  });
+
+  test('of the largest policy does not overflow', () => {
+    const most = 10n ** 23n;
+    const terms = { type: 'put', spot: 10n ** 18n, strike: 10n ** 18n, notional: 10n ** 13n, volBp: 50_000n, blocks: 52_560n } as const;
+    expect(share({ ...terms, maxPayout: most, liability: most })).toBe(model.takeOver({ ...terms, maxPayout: most, liability: most }));
+  });
+});
+
 test('density follows its table, falls, and stays at the last point', () => {
   const at = [0n, 1n, 1_250n, 2_499n, 2_500n, 2_501n, 9_999n, 10_000n, 19_999n, 29_999n, 30_000n, 10n ** 20n];
   const values = at.map((m) => math('density-bp', m) as bigint);

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import type { Chain, Row } from './support/chain.ts';
+import { fixture, type Chain, type Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
 import { bootstrapped } from './support/flow.ts';
 
@@ -77,6 +77,47 @@ test('a switch is open only while its flag is on and its breaker is not tripped'
   expect([open(), chain.read('bh-params', 'get-flag', ['deposit'])]).toEqual([false, false]);
   expect(gov('set-flag', 'deposit', true, null).code).toBe(0);
   expect(chain.read('bh-params', 'is-open', ['unknown'])).toBe(false);
+});
+
+test('a parameter has one of the units as kind', () => {
+  expect(gov('add-param', 'call-odds', 'percent', 7n, 6n, 9n, null).code).toBe(2016);
+});
+
+test('a later module can add a switch, which starts on', () => {
+  expect(gov('add-switch', 'create', null).code).toBe(2017);
+  expect(gov('add-switch', 'lend', { some: 3n }).events.map(({ topic, proposal }) => [topic, proposal])).toEqual([
+    ['flag.set', 3n],
+    ['breaker.reset', 3n],
+  ]);
+  expect(chain.read('bh-params', 'is-open', ['lend'])).toBe(true);
+});
+
+test('a metric above its limit trips its breaker, until governance resets it and it is above again', () => {
+  const module = chain.deploy('reporter', fixture('module'));
+  chain.must('bh-registry', 'register-module', ['lending', 1n, module, chain.codeHash(module)], chain.deployer);
+  chain.mineBurn(2_016);
+  expect(gov('set-metric', 'lent-bp', 'lending', 8_000n, 'unknown', null).code).toBe(2007);
+  expect(gov('set-metric', 'lent-bp', 'lending', 8_000n, 'cancel', { some: 4n }).code).toBe(0);
+  const report = (value: bigint) => chain.call(module, 'report-metric', ['lent-bp', value], chain.stranger);
+  const tripped = () => chain.read('bh-params', 'is-tripped', ['cancel']);
+
+  expect(report(9_000n).code).toBe(2015);
+  chain.must('bh-registry', 'activate-module', ['lending', 1n], chain.deployer);
+  expect(chain.call('bh-params', 'report-metric', ['lent-bp', 1n], chain.deployer).code).toBe(2015);
+  expect(chain.call(module, 'report-metric', ['fund-used-bp', 1n], chain.stranger).code).toBe(2015);
+  expect(chain.call(module, 'report-metric', ['no-such', 1n], chain.stranger).code).toBe(2014);
+
+  expect([report(8_000n).value, tripped()]).toEqual([false, false]);
+  expect([report(8_001n).value, tripped()]).toEqual([true, true]);
+  expect((chain.read('bh-params', 'get-breaker', ['cancel']) as Row)['reason']).toBe('above its limit: lent-bp');
+  expect([report(9_000n).value, report(10n).value, tripped()]).toEqual([false, false, true]);
+  expect(gov('reset-breaker', 'cancel', null).code).toBe(0);
+  expect([report(8_001n).value, tripped()]).toEqual([true, true]);
+  expect(gov('set-metric', 'lent-bp', 'lending', 9_000n, 'cancel', null).events[0]).toMatchObject({
+    value: 8_001n,
+    'limit-before': 8_000n,
+  });
+  expect(gov('reset-breaker', 'cancel', null).code).toBe(0);
 });
 
 describe('classify', () => {

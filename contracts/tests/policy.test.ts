@@ -13,6 +13,7 @@ import {
   STX_USD8,
 } from './support/flow.ts';
 import * as model from './support/model.ts';
+import { activateModule } from './support/modules.ts';
 
 const USD = 100_000_000n;
 
@@ -38,7 +39,7 @@ describe.each([
     const [a, b, c] = chain.providers as [string, string, string];
     const expiry = chain.burn + 30n;
     const before = chain.balance(token, chain.buyer);
-    const quote = chain.read('bh-policy', 'quote', [type, 'BTC', strike, notional, expiry, token]) as Row;
+    const quote = chain.read('bh-policy', 'quote', [type, 'BTC', strike, notional, expiry, token, chain.buyer]) as Row;
     const created = createPolicy(chain, {
       type,
       strike,
@@ -113,7 +114,7 @@ describe.each([
       'token-price-usd8': name === 'stx' ? STX_USD8 : final,
     });
     const amounts = (topic: string) => settled.events.filter((row) => row.topic === topic).map((row) => row['amt']);
-    expect(amounts('payout.debited')).toEqual(model.split(paid, collateral));
+    expect(amounts('payout.debited')).toEqual(model.split(paid, liabilities));
     expect(amounts('premium.earned')).toEqual(model.split(premium - platform - reserve, liabilities));
     expect(settle(created.value as bigint, token).code).toBe(6012);
     checkFold(chain);
@@ -154,7 +155,7 @@ test('a CALL never pays more than its cap', () => {
 
 test('the premium rises with use of the pool, and the buyer sets its limit', () => {
   const quote = () =>
-    chain.read('bh-policy', 'quote', ['put', 'BTC', 90_000n * USD, 5_000_000n, chain.burn + 30n, chain.stx]) as Row;
+    chain.read('bh-policy', 'quote', ['put', 'BTC', 90_000n * USD, 5_000_000n, chain.burn + 30n, chain.stx, chain.buyer]) as Row;
   const first = quote();
   expect(createPolicy(chain, { notional: 5_000_000n, expiry: chain.burn + 30n }).ok).toBe(true);
   const second = quote();
@@ -287,9 +288,7 @@ test('what collateral cannot cover stays owed, and the fund pays it down', () =>
   expect(events.filter(({ topic }) => topic === 'collateral.released').map((row) => row['amt'])).toEqual([0n]);
 
   const fund = chain.deploy('fund', fixture('module'));
-  chain.must('bh-registry', 'register-module', ['fund', 1n, fund], chain.deployer);
-  chain.mineBurn(2_016);
-  chain.must('bh-registry', 'activate-module', ['fund', 1n], chain.deployer);
+  activateModule(chain, 'fund', 9n, fund);
   const cover = (usd8: bigint) => chain.call(fund, 'reduce-unpaid', [policy, usd8], chain.stranger);
   expect(cover(0n).code).toBe(6025);
   expect(cover(unpaid + 1n).code).toBe(6025);
@@ -358,4 +357,108 @@ test('a token that refuses to pay blocks its own policy only, until it pays', ()
   chain.must(token, 'set-greed', [1n], chain.stranger);
   expect((run().value as Row[]).map(({ error }) => error)).toEqual([0n, 6012n]);
   checkFold(chain);
+});
+
+describe('a claim on an unpaid remainder', () => {
+  const HASH = new Uint8Array(32).fill(7);
+  const OTHER = new Uint8Array(32).fill(8);
+  const open = (policy: bigint, who = chain.buyer) => chain.call('bh-policy', 'open-claim', [policy, HASH], who);
+  const resolve = (policy: bigint, usd8: bigint, who = chain.guardian) =>
+    chain.call('bh-policy', 'resolve-claim', [policy, usd8, OTHER], who);
+  const allowance = (policy: bigint) => chain.read('bh-policy', 'claim-allowance', [policy]);
+  let policy: bigint;
+  let unpaid: bigint;
+
+  beforeEach(() => {
+    chain.must('bh-registry', 'grant-role', ['arbiter', chain.guardian, null], chain.deployer);
+    const expiry = chain.burn + 3n;
+    policy = createPolicy(chain, { expiry, strike: BTC_USD8 }).value as bigint;
+    expect(open(policy).code).toBe(6028);
+    fixExpiry(chain, expiry, { BTC: 10_000n * USD, STX: STX_USD8 / 20n });
+    settle(policy);
+    unpaid = policyRow(policy)['unpaid-usd8'] as bigint;
+    expect(unpaid).toBeGreaterThan(0n);
+  });
+
+  test('is opened by the owner once, and resolved by an arbiter once', () => {
+    expect(open(99n).code).toBe(6011);
+    expect(open(policy, chain.stranger).code).toBe(6015);
+    expect(resolve(policy, 1n).code).toBe(6030);
+    expect(resolve(99n, 1n).code).toBe(6011);
+    expect(allowance(policy)).toBe(0n);
+    expect(open(policy).events).toMatchObject([{ topic: 'claim.opened', 'unpaid-usd8': unpaid }]);
+    expect(open(policy).code).toBe(6029);
+    expect(allowance(policy)).toBe(0n);
+    expect(resolve(policy, 1n, chain.buyer).code).toBe(6031);
+    expect(resolve(policy, unpaid + 1n).code).toBe(6032);
+    const { code, events, transfers } = resolve(policy, unpaid - 5n);
+    expect(code).toBe(0);
+    expect(transfers).toEqual([]);
+    expect(events).toMatchObject([{ topic: 'claim.resolved', state: 'approved', 'approved-usd8': unpaid - 5n }]);
+    expect(resolve(policy, 1n).code).toBe(6030);
+    expect(open(policy).code).toBe(6029);
+    expect(policyRow(policy)).toMatchObject({ 'unpaid-usd8': unpaid, state: 'settled-itm' });
+    checkFold(chain);
+  });
+
+  test('lets the fund pay what was approved, once', () => {
+    const fund = chain.deploy('fund', fixture('module'));
+    activateModule(chain, 'fund', 9n, fund);
+    const cover = (usd8: bigint) => chain.must(fund, 'reduce-unpaid', [policy, usd8], chain.stranger);
+    open(policy);
+    cover(10n);
+    resolve(policy, 30n);
+    expect(chain.read('bh-policy', 'get-claim', [policy])).toMatchObject({
+      state: 'approved',
+      'unpaid-usd8': unpaid - 10n,
+      'approved-usd8': 30n,
+    });
+    expect(allowance(policy)).toBe(30n);
+    cover(20n);
+    expect(allowance(policy)).toBe(10n);
+    cover(15n);
+    expect(allowance(policy)).toBe(0n);
+    checkFold(chain);
+  });
+
+  test('that is rejected lifts nothing', () => {
+    open(policy);
+    expect(resolve(policy, 0n).events).toMatchObject([{ topic: 'claim.resolved', state: 'rejected' }]);
+    expect(allowance(policy)).toBe(0n);
+    expect(resolve(policy, 1n).code).toBe(6030);
+    checkFold(chain);
+  });
+
+  test('an arbiter whose role has ended resolves nothing', () => {
+    open(policy);
+    chain.must('bh-registry', 'grant-role', ['arbiter', chain.stranger, { some: chain.burn + 1n }], chain.deployer);
+    chain.mineBurn(2);
+    expect(resolve(policy, 1n, chain.stranger).code).toBe(6031);
+  });
+});
+
+describe('a discount', () => {
+  const args = ['put', 'BTC', 90_000n * USD, 1_000_000n] as const;
+  const quote = (user: string) =>
+    chain.read('bh-policy', 'quote', [...args, chain.burn + 10n, chain.stx, user]) as Record<string, bigint>;
+
+  test('comes off the platform fee of the buyer who has it, and off nothing else', () => {
+    const full = quote(chain.buyer);
+    chain.must('bh-treasury', 'set-discount', [chain.buyer, 2_500n, chain.burn + 5n, null], chain.deployer);
+    const fee = model.ceilDiv(full['fee-platform']! * 7_500n, 10_000n);
+    const saved = full['fee-platform']! - fee;
+    expect(saved).toBeGreaterThan(0n);
+    expect(quote(chain.stranger)).toEqual(full);
+    const mine = quote(chain.buyer);
+    expect(mine).toEqual({ ...full, 'fee-platform': fee, discount: saved, premium: full['premium']! - saved });
+    const before = chain.balance(chain.stx, chain.buyer);
+    const { events, code } = createPolicy(chain, { maxPremium: mine['premium']! });
+    expect(code).toBe(0);
+    expect(events.at(-1)).toMatchObject(mine);
+    expect(events.some(({ topic }) => topic === 'discount.used')).toBe(true);
+    expect(before - chain.balance(chain.stx, chain.buyer)).toBe(mine['premium']);
+    chain.mineBurn(6);
+    expect(quote(chain.buyer)['discount']).toBe(0n);
+    checkFold(chain);
+  });
 });

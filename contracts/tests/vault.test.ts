@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Chain, fixture, type Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
-import { closeRound, createPolicy, fixExpiry, market, setPrice, BTC_USD8, STX_USD8 } from './support/flow.ts';
+import { allocate, closeRound, createPolicy, fixExpiry, market, maxPayout, setPrice, BTC_USD8, STX_USD8 } from './support/flow.ts';
+import * as model from './support/model.ts';
+import { activateLiquidator, activateModule, moveAllocation } from './support/modules.ts';
 
 let chain: Chain;
 let provider: string;
@@ -151,9 +153,7 @@ test('fees wait for the treasury and the fund, each its own part', () => {
     ['fund', 'reserve', premium['fee-reserve']],
   ] as const) {
     const module = chain.deploy(name, fixture('module'));
-    chain.must('bh-registry', 'register-module', [name, 1n, module], chain.deployer);
-    chain.mineBurn(2_016);
-    chain.must('bh-registry', 'activate-module', [name, 1n], chain.deployer);
+    activateModule(chain, name, 9n, module);
     const collected = chain.must(module, 'collect-fees', [chain.stx], chain.stranger);
     expect(collected.value).toBe(amount);
     expect(collected.events[0]).toMatchObject({ topic: 'fees.collected', kind, to: module });
@@ -187,4 +187,272 @@ test('a token cannot take more from the vault than it pays out, nor more from a 
   chain.must(token, 'set-greed', [1n], provider);
   expect(vault('withdraw', [request, token]).code).toBe(0);
   checkFold(chain);
+});
+
+describe('a change of tier', () => {
+  beforeEach(async () => {
+    chain = await market({ tiers: ['balanced', 'aggressive'] });
+  });
+
+  const change = (amt: bigint, from = 'aggressive', to = 'balanced', who = provider) =>
+    vault('change-tier', [chain.stx, from, to, amt], who);
+  const at = (tier: string) => chain.read('bh-vault', 'get-position', [provider, tier, chain.stx]) as Row;
+
+  test('moves free capital and the pools with it, and no token', () => {
+    const pool = (tier: string) => (chain.read('bh-vault', 'get-pool', [tier, chain.stx]) as Row)['available'] as bigint;
+    const before = [pool('aggressive'), pool('balanced')];
+    const { code, events, transfers } = change(5_000n);
+    expect(code).toBe(0);
+    expect(transfers).toEqual([]);
+    expect(events.map(({ topic }) => topic)).toEqual(['capital.moved-out', 'capital.moved-in']);
+    expect(at('aggressive')['available']).toBe(19_999_995_000n);
+    expect(at('balanced')['available']).toBe(20_000_005_000n);
+    expect([pool('aggressive'), pool('balanced')]).toEqual([before[0]! - 5_000n, before[1]! + 5_000n]);
+    expect(change(5_000n, 'balanced', 'aggressive').code).toBe(0);
+    checkFold(chain);
+  });
+
+  test('takes neither what is locked nor what is asked back', () => {
+    createPolicy(chain);
+    const { available, locked } = at('aggressive') as { available: bigint; locked: bigint };
+    expect(locked).toBe(650_000_000n);
+    vault('request-withdraw', [chain.stx, 'aggressive', 1_000n]);
+    expect(change(available - 999n).code).toBe(5007);
+    expect(change(0n).code).toBe(5003);
+    expect(change(1n, 'aggressive', 'reckless').code).toBe(5002);
+    expect(change(1n, 'reckless', 'aggressive').code).toBe(5002);
+    expect(change(1n, 'aggressive', 'aggressive').code).toBe(5026);
+    expect(vault('change-tier', [chain.id('bh-math'), 'aggressive', 'balanced', 1n]).code).toBe(5001);
+    expect(change(1n, 'aggressive', 'balanced', chain.stranger).code).toBe(5007);
+    checkFold(chain);
+  });
+
+  test('leaves the warning ratio behind, at a fresh price', () => {
+    createPolicy(chain);
+    const { available, locked } = at('aggressive') as { available: bigint; locked: bigint };
+    // 900 USD at 135% and a 10% haircut.
+    const most = available + locked - 675_000_000n;
+    expect(change(most + 1n).code).toBe(5011);
+    chain.mineBurn(7);
+    expect(change(most).code).toBe(3016);
+    closeRound(chain, 'STX', STX_USD8);
+    expect(change(most).code).toBe(0);
+    checkFold(chain);
+  });
+
+  test('goes into active tiers of active tokens only, and not while deposits or withdrawals are stopped', () => {
+    for (const name of ['deposit', 'withdraw']) {
+      chain.must('bh-params', 'set-flag', [name, false, null], chain.deployer);
+      expect(change(1n).code).toBe(name === 'deposit' ? 5004 : 5005);
+      chain.must('bh-params', 'set-flag', [name, true, null], chain.deployer);
+    }
+    const tier = chain.read('bh-params', 'get-tier', ['balanced']) as { [key: string]: bigint | boolean };
+    chain.must('bh-params', 'set-tier', ['balanced', { ...tier, active: false }, null], chain.deployer);
+    expect(change(1n).code).toBe(5002);
+    // Capital can leave a tier that takes none.
+    expect(change(1n, 'balanced', 'aggressive').code).toBe(0);
+    const token = chain.read('bh-params', 'get-token', [chain.stx]) as { [key: string]: bigint | boolean | string };
+    chain.must('bh-params', 'set-token', [chain.stx, { ...token, active: false }, null], chain.deployer);
+    expect(change(1n, 'balanced', 'aggressive').code).toBe(5001);
+    checkFold(chain);
+  });
+});
+
+describe('an allocation that changes hands', () => {
+  let liquidator: string;
+  let others: [string, string];
+  beforeEach(() => {
+    liquidator = activateLiquidator(chain);
+    others = [chain.providers[1]!, chain.providers[2]!];
+  });
+
+  const NOTIONAL = 1_000_000n;
+  const MOST = maxPayout((BTC_USD8 * 9n) / 10n, NOTIONAL);
+  const create = (backers: { provider: string; share: bigint }[]) =>
+    createPolicy(chain, { notional: NOTIONAL, expiry: chain.burn + 30n, backers }).value as bigint;
+  const move = (policy: bigint, to: string, terms = {}) => moveAllocation(chain, liquidator, policy, provider, to, terms);
+  const lock = (policy: bigint) => chain.read('bh-vault', 'get-lock', [policy]) as Row;
+  const of = (who: string) => chain.read('bh-vault', 'get-position', [who, 'aggressive', chain.stx]) as Record<string, bigint>;
+
+  test('takes its liability along, frees the collateral, and pays price, bounty and penalty', () => {
+    const policy = create([
+      { provider, share: 2n },
+      { provider: others[0], share: 1n },
+    ]);
+    const [liability, kept] = allocate(MOST, [
+      { provider, share: 2n },
+      { provider: others[0], share: 1n },
+    ]).map((row) => row['liability-usd8'] as bigint) as [bigint, bigint];
+    const [before, taker] = [of(provider), of(others[1])];
+    const collateral = model.requiredCollateral(liability, 6n, STX_USD8, 13_000n, 1_000n);
+    expect(before['locked']).toBe(collateral);
+    // STX has lost a tenth: the taker locks more than the provider had.
+    const tokenPrice = (STX_USD8 * 9n) / 10n;
+    const more = model.requiredCollateral(liability, 6n, tokenPrice, 13_000n, 1_000n);
+    const moved = move(policy, others[1], {
+      price: 7_000n,
+      bounty: 500n,
+      penalty: 300n,
+      bountyTo: chain.buyer,
+      penaltyTo: chain.guardian,
+      tokenPrice,
+    });
+    expect(moved.value).toEqual({
+      'collateral-from': collateral,
+      'collateral-to': more,
+      paid: 7_000n,
+      bounty: 500n,
+      penalty: 300n,
+    });
+    expect(moved.transfers).toEqual([]);
+    expect(moved.events.map(({ topic }) => topic)).toEqual([
+      'allocation.moved-out',
+      'allocation.moved-in',
+      'yield.credited',
+      'yield.credited',
+      'allocation.moved',
+    ]);
+    expect(of(provider)).toEqual({
+      available: before['available']! + collateral - 7_800n,
+      locked: 0n,
+      requested: 0n,
+      'liability-usd8': 0n,
+    });
+    expect(of(others[1])).toEqual({
+      available: taker['available']! + 7_000n - more,
+      locked: more,
+      requested: 0n,
+      'liability-usd8': liability,
+    });
+    const kinds = [chain.buyer, chain.guardian].map((who) => chain.read('bh-vault', 'get-yield', [who, chain.stx]));
+    expect(kinds).toEqual([500n, 300n]);
+    const second = model.requiredCollateral(kept, 6n, STX_USD8, 13_000n, 1_000n);
+    expect(lock(policy)).toMatchObject({
+      collateral: second + more,
+      'max-payout-usd8': MOST,
+      allocations: [
+        { provider: others[0], collateral: second, 'liability-usd8': kept },
+        { provider: others[1], collateral: more, 'liability-usd8': liability },
+      ],
+    });
+    checkFold(chain);
+
+    // At expiry the two pay by liability, not by collateral, and the premium goes to them by liability.
+    const expiry = (chain.read('bh-policy', 'get-policy', [policy]) as Row)['expiry-burn'] as bigint;
+    fixExpiry(chain, expiry, { BTC: (BTC_USD8 * 8n) / 10n, STX: STX_USD8 });
+    const { events } = chain.must('bh-policy', 'settle', [policy, chain.stx], chain.stranger);
+    const paid = events.at(-1)!['paid'] as bigint;
+    expect(paid).toBe(50_000_000n);
+    const amounts = (topic: string) => events.filter((row) => row.topic === topic).map((row) => row['amt']);
+    expect(amounts('payout.debited')).toEqual(model.split(paid, [kept, liability]));
+    const premium = chain.events.find(({ topic }) => topic === 'premium.escrowed')!['premium-provider'] as bigint;
+    expect(amounts('premium.earned')).toEqual(model.split(premium, [kept, liability]));
+    expect(of(provider)['available']).toBe(before['available']! + collateral - 7_800n);
+    checkFold(chain);
+  });
+
+  test('merges with what the taker already has in the policy', () => {
+    const policy = create([
+      { provider, share: 1n },
+      { provider: others[0], share: 1n },
+      { provider: others[1], share: 1n },
+    ]);
+    expect(move(policy, others[1]).ok).toBe(true);
+    const parts = lock(policy)['allocations'] as Row[];
+    expect(parts.map((part) => [part['provider'], part['liability-usd8']])).toEqual([
+      [others[0], MOST / 3n],
+      [others[1], (2n * MOST) / 3n],
+    ]);
+    expect(move(policy, others[0]).code).toBe(5028);
+    checkFold(chain);
+  });
+
+  test('of ten passes on, and ten stay', async () => {
+    chain = await market({ extraProviders: 8 });
+    liquidator = activateLiquidator(chain);
+    const policy = create(chain.providers.slice(0, 10).map((who) => ({ provider: who, share: 1n })));
+    expect(move(policy, chain.providers[10]!).ok).toBe(true);
+    const parts = lock(policy)['allocations'] as Row[];
+    expect(parts.map((part) => part['provider'])).toEqual(chain.providers.slice(1, 11));
+    checkFold(chain);
+  });
+
+  test('pays as far as the position reaches: the price first, the penalty last', () => {
+    const policy = create([{ provider, share: 1n }]);
+    const { available, locked } = of(provider) as { available: bigint; locked: bigint };
+    const all = available + locked;
+    const taker = of(others[0])['available']!;
+    const moved = move(policy, others[0], { price: all - 10n, bounty: 7n, penalty: 9n });
+    expect(moved.value).toMatchObject({ paid: all - 10n, bounty: 7n, penalty: 3n });
+    expect(of(provider)).toMatchObject({ available: 0n, locked: 0n });
+    expect(of(others[0])['available']! + of(others[0])['locked']!).toBe(taker + all - 10n);
+    checkFold(chain);
+  });
+
+  test('takes also what was asked back, and a withdrawal then pays what is left', () => {
+    const policy = create([{ provider, share: 1n }]);
+    const { available, locked } = of(provider) as { available: bigint; locked: bigint };
+    const first = vault('request-withdraw', [chain.stx, 'aggressive', available - 100n]).value as bigint;
+    const second = vault('request-withdraw', [chain.stx, 'aggressive', 100n]).value as bigint;
+    expect(move(policy, others[0], { price: available + locked - 40n }).ok).toBe(true);
+    expect(of(provider)).toMatchObject({ available: 40n, requested: available });
+    expect(vault('request-withdraw', [chain.stx, 'aggressive', 1n]).code).toBe(5007);
+    chain.mineBurn(1);
+    const { transfers } = vault('withdraw', [first, chain.stx]);
+    expect(transfers.map(({ amount }) => amount)).toEqual([40n]);
+    expect(vault('withdraw', [second, chain.stx]).transfers).toEqual([]);
+    expect(of(provider)).toMatchObject({ available: 0n, requested: 0n });
+    checkFold(chain);
+  });
+
+  test('needs a taker who can back it at the price of the day and stays healthy', () => {
+    const policy = create([{ provider, share: 1n }]);
+    // 900 USD at 130% and a 10% haircut need 20,001 STX at this price; the taker has 20,000.
+    const low = 6_499_675n;
+    expect(model.requiredCollateral(MOST, 6n, low, 13_000n, 1_000n)).toBe(20_001_000_051n);
+    expect(move(policy, others[0], { tokenPrice: low }).code).toBe(5007);
+    expect(move(policy, others[0], { tokenPrice: low, price: 2_000_000n }).ok).toBe(true);
+
+    const again = create([{ provider, share: 1n }]);
+    expect(createPolicy(chain, { notional: 5n * NOTIONAL, expiry: chain.burn + 30n, backers: [{ provider: others[1], share: 1n }] }).ok).toBe(true);
+    // Enough is free for this one, but the taker's other policies would be short.
+    expect(move(again, others[1], { tokenPrice: (STX_USD8 * 19n) / 100n }).code).toBe(5011);
+    expect(move(again, others[1], { tokenPrice: STX_USD8 / 2n }).ok).toBe(true);
+    checkFold(chain);
+  });
+
+  test('is refused to itself, after the expiry, without a lock, and to anybody but the module', () => {
+    const policy = create([{ provider, share: 1n }]);
+    expect(move(policy, provider).code).toBe(5029);
+    expect(move(99n, others[0]).code).toBe(5016);
+    const expiry = (chain.read('bh-policy', 'get-policy', [policy]) as Row)['expiry-burn'] as bigint;
+    expect(moveAllocation(chain, chain.id('bh-vault'), policy, provider, others[0]).code).toBe(5027);
+    chain.mineTo(expiry - 1n);
+    expect(move(policy, others[0]).ok).toBe(true);
+    chain.mineTo(expiry);
+    expect(moveAllocation(chain, liquidator, policy, others[0], others[1]).code).toBe(5030);
+    checkFold(chain);
+  });
+
+  test('leaves each provider to pay for its own liability only, as far as its own collateral reaches', () => {
+    const policy = create([
+      { provider, share: 1n },
+      { provider: others[0], share: 1n },
+    ]);
+    // The taker locks twice as much as the provider who stayed.
+    expect(move(policy, others[1], { tokenPrice: STX_USD8 / 2n }).ok).toBe(true);
+    const [stayed, taken] = (lock(policy)['allocations'] as Row[]).map((part) => part['collateral'] as bigint) as [bigint, bigint];
+    expect(taken).toBe(2n * stayed);
+    const expiry = (chain.read('bh-policy', 'get-policy', [policy]) as Row)['expiry-burn'] as bigint;
+    // 800 USD due in STX at 0.80: 1,000 STX, half of it more than the one has and less than the other.
+    fixExpiry(chain, expiry, { BTC: BTC_USD8 / 10n, STX: (STX_USD8 * 8n) / 20n });
+    const { events } = chain.must('bh-policy', 'settle', [policy, chain.stx], chain.stranger);
+    const due = 1_000_000_000n;
+    expect(due / 2n).toBeGreaterThan(stayed);
+    expect(due - due / 2n).toBeLessThan(taken);
+    const debited = events.filter(({ topic }) => topic === 'payout.debited').map((row) => row['amt']);
+    expect(debited).toEqual([stayed, due - due / 2n]);
+    expect(events.at(-1)).toMatchObject({ paid: stayed + due - due / 2n });
+    checkFold(chain);
+  });
 });

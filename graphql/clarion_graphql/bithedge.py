@@ -44,6 +44,36 @@ graphql_enum(
 )
 
 
+class ProposalStatus(StrEnum):
+    """Where a proposal stands, with what its state alone does not say while it is not ended."""
+
+    VOTING = "voting"
+    COUNTABLE = "countable"
+    QUEUED = "queued"
+    EXECUTABLE = "executable"
+    OVERDUE = "overdue"
+    EXECUTED = "executed"
+    DEFEATED = "defeated"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+graphql_enum(
+    ProposalStatus,
+    {
+        "VOTING": "Takes votes.",
+        "COUNTABLE": "The voting is over: anyone can finalize it.",
+        "QUEUED": "Passed; its timelock runs.",
+        "EXECUTABLE": "Anyone can execute it.",
+        "OVERDUE": "Nobody executed it in time: anyone can expire it.",
+        "EXECUTED": "Its calls were made.",
+        "DEFEATED": "The votes did not carry it.",
+        "EXPIRED": "Nobody executed it in time.",
+        "CANCELLED": "Withdrawn by its proposer, or stopped by the guardian.",
+    },
+)
+
+
 def _table(name: str) -> Table:
     return Table(f"bithedge.{name}", Past.PROJECTION)
 
@@ -101,8 +131,27 @@ _POLICY: Final = (
     ),
 )
 
-# in the transactions that made it, ended it and paid what was left: each of these is found by an index. What has not
-# the bytes of a field `policy` with this number (SIP-005: name with its length, 01, 16 bytes) need not be decoded.
+_PROPOSAL: Final = (
+    Column(
+        "status",
+        Kind.TEXT,
+        "Where it stands at the receipt's Bitcoin block; null where that is not known.",
+        nullable=True,
+        enum=ProposalStatus,
+        expression=sql.SQL(
+            "CASE WHEN t.state NOT IN ('active', 'queued') THEN t.state "
+            "WHEN t.state = 'active' AND {now} <= t.voting_ends_burn THEN 'voting' "
+            "WHEN t.state = 'active' AND {now} > t.voting_ends_burn THEN 'countable' "
+            "WHEN {now} < t.eta_burn THEN 'queued' WHEN {now} <= t.grace_ends_burn THEN 'executable' "
+            "WHEN {now} > t.grace_ends_burn THEN 'overdue' END"
+        ).format(now=_BURN_NOW),
+        orderable=False,
+    ),
+)
+
+# in the transactions that made it, moved parts of it, ended it, decided a claim and paid what was left: each is found
+# by an index. What has not the bytes of a field `policy` with this number (SIP-005: name with its length, 01, 16 bytes)
+# need not be decoded.
 _EVENTS_OF_POLICY: Final = sql.SQL(
     "t.chain = 'stacks' AND (t.value IS NOT NULL OR position("
     "'\\x06706f6c69637901'::bytea || decode(lpad(to_hex(k.key0), 32, '0'), 'hex') IN t.raw) > 0) "
@@ -112,10 +161,16 @@ _EVENTS_OF_POLICY: Final = sql.SQL(
     "WHERE c.chain = t.chain AND c.height = t.height AND c.hash = t.block_hash) "
     "AND (t.height, t.block_hash, t.tx_index) IN (SELECT x.height, x.block_hash, x.tx_index FROM ("
     "SELECT unnest(ARRAY[p.created_tx, p.settled_tx]) AS tx FROM {policy} p WHERE p.id = k.key0 "
-    "UNION SELECT r.tx_id FROM {remainder_cover} r WHERE r.policy = k.key0) own "
+    "UNION SELECT r.tx_id FROM {remainder_cover} r WHERE r.policy = k.key0 "
+    "UNION SELECT unnest(ARRAY[m.opened_tx, m.resolved_tx]) FROM {claim} m WHERE m.policy = k.key0 "
+    "UNION SELECT l.tx_id FROM {liquidation} l WHERE l.policy = k.key0) own "
     "JOIN clarion.transaction x ON x.chain = 'stacks' AND x.tx_id = decode(substr(own.tx, 3), 'hex'))"
 ).format(
-    contract_sequence=_table("contract_sequence"), policy=_table("policy"), remainder_cover=_table("remainder_cover")
+    contract_sequence=_table("contract_sequence"),
+    policy=_table("policy"),
+    remainder_cover=_table("remainder_cover"),
+    claim=_table("claim"),
+    liquidation=_table("liquidation"),
 )
 
 _POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))
@@ -130,6 +185,11 @@ _FEED_OF: Final = Relation("feed", "asset", _FEED, "Its price feed.")
 _POSITION_OF: Final = Relation("position", "position", _POSITION, "Its position.")
 _POLICY_OF: Final = Relation("policy", "policy", (("policy", "id"),), "Its policy.")
 _PROVIDER_OF: Final = Relation("account", "provider", _PROVIDER, "Its provider.")
+_PROPOSAL_OF: Final = Relation("proposal", "proposal", (("proposal", "id"),), "Its proposal.")
+_DECIDED_BY: Final = Relation("decidedBy", "proposal", (("proposal", "id"),), "The proposal that did it.")
+_PROGRAM_OF: Final = Relation("program", "program", (("program", "id"),), "Its programme.")
+_EPOCH: Final = (("program", "program"), ("epoch", "epoch"))
+_EPOCH_OF: Final = Relation("epoch", "program_epoch", _EPOCH, "Its epoch.")
 
 
 def _entries(own: str, remote: str, description: str) -> Relation:
@@ -149,19 +209,67 @@ API: Final = ProtocolApi(
         "E12": "1/10^12",
     },
     renamed={
+        **{table: {"proposal": "proposal_id"} for table in ("proposal_action", "proposal_vote")},
+        "proposal": {"actions": "action_count", "votes": "vote_count"},
+        "staker": {"proposals": "proposal_count", "votes": "vote_count"},
         **{
             table: {"policy": "policy_id"}
-            for table in ("allocation", "policy_lock", "remainder_cover", "account_entry")
+            for table in ("allocation", "policy_lock", "remainder_cover", "claim", "account_entry")
         },
         **{table: {"positions": "position_count", "policies": "policy_count"} for table in ("tier_pool", "token_pool")},
+        **{table: {"program": "program_id"} for table in ("program_fund", "treasury_entry", "program_epoch")},
+        **{table: {"program": "program_id", "epoch": "epoch_number"} for table in ("reward", "program_entry")},
+        "program": {"epochs": "epoch_count"},
+        **{table: {"policy": "policy_id"} for table in ("fund_payment", "fund_takeover", "fund_entry")},
+        "margin_call": {"liquidations": "liquidation_count"},
+        "liquidation": {"policy": "policy_id", "call": "call_id"},
     },
-    derived={"policy": _POLICY},
+    derived={"policy": _POLICY, "proposal": _PROPOSAL},
     relations={
         "contract_sequence": [
             Relation("gaps", "sequence_gap", (("contract", "contract"),), "Where its numbers have gaps.", many=True)
         ],
         "parameter": [Relation("changes", "parameter_change", (("key", "key"),), "How it was set.", many=True)],
-        "parameter_change": [Relation("parameter", "parameter", (("key", "key"),), "The parameter as it is.")],
+        "parameter_change": [
+            Relation("parameter", "parameter", (("key", "key"),), "The parameter as it is."),
+            _DECIDED_BY,
+        ],
+        "module": [
+            Relation(
+                "migrations",
+                "migration",
+                (("module", "module"), ("version", "version")),
+                "Copies of another version's rows into it.",
+                many=True,
+            )
+        ],
+        "migration": [
+            Relation("filled", "module", (("module", "module"), ("version", "version")), "The version it fills.")
+        ],
+        "metric": [Relation("stops", "switch", (("breaker", "name"),), "The switch whose breaker it trips.")],
+        "switch": [
+            Relation("metrics", "metric", (("name", "breaker"),), "Figures that can trip its breaker.", many=True)
+        ],
+        "staker": [
+            Relation("delegators", "staker", (("who", "delegate"),), "Whose stake it votes with.", many=True),
+            Relation("checkpoints", "power_checkpoint", (("who", "who"),), "Its power over time.", many=True),
+            Relation("proposals", "proposal", (("who", "proposer"),), "What it proposed.", many=True),
+            Relation("votes", "proposal_vote", (("who", "voter"),), "How it voted.", many=True),
+        ],
+        "power_checkpoint": [Relation("staker", "staker", (("who", "who"),), "Whose power it is.")],
+        "proposal": [
+            Relation("actions", "proposal_action", (("id", "proposal"),), "The calls that it makes.", many=True),
+            Relation("votes", "proposal_vote", (("id", "proposal"),), "Who voted how.", many=True),
+            Relation("proposerAccount", "staker", (("proposer", "who"),), "Who made it."),
+            Relation(
+                "parameterChanges", "parameter_change", (("id", "proposal"),), "Parameters that it set.", many=True
+            ),
+        ],
+        "proposal_action": [_PROPOSAL_OF],
+        "proposal_vote": [
+            _PROPOSAL_OF,
+            Relation("voterAccount", "staker", (("voter", "who"),), "Who voted."),
+        ],
         "tier": [
             Relation("pools", "tier_pool", (("name", "tier"),), "Its positions summed up, by token.", many=True),
             Relation("positions", "position", (("name", "tier"),), "Its positions.", many=True),
@@ -216,6 +324,8 @@ API: Final = ProtocolApi(
                 via=Via("bithedge.allocation", ("provider", "tier", "token"), (("policy", "id"),)),
             ),
             Relation("exposures", "exposure", _POSITION, "What it has locked, by expiry.", many=True),
+            Relation("marginCalls", "margin_call", _POSITION, "Margin calls on it.", many=True),
+            Relation("liquidations", "liquidation", _POSITION, "What was taken over from it.", many=True),
             Relation("withdrawRequests", "withdraw_request", _POSITION, "What was asked back of it.", many=True),
         ],
         "exposure": [_POSITION_OF],
@@ -251,6 +361,9 @@ API: Final = ProtocolApi(
                 "settlementPriceRound", "price_round", (*_FEED, ("settlement_round", "round")), "The round it ended at."
             ),
             Relation("remainderCovers", "remainder_cover", (("id", "policy"),), "What the fund added.", many=True),
+            Relation("fundPayments", "fund_payment", (("id", "policy"),), "How the fund paid it.", many=True),
+            Relation("liquidations", "liquidation", (("id", "policy"),), "Parts that changed hands.", many=True),
+            Relation("claim", "claim", (("id", "policy"),), "The owner's claim on what stayed unpaid."),
             _entries("id", "policy", "Movements of money that concern it."),
             Relation(
                 "events",
@@ -262,7 +375,102 @@ API: Final = ProtocolApi(
                 condition=_EVENTS_OF_POLICY,
             ),
         ],
+        "treasury_holding": [
+            _TOKEN_OF,
+            Relation("shares", "treasury_share", _TOKEN, "Who can claim of it.", many=True),
+            Relation("entries", "treasury_entry", _TOKEN, "How it came and went.", many=True),
+        ],
+        "treasury_share": [
+            _TOKEN_OF,
+            Relation(
+                "allocations", "treasury_allocation", (("receiver", "receiver"),), "What it grows by now.", many=True
+            ),
+            Relation(
+                "entries", "treasury_entry", (("receiver", "account"), *_TOKEN), "Its movements of money.", many=True
+            ),
+        ],
+        "treasury_allocation": [
+            _DECIDED_BY,
+            Relation(
+                "shares", "treasury_share", (("receiver", "receiver"),), "What its receiver can claim.", many=True
+            ),
+        ],
+        "fee_discount": [
+            _DECIDED_BY,
+            Relation("policies", "policy", (("who", "owner"),), "The user's policies.", many=True),
+        ],
+        "program_fund": [_PROGRAM_OF, _TOKEN_OF],
+        "treasury_entry": [_DECIDED_BY, _TOKEN_OF, _PROGRAM_OF],
+        "program": [
+            _DECIDED_BY,
+            _TOKEN_OF,
+            Relation("epochs", "program_epoch", (("id", "program"),), "Its epochs with rewards.", many=True),
+            Relation("rewards", "reward", (("id", "program"),), "What users have claimed.", many=True),
+            Relation("funds", "program_fund", (("id", "program"),), "What the treasury holds for it.", many=True),
+            Relation("entries", "program_entry", (("id", "program"),), "Its movements of money.", many=True),
+        ],
+        "program_epoch": [
+            _PROGRAM_OF,
+            _TOKEN_OF,
+            Relation("rewards", "reward", _EPOCH, "What users have claimed of it.", many=True),
+            Relation("entries", "program_entry", _EPOCH, "Its movements of money.", many=True),
+        ],
+        "reward": [_PROGRAM_OF, _EPOCH_OF, _TOKEN_OF],
+        "program_entry": [_PROGRAM_OF, _EPOCH_OF, _TOKEN_OF],
         "remainder_cover": [_POLICY_OF],
+        "claim": [
+            _POLICY_OF,
+            Relation(
+                "remainderCovers", "remainder_cover", (("policy", "policy"),), "What the fund has paid.", many=True
+            ),
+        ],
         "policy_totals": [_FEED_OF],
+        "fund_holding": [
+            _TOKEN_OF,
+            Relation("covers", "fund_cover", _TOKEN, "What is promised of it, by tier.", many=True),
+            Relation("recoveryPlans", "recovery_plan", _TOKEN, "Plans to fill it up.", many=True),
+            Relation("entries", "fund_entry", _TOKEN, "How it came and went.", many=True),
+        ],
+        "fund_cover": [
+            _DECIDED_BY,
+            _TIER_OF,
+            _TOKEN_OF,
+            Relation("payments", "fund_payment", _POOL, "What was paid of it.", many=True),
+            Relation("takeovers", "fund_takeover", _POOL, "Allocations taken over there.", many=True),
+        ],
+        "fund_payment": [_POLICY_OF, _TIER_OF, _TOKEN_OF],
+        "fund_takeover": [
+            _POLICY_OF,
+            _TOKEN_OF,
+            Relation(
+                "liquidations",
+                "liquidation",
+                (("policy", "policy"), ("provider", "provider")),
+                "Liquidations of the same provider's part of the policy.",
+                many=True,
+            ),
+        ],
+        "recovery_plan": [_DECIDED_BY, _TOKEN_OF],
+        "fund_entry": [_POLICY_OF, _TOKEN_OF],
+        "margin_call": [
+            _POSITION_OF,
+            _PROVIDER_OF,
+            _TIER_OF,
+            _TOKEN_OF,
+            Relation("liquidations", "liquidation", (("id", "call"),), "What was taken over under it.", many=True),
+        ],
+        "liquidation": [
+            _POLICY_OF,
+            _POSITION_OF,
+            _PROVIDER_OF,
+            _TOKEN_OF,
+            Relation("marginCall", "margin_call", (("call", "id"),), "The call it came under."),
+            Relation(
+                "takerPosition",
+                "position",
+                (("taker", "provider"), ("tier", "tier"), ("token", "token")),
+                "The position that backs it now.",
+            ),
+        ],
     },
 )

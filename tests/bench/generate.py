@@ -398,7 +398,7 @@ class BitHedge:
         {"price.submitted", "round.closed", "expiry-price.fixed", "capital.deposited", "capital.withdrawn"}
         | {"withdraw.requested", "collateral.locked", "collateral.released", "premium.escrowed", "premium.earned"}
         | {"premium.refunded", "lock.closed", "yield.claimed", "payout.debited", "policy.created", "policy.cancelled"}
-        | {"policy.exercised", "policy.expired-otm", "policy.settled-itm"}
+        | {"policy.exercised", "policy.expired-otm", "policy.settled-itm", "discount.used"}
     )
     _BY_CYCLE: Final = {"policy": "policy", "request": "request"} | dict.fromkeys(
         ("round", "prev-round", "token-round"), "round"
@@ -433,13 +433,14 @@ class BitHedge:
         total: Counter[str] = Counter()
         repeated: Counter[str] = Counter()
         chosen = []
+        partial = self._partial_policies()
         for transaction, events, values in self._said:
             contracts = [
                 event["contract_event"]["contract_identifier"] for event in events if "contract_event" in event
             ]
             total.update(contracts)
             topics = {_topic(value) for value in values}
-            if values and topics <= self._REPEATED:
+            if values and topics <= self._REPEATED and not _policies(values) & partial:
                 repeated.update(contracts)
                 chosen.append((transaction, events))
         place: Counter[str] = Counter()
@@ -473,6 +474,20 @@ class BitHedge:
             made.append((Template("bithedge", transaction, altered, self._users, len(shifts)), shifts))
         return made
 
+    def _partial_policies(self) -> set[int]:
+        """Policies that something happens to which is not repeated: nothing of them is."""
+        partial: set[int] = set()
+        while True:
+            more = {
+                policy
+                for _, _, values in self._said
+                if not {_topic(value) for value in values} <= self._REPEATED or _policies(values) & partial
+                for policy in _policies(values)
+            }
+            if more == partial:
+                return partial
+            partial = more
+
     def transactions(self) -> Iterator[tuple[Template, list[User], list[int]]]:
         """Without end."""
         for transaction, events, _ in self._said:
@@ -483,6 +498,12 @@ class BitHedge:
             for template, shifts in self._repeated:
                 yield template, users, [shift.base + cycle * shift.step for shift in shifts]
             cycle += 1
+
+
+def _policies(values: Sequence[cl.Tuple]) -> set[int]:
+    """The policies that events are about."""
+    fields = (value.fields.get("policy") for value in values)
+    return {field.value for field in fields if isinstance(field, cl.UInt)}
 
 
 def _recorded() -> list[tuple[dict[str, Any], list[dict[str, Any]], list[cl.Tuple]]]:

@@ -101,7 +101,7 @@ async def disagreements(connection: Connection[Any], reader: WorldReader) -> tup
         found.compare(f"request {row['id']}", row, answer, amt="amount")
     for row in rows("policy"):
         answer = await ask("bh-policy", "get-policy", UInt(row["id"]))
-        found.compare(f"policy {row['id']}", row, answer)
+        found.compare(f"policy {row['id']}", row, answer, **{"created-stacks": "created_height"})
     for row in rows("policy_lock"):
         answer = await ask("bh-vault", "get-lock", UInt(row["policy"]))
         if row["state"] == "closed":
@@ -113,6 +113,50 @@ async def disagreements(connection: Connection[Any], reader: WorldReader) -> tup
             allocations, rows("allocation", f"policy = {row['policy']} ORDER BY place"), strict=True
         ):
             found.compare(f"allocation of {row['policy']}", covered, allocation)
+    for row in rows("fund_holding"):
+        answer = await ask("bh-fund", "get-holding", principal(row["token"]))
+        answer["state"] = await ask("bh-fund", "get-state", principal(row["token"]))
+        found.compare(f"fund holding {row['token']}", row, answer)
+    for row in rows("fund_cover"):
+        answer = await ask("bh-fund", "get-cover", StringAscii(row["tier"]), principal(row["token"]))
+        found.compare(f"fund cover {row['tier']}", row, answer)
+    for row in rows("recovery_plan"):
+        found.compare(f"recovery plan {row['id']}", row, await ask("bh-fund", "get-plan", UInt(row["id"])))
+    for row in rows("margin_call", "state = 'open'"):
+        where_is = (principal(row["provider"]), StringAscii(row["tier"]), principal(row["token"]))
+        answer = await ask("bh-liquidation", "get-call", *where_is)
+        found.compare(f"margin call {row['id']}", row, answer, call="id")
+    for row in rows("treasury_holding"):
+        answer = await ask("bh-treasury", "get-holdings", principal(row["token"]))
+        found.compare(f"treasury {row['token']}", row, answer)
+    for row in rows("treasury_share"):
+        answer = await ask("bh-treasury", "get-share", principal(row["receiver"]), principal(row["token"]))
+        found.compare(f"share of {row['receiver']}", row, {"amount": answer})
+    allocated = rows("treasury_allocation")
+    for row, answer in zip(
+        sorted(allocated, key=lambda row: int(row["rank"])), await ask("bh-treasury", "get-allocations"), strict=True
+    ):
+        found.compare(f"allocation {row['name']}", row, answer)
+    for row in rows("program_fund"):
+        answer = await ask("bh-treasury", "get-program-funds", UInt(row["program"]), principal(row["token"]))
+        found.compare(f"funds of programme {row['program']}", row, {"amount": answer})
+    for row in rows("fee_discount"):
+        found.compare(f"discount of {row['who']}", row, await ask("bh-treasury", "get-discount", principal(row["who"])))
+    for row in rows("program"):
+        found.compare(f"programme {row['id']}", row, await ask("bh-incentives", "get-program", UInt(row["id"])))
+    for row in rows("program_epoch"):
+        answer = await ask("bh-incentives", "get-epoch", UInt(row["program"]), UInt(row["epoch"]))
+        name = f"epoch {row['epoch']} of programme {row['program']}"
+        if row["state"] == "voided":
+            found.extend([f"{name} is voided, the contract has {answer!r}"] if answer else [])
+            continue
+        answer["root"] = f"0x{answer['root'].hex()}"
+        answer["state"] = "closed" if answer.pop("closed") else "posted"
+        found.compare(name, row, answer)
+    for row in rows("reward"):
+        key = (UInt(row["program"]), UInt(row["epoch"]), principal(row["who"]))
+        answer = await ask("bh-incentives", "get-claimed", *key)
+        found.compare(f"reward of {row['who']}", row, {"claimed": answer})
     for row in rows("contract_sequence"):
         answer = await ask(row["contract"].partition(".")[2], "get-seq")
         found.compare(f"sequence of {row['contract']}", row, {"last-seq": answer, "missing": 0})

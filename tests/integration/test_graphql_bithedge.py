@@ -78,8 +78,10 @@ async def test_every_table_in_a_list_and_by_key_with_every_field_and_relation(
     connection: psycopg.Connection[Any], server: Server
 ) -> None:
     """All rows have the same keys, so that every relation leads to exactly one."""
+    numbers = dict.fromkeys(("settlement_round", "last_round", "policy", "proposal", "program", "epoch"), 1)
+    words = dict.fromkeys(("proposer", "account", "token"), "x")
     for entity in ENTITIES:
-        insert(connection, entity.table.partition(".")[2], settlement_round=1, last_round=1, policy=1, state="active")
+        insert(connection, entity.table.partition(".")[2], **numbers, **words, state="active")
     for entity in ENTITIES:
         relations = " ".join(
             f"{relation.name} {{ {'nodes { finality } totalCount' if relation.many else 'finality'} }}"

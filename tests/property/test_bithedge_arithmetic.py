@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from math import ceil, floor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clarion.protocols.bithedge import payoff, pricing
 from clarion.protocols.bithedge.units import E12, BasisPoints, BurnBlocks, PolicyType, Sats, TokenAmount, Usd8
+
+#: What the contracts gave for some terms; their own tests write these.
+VECTORS = Path(__file__).parents[2] / "contracts" / "tests" / "vectors"
 
 kinds = st.sampled_from(["put", "call"])
 prices = st.integers(1, 10**15).map(Usd8)
@@ -72,17 +77,81 @@ def test_a_payoff_is_never_more_than_its_most_and_only_paid_in_the_money(
     assert payoff.payoff_usd8("put", strike, Usd8(0), notional, most) == min(most, strike * notional // 10**8)
 
 
-@given(owed=st.integers(0, 10**18).map(Usd8), collateral=amounts, places=decimals, price=prices)
+@given(
+    share=st.integers(0, 10_000),
+    allocations=st.lists(st.tuples(st.integers(1, 10**18).map(Usd8), amounts), min_size=1, max_size=10),
+    places=decimals,
+    price=prices,
+)
 def test_what_is_paid_and_unpaid_make_up_what_is_owed(
-    owed: Usd8, collateral: TokenAmount, places: int, price: Usd8
+    share: int, allocations: list[tuple[Usd8, TokenAmount]], places: int, price: Usd8
 ) -> None:
-    paid, unpaid = payoff.settlement(owed, collateral, places, price)
-    assert paid <= collateral
-    assert 0 <= unpaid <= owed
-    if payoff.tokens_down(owed, places, price) <= collateral:
-        assert unpaid == 0
-    else:
-        assert (paid, unpaid) == (collateral, owed - payoff.value_usd8(collateral, places, price))
+    owed = Usd8(sum(liability for liability, _ in allocations) * share // 10_000)
+    settled = payoff.settlement(owed, allocations, places, price)
+    due = payoff.tokens_down(owed, places, price)
+    assert settled.paid == sum(settled.losses) <= due
+    assert 0 <= settled.unpaid <= owed
+    assert (settled.unpaid == 0) or settled.paid < due
+    total = sum(liability for liability, _ in allocations)
+    for loss, (liability, collateral) in zip(settled.losses, allocations, strict=True):
+        # Nobody pays for another: at most the own collateral, and at most the own share.
+        assert loss <= collateral
+        assert loss <= ceil(Fraction(due * liability, total))
+        assert loss in (collateral, floor(Fraction(due * liability, total)), ceil(Fraction(due * liability, total)))
+
+
+@given(
+    liabilities=st.lists(st.integers(1, 10**16).map(Usd8), min_size=1, max_size=10),
+    share=st.integers(0, 10_000),
+    places=decimals,
+    locked_at=prices,
+    ratio=st.integers(10_000, 50_000).map(BasisPoints),
+    haircut=st.integers(0, 5_000).map(BasisPoints),
+)
+def test_collateral_pays_everything_while_its_price_stays(
+    liabilities: list[Usd8], share: int, places: int, locked_at: Usd8, ratio: BasisPoints, haircut: BasisPoints
+) -> None:
+    allocations = [
+        (liability, payoff.required_collateral(liability, places, locked_at, ratio, haircut))
+        for liability in liabilities
+    ]
+    settled = payoff.settlement(Usd8(sum(liabilities) * share // 10_000), allocations, places, locked_at)
+    assert settled.unpaid == 0
+
+
+@given(
+    kind=kinds,
+    spot=prices,
+    strike=prices,
+    notional=notionals,
+    volatility=st.integers(0, 50_000).map(BasisPoints),
+    duration=st.integers(0, 52_560).map(BurnBlocks),
+    share=st.integers(1, 10_000),
+)
+def test_a_share_of_a_policy_is_worth_at_most_what_it_can_pay_and_at_least_what_it_would_pay_now(
+    kind: PolicyType,
+    spot: Usd8,
+    strike: Usd8,
+    notional: Sats,
+    volatility: BasisPoints,
+    duration: BurnBlocks,
+    share: int,
+) -> None:
+    most = payoff.max_payout_usd8(kind, strike, notional, BasisPoints(10_000))
+    assume(most > 0)
+    liability = Usd8(max(1, most * share // 10_000))
+    worth = pricing.take_over_usd8(
+        kind,
+        spot=spot,
+        strike=strike,
+        notional=notional,
+        volatility=volatility,
+        duration=duration,
+        max_payout=most,
+        liability=liability,
+    )
+    assert worth <= liability
+    assert worth >= payoff.payoff_usd8(kind, strike, spot, notional, most) * liability // most
 
 
 def test_the_reference_payout() -> None:
@@ -143,11 +212,18 @@ def test_an_at_the_money_month_costs_what_bachelier_says() -> None:
     places=decimals,
     price=prices,
     fees=st.tuples(st.integers(0, 5_000), st.integers(0, 5_000)),
+    discount=st.integers(0, 10_000).map(BasisPoints),
 )
-def test_the_parts_of_a_premium_sum_to_it(premium: Usd8, places: int, price: Usd8, fees: tuple[int, int]) -> None:
-    parts = pricing.premium_parts(premium, places, price, BasisPoints(fees[0]), BasisPoints(fees[1]))
+def test_the_parts_of_a_premium_sum_to_it_and_a_discount_costs_the_platform_alone(
+    premium: Usd8, places: int, price: Usd8, fees: tuple[int, int], discount: BasisPoints
+) -> None:
+    shares_of = (BasisPoints(fees[0]), BasisPoints(fees[1]))
+    full = pricing.premium_parts(premium, places, price, *shares_of)
+    parts = pricing.premium_parts(premium, places, price, *shares_of, discount)
     assert parts.platform + parts.reserve + parts.provider == parts.premium
     assert parts.provider >= 0
+    assert (parts.provider, parts.reserve) == (full.provider, full.reserve)
+    assert full.discount == 0 <= parts.discount == full.premium - parts.premium
 
 
 @given(variance=st.integers(0, 10**15).map(E12), bounds=st.tuples(st.integers(1, 50_000), st.integers(1, 50_000)))
@@ -164,3 +240,44 @@ def test_the_surcharge_is_between_none_and_the_slope(
     used = pricing.utilisation_bp(available, locked)
     assert 0 <= used <= 10_000
     assert 10_000 <= pricing.utilisation_multiplier_bp(slope, used) <= 10_000 + slope
+
+
+def vectors(name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+    return [{key: value if key == "type" else int(value) for key, value in row.items()} for row in rows]
+
+
+def test_premiums_are_the_contracts() -> None:
+    rows = vectors("premium")
+    assert len(rows) > 100
+    for row in rows:
+        premium = pricing.premium_usd8(
+            row["type"],
+            spot=row["spot"],
+            strike=row["strike"],
+            notional=row["notional"],
+            volatility=row["volBp"],
+            duration=row["blocks"],
+            type_multiplier=row["typeMultBp"],
+            tier_multiplier=row["tierMultBp"],
+            utilisation_multiplier=row["utilMultBp"],
+            floor=row["floorBp"],
+        )
+        assert premium == row["premiumUsd8"], row
+
+
+def test_prices_of_take_overs_are_the_contracts() -> None:
+    rows = vectors("take-over")
+    assert len(rows) > 50
+    for row in rows:
+        worth = pricing.take_over_usd8(
+            row["type"],
+            spot=row["spot"],
+            strike=row["strike"],
+            notional=row["notional"],
+            volatility=row["volBp"],
+            duration=row["blocks"],
+            max_payout=row["maxPayout"],
+            liability=row["liability"],
+        )
+        assert worth == row["takeOverUsd8"], row

@@ -29,6 +29,9 @@ actions = st.one_of(
     st.tuples(st.just("deposit"), keys, amounts),
     st.tuples(st.just("request"), keys, percents),
     st.tuples(st.just("withdraw"), st.integers(0, 9)),
+    st.tuples(st.just("change_tier"), keys, st.sampled_from(TIERS), percents),
+    st.tuples(st.just("move_allocation"), st.integers(0, 9), st.sampled_from(PROVIDERS), percents),
+    st.tuples(st.just("claim_rest"), st.integers(0, 9), st.integers(0, 3)),
     st.tuples(
         st.just("create"),
         st.sampled_from(TIERS),
@@ -38,7 +41,7 @@ actions = st.one_of(
         st.integers(0, 999),
     ),
     st.tuples(st.just("end"), st.integers(0, 9), ends, percents),
-    st.tuples(st.just("claim"), st.sampled_from(PROVIDERS), st.sampled_from(TOKENS)),
+    st.tuples(st.just("claim"), st.sampled_from((*PROVIDERS, "STBOUNTY", "STFUND")), st.sampled_from(TOKENS)),
     st.tuples(st.just("collect"), st.sampled_from(TOKENS), st.sampled_from(["platform", "reserve"])),
 )
 chains = st.lists(actions, min_size=1, max_size=40)

@@ -11,6 +11,7 @@ from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, T
 from clarion.protocols.bithedge import protocol
 from clarion.protocols.bithedge.tables import (
     Allocation,
+    Claim,
     ContractSequence,
     Exposure,
     Policy,
@@ -141,8 +142,10 @@ class Folded:
         for row in self.all(Position):
             key = {name: row[name] for name in ("provider", "tier", "token")}
             assert min(row["available"], row["locked"], row["liability_usd8"], row["active_policies"]) >= 0
-            assert row["requested"] <= row["available"]
-            assert row["available"] + row["locked"] == row["deposited"] - row["withdrawn"] - row["paid_out"]
+            # a move of an allocation may take of what was asked back
+            assert row["requested"] <= row["available"] or row["moved_out"]
+            came, went = row["deposited"] + row["moved_in"], row["withdrawn"] + row["moved_out"] + row["paid_out"]
+            assert row["available"] + row["locked"] == came - went
             active = [allocation for allocation in self._where(Allocation, key) if allocation["state"] == "active"]
             assert row["active_policies"] == len(active)
             assert row["locked"] == sum(allocation["collateral"] for allocation in active)
@@ -153,14 +156,20 @@ class Folded:
                 exposure[allocation["expiry_burn"]] += allocation["collateral"]
             assert {part["expiry_burn"]: part["amount"] for part in self._where(Exposure, key)} == exposure
         for row in self.all(YieldBalance):
-            assert row["claimable"] == row["earned"] - row["claimed"] >= 0
+            assert row["claimable"] == row["earned"] + row["credited"] - row["claimed"] >= 0
             key = {"provider": row["provider"], "token": row["token"]}
             assert row["earned"] == sum(part["premium_earned"] for part in self._where(Allocation, key))
 
     def _assert_policies(self) -> None:
         for row in self.all(PolicyLock):
-            allocations = sorted(self._where(Allocation, {"policy": row["policy"]}), key=lambda part: part["place"])
+            every = self._where(Allocation, {"policy": row["policy"]})
+            for part in every:
+                if part["state"] == "moved":
+                    assert part["collateral"] == part["released"]
+                    assert (part["premium"], part["paid"], part["premium_earned"]) == (0, 0, 0)
+            allocations = sorted((p for p in every if p["state"] != "moved"), key=lambda part: part["place"])
             assert [part["provider"] for part in allocations] == row["providers"]
+            assert [part["place"] for part in allocations] == list(range(len(allocations)))
             for column, parts in (
                 ("max_payout_usd8", "liability_usd8"),
                 ("collateral", "collateral"),
@@ -178,8 +187,16 @@ class Folded:
             lock = self.one(PolicyLock, row["id"])
             assert lock is not None
             assert (lock["state"] == "locked") == (row["state"] == "active")
-            same = ("owner", "tier", "token", "expiry_burn", "max_payout_usd8", "collateral", "premium", "paid")
+            same = ["owner", "tier", "token", "expiry_burn", "max_payout_usd8", "premium", "paid"]
+            if not any(part["state"] == "moved" for part in self._where(Allocation, {"policy": row["id"]})):
+                same.append("collateral")
             assert {name: row[name] for name in same} == {name: lock[name] for name in same}
+            claim = self.one(Claim, row["id"])
+            if claim is not None:
+                assert claim["owner"] == row["owner"]
+                assert claim["approved_usd8"] <= claim["unpaid_usd8"]
+                assert row["unpaid_usd8"] <= claim["unpaid_usd8"]
+                assert (claim["state"] == "approved") == (claim["approved_usd8"] > 0)
             assert row["premium"] == row["fee_platform"] + row["fee_reserve"] + row["premium_provider"]
         for row in self.all(PolicyTotals):
             policies = self._where(Policy, {"asset": row["asset"]})
@@ -196,5 +213,5 @@ class Folded:
 
 
 _CAPITAL = ("available", "locked", "requested", "liability_usd8")
-_FLOWS = ("deposited", "withdrawn", "paid_out")
+_FLOWS = ("deposited", "withdrawn", "moved_in", "moved_out", "paid_out")
 _BUCKETS = ("available", "locked", "unearned", "yield_payable", "platform_fees", "reserve_fees")

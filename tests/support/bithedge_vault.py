@@ -48,11 +48,22 @@ class Vault:
         self.emit(CONTRACT, topic, provider=key[0], tier=key[1], token=key[2], **fields, **image)
 
     def deposit(self, key: tuple[str, str, str], amount: int) -> None:
-        self.move("capital.deposited", key, {"available": amount}, amt=amount)
+        self.move("capital.deposited", key, {"available": amount}, amt=amount, arrived_stacks=7)
+
+    def free(self, key: tuple[str, str, str]) -> int:
+        """What is neither locked nor asked back; a moved allocation may have taken of what was asked back."""
+        held = self.position(key)
+        return max(0, held["available"] - held["requested"])
+
+    def change_tier(self, key: tuple[str, str, str], to: str, share: int) -> None:
+        amount = self.free(key) * share // 100
+        if amount and to != key[1]:
+            self.move("capital.moved-out", key, {"available": -amount}, amt=amount, to_tier=to)
+            there = (key[0], to, key[2])
+            self.move("capital.moved-in", there, {"available": amount}, amt=amount, from_tier=key[1], arrived_stacks=8)
 
     def request(self, key: tuple[str, str, str], share: int) -> None:
-        held = self.position(key)
-        amount = (held["available"] - held["requested"]) * share // 100
+        amount = self.free(key) * share // 100
         if amount:
             self.requests.append((key, amount))
             self.open_requests.add(len(self.requests))
@@ -64,9 +75,10 @@ class Vault:
         if self.open_requests:
             request = sorted(self.open_requests)[choice % len(self.open_requests)]
             self.open_requests.discard(request)
-            key, amount = self.requests[request - 1]
+            key, asked = self.requests[request - 1]
+            amount = min(asked, self.position(key)["available"])
             self.move(
-                "capital.withdrawn", key, {"available": -amount, "requested": -amount}, amt=amount, request=request
+                "capital.withdrawn", key, {"available": -amount, "requested": -asked}, amt=amount, request=request
             )
 
     def create(self, tier: str, token: str, shares: dict[str, tuple[int, int]], expiry: int, premium: int) -> None:
@@ -74,8 +86,7 @@ class Vault:
         number = len(self.policies) + 1
         allocations: list[tuple[str, int, int]] = []
         for provider, (percent, liability) in shares.items():
-            held = self.position((provider, tier, token))
-            amount = (held["available"] - held["requested"]) * percent // 100
+            amount = self.free((provider, tier, token)) * percent // 100
             if amount:
                 allocations.append((provider, amount, liability))
         if not allocations:
@@ -134,9 +145,15 @@ class Vault:
             "allocations": allocations,
         }
         prices = dict.fromkeys(("spot_usd8", "token_price_usd8", "strike_usd8", "premium_usd8"), 10**8)
-        heights = {"created_burn": 1, "expiry_burn": expiry, "cancel_until_burn": 2}
+        heights = {"created_burn": 1, "created_stacks": 1, "expiry_burn": expiry, "cancel_until_burn": 2}
         words = {"owner": "STBUYER", "type": "put", "style": "european", "tier": tier, "asset": "BTC", "token": token}
-        amounts = {"premium": premium, "fee_platform": platform, "fee_reserve": reserve, "premium_provider": mine}
+        amounts = {
+            "premium": premium,
+            "discount": 0,
+            "fee_platform": platform,
+            "fee_reserve": reserve,
+            "premium_provider": mine,
+        }
         rest = {"round": 1, "token_round": 1, "vol_bp": 4_000, "util_bp": 0, "notional_sat": 5, "policy": number}
         whole = {"max_payout_usd8": most, "collateral": collateral}
         self.emit(POLICY_CONTRACT, "policy.created", **prices, **heights, **words, **amounts, **rest, **whole)
@@ -151,11 +168,13 @@ class Vault:
         policy["ended"] = how
         token, tier, expiry = policy["token"], policy["tier"], policy["expiry"]
         pays = how in ("settled-itm", "exercised")
-        paid = policy["collateral"] * percent // 100 if pays else 0
+        due = policy["collateral"] * percent // 100 if pays else 0
         refund = policy["premium"] * percent // 100 if how == "cancelled" else 0
         earned = policy["premium"] - refund
         allocations = policy["allocations"]
-        losses = split(paid, [amount for _, amount, _ in allocations])
+        parts = split(due, [liability for _, _, liability in allocations])
+        losses = [min(part, amount) for part, (_, amount, _) in zip(parts, allocations, strict=True)]
+        paid = sum(losses)
         earnings = split(earned, [liability for _, _, liability in allocations])
         for (provider, amount, liability), loss, earning in zip(allocations, losses, earnings, strict=True):
             key = (provider, tier, token)
@@ -205,6 +224,92 @@ class Vault:
         else:
             fee = policy["premium"] - refund
             self.emit(POLICY_CONTRACT, "policy.cancelled", **common, refund=refund, fee=fee)
+
+    def move_allocation(self, choice: int, to: str, percent: int) -> None:
+        """An allocation of an active policy passes to a provider, for a share of what its own one has left."""
+        active = sorted(number for number, policy in self.policies.items() if "ended" not in policy)
+        if not active:
+            return
+        number = active[choice % len(active)]
+        policy = self.policies[number]
+        token, tier, expiry = policy["token"], policy["tier"], policy["expiry"]
+        provider, amount, liability = policy["allocations"][choice % len(policy["allocations"])]
+        source, target = (provider, tier, token), (to, tier, token)
+        left = self.position(source)["available"] + amount
+        price = left * percent // 100
+        bounty = (left - price) * percent // 200
+        penalty = (left - price - bounty) * percent // 300
+        locked = (self.free(target) + price) // 2
+        if to == provider or not locked:
+            return
+        paid = price + bounty + penalty
+        common = {"policy": number, "liability_usd8": liability, "expiry_burn": expiry}
+        before = self.exposures[*source, expiry]
+        self.exposures[*source, expiry] = before - amount
+        self.move(
+            "allocation.moved-out",
+            source,
+            {"available": amount - paid, "locked": -amount, "liability_usd8": -liability},
+            amt=amount,
+            paid=paid,
+            exposure_before=before,
+            exposure_after=before - amount,
+            **common,
+        )
+        before = self.exposures.get((*target, expiry), 0)
+        self.exposures[*target, expiry] = before + locked
+        self.move(
+            "allocation.moved-in",
+            target,
+            {"available": price - locked, "locked": locked, "liability_usd8": liability},
+            amt=locked,
+            received=price,
+            exposure_before=before,
+            exposure_after=before + locked,
+            **common,
+        )
+        for kind, who, credit in (("bounty", "STBOUNTY", bounty), ("penalty", "STFUND", penalty)):
+            if credit:
+                self.change_yield("yield.credited", who, token, credit, policy=number, kind=kind)
+        bucket = self.bucket(token)
+        had, bucket["yield"] = bucket["yield"], bucket["yield"] + bounty + penalty
+        collateral, policy["collateral"] = policy["collateral"], policy["collateral"] + locked - amount
+        _, taken, held = next((part for part in policy["allocations"] if part[0] == to), (to, 0, 0))
+        kept = [part for part in policy["allocations"] if part[0] not in (provider, to)]
+        policy["allocations"] = [*kept, (to, taken + locked, held + liability)]
+        self.emit(
+            CONTRACT,
+            "allocation.moved",
+            policy=number,
+            **{"from": provider},
+            to=to,
+            tier=tier,
+            token=token,
+            token_price_usd8=10**8,
+            liability_usd8=liability,
+            price=price,
+            bounty=bounty,
+            penalty=penalty,
+            collateral_before=collateral,
+            collateral_after=policy["collateral"],
+            yield_before=had,
+            yield_after=bucket["yield"],
+        )
+
+    def claim_rest(self, choice: int, approved: int) -> None:
+        """The owner of a policy that was not paid in full claims the rest, and is answered."""
+        owed = sorted(
+            number
+            for number, policy in self.policies.items()
+            if policy.get("ended") in ("settled-itm", "exercised") and "claimed" not in policy
+        )
+        if owed:
+            number = owed[choice % len(owed)]
+            self.policies[number]["claimed"] = True
+            common = {"policy": number, "owner": "STBUYER", "unpaid_usd8": 3}
+            self.emit(POLICY_CONTRACT, "claim.opened", **common, reason_hash="0x01", opened_burn=8)
+            decision = {"state": "approved" if approved else "rejected", "approved_usd8": approved, "by": "STARBITER"}
+            self.emit(POLICY_CONTRACT, "claim.resolved", **common, **decision, reason_hash="0x02", resolved_burn=9)
 
     def change_yield(self, topic: str, provider: str, token: str, difference: int, **fields: Any) -> None:
         before = self.yields.get((provider, token), 0)

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Simnet } from '@stacks/clarinet-sdk';
 import { Cl, ClarityType, cvToString, getAddressFromPrivateKey, type ClarityValue, type TupleCV } from '@stacks/transactions';
@@ -12,10 +13,28 @@ export const CONTRACTS = [
   'bh-params',
   'bh-oracle',
   'bh-vault',
+  'bh-treasury',
   'bh-policy',
+  'bh-fund',
+  'bh-liquidation',
+  'bh-incentives',
+  'bh-gov',
 ] as const;
 /** Contracts that keep state and print events. */
-export const STATEFUL = ['bh-registry', 'bh-params', 'bh-oracle', 'bh-vault', 'bh-policy'] as const;
+export const STATEFUL = [
+  'bh-registry',
+  'bh-params',
+  'bh-oracle',
+  'bh-vault',
+  'bh-treasury',
+  'bh-policy',
+  'bh-fund',
+  'bh-liquidation',
+  'bh-incentives',
+  'bh-gov',
+] as const;
+/** What `bh-registry.bootstrap` registers and activates, in this order: every contract that keeps state but the registry. */
+export const MODULES = STATEFUL.slice(1).map((contract) => contract.replace('bh-', ''));
 /** The SDK runs Clarity 6 but its type stops at 5. */
 const CLARITY_VERSION = 6 as 5;
 export const SBTC = 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token';
@@ -78,9 +97,10 @@ export function plain(value: ClarityValue): Plain {
   }
 }
 
-/** Clarity arguments from plain ones: bigint is uint, a string with an address is a principal, any other is ASCII. */
+/** Clarity arguments from plain ones: bigint is uint, a string with an address is a principal, any other is ASCII, bytes a buffer. */
 export function clarity(value: ClarityArgument): ClarityValue {
   if (value === null) return Cl.none();
+  if (value instanceof Uint8Array) return Cl.buffer(value);
   if (typeof value === 'bigint') return Cl.uint(value);
   if (typeof value === 'boolean') return Cl.bool(value);
   if (typeof value === 'string') return /^S[TMPN][0-9A-Z]{30,}/.test(value) ? Cl.principal(value) : Cl.stringAscii(value);
@@ -93,6 +113,7 @@ export type ClarityArgument =
   | boolean
   | string
   | null
+  | Uint8Array
   | ClarityArgument[]
   | { [key: string]: ClarityArgument };
 
@@ -126,10 +147,10 @@ const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm:
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
 export class Chain {
-  readonly guardian = ADDRESSES[1];
-  readonly buyer = ADDRESSES[2];
-  readonly stranger = ADDRESSES[3];
-  readonly feeders = [ADDRESSES[4], ADDRESSES[5], ADDRESSES[6]] as const;
+  readonly guardian: string = ADDRESSES[1];
+  readonly buyer: string = ADDRESSES[2];
+  readonly stranger: string = ADDRESSES[3];
+  readonly feeders: readonly [string, string, string] = [ADDRESSES[4], ADDRESSES[5], ADDRESSES[6]];
   readonly providers: readonly string[];
   readonly stx: string;
   readonly sbtc = SBTC;
@@ -249,6 +270,16 @@ export class Chain {
       if (cause === 'value not found') return null;
       throw cause;
     }
+  }
+
+  /** Hash of a contract's code, as `contract-hash?` gives it. */
+  codeHash(contract: string): Uint8Array {
+    return createHash('sha512-256').update(this.simnet.getContractSource(this.id(contract))!).digest();
+  }
+
+  /** Value of a data variable. */
+  variable(contract: string, name: string): Plain {
+    return plain(this.simnet.getDataVar(this.id(contract), name));
   }
 
   /** Units of a token that a principal owns. */

@@ -3,11 +3,12 @@ import { ClarityType, type ClarityValue } from '@stacks/transactions';
 
 const TEXT = readFileSync(new URL('../../../docs/contracts.md', import.meta.url), 'utf8');
 
-/** `docs/contracts.md` states once the fields that every event about a position carries. */
-const POSITION_IMAGE = ['available', 'locked', 'requested', 'liability-usd8'].flatMap((name) => [
-  [`${name}-before`, 'uint'] as const,
-  [`${name}-after`, 'uint'] as const,
-]);
+type EventFields = { [name: string]: string };
+type Registry = {
+  groups: { [name: string]: { fields: EventFields } };
+  contracts: { [contract: string]: { events: { [topic: string]: { group?: string; fields: EventFields } } } };
+};
+const REGISTRY = JSON.parse(readFileSync(new URL('../../events.json', import.meta.url), 'utf8')) as Registry;
 
 export const ENVELOPE: ReadonlyMap<string, string> = new Map([
   ['topic', '(string-ascii 40)'],
@@ -49,20 +50,16 @@ export function documentedErrors(): Map<number, { name: string; contract: string
   );
 }
 
-/** Fields and Clarity types of each documented event of a contract, without the envelope. */
+/** Fields and Clarity types of each event of a contract, by the registry `events.json`, without the envelope. */
 export function documentedEvents(contract: string): Map<string, Map<string, string>> {
+  const events = REGISTRY.contracts[contract]?.events;
+  if (!events) throw new Error(`events.json has no contract ${contract}`);
   return new Map(
-    rows(`### Events of ${contract}`).map(([topic, fields]) => [
-      topic!.replaceAll('`', ''),
-      new Map(
-        fields!.split(/, (?=`|position image)/).flatMap((field) => {
-          if (field === 'position image') return POSITION_IMAGE;
-          const [, name, type] = /^`([a-z0-9-]+): (.+)`$/.exec(field) ?? [];
-          if (!name || !type) throw new Error(`docs/contracts.md: field '${field}' of ${topic} is not \`name: type\``);
-          return [[name, type] as const];
-        }),
-      ),
-    ]),
+    Object.entries(events).map(([topic, event]) => {
+      const shared = event.group ? REGISTRY.groups[event.group]!.fields : {};
+      const fields = Object.entries({ ...shared, ...event.fields });
+      return [topic, new Map(fields.map(([name, type]) => [name, type.replace(/uint(\)?) .*/, 'uint$1')]))];
+    }),
   );
 }
 
@@ -94,7 +91,9 @@ export function hasType(value: ClarityValue, type: string): boolean {
   }
   const [, form, argument] = /^\((\S+) (.+)\)$/.exec(type) ?? [];
   if (form === 'string-ascii') return value.type === ClarityType.StringASCII && value.value.length <= Number(argument);
-  if (form === 'buff') return value.type === ClarityType.Buffer && value.value.length === 2 * Number(argument);
+  // Hashes have 32 bytes, no fewer; the data of an action has as many as its type.
+  if (form === 'buff' && argument === '32') return value.type === ClarityType.Buffer && value.value.length === 64;
+  if (form === 'buff') return value.type === ClarityType.Buffer && value.value.length <= 2 * Number(argument);
   if (form === 'optional') {
     return (
       value.type === ClarityType.OptionalNone ||

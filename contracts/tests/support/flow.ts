@@ -15,7 +15,7 @@ export function setParams(chain: Chain, changes: [string, bigint][]): Outcome {
   return chain.must('bh-params', 'set-params', [changes.map(([key, value]) => ({ key, value })), null], chain.deployer);
 }
 
-/** The three bootstrap calls. */
+/** The four bootstrap calls; governance is by stake of STX. */
 export function bootstrap(chain: Chain): void {
   chain.must('bh-registry', 'bootstrap', [chain.guardian], chain.deployer);
   chain.must('bh-params', 'bootstrap', [chain.sbtc], chain.deployer);
@@ -31,6 +31,7 @@ export function bootstrap(chain: Chain): void {
     ],
     chain.deployer,
   );
+  chain.must('bh-gov', 'bootstrap', [chain.stx, 'stx'], chain.deployer);
 }
 
 /** The round that the next submission belongs to. */

@@ -72,6 +72,23 @@ export function premium(terms: PremiumTerms): bigint {
   return loaded > least ? loaded : least;
 }
 
+export type ShareTerms = {
+  type: Type;
+  spot: bigint;
+  strike: bigint;
+  notional: bigint;
+  volBp: bigint;
+  blocks: bigint;
+  maxPayout: bigint;
+  liability: bigint;
+};
+
+export function takeOver({ type, spot, strike, notional, volBp, blocks, maxPayout, liability }: ShareTerms): bigint {
+  const unit = intrinsic(type, strike, spot) + timeValue(spot, strike, volBp, blocks);
+  const value = ceilDiv(unit * ceilDiv(notional * liability, maxPayout), E8);
+  return value < liability ? value : liability;
+}
+
 export function maxPayout(type: Type, strike: bigint, notional: bigint, callCapBp: bigint): bigint {
   return type === 'put' ? (strike * notional) / E8 : (strike * notional * callCapBp) / E12;
 }

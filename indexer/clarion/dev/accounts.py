@@ -52,10 +52,29 @@ class Cast:
     """Oracle providers, of equal weight."""
     providers: tuple[Account, ...]
     buyers: tuple[Account, ...]
+    steward: Account
+    """Looks after the insurance fund, decides claims, and calls on positions that fall behind."""
+    gambler: Account
+    """A provider whose positions stand at the edge."""
+    punter: Account
+    """Buys what the gambler covers."""
+    treasurer: Account
+    """Collects fees, has them shared out, and posts what an epoch gives."""
 
     def everyone(self) -> tuple[Account, ...]:
         """Every account, in a fixed order."""
-        return (self.deployer, self.guardian, self.keeper, *self.submitters, *self.providers, *self.buyers)
+        return (
+            self.deployer,
+            self.guardian,
+            self.keeper,
+            *self.submitters,
+            *self.providers,
+            *self.buyers,
+            self.steward,
+            self.gambler,
+            self.punter,
+            self.treasurer,
+        )
 
 
 def _numbered(name: str, count: int) -> tuple[Account, ...]:
@@ -73,4 +92,8 @@ def make_cast(*, submitters: int = 4, providers: int = 8, buyers: int = 6) -> Ca
         _numbered("submitter", submitters),
         _numbered("provider", providers),
         _numbered("buyer", buyers),
+        account("steward"),
+        account("gambler"),
+        account("punter"),
+        account("treasurer"),
     )

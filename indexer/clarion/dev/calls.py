@@ -90,6 +90,13 @@ class BitHedgeCalls:
             post_condition_mode=PostConditionMode.ORIGINATOR,
         )
 
+    def pay(
+        self, sender: Account, name: str, function: str, *arguments: Value, token: str, amount: int, note: str
+    ) -> Call:
+        """A call that moves exactly this much of the sender's."""
+        sent = (self.sends(token, amount, AmountCode.EQUAL),)
+        return Call(sender, self.contract(name), function, arguments, note, sent)
+
     def sends(self, token: str, amount: int, code: AmountCode) -> PostCondition:
         """The post-condition that the transaction's origin sends so much of ``token``."""
         if token == self.stx_token:
@@ -128,14 +135,10 @@ class BitHedgeCalls:
 
     def deposit(self, sender: Account, token: str, tier: str, amount: int, *, promised: int | None = None) -> Call:
         """A provider's deposit. ``promised`` replaces the amount in the post-condition, for one that is to abort."""
-        return Call(
-            sender,
-            self.contract("bh-vault"),
-            "deposit",
-            (principal(token), StringAscii(tier), UInt(amount)),
-            f"{sender.name} deposits {tokens(token, amount)} into {tier}",
-            (self.sends(token, amount if promised is None else promised, AmountCode.EQUAL),),
-        )
+        arguments = (principal(token), StringAscii(tier), UInt(amount))
+        note = f"{sender.name} deposits {tokens(token, amount)} into {tier}"
+        sent = amount if promised is None else promised
+        return self.pay(sender, "bh-vault", "deposit", *arguments, token=token, amount=sent, note=note)
 
     def request_withdraw(self, sender: Account, token: str, tier: str, amount: int) -> Call:
         """A provider asks for capital back."""
@@ -199,7 +202,7 @@ class BitHedgeCalls:
         assets: Iterable[tuple[str, bool, int]],
         feeders: Iterable[tuple[str, int]],
     ) -> tuple[Call, ...]:
-        """The three genesis calls, in order.
+        """The four genesis calls, in order; governance is by stake of STX.
 
         ``assets``: (name, insurable, reference price); ``feeders``: (address, weight).
         """
@@ -213,4 +216,7 @@ class BitHedgeCalls:
             self.call(sender, "bh-registry", "bootstrap", principal(guardian), note=f"{note} bh-registry"),
             self.call(sender, "bh-params", "bootstrap", principal(SBTC_TOKEN), note=f"{note} bh-params"),
             self.call(sender, "bh-oracle", "bootstrap", List(rows), List(weights), note=f"{note} bh-oracle"),
+            self.call(
+                sender, "bh-gov", "bootstrap", principal(self.stx_token), StringAscii("stx"), note=f"{note} bh-gov"
+            ),
         )

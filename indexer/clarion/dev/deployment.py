@@ -10,11 +10,24 @@ from clarion.chains.stacks.node_client import NodeClient
 from clarion.dev.accounts import Account, Cast
 from clarion.dev.calls import BitHedgeCalls
 from clarion.dev.devnet_client import DevnetClient
+from clarion.dev.governance import MIN_STAKE_STX
+from clarion.dev.insurance import has_insurance, insurance_setup
+from clarion.dev.rewards import has_rewards, rewards_setup
 from clarion.dev.wallet import Wallet
 from clarion.dev.world import ASSETS, WorldReader
 from clarion.protocols.bithedge.deployment import FAST_BLOCKS, publish, sources_folder
 
-PARAMETERS: Final = {**FAST_BLOCKS, "cancel-window": 1}
+PARAMETERS: Final = {
+    **FAST_BLOCKS,
+    "cancel-window": 1,
+    "gov-grace": 12,
+    "gov-min-stake": MIN_STAKE_STX,
+    "soft-call-window": 2,
+    "hard-call-window": 2,
+    "takeover-min-duration": 1,
+    "root-challenge": 2,
+    "call-cap-bp": 1_000,
+}
 """Parameters for a chain whose Bitcoin blocks are seconds apart."""
 SUBMITTER_WEIGHT: Final = 10
 GIFT_MICRO_STX: Final = 5_000_000 * 10**6
@@ -64,6 +77,8 @@ class Deployment:
         await self._fund()
         await self._deploy()
         await self._bootstrap()
+        await self._insure()
+        await self._reward()
 
     async def _fund(self) -> None:
         """Gifts for those who have nothing, as many at a time as the node lets one account have waiting."""
@@ -90,19 +105,41 @@ class Deployment:
 
     async def _bootstrap(self) -> None:
         burn_height = (await self._node.info()).burn_block_height
-        registry, params, oracle = self._calls.bootstrap(
+        registry, params, oracle, gov = self._calls.bootstrap(
             self._cast.deployer,
             guardian=self._cast.guardian.address,
             assets=[(name, name == "BTC", self._market_price(name, burn_height)) for name in ASSETS],
             feeders=[(who.address, SUBMITTER_WEIGHT) for who in self._cast.submitters],
         )
         fast = self._calls.set_params(self._cast.deployer, PARAMETERS)
-        steps = {registry: self._has_modules, params: self._has_params, oracle: self._has_assets, fast: self._is_fast}
+        steps = {
+            registry: self._has_modules,
+            params: self._has_params,
+            oracle: self._has_assets,
+            gov: self._has_stake_token,
+            fast: self._is_fast,
+        }
         missing = [call for call, is_done in steps.items() if not await is_done()]
         for call in missing:
             await self._wallet.send(call)
         for call in missing:
             await self._until(steps[call], what=call.note)
+
+    async def _insure(self) -> None:
+        """Roles, a tier and promises, without which nothing of the insurance would happen."""
+        calls = insurance_setup(self._cast, self._calls)
+        if not await has_insurance(self._reader, self._calls):
+            for call in calls:
+                await self._wallet.send(call)
+        await self._until(has_insurance, self._reader, self._calls, what=calls[-1].note)
+
+    async def _reward(self) -> None:
+        """Allocations, a discount and a programme, without which no fee or reward would go anywhere."""
+        calls = rewards_setup(self._cast, self._calls, (await self._node.info()).burn_block_height)
+        if not await has_rewards(self._reader):
+            for call in calls:
+                await self._wallet.send(call)
+        await self._until(has_rewards, self._reader, what=calls[-1].note)
 
     async def _has_modules(self) -> bool:
         return await self._reader.ask("bh-registry", "get-active-version", StringAscii("policy")) is not None
@@ -112,6 +149,9 @@ class Deployment:
 
     async def _has_assets(self) -> bool:
         return await self._reader.ask("bh-oracle", "get-asset", StringAscii(ASSETS[0])) is not None
+
+    async def _has_stake_token(self) -> bool:
+        return await self._reader.ask("bh-gov", "get-token") is not None
 
     async def _is_fast(self) -> bool:
         row = await self._reader.ask("bh-params", "get-param-row", StringAscii("min-duration"))

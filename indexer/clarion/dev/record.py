@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import json
 import socket
 import tempfile
@@ -24,17 +25,22 @@ import uvicorn
 import zstandard
 
 from clarion.chains.stacks.clarity import (
+    NONE,
     Bool,
+    Buffer,
+    List,
     OptionalNone,
+    Some,
     StringAscii,
     Tuple,
     UInt,
     Value,
-    contract_principal,
+    encode,
     principal,
 )
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import Devnet, Observer, Settings
+from clarion.dev.accounts import Account
 from clarion.dev.calls import SBTC_TOKEN, Call, PolicyTerms
 from clarion.dev.devnet_client import DevnetClient
 from clarion.dev.planner import Purchase
@@ -45,7 +51,7 @@ from clarion.dev.world import World
 
 SEED: Final = 1
 GENESIS_TIME: Final = 1_767_225_600  # 2026-01-01
-STEPS_PER_BURN_BLOCK: Final = 4
+STEPS_PER_BURN_BLOCK: Final = 3
 BEFORE_FIRST_FORK: Final = 50
 BETWEEN_FORKS: Final = 32
 AFTER_FORKS: Final = 24
@@ -54,6 +60,7 @@ FORK_DEPTHS: Final = (3, 14)
 BURN_AT_ONCE: Final = 500
 CRASH_ROUNDS: Final = 4
 LAST_POLICY_BLOCKS: Final = 50
+GIFT_MICRO_STX: Final = 10 * 10**6
 FIXTURES: Final = Path(__file__).resolve().parents[3] / "fixtures"
 RECORDING: Final = FIXTURES / "bithedge-devnet.tsv.zst"
 MAX_BODY_BYTES: Final = 64 << 20
@@ -98,7 +105,10 @@ async def record(seed: int = SEED) -> Recording:
         def mine_on_request(devnet: DevnetClient) -> _Miner:
             return _Miner(devnet)
 
-        async with open_scenario(url, seed=seed, mine=mine_on_request) as scenario, DevnetClient(url) as devnet:
+        async with (
+            open_scenario(url, seed=seed, mine=mine_on_request, handover=False) as scenario,
+            DevnetClient(url) as devnet,
+        ):
             await _Story(scenario, devnet).tell()
             while (await devnet.status())["posts"]["queued"]:  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.05)
@@ -128,8 +138,7 @@ class _Story:
         self._devnet = devnet
         self._calls = scenario.calls
         self._deployer, self._guardian = scenario.cast.deployer, scenario.cast.guardian
-        self._treasury = self._calls.contract("fixture-treasury")
-        self._fund = self._calls.contract("fixture-fund")
+        self._module = self._calls.contract("fixture-module")
 
     async def tell(self) -> None:
         """Play everything."""
@@ -139,14 +148,19 @@ class _Story:
         await self._play(BETWEEN_FORKS)
         await self._devnet.fork(FORK_DEPTHS[1])
         await self._mistakes()
-        await self._register_modules()
+        await self._register_module()
         await self._play(AFTER_FORKS)
         await self._govern()
         await self._fall_back()
-        await self._wait_for_modules()
-        await self._activate_modules()
+        await self._wait_for_module()
+        await self._migrate()
         await self._play(AFTER_DELAY)
+        await self._fund_program()
+        await self._end_program()
+        await self._end_recovery()
+        await self._exercise()
         await self._crash()
+        await self._govern_by_stake()
         await self._buy_put(LAST_POLICY_BLOCKS)
 
     async def _play(self, steps: int) -> None:
@@ -189,25 +203,29 @@ class _Story:
             self._calls.set_params(buyer, {"cancel-fee-bp": 0}),
         )
 
-    async def _register_modules(self) -> None:
+    async def _register_module(self) -> None:
+        """A module is announced, and another one taken back."""
         source = MODULE_SOURCE.read_text(encoding="ascii")
-        for contract in (self._treasury, self._fund):
-            await self._scenario.wallet.deploy(self._deployer, contract.partition(".")[2], source)
+        await self._scenario.wallet.deploy(self._deployer, self._module.partition(".")[2], source)
         await self._scenario.next_block()
         await self._scenario.next_block()
-        modules = [("treasury", self._treasury), ("fund", self._fund), ("arbiter", self._fund)]
+        code_hash = Buffer(hashlib.new("sha512_256", source.encode()).digest())
         await self._do(
             *(
-                self._govern_call("bh-registry", "register-module", StringAscii(name), UInt(1), principal(contract))
-                for name, contract in modules
+                self._govern_call(
+                    "bh-registry", "register-module", StringAscii(name), UInt(1), self._module_id, code_hash
+                )
+                for name in ("lending", "escrow")
             )
         )
-        await self._do(self._govern_call("bh-registry", "deprecate-module", StringAscii("arbiter"), UInt(1)))
+        await self._do(self._govern_call("bh-registry", "deprecate-module", StringAscii("escrow"), UInt(1)))
 
     async def _govern(self) -> None:
         """Everything that governance and guardian can change, and change back."""
         provider, spare = self._scenario.cast.providers[0], principal(self._scenario.cast.buyers[0].address)
-        helper = StringAscii("helper")
+        helper, guest = StringAscii("helper"), StringAscii("guest")
+        stx = principal(self._calls.stx_token)
+        soon = Some(UInt((await self._scenario.look()).burn_height + 1))
         none = OptionalNone()
         tier = Tuple(
             {
@@ -236,6 +254,7 @@ class _Story:
         await self._do(
             self._govern_call("bh-registry", "grant-role", helper, spare, none),
             self._govern_call("bh-registry", "revoke-role", helper, spare),
+            self._govern_call("bh-registry", "grant-role", guest, spare, soon),
             self._govern_call("bh-params", "set-flag", StringAscii("cancel"), Bool(False), none),
             self._govern_call("bh-params", "set-flag", StringAscii("cancel"), Bool(True), none),
             self._govern_call("bh-params", "set-tier", StringAscii("aggressive"), tier, none),
@@ -248,11 +267,25 @@ class _Story:
             ),
             self._guard_call("bh-params", "trip-breaker", StringAscii("deposit"), StringAscii("drill")),
             self._calls.call(provider, "bh-vault", "set-auto-match", Bool(False), note="automatch off"),
+            self._gift(provider),
         )
         await self._do(
             self._govern_call("bh-params", "reset-breaker", StringAscii("deposit"), none),
             self._calls.call(provider, "bh-vault", "set-auto-match", Bool(True), note="automatch on"),
+            self._govern_call("bh-treasury", "spend", stx, spare, UInt(GIFT_MICRO_STX), none),
+            self._calls.call(
+                self._scenario.cast.providers[-1],
+                "bh-vault",
+                "change-tier",
+                stx,
+                StringAscii("balanced"),
+                StringAscii("conservative"),
+                UInt(1_000_000),
+                note="change of tier",
+            ),
         )
+        await self._devnet.burn(2)
+        await self._do(self._calls.call(provider, "bh-registry", "expire-role", guest, spare, note="role over"))
 
     async def _fall_back(self) -> None:
         """The oracle is stopped; the guardian announces prices, one is withdrawn and one is applied."""
@@ -268,26 +301,131 @@ class _Story:
         await self._do(self._guard_call("bh-oracle", "apply-fallback", stx))
         await self._do(self._govern_call("bh-params", "reset-breaker", oracle, OptionalNone()))
 
-    async def _wait_for_modules(self) -> None:
-        """Bitcoin blocks go by until modules that were registered may be activated."""
-        row = await self._scenario.reader.ask("bh-registry", "get-module", StringAscii("fund"), UInt(1))
+    @property
+    def _module_id(self) -> Value:
+        return principal(self._module)
+
+    async def _wait_for_module(self) -> None:
+        """Bitcoin blocks go by until the module that was registered may be activated."""
+        row = await self._scenario.reader.ask("bh-registry", "get-module", StringAscii("lending"), UInt(1))
         while left := row["active-from-burn"] - (await self._scenario.look()).burn_height:
             await self._devnet.burn(min(left, BURN_AT_ONCE))
 
-    async def _activate_modules(self) -> None:
-        for name in ("treasury", "fund"):
-            await self._do(self._govern_call("bh-registry", "activate-module", StringAscii(name), UInt(1)))
-        for contract in (self._treasury, self._fund):
-            await self._do(self._module_call(contract, "collect-fees", contract_principal(self._calls.stx_token)))
+    async def _migrate(self) -> None:
+        """Rows are copied into the new module, which is activated then."""
+        version, items = (StringAscii("lending"), UInt(1)), bytes(range(32))
+        await self._do(self._govern_call("bh-registry", "begin-migration", *version))
+        name, provider = self._module.partition(".")[2], self._scenario.cast.providers[0]
+        step = (UInt(1), UInt(1), Buffer(items))
+        await self._do(self._calls.call(provider, name, "step-migration", *step, note="a step of the migration"))
+        digest = hashlib.sha256(bytes(32) + items).digest()
+        await self._do(self._govern_call("bh-registry", "finish-migration", UInt(1), Buffer(digest)))
+        await self._do(self._govern_call("bh-registry", "activate-module", *version))
 
-    def _module_call(self, contract: str, function: str, *arguments: Value) -> Call:
-        keeper = self._scenario.cast.keeper
-        return self._calls.call(
-            keeper, contract.partition(".")[2], function, *arguments, note=f"{contract}: {function}"
+    async def _fund_program(self) -> None:
+        """Part of the treasury's own share goes to the programme."""
+        provider, stx = self._scenario.cast.providers[0], principal(self._calls.stx_token)
+        await self._do(self._gift(provider))
+        amount = UInt(GIFT_MICRO_STX // 2)
+        await self._do(self._govern_call("bh-treasury", "fund-program", UInt(1), stx, amount, NONE))
+        await self._do(self._keeper_call("bh-incentives", "draw-funds", UInt(1), stx))
+
+    def _gift(self, provider: Account) -> Call:
+        return self._calls.pay(
+            provider,
+            "bh-treasury",
+            "contribute",
+            principal(self._calls.stx_token),
+            UInt(GIFT_MICRO_STX),
+            token=self._calls.stx_token,
+            amount=GIFT_MICRO_STX,
+            note="gift to the treasury",
         )
 
+    async def _end_recovery(self) -> None:
+        """The fund's plan gets what it still lacks, and is over."""
+        steward, token = self._scenario.cast.steward, self._calls.stx_token
+        plan = await self._scenario.reader.ask("bh-fund", "get-plan", UInt(1))
+        lacking = plan["target"] - plan["raised"]
+        gift = (UInt(1), principal(token), UInt(lacking))
+        if lacking:
+            await self._do(
+                self._calls.pay(
+                    steward, "bh-fund", "contribute", *gift, token=token, amount=lacking, note="last contribution"
+                )
+            )
+        await self._do(self._calls.call(steward, "bh-fund", "complete-recovery", UInt(1), note="recovery complete"))
+
+    async def _exercise(self) -> None:
+        """An American put comes into the money and is exercised."""
+        await self._buy_put(LAST_POLICY_BLOCKS, style="american")
+        await self._devnet.burn()
+        await self._fall(percent_left={"BTC": 96, "STX": 100})
+        policy = await self._scenario.reader.ask("bh-policy", "get-last-policy")
+        buyer, stx = self._scenario.cast.buyers[0], self._calls.stx_token
+        await self._do(self._calls.end_policy(buyer, "exercise", policy, stx))
+
+    async def _end_program(self) -> None:
+        """The rewards that nobody claimed, and those that were never given, go back."""
+        program, ask, keeper = UInt(1), self._scenario.reader.ask, self._scenario.cast.keeper
+        burn_height = (await self._scenario.look()).burn_height
+        row = await ask("bh-incentives", "get-program", program)
+        last = (burn_height - row["start-burn"]) // row["epoch-burn"]
+        over = []
+        for number in range(1, last + 1):
+            epoch = await ask("bh-incentives", "get-epoch", program, UInt(number))
+            if epoch and epoch["deadline-burn"] < burn_height and not epoch["closed"]:
+                over.append(self._keeper_call("bh-incentives", "close-epoch", program, UInt(number)))
+        await self._do(*over, self._govern_call("bh-incentives", "end-program", program, NONE))
+        stx = principal(self._calls.stx_token)
+        await self._do(self._calls.call(keeper, "bh-incentives", "return-budget", program, stx, note="budget returned"))
+
+    def _keeper_call(self, contract: str, function: str, *arguments: Value) -> Call:
+        keeper = self._scenario.cast.keeper
+        return self._calls.call(keeper, contract, function, *arguments, note=f"keeper: {function}")
+
+    async def _govern_by_stake(self) -> None:
+        """Governance passes to the stakers: of four proposals one is executed, the others fail, each in its own way."""
+        await self._do(self._govern_call("bh-registry", "handover", principal(self._calls.contract("bh-gov"))))
+        stakers, ask = self._scenario.cast.providers, self._scenario.reader.ask
+        fee = List((Tuple({"key": StringAscii("cancel-fee-bp"), "value": UInt(600)}),))
+        item = Tuple({"kind": StringAscii("set-params"), "data": Buffer(encode(fee))})
+
+        def gov(who: Account, function: str, *arguments: Value) -> Call:
+            return self._calls.call(who, "bh-gov", function, *arguments, note=f"{who.name}: {function}")
+
+        text = (Buffer(bytes(32)), StringAscii("devnet:proposal"), List((item,)))
+        await self._do(*(gov(who, "propose", *text) for who in stakers[:4]))
+        executed, defeated, stopped, forgotten = map(UInt, range(1, 5))
+        choices = {executed: "for", defeated: "against", stopped: "for", forgotten: "for"}
+        await self._do(
+            *(
+                gov(who, "vote", proposal, StringAscii("abstain" if who == stakers[3] else choice))
+                for who in stakers[:4]
+                for proposal, choice in choices.items()
+            )
+        )
+        row = await ask("bh-gov", "get-proposal", executed)
+        await self._until_burn(row["voting-ends-burn"] + 1)
+        await self._do(*(gov(self._scenario.cast.keeper, "finalize", proposal) for proposal in choices))
+        await self._do(gov(self._guardian, "cancel", stopped))
+        await self._until_burn(row["eta-burn"])
+        brought = List((principal(self._calls.stx_token),))
+        await self._do(gov(stakers[4], "execute", executed, brought))
+        await self._until_burn(row["grace-ends-burn"] + 1)
+        await self._do(
+            gov(stakers[4], "expire", forgotten),
+            gov(stakers[5], "unstake", principal(self._calls.stx_token), UInt(1_000_000)),
+        )
+
+    async def _until_burn(self, burn_height: int) -> None:
+        """Bitcoin blocks go by."""
+        left = burn_height - (await self._scenario.look()).burn_height
+        if left > 0:
+            await self._devnet.burn(left)
+
     async def _crash(self) -> None:
-        """Prices fall so far that a policy's collateral does not pay it; the fund pays the rest."""
+        """Prices fall so far that a policy's collateral does not pay it; its owner claims, and the fund pays."""
         await self._do(self._calls.set_params(self._deployer, {"oracle-max-deviation-bp": 5_000}))
         await self._buy_put(CRASH_ROUNDS)
         for _ in range(CRASH_ROUNDS):
@@ -299,14 +437,20 @@ class _Story:
         unpaid = (await self._scenario.reader.ask("bh-policy", "get-policy", UInt(policy)))["unpaid-usd8"]
         if not unpaid:
             raise RecordError("The crash left nothing unpaid")
-        await self._do(self._module_call(self._fund, "reduce-unpaid", UInt(policy), UInt(unpaid)))
+        owner, steward = self._scenario.cast.buyers[0], self._scenario.cast.steward
+        claim = (UInt(policy), Buffer(bytes(32)))
+        await self._do(self._calls.call(owner, "bh-policy", "open-claim", *claim, note="claim"))
+        decision = (UInt(policy), UInt(unpaid), Buffer(bytes(32)))
+        await self._do(self._calls.call(steward, "bh-policy", "resolve-claim", *decision, note="claim approved"))
+        cover = (UInt(policy), principal(self._calls.stx_token))
+        await self._do(self._calls.call(steward, "bh-fund", "cover-shortfall", *cover, note="shortfall covered"))
 
-    async def _buy_put(self, blocks_ahead: int) -> None:
+    async def _buy_put(self, blocks_ahead: int, style: str = "european") -> None:
         """A put near the money that expires so many Bitcoin blocks ahead."""
         world = await self._scenario.look()
         terms = PolicyTerms(
             type="put",
-            style="european",
+            style=style,
             asset="BTC",
             strike_usd8=world.assets["BTC"].price_usd8 * 99 // 100,
             notional_sat=1_000_000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,11 @@ from clarion.dev.accounts import Cast, make_cast
 from clarion.dev.calls import BitHedgeCalls, Call, Cover
 from clarion.dev.deployment import Deployment, NextBlock
 from clarion.dev.devnet_client import DevnetClient
+from clarion.dev.governance import Governance
+from clarion.dev.insurance import Insurance
 from clarion.dev.planner import Planner, Purchase
+from clarion.dev.printed import Printed
+from clarion.dev.rewards import Rewards
 from clarion.dev.wallet import Wallet
 from clarion.dev.world import World, WorldReader
 from clarion.protocols.bithedge.matching import Candidate, CapacityError, match
@@ -27,6 +31,9 @@ SLIPPAGE_PERCENT: Final = 3
 """How much above the quoted premium a buyer will pay."""
 POLL_INTERVAL_S: Final = 0.1
 RETRY_S: Final = 1.0
+
+Part = Callable[[World, Collection[str]], Awaitable[list[Call]]]
+"""What some of the cast sends next, in a world, while the accounts with these addresses wait."""
 
 log = structlog.get_logger("clarion.scenario")
 
@@ -56,13 +63,26 @@ class Scenario:
     """A seeded cast on one devnet. The same seed on the same chain decides the same."""
 
     def __init__(
-        self, *, node: NodeClient, devnet: DevnetClient, cast: Cast, chain_id: int, seed: int, next_block: NextBlock
+        self,
+        *,
+        node: NodeClient,
+        devnet: DevnetClient,
+        cast: Cast,
+        chain_id: int,
+        seed: int,
+        next_block: NextBlock,
+        handover: bool = True,
     ) -> None:
         self.cast = cast
         self.calls = BitHedgeCalls(cast.deployer.address)
         self.wallet = Wallet(node, chain_id)
         self.planner = Planner(seed, cast, self.calls)
         self.reader = WorldReader(node, self.calls)
+        self._parts: tuple[Part, ...] = (
+            Insurance(cast, self.calls, self.reader).plan,
+            Governance(seed, cast, self.calls, self.reader, handover=handover).plan,
+            Rewards(cast, self.calls, self.reader, Printed(node, cast.deployer.address)).plan,
+        )
         self._node = node
         self._devnet = devnet
         self.next_block = next_block
@@ -100,6 +120,9 @@ class Scenario:
             call = await self.order(action) if isinstance(action, Purchase) else action
             if call and await self.send(call):
                 sent.append(call)
+        for part in self._parts:
+            busy = {who.address for who in self.cast.everyone() if self.wallet.is_busy(who)}
+            sent += [call for call in await part(world, busy) if await self.send(call)]
         return sent
 
     async def run(self) -> None:
@@ -122,7 +145,7 @@ class Scenario:
     async def order(self, purchase: Purchase) -> Call | None:
         """The call that buys a policy, or None where it is not sold or not covered."""
         terms = purchase.terms
-        quote = await self.reader.quote(terms)
+        quote = await self.reader.quote(terms, purchase.buyer)
         if quote is None:
             return None
         try:
@@ -192,12 +215,17 @@ class BlockClock:
 
 @asynccontextmanager
 async def open_scenario(
-    url: str, *, seed: int, mine: Callable[[DevnetClient], NextBlock] | None = None, cast: Cast | None = None
+    url: str,
+    *,
+    seed: int,
+    mine: Callable[[DevnetClient], NextBlock] | None = None,
+    cast: Cast | None = None,
+    handover: bool = True,
 ) -> AsyncIterator[Scenario]:
     """A scenario with its connections to the devnet at ``url``.
 
     ``mine`` makes what mines each block when the scenario wants one, for a devnet without intervals; without it the
-    scenario waits for blocks.
+    scenario waits for blocks. Without ``handover`` the deployer stays governance.
     """
     async with NodeClient(url) as node, DevnetClient(url) as devnet:
         yield Scenario(
@@ -207,6 +235,7 @@ async def open_scenario(
             chain_id=(await node.info()).chain_id,
             seed=seed,
             next_block=mine(devnet) if mine else BlockClock(node).next_block,
+            handover=handover,
         )
 
 

@@ -80,6 +80,8 @@ class PolicyView:
     expiry_burn: int
     cancel_until_burn: int
     state: str
+    unpaid_usd8: int
+    """What its collateral could not pay at its end."""
 
     def in_the_money(self, price_usd8: int) -> bool:
         """Whether it would pay at this price."""
@@ -110,6 +112,8 @@ class World:
     policies: tuple[PolicyView, ...]
     """Those not ended yet, by number."""
     requests: tuple[RequestView, ...]
+    owed: tuple[PolicyView, ...]
+    """Policies that ended with something unpaid, by number."""
 
 
 class WorldReader:
@@ -120,6 +124,7 @@ class WorldReader:
         self._calls = calls
         self._last_policy = 0
         self._open: dict[int, PolicyView] = {}
+        self._owed: dict[int, PolicyView] = {}
         self._last_request = 0
         self._ahead: int | None = None
         self._turn = asyncio.Semaphore(CALLS_AT_ONCE)
@@ -161,9 +166,10 @@ class WorldReader:
             yields=dict(zip(pairs, yields, strict=True)),
             policies=policies,
             requests=requests,
+            owed=tuple(self._owed[number] for number in sorted(self._owed)),
         )
 
-    async def quote(self, terms: PolicyTerms) -> Any:
+    async def quote(self, terms: PolicyTerms, buyer: Account) -> Any:
         """The contract's quote for a policy: a dict of its fields, or None where it sells none on these terms."""
         answer = await self.ask(
             "bh-policy",
@@ -174,6 +180,7 @@ class WorldReader:
             UInt(terms.notional_sat),
             UInt(terms.expiry_burn),
             principal(terms.token),
+            principal(buyer.address),
         )
         return answer.get("ok")
 
@@ -200,10 +207,12 @@ class WorldReader:
         last = await self.ask("bh-policy", "get-last-policy")
         if last < self._last_policy:  # a fork took policies back
             self._open.clear()
+            self._owed.clear()
             self._last_policy = 0
-        numbers = [*self._open, *range(self._last_policy + 1, last + 1)]
+        numbers = [*self._open, *self._owed, *range(self._last_policy + 1, last + 1)]
         found = await asyncio.gather(*(self._policy(number) for number in numbers))
         self._open = {policy.number: policy for policy in found if policy and policy.state == "active"}
+        self._owed = {policy.number: policy for policy in found if policy and policy.unpaid_usd8}
         self._last_policy = last
         return tuple(self._open[number] for number in sorted(self._open))
 
@@ -224,6 +233,7 @@ class WorldReader:
             expiry_burn=row["expiry-burn"],
             cancel_until_burn=row["cancel-until-burn"],
             state=row["state"],
+            unpaid_usd8=row["unpaid-usd8"],
         )
 
     async def _withdrawals(self) -> tuple[RequestView, ...]:

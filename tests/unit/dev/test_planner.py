@@ -43,6 +43,7 @@ def world(
         yields={(provider, token): earned for provider, _, token in positions},
         policies=(),
         requests=(),
+        owed=(),
     )
 
 
@@ -60,6 +61,7 @@ def policy(number: int = 7, **fields: object) -> PolicyView:
         expiry_burn=30,
         cancel_until_burn=11,
         state="active",
+        unpaid_usd8=0,
     )
     return replace(usual, **fields)  # type: ignore[arg-type]
 

@@ -26,7 +26,12 @@ CONTRACTS: Final = (
     "bh-params",
     "bh-oracle",
     "bh-vault",
+    "bh-treasury",
     "bh-policy",
+    "bh-fund",
+    "bh-liquidation",
+    "bh-incentives",
+    "bh-gov",
 )
 """Short names in deploy order: each contract names only those before it."""
 
@@ -36,6 +41,9 @@ FAST_BLOCKS: Final[Mapping[str, int]] = {
     "withdrawal-delay": 1,
     "price-max-age": 144,
     "round-timeout": 144,
+    "gov-voting-period": 6,
+    "gov-timelock": 2,
+    "gov-grace": 144,
 }
 """Parameters for a chain whose Bitcoin blocks come every few seconds."""
 
@@ -79,6 +87,14 @@ class FeederRow:
     weight: int
 
 
+@dataclass(frozen=True, slots=True)
+class StakeToken:
+    """The SIP-010 token that governance is by, and the name of its asset; native STX is the contract ``bh-stx``."""
+
+    token: str
+    asset_name: str
+
+
 def sources_folder(configured: Path | None = None) -> Path:
     """The folder of the contracts' sources: the configured one, else that of the checkout this package is part of.
 
@@ -105,12 +121,14 @@ def bootstrap(
     sbtc: str,
     feeds: Sequence[FeedRow],
     feeders: Sequence[FeederRow],
+    stake: StakeToken | None = None,
     parameters: Mapping[str, int] | None = None,
 ) -> list[CallStep]:
     """The calls that write the genesis rows, each possible once; then ``parameters``, where they are to be others.
 
     ``guardian`` may trip breakers. ``sbtc`` is the sBTC token's contract. ``feeds`` must hold ``BTC`` (which prices
-    sBTC too) and ``STX``. Raises ValueError without those two.
+    sBTC too) and ``STX``. ``stake`` is what governance is by; without it ``bh-gov`` can
+    govern nothing, and must not be handed governance. Raises ValueError without those two feeds.
     """
     lacking = {"BTC", "STX"} - {feed.asset for feed in feeds}
     if lacking:
@@ -120,6 +138,8 @@ def bootstrap(
         CallStep("bh-params", "bootstrap", (principal(sbtc),)),
         CallStep("bh-oracle", "bootstrap", (_list(map(_feed, feeds)), _list(map(_feeder, feeders)))),
     ]
+    if stake:
+        steps.append(CallStep("bh-gov", "bootstrap", (principal(stake.token), StringAscii(stake.asset_name))))
     if parameters:
         steps.append(set_parameters(parameters))
     return steps

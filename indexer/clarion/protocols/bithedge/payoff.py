@@ -7,6 +7,7 @@ and it aborts above; here they do not end.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from clarion.protocols.bithedge.units import BP, E8, BasisPoints, PolicyType, Sats, TokenAmount, Usd8
 
@@ -87,8 +88,22 @@ def split(amount: int, shares: Sequence[int]) -> list[int]:
     return parts
 
 
-def settlement(payoff: Usd8, collateral: TokenAmount, decimals: int, price: Usd8) -> tuple[TokenAmount, Usd8]:
-    """What is paid of ``payoff`` out of a policy's collateral, and how much of it stays unpaid."""
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What each allocation of a policy pays, what that is together, and how much of the payoff stays unpaid."""
+
+    losses: tuple[TokenAmount, ...]
+    paid: TokenAmount
+    unpaid: Usd8
+
+
+def settlement(payoff: Usd8, allocations: Sequence[tuple[Usd8, TokenAmount]], decimals: int, price: Usd8) -> Settlement:
+    """How ``payoff`` is paid out of the (liability, collateral) of a policy's allocations, in their order.
+
+    Each pays its liability's part, at most its own collateral. ``payoff`` is at most the sum of the liabilities.
+    """
     due = tokens_down(payoff, decimals, price)
-    paid = TokenAmount(min(due, collateral))
-    return paid, Usd8(0) if paid == due else Usd8(payoff - value_usd8(paid, decimals, price))
+    parts = split(due, [liability for liability, _ in allocations])
+    losses = tuple(TokenAmount(min(part, collateral)) for part, (_, collateral) in zip(parts, allocations, strict=True))
+    paid = TokenAmount(sum(losses))
+    return Settlement(losses, paid, Usd8(0) if paid == due else Usd8(payoff - value_usd8(paid, decimals, price)))

@@ -27,6 +27,9 @@ from clarion.protocols.bithedge.units import (
     Usd8,
 )
 
+NO_DISCOUNT: Final = BasisPoints(0)
+"""What a buyer without a discount has."""
+
 #: (distance of strike from spot in standard deviations, value relative to at the money), both in basis points.
 _DENSITY: Final = (
     (0, 10_000),
@@ -97,21 +100,55 @@ def annual_volatility_bp(variance: E12, least: BasisPoints, greatest: BasisPoint
     return BasisPoints(min(max(annual, least), greatest))
 
 
+def take_over_usd8(
+    kind: PolicyType,
+    *,
+    spot: Usd8,
+    strike: Usd8,
+    notional: Sats,
+    volatility: BasisPoints,
+    duration: BurnBlocks,
+    max_payout: Usd8,
+    liability: Usd8,
+) -> Usd8:
+    """What the share ``liability`` of a live policy's ``max_payout`` is worth now; at most the share itself."""
+    unit = intrinsic_usd8(kind, strike, spot) + time_value_usd8(spot, strike, volatility, duration)
+    share = ceil_div(notional * liability, max_payout)
+    return Usd8(min(liability, ceil_div(unit * share, E8)))
+
+
 @dataclass(frozen=True, slots=True)
 class PremiumParts:
-    """A premium in tokens and who gets it; the parts sum to it."""
+    """A premium in tokens and who gets it; the parts sum to it. ``discount`` is what the buyer saved."""
 
     premium: TokenAmount
+    discount: TokenAmount
     platform: TokenAmount
     reserve: TokenAmount
     provider: TokenAmount
 
 
 def premium_parts(
-    premium: Usd8, decimals: int, token_price: Usd8, platform: BasisPoints, reserve: BasisPoints
+    premium: Usd8,
+    decimals: int,
+    token_price: Usd8,
+    platform: BasisPoints,
+    reserve: BasisPoints,
+    discount: BasisPoints = NO_DISCOUNT,
 ) -> PremiumParts:
-    """A premium in tokens, rounded up, and its parts: the fees rounded down, the rest to the providers."""
+    """A premium in tokens, rounded up, and its parts: the fees rounded down, the rest to the providers.
+
+    The buyer's ``discount`` comes off the platform's fee, what is left of it rounded up, and off nothing else.
+    """
     whole = tokens_up(premium, decimals, token_price)
-    fee_platform = TokenAmount(whole * platform // BP)
+    fee_whole = whole * platform // BP
+    fee_platform = TokenAmount(ceil_div(fee_whole * (BP - discount), BP))
     fee_reserve = TokenAmount(whole * reserve // BP)
-    return PremiumParts(whole, fee_platform, fee_reserve, TokenAmount(whole - fee_platform - fee_reserve))
+    saved = TokenAmount(fee_whole - fee_platform)
+    return PremiumParts(
+        premium=TokenAmount(whole - saved),
+        discount=saved,
+        platform=fee_platform,
+        reserve=fee_reserve,
+        provider=TokenAmount(whole - fee_whole - fee_reserve),
+    )

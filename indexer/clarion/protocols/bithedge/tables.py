@@ -80,6 +80,23 @@ class Module(Row, table=True):
     )
 
 
+class Migration(Row, table=True):
+    """A copy of a module's rows into its next version. Null: not known, because indexing began after it."""
+
+    __tablename__ = "migration"
+    __table_args__ = (Index("migration_by_module", "module", "version"), _args)
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Migration id, from 1")
+    module: str = Field(sa_type=Text, description="Module name")
+    from_version: int | None = Field(default=None, sa_type=BigInteger, description="Active version then; null: none")
+    version: int = Field(sa_type=BigInteger, description="Version that is filled")
+    cursor: int = Field(sa_type=UINT128, description="How far the copy is, in the new contract's own terms")
+    hash: str = Field(sa_type=Text, description="Hash that chains what was copied, 0x hex")
+    steps: int = Field(default=0, sa_type=BigInteger, description="Steps seen")
+    done: bool = Field(description="Ended; the version can be activated")
+    begun_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it began in")
+    finished_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+
+
 # bh-params
 
 
@@ -89,7 +106,7 @@ class Parameter(Row, table=True):
     __tablename__ = "parameter"
     __table_args__ = _args
     key: str = Field(primary_key=True, sa_type=Text, description="Name")
-    kind: str = Field(sa_type=Text, description="Unit of value, min and max: burn, bp, count, sat, usd8")
+    kind: str = Field(sa_type=Text, description="Unit of value, min and max: burn, bp, sat, usd8, amt, count")
     value: int = Field(sa_type=UINT128, description="Value in force")
     min: int = Field(sa_type=UINT128, description="Least value governance can set")
     max: int = Field(sa_type=UINT128, description="Greatest value governance can set")
@@ -119,7 +136,7 @@ class Switch(Row, table=True):
 
     __tablename__ = "switch"
     __table_args__ = _args
-    name: str = Field(primary_key=True, sa_type=Text, description="create, exercise, cancel, deposit, withdraw, oracle")
+    name: str = Field(primary_key=True, sa_type=Text, description="Name, such as create, deposit or oracle")
     flag: bool | None = Field(default=None, description="Governance's flag: on")
     tripped: bool | None = Field(default=None, description="The guardian's breaker: tripped")
     reason: str | None = Field(default=None, sa_type=Text, description="Why the breaker was tripped; null: it is not")
@@ -127,6 +144,19 @@ class Switch(Row, table=True):
         default=None, sa_type=BigInteger, description="Bitcoin block since which the breaker is as it is"
     )
     is_open: bool | None = Field(default=None, description="Flag on and breaker not tripped")
+
+
+class Metric(Row, table=True):
+    """A figure that a module reports; above its limit a breaker trips."""
+
+    __tablename__ = "metric"
+    __table_args__ = _args
+    name: str = Field(primary_key=True, sa_type=Text, description="Name, such as fund-used-bp")
+    module: str = Field(sa_type=Text, description="Module whose active version reports it")
+    value: int = Field(sa_type=UINT128, description="Last reported; 0: nothing yet")
+    limit: int = Field(sa_type=UINT128, description="Greatest value that trips nothing")
+    breaker: str = Field(sa_type=Text, description="Switch that it stops")
+    reported_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block of the last report")
 
 
 class Tier(Row, table=True):
@@ -301,7 +331,8 @@ class Provider(Row, table=True):
 class Position(Row, table=True):
     """A provider's capital of one token in one tier.
 
-    ``available`` + ``locked`` = ``deposited`` - ``withdrawn`` - ``paid_out``, where indexing began at the first event.
+    ``available`` + ``locked`` = ``deposited`` + ``moved_in`` - ``withdrawn`` - ``moved_out`` - ``paid_out``, where
+    indexing began at the first event.
     """
 
     __tablename__ = "position"
@@ -321,6 +352,12 @@ class Position(Row, table=True):
     )
     deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
     withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    moved_in: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="From other tiers, and for allocations taken over, in all"
+    )
+    moved_out: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="To other tiers, and for allocations given up, in all"
+    )
     paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to policy owners, in all")
     premium_unearned: TokenAmount = Field(
         default=TokenAmount(0), sa_type=UINT128, description="Its part of the premiums of active policies"
@@ -329,6 +366,11 @@ class Position(Row, table=True):
     active_policies: int = Field(default=0, sa_type=BigInteger, description="Policies it backs")
     first_deposit_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
     first_deposit_burn: int | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+    arrived_height: int | None = Field(
+        default=None,
+        sa_type=BigInteger,
+        description="Stacks block that capital last came in, by deposit or change of tier; none leaves in it",
+    )
 
 
 class Exposure(Row, table=True):
@@ -344,14 +386,17 @@ class Exposure(Row, table=True):
 
 
 class YieldBalance(Row, table=True):
-    """A provider's earned premiums of one token, over all tiers."""
+    """What somebody can claim of one token: premiums earned in all tiers, bounties and penalties of liquidations."""
 
     __tablename__ = "yield_balance"
     __table_args__ = _args
     provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
     token: str = Field(primary_key=True, sa_type=Text, description="Token")
     claimable: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Can be claimed now")
-    earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Earned, in all")
+    earned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premiums earned, in all")
+    credited: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Bounties and penalties of moved allocations, in all"
+    )
     claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Claimed, in all")
 
 
@@ -369,6 +414,9 @@ class WithdrawRequest(Row, table=True):
     tier: str = Field(sa_type=Text, description="Risk tier")
     token: str = Field(sa_type=Text, description="Collateral token")
     amount: TokenAmount = Field(sa_type=UINT128, description="Asked back")
+    paid: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Paid out; less than asked where a liquidation took of it"
+    )
     state: str = Field(sa_type=Text, description="pending or withdrawn")
     unlock_burn: BurnHeight | None = Field(
         default=None, sa_type=BigInteger, description="First Bitcoin block it can be withdrawn in"
@@ -390,7 +438,9 @@ class PolicyLock(Row, table=True):
     expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry")
     state: str = Field(sa_type=Text, description="locked or closed")
     max_payout_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of its allocations' liabilities")
-    collateral: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Locked at the start")
+    collateral: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Locked at the start, or since an allocation moved"
+    )
     premium: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid by the owner")
     premium_provider: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="The providers' part")
     providers: list[Any] = Field(sa_type=JSONB, description="Providers in the order of the allocations")
@@ -410,13 +460,15 @@ class Allocation(Row, table=True):
     )
     policy: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id")
     provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
-    place: int = Field(sa_type=BigInteger, description="Place among the policy's allocations, from 0")
+    place: int = Field(
+        sa_type=BigInteger, description="Place among the policy's allocations, from 0; of a moved one, the last it had"
+    )
     tier: str = Field(sa_type=Text, description="Risk tier of the position")
     token: str = Field(sa_type=Text, description="Token of the position")
     expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry of the policy")
-    state: str = Field(sa_type=Text, description="active or released")
+    state: str = Field(sa_type=Text, description="active, released, or moved: another provider has taken it over")
     liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the maximum payout")
-    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked at the start")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it, at the start and at each take-over")
     premium: TokenAmount = Field(
         default=TokenAmount(0), sa_type=UINT128, description="Its part of the premium, by liability"
     )
@@ -440,7 +492,8 @@ class AccountEntry(Row, table=True):
     kind: str = Field(
         sa_type=Text,
         description=(
-            "deposit, withdrawal, payout-debit, premium-earned, yield-claim (providers); "
+            "deposit, withdrawal, tier-out, tier-in, payout-debit, premium-earned, yield-claim, takeover-paid, "
+            "takeover-received (providers); bounty, penalty (whoever gets them as yield); "
             "premium-paid, payout, premium-refund (owners); fee-collection (treasury and fund)"
         ),
     )
@@ -467,6 +520,12 @@ class TierPool(Row, table=True):
     liability_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts it backs")
     deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
     withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    moved_in: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Into positions, otherwise than deposited, in all"
+    )
+    moved_out: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Out of positions, otherwise than withdrawn, in all"
+    )
     paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to owners, in all")
     premium_unearned: TokenAmount = Field(
         default=TokenAmount(0), sa_type=UINT128, description="The providers' premium of active policies"
@@ -492,7 +551,7 @@ class TokenPool(Row, table=True):
         default=TokenAmount(0), sa_type=UINT128, description="The providers' premium of active policies"
     )
     yield_payable: TokenAmount = Field(
-        default=TokenAmount(0), sa_type=UINT128, description="Earned premium that providers have not claimed"
+        default=TokenAmount(0), sa_type=UINT128, description="Earned premium, bounties and penalties not yet claimed"
     )
     platform_fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Platform fees held")
     reserve_fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Reserve fees held")
@@ -500,6 +559,12 @@ class TokenPool(Row, table=True):
     liability_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Sum of the maximum payouts it backs")
     deposited: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Deposited, in all")
     withdrawn: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Withdrawn, in all")
+    moved_in: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Into positions, otherwise than deposited, in all"
+    )
+    moved_out: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Out of positions, otherwise than withdrawn, in all"
+    )
     paid_out: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to owners, in all")
     premiums: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Premiums paid, in all")
     premiums_earned: TokenAmount = Field(
@@ -540,7 +605,7 @@ class Policy(Row, table=True):
     strike_usd8: Usd8 = Field(sa_type=UINT128, description="Strike")
     notional_sat: Sats = Field(sa_type=UINT128, description="Protected amount")
     max_payout_usd8: Usd8 = Field(sa_type=UINT128, description="Most it pays")
-    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked for it at its creation")
     spot_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the asset at creation")
     round: int = Field(sa_type=BigInteger, description="Round of that price")
     token_price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token at creation")
@@ -549,6 +614,7 @@ class Policy(Row, table=True):
     util_bp: BasisPoints = Field(sa_type=UINT128, description="Utilisation it was priced with")
     premium_usd8: Usd8 = Field(sa_type=UINT128, description="Premium")
     premium: TokenAmount = Field(sa_type=UINT128, description="Premium paid")
+    discount: TokenAmount = Field(sa_type=UINT128, description="Taken off it, at the platform's cost")
     fee_platform: TokenAmount = Field(sa_type=UINT128, description="Part of it for the platform")
     fee_reserve: TokenAmount = Field(sa_type=UINT128, description="Part of it for the insurance reserve")
     premium_provider: TokenAmount = Field(sa_type=UINT128, description="Part of it for the providers")
@@ -590,6 +656,33 @@ class RemainderCover(Row, table=True):
     tx_id: str = Field(sa_type=Text, description="Transaction")
 
 
+class Claim(Row, table=True):
+    """An owner's claim on what a policy's collateral had not covered. Null: not known, or not yet."""
+
+    __tablename__ = "claim"
+    __table_args__ = (Index("claim_by_state", "state"), Index("claim_by_owner", "owner"), _args)
+    policy: int = Field(primary_key=True, sa_type=BigInteger, description="Policy id")
+    owner: str = Field(sa_type=Text, description="Principal that claims")
+    state: str = Field(sa_type=Text, description="open, approved or rejected")
+    unpaid_usd8: Usd8 = Field(
+        sa_type=UINT128, description="Unpaid when it was opened; once it is resolved, what was unpaid then"
+    )
+    approved_usd8: Usd8 = Field(
+        default=Usd8(0), sa_type=UINT128, description="What the fund may pay beyond its cap for one event"
+    )
+    reason_hash: str | None = Field(default=None, sa_type=Text, description="Hash of the owner's reasons, 0x hex")
+    resolution_hash: str | None = Field(default=None, sa_type=Text, description="Hash of the arbiter's, 0x hex")
+    arbiter: str | None = Field(default=None, sa_type=Text, description="Principal that resolved it")
+    opened_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+    opened_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+    opened_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    opened_tx: str | None = Field(default=None, sa_type=Text, description="Transaction")
+    resolved_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="Bitcoin block")
+    resolved_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block")
+    resolved_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    resolved_tx: str | None = Field(default=None, sa_type=Text, description="Transaction")
+
+
 class PolicyTotals(Row, table=True):
     """All policies on one asset."""
 
@@ -609,14 +702,587 @@ class PolicyTotals(Row, table=True):
     unpaid_usd8: Usd8 = Field(default=Usd8(0), sa_type=UINT128, description="Still owed to owners")
 
 
+# bh-treasury
+
+
+class TreasuryHolding(Row, table=True):
+    """What the treasury holds of one token. ``collected`` + ``shared`` + ``programs`` is its balance."""
+
+    __tablename__ = "treasury_holding"
+    __table_args__ = _args
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    collected: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Fees not yet shared out")
+    shared: TokenAmount = Field(
+        default=TokenAmount(0),
+        sa_type=UINT128,
+        description="Shared out and not paid, the treasury's own share included",
+    )
+    programs: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Set aside for programmes")
+    fees: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Fees collected, in all")
+    contributed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Given to it, in all")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Shares paid, in all")
+    spent: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Spent by governance, in all")
+
+
+class TreasuryShare(Row, table=True):
+    """What was shared out to a receiver. The treasury's own is what governance can spend."""
+
+    __tablename__ = "treasury_share"
+    __table_args__ = (Index("treasury_share_by_token", "token"), _args)
+    receiver: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    amount: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Can be claimed, or spent")
+    received: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Shared out or contributed to it, in all"
+    )
+
+
+class TreasuryAllocation(Row, table=True):
+    """Who gets which part of collected fees. The parts sum to 10000."""
+
+    __tablename__ = "treasury_allocation"
+    __table_args__ = _args
+    rank: int = Field(primary_key=True, sa_type=BigInteger, description="Place, from 0")
+    name: str = Field(sa_type=Text, description="What it is for")
+    receiver: str = Field(sa_type=Text, description="Principal whose share grows")
+    share_bp: BasisPoints = Field(sa_type=UINT128, description="Part of the fees")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    set_height: int = Field(sa_type=BigInteger, description="Stacks block it was set in")
+
+
+class ProgramFund(Row, table=True):
+    """What the treasury has set aside for an incentives programme."""
+
+    __tablename__ = "program_fund"
+    __table_args__ = _args
+    program: int = Field(primary_key=True, sa_type=BigInteger, description="Programme")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    amount: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Not yet drawn")
+
+
+class FeeDiscount(Row, table=True):
+    """A user who pays a lower platform fee."""
+
+    __tablename__ = "fee_discount"
+    __table_args__ = _args
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    discount_bp: BasisPoints = Field(
+        default=BasisPoints(0), sa_type=UINT128, description="Part of the platform fee that is not paid"
+    )
+    until_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block it holds in; null: not known"
+    )
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    uses: int = Field(default=0, sa_type=BigInteger, description="Policies whose fee it lowered")
+
+
+class TreasuryEntry(Row, table=True):
+    """One movement of the treasury's money, in, out or between its holdings."""
+
+    __tablename__ = "treasury_entry"
+    __table_args__ = (
+        Index("treasury_entry_by_token", "token", "kind", "height"),
+        Index("treasury_entry_by_account", "account", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-treasury")
+    kind: str = Field(
+        sa_type=Text,
+        description=(
+            "fee-collected, contributed, fee-distributed, share-claimed, spent, program-funded or program-drawn"
+        ),
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    account: str | None = Field(
+        default=None,
+        sa_type=Text,
+        description="Principal that gave it, got it, or whose share grew; null: fees out of the vault",
+    )
+    allocation: str | None = Field(default=None, sa_type=Text, description="Allocation, of a distribution")
+    batch: int | None = Field(default=None, sa_type=BigInteger, description="Number of the distribution")
+    program: int | None = Field(default=None, sa_type=BigInteger, description="Programme, where one is concerned")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+# bh-fund
+
+
+class FundHolding(Row, table=True):
+    """What the insurance fund itself owns of one token: ``received`` + ``released`` - ``allocated`` - ``paid``.
+
+    What it has in the vault is its position there.
+    """
+
+    __tablename__ = "fund_holding"
+    __table_args__ = _args
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    balance: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="In the fund")
+    cover: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Promised to tiers, of the balance")
+    state: str = Field(default="normal", sa_type=Text, description="normal, warning, critical or recovery")
+    received: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Fees, shares, yield and gifts, in all"
+    )
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid for shortfalls, in all")
+    allocated: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Put into the vault, in all")
+    released: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Taken out of the vault, in all")
+
+
+class FundCover(Row, table=True):
+    """What the fund will do for a tier's policies in one token."""
+
+    __tablename__ = "fund_cover"
+    __table_args__ = _args
+    tier: str = Field(primary_key=True, sa_type=Text, description="Risk tier")
+    token: str = Field(primary_key=True, sa_type=Text, description="Token")
+    left: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Still to be paid for shortfalls")
+    max_liability_usd8: Usd8 | None = Field(
+        default=None, sa_type=UINT128, description="Most liability its own position takes over; null: not known"
+    )
+    paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid for shortfalls, in all")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    set_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it was last set in")
+
+
+class FundPayment(Row, table=True):
+    """A payment to an owner for what a policy's collateral could not cover."""
+
+    __tablename__ = "fund_payment"
+    __table_args__ = (
+        Index("fund_payment_by_policy", "policy"),
+        Index("fund_payment_by_owner", "owner", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    owner: str = Field(sa_type=Text, description="Principal that was paid")
+    tier: str = Field(sa_type=Text, description="Risk tier of the policy")
+    token: str = Field(sa_type=Text, description="Token it was paid in")
+    amount: TokenAmount = Field(sa_type=UINT128, description="Paid")
+    amount_usd8: Usd8 = Field(sa_type=UINT128, description="What it counted for")
+    unpaid_usd8: Usd8 = Field(sa_type=UINT128, description="Left to pay")
+    round: int = Field(sa_type=BigInteger, description="Round of the token's price")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class FundTakeover(Row, table=True):
+    """An allocation that the fund took over from a failing position."""
+
+    __tablename__ = "fund_takeover"
+    __table_args__ = (Index("fund_takeover_by_policy", "policy"), _args)
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    provider: str = Field(sa_type=Text, description="Principal whose allocation it was")
+    tier: str = Field(sa_type=Text, description="Risk tier")
+    token: str = Field(sa_type=Text, description="Collateral token")
+    expiry_burn: BurnHeight = Field(sa_type=BigInteger, description="Expiry of the policy")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the policy's maximum payout")
+    collateral: TokenAmount = Field(sa_type=UINT128, description="Locked of the fund's capital")
+    price: TokenAmount = Field(sa_type=UINT128, description="What the fund asked for it")
+    paid: TokenAmount = Field(sa_type=UINT128, description="What it got")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+class RecoveryPlan(Row, table=True):
+    """A plan to fill the fund up. One that was started before indexing began is not shown."""
+
+    __tablename__ = "recovery_plan"
+    __table_args__ = _args
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Plan id, from 1")
+    token: str = Field(sa_type=Text, description="Token to raise")
+    target: TokenAmount = Field(sa_type=UINT128, description="To be raised")
+    raised: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Raised")
+    ends_burn: BurnHeight = Field(sa_type=BigInteger, description="Last Bitcoin block to contribute in")
+    state: str = Field(sa_type=Text, description="open, completed or failed")
+    contributions: int = Field(default=0, sa_type=BigInteger, description="How many there were")
+    proposal: int | None = Field(
+        default=None, sa_type=BigInteger, description="Governance proposal, where it names one"
+    )
+    started_height: int = Field(sa_type=BigInteger, description="Stacks block it was started in")
+    ended_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+
+
+class FundEntry(Row, table=True):
+    """One movement of the fund's money, in or out."""
+
+    __tablename__ = "fund_entry"
+    __table_args__ = (
+        Index("fund_entry_by_kind", "kind", "token", "height"),
+        Index("fund_entry_by_account", "account", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
+    kind: str = Field(
+        sa_type=Text,
+        description="gift, reserve, share, yield, release, surplus or recovery (in); shortfall or allocation (out)",
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    balance: TokenAmount = Field(sa_type=UINT128, description="In the fund afterwards")
+    account: str | None = Field(
+        default=None, sa_type=Text, description="Principal it came from or went to; null: the fund's own position"
+    )
+    policy: int | None = Field(default=None, sa_type=BigInteger, description="Policy, of a shortfall")
+    tier: str | None = Field(default=None, sa_type=Text, description="Risk tier, of what went out")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+# bh-liquidation
+
+
+class MarginCall(Row, table=True):
+    """A call on a provider to bring a position back to health. One issued before indexing began is not shown."""
+
+    __tablename__ = "margin_call"
+    __table_args__ = (
+        Index("margin_call_by_position", "provider", "tier", "token"),
+        Index("margin_call_by_state", "state", "deadline_burn"),
+        _args,
+    )
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Call id, from 1")
+    provider: str = Field(sa_type=Text, description="Principal that is called on")
+    tier: str = Field(sa_type=Text, description="Risk tier of the position")
+    token: str = Field(sa_type=Text, description="Collateral token of the position")
+    state: str = Field(sa_type=Text, description="open or resolved")
+    level: str = Field(sa_type=Text, description="soft or hard")
+    issued_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block it was issued in")
+    deadline_burn: BurnHeight = Field(
+        sa_type=BigInteger, description="After it a soft call turns hard and a hard one lets the position be liquidated"
+    )
+    round: int = Field(sa_type=BigInteger, description="Round of the token's price at which it got its level")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="That price")
+    health_bp: BasisPoints | None = Field(default=None, sa_type=UINT128, description="Health at that price")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="What the position backed then")
+    capital: TokenAmount = Field(sa_type=UINT128, description="Available and locked then")
+    deficit: TokenAmount = Field(sa_type=UINT128, description="What was missing when it was issued")
+    liquidations: int = Field(default=0, sa_type=BigInteger, description="Allocations that were taken over under it")
+    issued_height: int = Field(sa_type=BigInteger, description="Stacks block it was issued in")
+    issued_time: int = Field(sa_type=BigInteger, description="Unix seconds of that block")
+    issued_tx: str = Field(sa_type=Text, description="Transaction that issued it")
+    escalated_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block a soft call turned hard in"
+    )
+    resolved_health_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Health at its end; null: open, or nothing was backed any more"
+    )
+    resolved_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it ended in")
+    resolved_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    resolved_tx: str | None = Field(default=None, sa_type=Text, description="Transaction that ended it")
+
+
+class Liquidation(Row, table=True):
+    """An allocation that passed from a failing position to a taker."""
+
+    __tablename__ = "liquidation"
+    __table_args__ = (
+        Index("liquidation_by_provider", "provider", "id"),
+        Index("liquidation_by_taker", "taker", "id"),
+        Index("liquidation_by_policy", "policy"),
+        _args,
+    )
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Liquidation id, from 1")
+    call: int = Field(sa_type=BigInteger, description="Margin call it came under")
+    policy: int = Field(sa_type=BigInteger, description="Policy id")
+    provider: str = Field(sa_type=Text, description="Principal whose allocation it was")
+    tier: str = Field(sa_type=Text, description="Risk tier")
+    token: str = Field(sa_type=Text, description="Collateral token")
+    taker: str = Field(sa_type=Text, description="Principal that backs it now")
+    is_forced: bool = Field(description="False: the provider asked for it")
+    liability_usd8: Usd8 = Field(sa_type=UINT128, description="Its part of the policy's maximum payout")
+    collateral_from: TokenAmount = Field(sa_type=UINT128, description="Collateral that the provider got free")
+    collateral_to: TokenAmount = Field(sa_type=UINT128, description="Collateral that the taker locked")
+    spot_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the policy's asset")
+    spot_round: int = Field(sa_type=BigInteger, description="Round of that price")
+    token_price_usd8: Usd8 = Field(sa_type=UINT128, description="Price of the token")
+    token_round: int = Field(sa_type=BigInteger, description="Round of that price")
+    vol_bp: BasisPoints = Field(sa_type=UINT128, description="Annual volatility it was valued with")
+    fair_usd8: Usd8 = Field(sa_type=UINT128, description="Fair value of the allocation")
+    price_usd8: Usd8 = Field(sa_type=UINT128, description="What the taker was due: dearer if it is the fund")
+    price: TokenAmount = Field(sa_type=UINT128, description="The same in the token")
+    paid: TokenAmount = Field(sa_type=UINT128, description="What the position had left of it")
+    bounty: TokenAmount = Field(sa_type=UINT128, description="To whoever called")
+    bounty_to: str = Field(sa_type=Text, description="Who called")
+    penalty: TokenAmount = Field(sa_type=UINT128, description="To the fund")
+    health_bp_before: BasisPoints | None = Field(sa_type=UINT128, description="Health of the position before")
+    health_bp_after: BasisPoints | None = Field(
+        sa_type=UINT128, description="And afterwards; null: it backs nothing any more"
+    )
+    taker_health_bp: BasisPoints | None = Field(
+        sa_type=UINT128, description="Health of the taker's position afterwards"
+    )
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+# bh-incentives
+
+
+class Program(Row, table=True):
+    """An incentives programme. Null terms: not known, because indexing began after it was created."""
+
+    __tablename__ = "program"
+    __table_args__ = _args
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Programme id, from 1")
+    token: str | None = Field(default=None, sa_type=Text, description="Token it pays in")
+    start_burn: BurnHeight | None = Field(default=None, sa_type=BigInteger, description="First block of epoch 1")
+    epoch_burn: BurnBlocks | None = Field(default=None, sa_type=BigInteger, description="Length of an epoch")
+    epochs: int | None = Field(default=None, sa_type=BigInteger, description="How many epochs it has")
+    epoch_cap: TokenAmount | None = Field(default=None, sa_type=UINT128, description="Most that one epoch gives")
+    premium_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Part of an epoch that goes by premium paid; the rest by capital"
+    )
+    vesting_burn: BurnBlocks | None = Field(default=None, sa_type=BigInteger, description="How long a reward vests")
+    claim_burn: BurnBlocks | None = Field(
+        default=None, sa_type=BigInteger, description="How long claims are open once all has vested"
+    )
+    budget: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Not yet given to an epoch")
+    funded: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Added to the budget, in all")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to users, in all")
+    returned: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Given back to the treasury")
+    ended: bool = Field(default=False, description="Takes no more epochs")
+    proposal: int | None = Field(default=None, sa_type=BigInteger, description="Governance proposal that made it")
+    created_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it was created in")
+
+
+class ProgramEpoch(Row, table=True):
+    """An epoch whose rewards were posted."""
+
+    __tablename__ = "program_epoch"
+    __table_args__ = (Index("program_epoch_by_state", "state", "claimable_burn"), _args)
+    program: int = Field(primary_key=True, sa_type=BigInteger, description="Programme")
+    epoch: int = Field(primary_key=True, sa_type=BigInteger, description="Number, from 1")
+    state: str = Field(sa_type=Text, description="posted, voided (can be posted again) or closed")
+    token: str = Field(sa_type=Text, description="Token it pays in")
+    root: str = Field(sa_type=Text, description="Merkle root of the rewards, 0x hex")
+    total: TokenAmount = Field(sa_type=UINT128, description="Sum of the rewards")
+    leaves: int = Field(sa_type=BigInteger, description="How many rewards")
+    posted_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block it was posted in; vesting begins")
+    claimable_burn: BurnHeight = Field(
+        sa_type=BigInteger, description="First Bitcoin block to claim in; before it the root can be voided"
+    )
+    vested_burn: BurnHeight = Field(sa_type=BigInteger, description="Bitcoin block from which all is vested")
+    deadline_burn: BurnHeight = Field(sa_type=BigInteger, description="Last Bitcoin block to claim in")
+    claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid to users")
+    returned: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Nobody claimed it by the deadline; back in the budget"
+    )
+    posted_height: int = Field(sa_type=BigInteger, description="Stacks block it was posted in")
+    posted_tx: str = Field(sa_type=Text, description="Transaction")
+
+
+class Reward(Row, table=True):
+    """What a user has claimed of an epoch. One who has claimed nothing has no row."""
+
+    __tablename__ = "reward"
+    __table_args__ = (Index("reward_by_user", "who"), _args)
+    program: int = Field(primary_key=True, sa_type=BigInteger, description="Programme")
+    epoch: int = Field(primary_key=True, sa_type=BigInteger, description="Epoch")
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    token: str = Field(sa_type=Text, description="Token")
+    index: int = Field(sa_type=BigInteger, description="Place of the reward in the epoch's tree, from 0")
+    entitled: TokenAmount = Field(sa_type=UINT128, description="The whole reward")
+    claimed: TokenAmount = Field(sa_type=UINT128, description="Paid so far")
+    first_claim_height: int = Field(sa_type=BigInteger, description="Stacks block of the first claim")
+    last_claim_height: int = Field(sa_type=BigInteger, description="Stacks block of the last claim")
+
+
+class ProgramEntry(Row, table=True):
+    """One movement of a programme's money."""
+
+    __tablename__ = "program_entry"
+    __table_args__ = (
+        Index("program_entry_by_program", "program", "seq"),
+        Index("program_entry_by_account", "account", "seq"),
+        _args,
+    )
+    seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-incentives")
+    program: int = Field(sa_type=BigInteger, description="Programme")
+    kind: str = Field(
+        sa_type=Text,
+        description=(
+            "budget-added, budget-returned, reward-claimed (in and out); epoch-posted, epoch-voided, epoch-closed "
+            "(from and to the budget)"
+        ),
+    )
+    token: str = Field(sa_type=Text, description="Token")
+    amount: TokenAmount = Field(sa_type=UINT128, description="How much")
+    account: str | None = Field(
+        default=None, sa_type=Text, description="Principal that gave or got it; null: it stays in the programme"
+    )
+    epoch: int | None = Field(default=None, sa_type=BigInteger, description="Epoch, where one is concerned")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
+# bh-gov
+
+
+class Governance(Row, table=True):
+    """What governance is by. One row."""
+
+    __tablename__ = "governance"
+    __table_args__ = _args
+    contract: str = Field(primary_key=True, sa_type=Text, description="Contract id of bh-gov")
+    token: str | None = Field(default=None, sa_type=Text, description="Token that is staked; native STX is bh-stx")
+    asset_name: str | None = Field(default=None, sa_type=Text, description="Its name in post-conditions")
+    power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Power of everybody together")
+
+
+class Staker(Row, table=True):
+    """Somebody who stakes, or has power that others gave."""
+
+    __tablename__ = "staker"
+    __table_args__ = (Index("staker_by_delegate", "delegate"), Index("staker_by_power", "power"), _args)
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    stake: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Governance tokens staked")
+    delegate: str = Field(sa_type=Text, description="Who votes with the stake; the same principal: nobody else")
+    power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Voting power now")
+    locked_until_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block in which the stake cannot be taken out"
+    )
+    proposals: int = Field(default=0, sa_type=BigInteger, description="Proposals made")
+    votes: int = Field(default=0, sa_type=BigInteger, description="Votes cast")
+    first_seen_height: int = Field(sa_type=BigInteger, description="Stacks block of the first event")
+
+
+class PowerCheckpoint(Row, table=True):
+    """Voting power from a Bitcoin block on."""
+
+    __tablename__ = "power_checkpoint"
+    __table_args__ = (Index("power_checkpoint_by_block", "who", "from_burn"), _args)
+    who: str = Field(primary_key=True, sa_type=Text, description="Principal; the contract itself: everybody together")
+    index: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the checkpoint, from 1")
+    from_burn: BurnHeight = Field(sa_type=BigInteger, description="First Bitcoin block it counts in")
+    power: TokenAmount = Field(sa_type=UINT128, description="Power")
+
+
+class Proposal(Row, table=True):
+    """A proposal, with the rules and dates that hold for it. Null: not known, because indexing began after it."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (Index("proposal_by_state", "state", "voting_ends_burn"), _args)
+    id: int = Field(primary_key=True, sa_type=BigInteger, description="Proposal id, from 1")
+    state: str = Field(
+        sa_type=Text, description="active, queued, defeated, executed, expired or cancelled; see status for dates"
+    )
+    proposer: str | None = Field(default=None, sa_type=Text, description="Who made it")
+    title_hash: str | None = Field(default=None, sa_type=Text, description="SHA-256 of its title, 0x hex")
+    uri: str | None = Field(default=None, sa_type=Text, description="Where its text is")
+    actions: int | None = Field(default=None, sa_type=BigInteger, description="How many actions it has")
+    about_guardian: bool | None = Field(
+        default=None, description="It only grants or revokes the guardian role; the guardian cannot cancel it"
+    )
+    created_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block it was made in"
+    )
+    snapshot_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Bitcoin block at whose end power counts"
+    )
+    total_power: TokenAmount | None = Field(
+        default=None, sa_type=UINT128, description="Power of everybody at the snapshot"
+    )
+    voting_ends_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block to vote in"
+    )
+    eta_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="First Bitcoin block to execute it in"
+    )
+    grace_ends_burn: BurnHeight | None = Field(
+        default=None, sa_type=BigInteger, description="Last Bitcoin block to execute it in"
+    )
+    quorum_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Part of all power that has to vote"
+    )
+    pass_bp: BasisPoints | None = Field(
+        default=None, sa_type=UINT128, description="Part of for and against that has to be for"
+    )
+    for_power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Power that voted for it")
+    against_power: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Power that voted against it"
+    )
+    abstain_power: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Power that abstained")
+    votes: int = Field(default=0, sa_type=BigInteger, description="Votes cast")
+    created_height: int | None = Field(default=None, sa_type=BigInteger, description="Stacks block it was made in")
+    created_time: int | None = Field(default=None, sa_type=BigInteger, description="Unix seconds of that block")
+    created_tx: str | None = Field(default=None, sa_type=Text, description="Transaction")
+    finalized_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block its votes were counted in"
+    )
+    ended_height: int | None = Field(
+        default=None, sa_type=BigInteger, description="Stacks block it was executed, cancelled, expired or defeated in"
+    )
+    ended_tx: str | None = Field(default=None, sa_type=Text, description="Transaction of that")
+    cancelled_from: str | None = Field(
+        default=None,
+        sa_type=Text,
+        description="State it was cancelled in: active by its proposer, queued by the guardian",
+    )
+
+
+class ProposalAction(Row, table=True):
+    """One call that a proposal makes when it is executed."""
+
+    __tablename__ = "proposal_action"
+    __table_args__ = (Index("proposal_action_by_kind", "kind"), _args)
+    proposal: int = Field(primary_key=True, sa_type=BigInteger, description="Proposal")
+    index: int = Field(primary_key=True, sa_type=BigInteger, description="Place among its actions, from 0")
+    kind: str = Field(sa_type=Text, description="Governance function that it calls")
+    data: str = Field(sa_type=Text, description="Arguments as consensus bytes, 0x hex")
+    arguments: dict[str, Any] = Field(
+        sa_type=JSONB, description="Arguments, decoded; a list is under the key items; empty: unknown"
+    )
+
+
+class ProposalVote(Row, table=True):
+    """A vote on a proposal."""
+
+    __tablename__ = "proposal_vote"
+    __table_args__ = (Index("proposal_vote_by_voter", "voter"), _args)
+    proposal: int = Field(primary_key=True, sa_type=BigInteger, description="Proposal")
+    voter: str = Field(primary_key=True, sa_type=Text, description="Principal")
+    choice: str = Field(sa_type=Text, description="for, against or abstain")
+    power: TokenAmount = Field(sa_type=UINT128, description="The voter's power at the snapshot")
+    height: int = Field(sa_type=BigInteger, description="Stacks block")
+    burn_height: int = Field(sa_type=BigInteger, description="Bitcoin block")
+    time: int = Field(sa_type=BigInteger, description="Unix seconds of the Stacks block")
+    tx_id: str = Field(sa_type=Text, description="Transaction")
+
+
 TABLES: Final[tuple[type[Row], ...]] = (
     ContractSequence,
     SequenceGap,
     Role,
     Module,
+    Migration,
     Parameter,
     ParameterChange,
     Switch,
+    Metric,
     Tier,
     Token,
     FeeShares,
@@ -637,6 +1303,31 @@ TABLES: Final[tuple[type[Row], ...]] = (
     TokenPool,
     Policy,
     RemainderCover,
+    Claim,
     PolicyTotals,
+    TreasuryHolding,
+    TreasuryShare,
+    TreasuryAllocation,
+    ProgramFund,
+    FeeDiscount,
+    TreasuryEntry,
+    FundHolding,
+    FundCover,
+    FundPayment,
+    FundTakeover,
+    RecoveryPlan,
+    FundEntry,
+    MarginCall,
+    Liquidation,
+    Program,
+    ProgramEpoch,
+    Reward,
+    ProgramEntry,
+    Governance,
+    Staker,
+    PowerCheckpoint,
+    Proposal,
+    ProposalAction,
+    ProposalVote,
 )
 """Every table of the protocol."""

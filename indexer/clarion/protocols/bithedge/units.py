@@ -35,3 +35,8 @@ E8: Final = 10**8
 
 BURN_BLOCKS_PER_YEAR: Final = 52_560
 """365 days of 144 Bitcoin blocks."""
+
+
+def plus(amount: TokenAmount, change: int) -> TokenAmount:
+    """A balance or a total after a change."""
+    return TokenAmount(amount + change)

@@ -16,7 +16,7 @@ from clarion.protocols.bithedge import payoff, pricing
 from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, PolicyType, Sats, TokenAmount, Usd8
 
 SEED = 20_251_121
-CASES = 400
+CASES = 600
 CALLS_PER_EXPRESSION = 100
 REFERENCE = Path(__file__).parents[4] / "docs" / "contracts.md"
 
@@ -114,6 +114,33 @@ def premium(random: Random) -> Case:
     return call("premium-usd8", terms), expected
 
 
+def take_over(random: Random) -> Case:
+    spot = usd(random)
+    strike, notional, which = near(spot, random), Sats(random.randint(1, 10**11)), kind(random)
+    most = max(1, payoff.max_payout_usd8(which, strike, notional, BasisPoints(random.randint(1_000, 50_000))))
+    terms: dict[str, Any] = {
+        "type": which,
+        "spot-usd8": spot,
+        "strike-usd8": strike,
+        "notional-sat": notional,
+        "vol-bp": random.choice([0, random.randint(1_000, 50_000)]),
+        "duration-burn": random.choice([0, 1, random.randint(0, 52_560)]),
+        "max-payout-usd8": most,
+        "liability-usd8": random.choice([0, 1, most, random.randint(1, most)]),
+    }
+    expected = pricing.take_over_usd8(
+        which,
+        spot=spot,
+        strike=strike,
+        notional=notional,
+        volatility=terms["vol-bp"],
+        duration=terms["duration-burn"],
+        max_payout=Usd8(most),
+        liability=terms["liability-usd8"],
+    )
+    return call("take-over-usd8", terms), expected
+
+
 def max_payout(random: Random) -> Case:
     arguments = (kind(random), usd(random), sats(random), BasisPoints(random.randint(1_000, 50_000)))
     return call("max-payout-usd8", *arguments), payoff.max_payout_usd8(*arguments)
@@ -141,22 +168,22 @@ def value(random: Random) -> Case:
 
 def collateral(random: Random) -> Case:
     arguments = (
-        Usd8(random.randint(0, 10**16)),
-        random.choice([0, 6, 8]),
+        Usd8(random.choice([0, 1, 10**16, random.randint(0, 10**16)])),
+        random.choice([0, 6, 8, 10]),
         usd(random),
-        BasisPoints(random.randint(10_000, 20_000)),
-        BasisPoints(random.randint(0, 9_999)),
+        BasisPoints(random.choice([10_000, 50_000, random.randint(10_000, 50_000)])),
+        BasisPoints(random.choice([0, 5_000, 9_999, random.randint(0, 9_999)])),
     )
     return call("required-collateral", *arguments), payoff.required_collateral(*arguments)
 
 
 def health(random: Random) -> Case:
     arguments = (
-        TokenAmount(random.randint(0, 10**16)),
-        random.choice([0, 6, 8]),
+        TokenAmount(random.choice([0, 1, 10**16, random.randint(0, 10**16)])),
+        random.choice([0, 6, 8, 10]),
         usd(random),
-        BasisPoints(random.randint(0, 9_999)),
-        Usd8(random.choice([0, 1, random.randint(0, 10**16)])),
+        BasisPoints(random.choice([0, 5_000, 9_999, random.randint(0, 9_999)])),
+        Usd8(random.choice([0, 1, 10**16, random.randint(0, 10**16)])),
     )
     return call("health-bp", *arguments), payoff.health_bp(*arguments)
 
@@ -175,6 +202,7 @@ CASES_OF = (
     density,
     time_value,
     premium,
+    take_over,
     max_payout,
     paid_off,
     tokens,

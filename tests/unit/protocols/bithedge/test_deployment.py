@@ -38,6 +38,7 @@ def test_the_genesis_calls_are_typed() -> None:
         sbtc=SBTC,
         feeds=FEEDS,
         feeders=[deployment.FeederRow(GUARDIAN, 10)],
+        stake=deployment.StakeToken(f"{GUARDIAN}.bh-stx", "stx"),
         parameters={"min-duration": 2},
     )
     assert [(step.contract, step.function, [to_json(value) for value in step.arguments]) for step in steps] == [
@@ -54,11 +55,12 @@ def test_the_genesis_calls_are_typed() -> None:
                 [{"provider": GUARDIAN, "weight": 10}],
             ],
         ),
+        ("bh-gov", "bootstrap", [f"{GUARDIAN}.bh-stx", "stx"]),
         ("bh-params", "set-params", [[{"key": "min-duration", "value": 2}], None]),
     ]
 
 
-def test_parameters_are_left_alone_unless_named() -> None:
+def test_parameters_and_governance_are_left_alone_unless_named() -> None:
     steps = deployment.bootstrap(guardian=GUARDIAN, sbtc=SBTC, feeds=FEEDS, feeders=[])
     assert len(steps) == 3
 

@@ -52,7 +52,7 @@ def test_the_example_of_a_deployment_runs() -> None:
     (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, list[object]] = {}
     exec(example, names)
-    assert len(names["steps"]) == len(deployment.CONTRACTS) + 4
+    assert len(names["steps"]) == len(deployment.CONTRACTS) + 5
 
 
 if __name__ == "__main__":

@@ -29,13 +29,17 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def history() -> list[Printed]:
-    """Two providers and three policies: one pays, one is cancelled, one stays."""
+    """Three providers and three policies: one changes hands and pays, one is cancelled, one stays."""
     vault = Vault()
     vault.deposit(("ST1", "balanced", STX), LARGE)
     vault.deposit(("ST2", "balanced", STX), 1_000)
     for expiry in (5, 6, 5):
         vault.create("balanced", STX, {"ST2": (10, 7), "ST1": (20, 900)}, expiry, 101)
+    vault.change_tier(("ST1", "balanced", STX), "aggressive", 10)
+    vault.deposit(("ST3", "balanced", STX), 5_000)
+    vault.move_allocation(0, "ST3", 30)
     vault.end(0, "settled-itm", 33)
+    vault.claim_rest(0, 2)
     vault.request(("ST1", "balanced", STX), 50)
     vault.end(0, "cancelled", 95)
     vault.withdraw(0)

@@ -1,4 +1,4 @@
-"""bh-params: parameters, switches, tiers, tokens and fee shares."""
+"""bh-params: parameters, switches, metrics, tiers, tokens and fee shares."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from clarion.protocols.bithedge.events import (
     BreakerTripped,
     FeesSet,
     FlagSet,
+    MetricReported,
+    MetricSet,
     ParamSet,
     TierSet,
     TokenSet,
 )
 from clarion.protocols.bithedge.protocol import on, tx_text
-from clarion.protocols.bithedge.tables import FeeShares, Parameter, ParameterChange, Switch, Tier, Token
+from clarion.protocols.bithedge.tables import FeeShares, Metric, Parameter, ParameterChange, Switch, Tier, Token
 from clarion.store.rows import Rows
 
 
@@ -53,7 +55,7 @@ def flag_set(event: FlagSet, at: EventContext, rows: Rows) -> None:
 
 @on(BreakerTripped)
 def breaker_tripped(event: BreakerTripped, at: EventContext, rows: Rows) -> None:
-    """The guardian stopped a switch."""
+    """The guardian, or a metric above its limit, stopped a switch."""
     switch = _switch(event.name, rows)
     switch.tripped = True
     switch.reason = event.reason
@@ -69,6 +71,18 @@ def breaker_reset(event: BreakerReset, at: EventContext, rows: Rows) -> None:
     switch.reason = None
     switch.since_burn = event.since_burn
     _derive_open(switch)
+
+
+@on(MetricSet)
+def metric_set(event: MetricSet, at: EventContext, rows: Rows) -> None:
+    """A figure has this limit."""
+    _metric(event, rows)
+
+
+@on(MetricReported)
+def metric_reported(event: MetricReported, at: EventContext, rows: Rows) -> None:
+    """A module said where a figure stands."""
+    _metric(event, rows).reported_height = at.height
 
 
 @on(TierSet)
@@ -119,6 +133,24 @@ def fees_set(event: FeesSet, at: EventContext, rows: Rows) -> None:
         platform_bp=event.platform_bp,
         reserve_bp=event.reserve_bp,
     )
+
+
+def _metric(event: MetricSet | MetricReported, rows: Rows) -> Metric:
+    metric = rows.get(Metric, event.name)
+    if metric is None:
+        return rows.insert(
+            Metric,
+            name=event.name,
+            module=event.module,
+            value=event.value,
+            limit=event.limit,
+            breaker=event.breaker,
+        )
+    metric.module = event.module
+    metric.value = event.value
+    metric.limit = event.limit
+    metric.breaker = event.breaker
+    return metric
 
 
 def _switch(name: str, rows: Rows) -> Switch:

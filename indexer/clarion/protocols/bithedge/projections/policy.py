@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from clarion.protocol import EventContext
 from clarion.protocols.bithedge.events import (
+    ClaimOpened,
+    ClaimResolved,
+    PaidPolicyEvent,
     PolicyCancelled,
     PolicyCreated,
     PolicyExercised,
     PolicyExpiredOtm,
-    PolicyPaid,
     PolicySettledItm,
     RemainderCovered,
 )
 from clarion.protocols.bithedge.protocol import on, tx_text
-from clarion.protocols.bithedge.tables import Policy, PolicyTotals, RemainderCover
+from clarion.protocols.bithedge.tables import Claim, Policy, PolicyTotals, RemainderCover
 from clarion.protocols.bithedge.units import BurnHeight, Sats, Usd8
 from clarion.store.rows import Rows
 
@@ -47,6 +49,7 @@ def policy_created(event: PolicyCreated, at: EventContext, rows: Rows) -> None:
         util_bp=event.util_bp,
         premium_usd8=event.premium_usd8,
         premium=event.premium,
+        discount=event.discount,
         fee_platform=event.fee_platform,
         fee_reserve=event.fee_reserve,
         premium_provider=event.premium_provider,
@@ -125,7 +128,42 @@ def remainder_covered(event: RemainderCovered, at: EventContext, rows: Rows) -> 
         policy.unpaid_usd8 = event.unpaid_usd8_after
 
 
-def _pay(event: PolicyPaid, state: str, at: EventContext, rows: Rows) -> PolicyTotals | None:
+@on(ClaimOpened)
+def claim_opened(event: ClaimOpened, at: EventContext, rows: Rows) -> None:
+    """An owner claims what is unpaid."""
+    rows.delete(Claim, event.policy)
+    rows.insert(
+        Claim,
+        policy=event.policy,
+        owner=event.owner,
+        state="open",
+        unpaid_usd8=event.unpaid_usd8,
+        reason_hash=event.reason_hash,
+        opened_burn=event.opened_burn,
+        opened_height=at.height,
+        opened_time=at.time,
+        opened_tx=tx_text(at),
+    )
+
+
+@on(ClaimResolved)
+def claim_resolved(event: ClaimResolved, at: EventContext, rows: Rows) -> None:
+    """An arbiter has decided."""
+    claim = rows.get(Claim, event.policy) or rows.insert(
+        Claim, policy=event.policy, owner=event.owner, state=event.state, unpaid_usd8=event.unpaid_usd8
+    )
+    claim.state = event.state
+    claim.unpaid_usd8 = event.unpaid_usd8
+    claim.approved_usd8 = event.approved_usd8
+    claim.resolution_hash = event.reason_hash
+    claim.arbiter = event.by
+    claim.resolved_burn = event.resolved_burn
+    claim.resolved_height = at.height
+    claim.resolved_time = at.time
+    claim.resolved_tx = tx_text(at)
+
+
+def _pay(event: PaidPolicyEvent, state: str, at: EventContext, rows: Rows) -> PolicyTotals | None:
     policy = _end(event.policy, state, event.settled_burn, at, rows)
     if policy is None:
         return None

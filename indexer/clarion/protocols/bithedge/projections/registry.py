@@ -1,17 +1,21 @@
-"""bh-registry: roles and modules."""
+"""bh-registry: roles, modules and migrations."""
 
 from __future__ import annotations
 
 from clarion.protocol import EventContext
 from clarion.protocols.bithedge.events import (
+    MigrationBegun,
+    MigrationFinished,
+    MigrationStepped,
     ModuleActivated,
     ModuleDeprecated,
     ModuleRegistered,
+    RoleExpired,
     RoleGranted,
     RoleRevoked,
 )
 from clarion.protocols.bithedge.protocol import on
-from clarion.protocols.bithedge.tables import Module, Role
+from clarion.protocols.bithedge.tables import Migration, Module, Role
 from clarion.store.rows import Rows
 
 
@@ -28,6 +32,12 @@ def role_granted(event: RoleGranted, at: EventContext, rows: Rows) -> None:
 @on(RoleRevoked)
 def role_revoked(event: RoleRevoked, at: EventContext, rows: Rows) -> None:
     """Somebody no longer has a role."""
+    rows.delete(Role, event.role, event.who)
+
+
+@on(RoleExpired)
+def role_expired(event: RoleExpired, at: EventContext, rows: Rows) -> None:
+    """A role that had ended is cleared away."""
     rows.delete(Role, event.role, event.who)
 
 
@@ -52,6 +62,43 @@ def module_activated(event: ModuleActivated, at: EventContext, rows: Rows) -> No
 def module_deprecated(event: ModuleDeprecated, at: EventContext, rows: Rows) -> None:
     """A version is out of use."""
     _module(event.module, event.version, event.contract, "deprecated", rows)
+
+
+@on(MigrationBegun)
+def migration_begun(event: MigrationBegun, at: EventContext, rows: Rows) -> None:
+    """A version is being filled."""
+    _migration(event, rows).begun_height = at.height
+
+
+@on(MigrationStepped)
+def migration_stepped(event: MigrationStepped, at: EventContext, rows: Rows) -> None:
+    """A copy got further."""
+    _migration(event, rows).steps += 1
+
+
+@on(MigrationFinished)
+def migration_finished(event: MigrationFinished, at: EventContext, rows: Rows) -> None:
+    """A version is filled."""
+    _migration(event, rows).finished_height = at.height
+
+
+def _migration(event: MigrationBegun | MigrationStepped | MigrationFinished, rows: Rows) -> Migration:
+    migration = rows.get(Migration, event.migration)
+    if migration is None:
+        return rows.insert(
+            Migration,
+            id=event.migration,
+            module=event.module,
+            from_version=event.from_version,
+            version=event.version,
+            cursor=event.cursor,
+            hash=event.hash,
+            done=event.done,
+        )
+    migration.cursor = event.cursor
+    migration.hash = event.hash
+    migration.done = event.done
+    return migration
 
 
 def _module(name: str, version: int, contract: str, state: str, rows: Rows) -> Module:
