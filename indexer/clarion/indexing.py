@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from clarion import hiro_feed, metrics
 from clarion.backfill import Backfills
 from clarion.chains.model import JsonValue
-from clarion.chains.stacks.hashing import sha512_256
+from clarion.chains.stacks.hashing import index_block_hash
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.chains.stacks.observer import observer_app
 from clarion.config import ConfigurationError, Settings, SourceName
@@ -258,7 +258,7 @@ class IndexService:
             except (NodeError, ValueError, LookupError, TypeError, AttributeError) as error:
                 note: tuple[Any, ...] = (self._worker.note_failure, "node", str(error) or repr(error))
             else:
-                block_hash = sha512_256(info.stacks_tip + info.stacks_tip_consensus_hash)
+                block_hash = index_block_hash(info.stacks_tip, info.stacks_tip_consensus_hash)
                 self._progress.targets["node"] = info.stacks_tip_height
                 where = (info.stacks_tip_height, block_hash, info.burn_block_height)
                 note = (self._worker.note_answer, "node", *where)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from clarion.chains.model import EventKind
-from clarion.chains.stacks.hashing import sha512_256
+from clarion.chains.stacks.hashing import index_block_hash
 from clarion.chains.stacks.node_client import NodeClient
 from clarion.protocols.bithedge.events import EVENTS, Event
 from clarion.protocols.bithedge.units import BurnHeight
@@ -40,7 +40,7 @@ class Printed:
             NodeError: the node cannot be reached or does not give its blocks.
         """
         info = await self._node.info()
-        at = sha512_256(info.stacks_tip + info.stacks_tip_consensus_hash)
+        at = index_block_hash(info.stacks_tip, info.stacks_tip_consensus_hash)
         known = {block.hash for block in self._blocks}
         new: list[_Block] = []
         while at not in known and (found := await self._node.block(at)) is not None:

@@ -107,3 +107,11 @@ def hash160(data: bytes) -> bytes:
 def sha512_256(data: bytes) -> bytes:
     """SHA-512/256 (32 bytes): transaction ids and signature hashes (SIP-005)."""
     return hashlib.new("sha512_256", data).digest()
+
+
+def index_block_hash(block_hash: bytes, consensus_hash: bytes) -> bytes:
+    """A block's id: SHA-512/256 of its header's hash and of the consensus hash of its tenure.
+
+    Source: stacks-core, ``StacksBlockId::new``.
+    """
+    return sha512_256(block_hash + consensus_hash)

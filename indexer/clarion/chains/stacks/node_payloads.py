@@ -35,7 +35,7 @@ from clarion.chains.stacks import payloads, transactions
 from clarion.chains.stacks.clarity import bytes_from_hex
 from clarion.chains.stacks.codec_errors import CodecError, DecodeError
 from clarion.chains.stacks.derived import DERIVED_PAYLOADS
-from clarion.chains.stacks.hashing import sha512_256
+from clarion.chains.stacks.hashing import index_block_hash
 from clarion.chains.stacks.payload_forms import payload_form
 from clarion.chains.stacks.structure import check_value, topic_of_value
 from clarion.chains.stacks.summaries import summarise
@@ -488,7 +488,7 @@ def _require_own_id(place: _Place, block_hash: str, consensus_hash: str) -> None
     ``StacksBlockId::new``).
     """
     named = place.hash("index_block_hash", place.block)
-    told = sha512_256(place.hash("block_hash", block_hash) + place.hex("consensus_hash", consensus_hash))
+    told = index_block_hash(place.hash("block_hash", block_hash), place.hex("consensus_hash", consensus_hash))
     if told != named:
         raise place.error(
             "index_block_hash", f"block_hash and consensus_hash are those of another block, 0x{told.hex()}"
