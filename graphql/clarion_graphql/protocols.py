@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from strawberry.types.field import StrawberryField
 
 from clarion.chains.model import Chain
 from clarion.protocol import Protocol
@@ -20,6 +22,10 @@ from clarion_graphql.entities import (
     plural_of,
     table_name,
 )
+from clarion_graphql.types import Types
+
+FieldMaker = Callable[[Types], Sequence[StrawberryField]]
+"""Makes fields of a root type out of the types of the entities."""
 
 _CORE: Final = frozenset(entity.name for entity in CORE)
 
@@ -32,6 +38,7 @@ class ProtocolApi:
     without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
     table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
     ``NewType`` integers measure. ``log`` are entities over the chain log that the protocol shows besides its tables.
+    ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`.
     """
 
     prefix: str
@@ -42,6 +49,8 @@ class ProtocolApi:
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     log: Sequence[Entity] = ()
+    queries: Sequence[FieldMaker] = ()
+    mutations: Sequence[FieldMaker] = ()
 
 
 def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Entity]:

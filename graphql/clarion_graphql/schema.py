@@ -24,8 +24,9 @@ from strawberry.types.base import StrawberryOptional
 from strawberry.types.execution import ExecutionContext
 
 from clarion.protocol import Protocol, installed_protocols
-from clarion_graphql import bithedge, stacks
+from clarion_graphql import stacks
 from clarion_graphql.as_of import as_of_directive
+from clarion_graphql.bithedge import api as bithedge
 from clarion_graphql.context import Info, OperationExtension
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
@@ -47,6 +48,10 @@ MAX_ALIASES: Final = 50
 #: How many documents' parsing and validation are remembered.
 CACHED_DOCUMENTS: Final = 500
 
+MUTATION: Final = (
+    "What can be asked for besides reading. Nothing here moves money: what concerns the chain comes back as a "
+    "transaction that its sender signs and sends."
+)
 
 # made once: the cache of validated documents tells rules apart by identity
 _LIMITS: Final = [
@@ -72,8 +77,12 @@ class ClarionSchema(strawberry.Schema):
 def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
     """The schema that serves these protocols. Raises ValueError where two of them take the same name."""
     entities = list(CORE)
+    apis = []
     for protocol in protocols:
-        entities += entities_of(protocol, APIS.get(protocol.name))
+        api = APIS.get(protocol.name)
+        entities += entities_of(protocol, api)
+        if api is not None:
+            apis.append(api)
     _require_different_names([name for entity in entities for name in (entity.single, entity.plural)])
     _require_different_names([entity.name for entity in entities])
     types = Types(entities)
@@ -87,9 +96,11 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
             *(types.list_field(entity) for entity in log),
             *(types.single_field(entity) for entity in log if len(entity.key) == 1),
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
+            *(field for api in apis for make_fields in api.queries for field in make_fields(types)),
         ],
         "Everything that can be read. An operation is read in one snapshot; `extensions.receipt` says of which block.",
     )
+    mutations = [field for api in apis for make_fields in api.mutations for field in make_fields(types)]
     subscription = make_type(
         "Subscription",
         Subscriptions(types, entities).fields,
@@ -97,6 +108,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
     )
     return ClarionSchema(
         query=query,
+        mutation=make_type("Mutation", mutations, MUTATION) if mutations else None,
         subscription=subscription,
         directives=[as_of_directive],
         config=StrawberryConfig(scalar_map=SCALARS),
