@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from typing import Annotated, Any, Final
@@ -13,6 +12,7 @@ import uvicorn
 
 from clarion.config import ConfigurationError, Settings, load_settings
 from clarion.protocol import installed_protocols
+from clarion.serving import listen, url_of
 from clarion.store.database import migrate, open_database
 from clarion.telemetry import configure_logging, serve_metrics
 from clarion_graphql.app import GRAPHQL_PATH, make_app
@@ -21,10 +21,6 @@ log = structlog.get_logger(__name__)
 
 #: How long open requests may take after SIGTERM, in seconds.
 SHUTDOWN_S: Final = 5
-
-
-class ServeError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 def serve(
@@ -54,7 +50,8 @@ def run(settings: Settings, database_url: str) -> None:
         protocols=[installed[name] for name in settings.protocols],
         deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
     )
-    listening = listen(settings.graphql.host, settings.graphql.port)
+    where = settings.graphql
+    listening = listen(where.host, where.port, what="GraphQL server", section="GRAPHQL", also=", or give --port")
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -71,17 +68,6 @@ def run(settings: Settings, database_url: str) -> None:
     _Server(config).run(sockets=[listening])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises ServeError where that is not possible."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ServeError(
-            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}. End what uses it, or name another "
-            f"with --port."
-        ) from error
-
-
 class _Server(uvicorn.Server):
     """Says where it is once it answers."""
 
@@ -89,5 +75,4 @@ class _Server(uvicorn.Server):
         """Start, then log the address."""
         await super().startup(sockets)
         for listening in sockets or ():
-            host, port = listening.getsockname()[:2]
-            log.info("graphql.ready", url=f"http://{f'[{host}]' if ':' in host else host}:{port}{GRAPHQL_PATH}")
+            log.info("graphql.ready", url=f"{url_of(listening)}{GRAPHQL_PATH}")

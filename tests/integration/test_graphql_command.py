@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from clarion.config import ConfigurationError, Settings
-from clarion_graphql.command import ServeError, listen, run
+from clarion_graphql.command import run
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -86,10 +86,3 @@ def test_serves_and_ends_cleanly(start: Start) -> None:
 def test_an_unknown_protocol_is_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match="protocols names nothing, which no installed package provides"):
         run(Settings(protocols=["bithedge", "nothing"]), "postgresql:///none")
-
-
-def test_a_port_in_use_is_a_clear_error() -> None:
-    with listen("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ServeError, match=f"Cannot listen on 127.0.0.1 port {port}: Address already in use"):
-            listen("127.0.0.1", port)
