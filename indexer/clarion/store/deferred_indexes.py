@@ -2,7 +2,7 @@
 
 A large file that fills an empty index is written without them, and they are made when it is in. Nothing notes that they
 are missing but their absence: whoever opens an index afterwards makes those that are not there, so that a replay that
-was killed leaves nothing behind. Queries by contract or sender, and time travel, are slow until then, never wrong.
+was killed leaves nothing behind. Queries by contract, sender or transaction id, and time travel, are slow until then, never wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from sqlmodel import SQLModel
 
 from clarion.store.tables import SCHEMA, ChangeRow, EventRow, TransactionRow
 
-_NAMES: Final = ("event_by_contract", "transaction_by_sender", "transaction_by_contract", "change_by_key")
+_NAMES: Final = (
+    "event_by_contract",
+    "transaction_by_id",
+    "transaction_by_sender",
+    "transaction_by_contract",
+    "change_by_key",
+)
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
