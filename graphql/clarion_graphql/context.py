@@ -56,6 +56,21 @@ class Operation:
         finally:
             await self.session.close()
 
+    def extensions(self) -> dict[str, Any]:
+        """``extensions`` of the answer: the receipt of the chain that most of the API is about, and all if several.
+
+        ``outdated`` is there where rows of a protocol were read that are not the receipt's.
+        """
+        receipts = list(self.session.was_read.values())
+        if not receipts:
+            return {}
+        found: dict[str, Any] = {"receipt": receipts[0].to_json()}
+        if len(receipts) > 1:
+            found["receipts"] = [receipt.to_json() for receipt in receipts]
+        if outdated := self.session.outdated:
+            found["outdated"] = [{"protocol": name, "height": outdated[name]} for name in sorted(outdated)]
+        return found
+
 
 Info = strawberry.Info[Operation, Any]
 
@@ -92,16 +107,5 @@ class OperationExtension(SchemaExtension):
             return False
 
     def get_results(self) -> dict[str, Any]:
-        """``extensions``: the receipt of the chain that most of the API is about, and all where there are several.
-
-        ``outdated`` is there where rows of a protocol were read that are not the receipt's.
-        """
-        receipts = list(self.operation.session.was_read.values())
-        if not receipts:
-            return {}
-        found: dict[str, Any] = {"receipt": receipts[0].to_json()}
-        if len(receipts) > 1:
-            found["receipts"] = [receipt.to_json() for receipt in receipts]
-        if outdated := self.operation.session.outdated:
-            found["outdated"] = [{"protocol": name, "height": outdated[name]} for name in sorted(outdated)]
-        return found
+        """``extensions``, as :meth:`Operation.extensions`."""
+        return self.operation.extensions()

@@ -54,7 +54,7 @@ MUTATION: Final = (
 )
 
 # made once: the cache of validated documents tells rules apart by identity
-_LIMITS: Final = [
+LIMITS: Final = [
     *QueryDepthLimiter(max_depth=MAX_DEPTH).validation_rules,
     *MaxAliasesLimiter(max_alias_count=MAX_ALIASES).validation_rules,
 ]
@@ -117,7 +117,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
             lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
             lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
             lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-            lambda: AddValidationRules(_LIMITS),
+            lambda: AddValidationRules(LIMITS),
         ],
     )
 

@@ -1,0 +1,151 @@
+"""Executing an operation: from a request to the bytes of its answer.
+
+A document is parsed and validated once (:mod:`clarion_graphql.documents`). What it selects is then read by
+Strawberry's resolvers, in one snapshot of the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final, Literal
+
+import msgspec
+from graphql import ExecutionResult, GraphQLError, OperationType
+from graphql import execute as execute_graphql
+from strawberry.execution.is_awaitable import optimized_is_awaitable
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from clarion.chains.model import Chain
+from clarion_graphql import context, documents
+from clarion_graphql.as_of import moment_of
+from clarion_graphql.context import Service
+from clarion_graphql.documents import Documents, RequestError
+from clarion_graphql.errors import show_errors
+from clarion_graphql.metrics import QUERY_SECONDS
+from clarion_graphql.receipt import Receipt
+from clarion_graphql.schema import LIMITS, MAX_TOKENS, ClarionSchema
+
+OperationKind = Literal["query", "mutation", "subscription"]
+
+_KINDS: Final[Mapping[OperationType, OperationKind]] = {
+    OperationType.QUERY: "query",
+    OperationType.MUTATION: "mutation",
+    OperationType.SUBSCRIPTION: "subscription",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """What a client asks. ``read_only``: a mutation is refused."""
+
+    query: str
+    variables: Mapping[str, Any] | None = None
+    operation_name: str | None = None
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The whole answer as JSON, and what others need to know of it.
+
+    ``executed`` is false where the request was refused before anything was executed: then the answer holds no
+    ``data``. ``kind`` and ``operation_name`` are those of the chosen operation. ``cacheable``: until the next commit
+    to the index the same request has the same answer, whoever asks.
+    """
+
+    body: bytes
+    executed: bool
+    has_errors: bool
+    kind: OperationKind | None = None
+    operation_name: str | None = None
+    receipts: Mapping[Chain, Receipt] = field(default_factory=dict)
+    cacheable: bool = False
+
+    @property
+    def is_query(self) -> bool:
+        """Whether the operation was a query."""
+        return self.kind == "query"
+
+
+class Executor:
+    """Executes queries and mutations of one schema for one service."""
+
+    def __init__(self, schema: ClarionSchema, service: Service) -> None:
+        self.documents = Documents(schema._schema, max_tokens=MAX_TOKENS, rules=LIMITS)
+        self._schema = schema._schema
+        self._service = service
+
+    async def execute(self, request: GraphQLRequest) -> Answer:
+        """The answer to a request; what is wrong with it is in the answer."""
+        try:
+            operation = self.documents.read(request.query).operation(request.operation_name)
+        except RequestError as refused:
+            return self._refused(refused.errors)
+        kind = _KINDS[operation.type]
+        if kind == "subscription":
+            return self._refused([GraphQLError("Subscriptions are served over WebSocket.")], operation)
+        if kind == "mutation" and request.read_only:
+            return self._refused([GraphQLError("A mutation is sent with POST.")], operation)
+        began = perf_counter()
+        try:
+            return await self._run(operation, dict(request.variables or {}))
+        finally:
+            if kind == "query":
+                QUERY_SECONDS.observe(perf_counter() - began)
+
+    async def _run(self, operation: documents.Operation, variables: dict[str, Any]) -> Answer:
+        running = context.Operation(self._service)
+        try:
+            if operation.node.directives:
+                running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)
+            result = await self._resolve(operation, variables, running)
+        except GraphQLError as error:
+            result = ExecutionResult(None, [error])
+        finally:
+            await running.session.close()
+        errors = result.errors or []
+        if errors:
+            show_errors(errors)
+        # an error without a path, beside no data, is of the request: its variables do not fit
+        executed = result.data is not None or any(error.path for error in errors)
+        answer: dict[str, Any] = {"data": result.data} if executed else {}
+        if errors:
+            answer["errors"] = [error.formatted for error in errors]
+        if extensions := running.extensions():
+            answer["extensions"] = extensions
+        return Answer(
+            msgspec.json.encode(answer),
+            executed=executed,
+            has_errors=bool(errors),
+            kind=_KINDS[operation.type],
+            operation_name=operation.name,
+            receipts=running.session.was_read,
+        )
+
+    async def _resolve(
+        self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation
+    ) -> ExecutionResult:
+        result = execute_graphql(
+            self._schema,
+            operation.document,
+            context_value=running,
+            variable_values=variables,
+            operation_name=operation.name,
+            executor_class=StrawberryGraphQLCoreExecutionContext,
+            is_awaitable=optimized_is_awaitable,
+            operation_extensions=None,
+        )
+        return result if isinstance(result, ExecutionResult) else await result
+
+    def _refused(self, errors: list[GraphQLError], operation: documents.Operation | None = None) -> Answer:
+        shown = list(errors)
+        show_errors(shown)
+        return Answer(
+            msgspec.json.encode({"errors": [error.formatted for error in shown]}),
+            executed=False,
+            has_errors=True,
+            kind=None if operation is None else _KINDS[operation.type],
+            operation_name=None if operation is None else operation.name,
+        )
