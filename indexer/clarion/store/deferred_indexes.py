@@ -2,7 +2,8 @@
 
 A large file that fills an empty index is written without them, and they are made when it is in. Nothing notes that they
 are missing but their absence: whoever opens an index afterwards makes those that are not there, so that a replay that
-was killed leaves nothing behind. Queries by contract, sender or transaction id, and time travel, are slow until then, never wrong.
+was killed leaves nothing behind. Queries by contract, sender or transaction id, and time travel, are slow until then,
+never wrong.
 """
 
 from __future__ import annotations
