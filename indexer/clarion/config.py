@@ -4,6 +4,7 @@ A setting comes from the first of these that has it: the caller (command line op
 the default. `python -m clarion.config` prints the reference that is `docs/configuration.md`.
 """
 
+import ipaddress
 import json
 import os
 import sys
@@ -69,6 +70,14 @@ class SourceName(StrEnum):
     HIRO = "hiro"
 
 
+class Scope(StrEnum):
+    """What a caller of the GraphQL server may do."""
+
+    READ = "read"
+    SUBSCRIBE = "subscribe"
+    PREPARE = "prepare"
+
+
 class LogLevel(StrEnum):
     """The least serious messages that are written."""
 
@@ -102,6 +111,27 @@ def _split_at_commas(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _rate(value: object) -> object:
+    """`600/minute` as limits' own notation has it, or several of them joined by `;`."""
+    if isinstance(value, str):
+        import limits  # takes a quarter of a second, and few commands need it
+
+        try:
+            limits.parse_many(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{value!r} is no rate such as `600/minute`, or several joined by `;` such as `50/second;1000/minute`"
+            ) from error
+    return value
+
+
+def _network_range(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no address or network such as `10.0.0.0/8` ({error})") from error
+
+
 def _blocks_kept(value: object) -> object:
     """`all` as None, `1000 blocks` as 1000."""
     if not isinstance(value, str):
@@ -130,6 +160,12 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_split_at_commas)]
 HttpUrls = Annotated[list[HttpUrl], NoDecode, BeforeValidator(_split_at_commas)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 BlocksKept = Annotated[int | None, BeforeValidator(_blocks_kept)]
+Rate = Annotated[str, BeforeValidator(_rate)]
+IpNetworks = Annotated[
+    list[Annotated[str, AfterValidator(_network_range)]], NoDecode, BeforeValidator(_split_at_commas)
+]
+Scopes = Annotated[list[Scope], NoDecode, BeforeValidator(_split_at_commas)]
+RoleName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
 
 
 class _Section(BaseModel):
@@ -177,6 +213,58 @@ class GraphQL(_Section):
 
     host: str = _setting("127.0.0.1", "Address the server listens on.")
     port: Port = _setting(8000, "Port the server listens on; 0 takes a free one.")
+    database_url: PostgresUrl | None = _setting(
+        None,
+        "URL of the database that is read, such as a streaming replica of `database_url`. More than one host: the "
+        "first that answers; `target_session_attrs=prefer-standby` prefers replicas. Not set: `database_url`.",
+    )
+    reader_role: RoleName | None = _setting(
+        None,
+        "Role that the server reads as and that can write nothing: `clarion_reader`, which `clarion db roles` makes. "
+        "Not set: the user of the URL, in read-only transactions.",
+    )
+    proxies: IpNetworks = _setting(
+        [],
+        "Addresses and networks of the proxies before the server, separated by commas. Only what these say of where a "
+        "request comes from (`Forwarded`, `X-Forwarded-For`, `X-Request-Id`) is believed.",
+    )
+
+
+class Accounts(_Section):
+    """Sign-in with a Stacks wallet and API keys, on the GraphQL server."""
+
+    database_url: PostgresUrl | None = _setting(
+        None, "URL of the database that sessions and keys are kept in; it takes writes. Not set: `database_url`."
+    )
+    role: RoleName | None = _setting(
+        None,
+        "Role that sessions and keys are written as and that can read no chain data: `clarion_account`, which "
+        "`clarion db roles` makes. Not set: the user of the URL.",
+    )
+    hosts: Names = _setting(
+        ["localhost", "127.0.0.1"],
+        "Hosts of the web pages that users may sign in on, separated by commas. One without a port stands for every "
+        "port. Empty: nobody can sign in.",
+    )
+    session_seconds: int = _setting(86_400, "How long a sign-in lasts.", unit="seconds", ge=60)
+    anonymous: Scopes = _setting(
+        list(Scope),
+        "What callers without sign-in and key may do: `read` (queries), `subscribe`, `prepare` (transactions); "
+        "separated by commas.",
+    )
+
+
+class Quota(_Section):
+    """How much one caller of the GraphQL server may ask for, as the cost of operations in a time: `600/minute`."""
+
+    anonymous: Rate | None = _setting(
+        None, "Cost that one network address may cause; of IPv6 one /64 counts as one address. Not set: any."
+    )
+    signed_in: Rate | None = _setting(None, "Cost that one signed-in Stacks address may cause. Not set: any.")
+    api_key: Rate | None = _setting(None, "Cost that one API key may cause. Not set: any.")
+    connections: int | None = _setting(
+        None, "WebSocket and event stream connections that one caller may hold at once. Not set: any number.", ge=1
+    )
 
 
 class Devnet(_Section):
@@ -300,6 +388,8 @@ class Settings(BaseModel):
     node: Node = Field(default_factory=Node)
     hiro: Hiro = Field(default_factory=Hiro)
     graphql: GraphQL = Field(default_factory=GraphQL)
+    accounts: Accounts = Field(default_factory=Accounts)
+    quota: Quota = Field(default_factory=Quota)
     devnet: Devnet = Field(default_factory=Devnet)
     keeper: Keeper = Field(default_factory=Keeper)
     log: Log = Field(default_factory=Log)

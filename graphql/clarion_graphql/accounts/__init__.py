@@ -1,0 +1,1 @@
+"""Who asks: sign-in with a Stacks wallet, sessions, API keys, scopes and quotas."""
