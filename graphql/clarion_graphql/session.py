@@ -72,6 +72,8 @@ class Session:
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._reading = asyncio.Lock()
+        self._failure: psycopg.Error | None = None
+        self._closed = False
         self._connection: AsyncConnection[Any] | None = None
         self._rows_left = max_rows
         self._max_rows = max_rows
@@ -83,6 +85,7 @@ class Session:
     async def open(self) -> AsyncConnection[Any]:
         """Take the snapshot, if that has not happened yet, and read the receipts in it."""
         async with self._opening:
+            self._require_open()
             # the pool may hold connections that a restart of the database broke: nothing was read yet, so try the next
             for attempts_left in reversed(range(POOL_SIZE + 1)):
                 if self._connection is not None:
@@ -106,8 +109,10 @@ class Session:
             self._receipts = {receipt.chain: receipt}
 
     async def close(self) -> None:
-        """Give the connection back."""
-        await self._stack.aclose()
+        """Give the connection back, once the statement that may still run on it has ended. What waits reads nothing."""
+        self._closed = True
+        async with self._opening, self._reading:
+            await self._stack.aclose()
 
     @property
     def was_read(self) -> dict[Chain, Receipt]:
@@ -133,12 +138,26 @@ class Session:
         connection = await self.open()
         if self._past is None:
             self._note_outdated(query)
-            rows = await fetch(connection, query)
-        else:
-            async with self._reading:  # a table that cannot be told is found out in a savepoint
-                rows = await fetch(connection, await self._past.read(query))
+        # one after another: an error loses the snapshot, and a table that cannot be told is found out in a savepoint
+        async with self._reading:
+            rows = await self._read(connection, query)
         self._rows_left -= len(rows)
         return rows
+
+    async def _read(self, connection: AsyncConnection[Any], query: Sql) -> list[tuple[Any, ...]]:
+        self._require_open()
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return await fetch(connection, query if self._past is None else await self._past.read(query))
+        except psycopg.Error as error:
+            self._failure = error
+            raise
+
+    def _require_open(self) -> None:
+        """End a resolver whose operation has ended: the connection is another's already."""
+        if self._closed:
+            raise asyncio.CancelledError
 
     def _note_outdated(self, query: Sql) -> None:
         for receipt in self._receipts.values():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 from graphql import get_named_type
 from support import toy
-from support.graphql import Server, answering
+from support.graphql import Server, answering, toy_app
 
 from clarion.chains.model import Block
 from clarion.protocols.bithedge import protocol as bithedge
@@ -15,7 +17,10 @@ from clarion.protocols.stacks import protocol as stacks
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.as_of import Moment
 from clarion_graphql.schema import build_schema
+from clarion_graphql.session import Session, read_pool
+from clarion_graphql.sql import Past, Table, build
 
 ACCOUNTS = """query ($height: Int, $hash: Bytes) @asOf(height: $height, hash: $hash) {
   toyAccounts(orderBy: [{field: OWNER}]) { nodes { owner balance updatedHeight finality } totalCount }
@@ -184,3 +189,50 @@ async def test_every_list_of_every_protocol_can_be_read_as_of_a_block(database_u
             )
             data = await server.data(f"query @asOf(height: 1) {{ {fields} }}")
             assert set(data) == set(lists[start : start + 10])
+
+
+@pytest.mark.parametrize(
+    ("moment", "slow"), [("", "toy.account"), ("@asOf(height: 2)", "toy.account"), ("@asOf(height: 2)", "clarion.kept")]
+)
+async def test_every_field_says_that_the_statement_limit_was_reached(
+    store: Store, database_url: str, chain: list[Block], moment: str, slow: str
+) -> None:
+    query = f"""query {moment} {{
+      first: toyAccounts {{ nodes {{ owner finality }} totalCount }}
+      events {{ nodes {{ topic block {{ height }} transaction {{ txId events {{ nodes {{ value }} totalCount }} }} }} }}
+      second: toyAccounts {{ totalCount nodes {{ owner }} }}
+      third: toyAccount(owner: "a") {{ owner }}
+    }}"""
+    async with answering(toy_app(database_url, statement_timeout_ms=50)) as server:
+        with connect(database_url) as blocking:
+            blocking.execute(f"LOCK TABLE {slow} IN ACCESS EXCLUSIVE MODE")
+            answer = await server.query(query)
+            blocking.rollback()
+        recovered = await server.query(query)
+
+    # the snapshot is lost with the statement: whichever field comes after it has nothing to read
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"TIMEOUT"}
+    assert "errors" not in recovered
+
+
+async def test_what_still_reads_when_an_operation_ends_reads_nothing(
+    store: Store, database_url: str, chain: list[Block]
+) -> None:
+    accounts = build("SELECT owner FROM {table} t", table=Table("toy.account", Past.PROJECTION))
+    pool = read_pool(database_url, statement_timeout_ms=50)
+    async with pool:
+        session = Session(pool)
+        session.moment = Moment("stacks", 2, None)
+        with connect(database_url) as blocking:
+            blocking.execute("LOCK TABLE clarion.kept IN ACCESS EXCLUSIVE MODE")
+            reads = [asyncio.create_task(session.fetch(accounts)) for _ in range(6)]
+            await asyncio.wait(reads, return_when=asyncio.FIRST_EXCEPTION)
+            await session.close()
+            ended = await asyncio.gather(*reads, return_exceptions=True)
+            blocking.rollback()
+        after = Session(pool)
+        after.moment = session.moment
+        assert len(await after.fetch(accounts)) == 2
+        await after.close()
+
+    assert {type(error) for error in ended} <= {psycopg.errors.QueryCanceled, asyncio.CancelledError}
