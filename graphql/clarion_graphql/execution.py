@@ -6,10 +6,10 @@ Strawberry's resolvers, in one snapshot of the database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard, cast
 
 import msgspec
 from graphql import ExecutionResult, GraphQLError, OperationType
@@ -134,7 +134,7 @@ class Executor:
             variable_values=variables,
             operation_name=operation.name,
             executor_class=StrawberryGraphQLCoreExecutionContext,
-            is_awaitable=optimized_is_awaitable,
+            is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
             operation_extensions=None,
         )
         return result if isinstance(result, ExecutionResult) else await result
