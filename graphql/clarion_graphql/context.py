@@ -14,6 +14,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from clarion.protocol import DeployedProtocol, Protocol
+from clarion_graphql.accounts.caller import ANYONE, Caller
 from clarion_graphql.as_of import moment_of
 from clarion_graphql.feed import Feed
 from clarion_graphql.metrics import QUERY_SECONDS
@@ -43,9 +44,18 @@ class Service:
 class Operation:
     """One operation. A subscription reads each of its messages in a session of its own."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, caller: Caller = ANYONE) -> None:
         self.service = service
         self.session = service.session()
+        self.private = False
+        """Whether the answer depends on who asks, so that it is for nobody else."""
+        self._caller = caller
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks. Reading it makes the answer theirs alone."""
+        self.private = True
+        return self._caller
 
     @asynccontextmanager
     async def message(self) -> AsyncIterator[None]:
