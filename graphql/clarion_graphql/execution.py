@@ -18,7 +18,9 @@ from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from clarion.chains.model import Chain
+from clarion.config import Scope
 from clarion_graphql import context, documents
+from clarion_graphql.accounts.caller import ANYONE, Caller
 from clarion_graphql.as_of import moment_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
@@ -77,8 +79,8 @@ class Executor:
         self._schema = schema._schema
         self._service = service
 
-    async def execute(self, request: GraphQLRequest) -> Answer:
-        """The answer to a request; what is wrong with it is in the answer."""
+    async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
+        """The answer to a request of a caller; what is wrong with it is in the answer."""
         try:
             operation = self.documents.read(request.query).operation(request.operation_name)
         except RequestError as refused:
@@ -88,15 +90,20 @@ class Executor:
             return self._refused([GraphQLError("Subscriptions are served over WebSocket.")], operation)
         if kind == "mutation" and request.read_only:
             return self._refused([GraphQLError("A mutation is sent with POST.")], operation)
+        if kind == "query":
+            try:
+                caller.require(Scope.READ)
+            except GraphQLError as refused:
+                return self._refused([refused], operation)
         began = perf_counter()
         try:
-            return await self._run(operation, dict(request.variables or {}))
+            return await self._run(operation, dict(request.variables or {}), caller)
         finally:
             if kind == "query":
                 QUERY_SECONDS.observe(perf_counter() - began)
 
-    async def _run(self, operation: documents.Operation, variables: dict[str, Any]) -> Answer:
-        running = context.Operation(self._service)
+    async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
+        running = context.Operation(self._service, caller)
         try:
             if operation.node.directives:
                 running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)

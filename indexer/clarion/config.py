@@ -78,6 +78,13 @@ class Scope(StrEnum):
     PREPARE = "prepare"
 
 
+class ProxyHeader(StrEnum):
+    """The header that a proxy says a client's address in."""
+
+    X_FORWARDED_FOR = "X-Forwarded-For"
+    FORWARDED = "Forwarded"
+
+
 class LogLevel(StrEnum):
     """The least serious messages that are written."""
 
@@ -225,8 +232,13 @@ class GraphQL(_Section):
     )
     proxies: IpNetworks = _setting(
         [],
-        "Addresses and networks of the proxies before the server, separated by commas. Only what these say of where a "
-        "request comes from (`Forwarded`, `X-Forwarded-For`, `X-Request-Id`) is believed.",
+        "Addresses and networks of the proxies before the server, separated by commas. Only what these say of a "
+        "request (where it comes from, `X-Request-Id`) is believed.",
+    )
+    proxy_header: ProxyHeader = _setting(
+        ProxyHeader.X_FORWARDED_FOR,
+        "The header that the proxies say a client's address in: `X-Forwarded-For` or `Forwarded`. The other one is not "
+        "looked at: a client may have sent it.",
     )
 
 

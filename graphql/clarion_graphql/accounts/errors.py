@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from clarion_graphql.errors import ApiError
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request is not executed.
 
     Args:
