@@ -7,10 +7,13 @@ from typing import Final
 
 from psycopg import sql
 
+from clarion_graphql.bithedge import governance, oracle
+from clarion_graphql.bithedge.governance import PROPOSAL
+from clarion_graphql.bithedge.policy_columns import POLICY
+from clarion_graphql.bithedge.reading import BURN_NOW, table
 from clarion_graphql.entities import Column, Kind, Relation, Via
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.protocols import ProtocolApi
-from clarion_graphql.sql import Past, Table
 
 #: A policy is EXPIRING for its last day, in Bitcoin blocks.
 EXPIRING_BLOCKS: Final = 144
@@ -74,15 +77,6 @@ graphql_enum(
 )
 
 
-def _table(name: str) -> Table:
-    return Table(f"bithedge.{name}", Past.PROJECTION)
-
-
-_BURN_NOW: Final = sql.SQL(
-    "(SELECT b.burn_height FROM {cursor} c JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
-    "WHERE c.chain = 'stacks')"
-).format(cursor=Table("clarion.cursor", Past.TIP))
-
 _STATUS: Final = sql.SQL(
     "CASE WHEN t.state <> 'active' THEN t.state "
     "WHEN t.expiry_burn - {now} > {expiring} THEN 'active' "
@@ -92,16 +86,16 @@ _STATUS: Final = sql.SQL(
     "AND EXISTS (SELECT FROM {expiry_price} p JOIN {token} k ON k.asset = p.asset "
     "WHERE k.token = t.token AND p.expiry_burn = t.expiry_burn) THEN 'settleable' ELSE 'awaiting-price' END END"
 ).format(
-    now=_BURN_NOW,
+    now=BURN_NOW,
     expiring=sql.Literal(EXPIRING_BLOCKS),
-    expiry_price=_table("expiry_price"),
-    token=_table("token"),
+    expiry_price=table("expiry_price"),
+    token=table("token"),
 )
 
 _IN_THE_MONEY: Final = sql.SQL(
     "(SELECT CASE t.type WHEN 'put' THEN a.price_usd8 < t.strike_usd8 ELSE a.price_usd8 > t.strike_usd8 END "
     "FROM {asset} a WHERE a.asset = t.asset AND a.price_usd8 > 0)"
-).format(asset=_table("asset"))
+).format(asset=table("asset"))
 
 _POLICY: Final = (
     Column(
@@ -118,7 +112,7 @@ _POLICY: Final = (
         Kind.INT,
         "Bitcoin blocks from the receipt's to its expiry; 0 or less: expired. Null where the former is not known.",
         nullable=True,
-        expression=sql.SQL("(t.expiry_burn - {})").format(_BURN_NOW),
+        expression=sql.SQL("(t.expiry_burn - {})").format(BURN_NOW),
         orderable=False,
     ),
     Column(
@@ -144,7 +138,7 @@ _PROPOSAL: Final = (
             "WHEN t.state = 'active' AND {now} > t.voting_ends_burn THEN 'countable' "
             "WHEN {now} < t.eta_burn THEN 'queued' WHEN {now} <= t.grace_ends_burn THEN 'executable' "
             "WHEN {now} > t.grace_ends_burn THEN 'overdue' END"
-        ).format(now=_BURN_NOW),
+        ).format(now=BURN_NOW),
         orderable=False,
     ),
 )
@@ -166,11 +160,11 @@ _EVENTS_OF_POLICY: Final = sql.SQL(
     "UNION SELECT l.tx_id FROM {liquidation} l WHERE l.policy = k.key0) own "
     "JOIN clarion.transaction x ON x.chain = 'stacks' AND x.tx_id = decode(substr(own.tx, 3), 'hex'))"
 ).format(
-    contract_sequence=_table("contract_sequence"),
-    policy=_table("policy"),
-    remainder_cover=_table("remainder_cover"),
-    claim=_table("claim"),
-    liquidation=_table("liquidation"),
+    contract_sequence=table("contract_sequence"),
+    policy=table("policy"),
+    remainder_cover=table("remainder_cover"),
+    claim=table("claim"),
+    liquidation=table("liquidation"),
 )
 
 _POSITION: Final = (("provider", "provider"), ("tier", "tier"), ("token", "token"))
@@ -198,6 +192,10 @@ def _entries(own: str, remote: str, description: str) -> Relation:
 
 API: Final = ProtocolApi(
     prefix="",
+    queries=(
+        governance.queries,
+        oracle.queries,
+    ),
     plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
     units={
         "Usd8": "US dollars x 10^8",
@@ -224,7 +222,7 @@ API: Final = ProtocolApi(
         "margin_call": {"liquidations": "liquidation_count"},
         "liquidation": {"policy": "policy_id", "call": "call_id"},
     },
-    derived={"policy": _POLICY, "proposal": _PROPOSAL},
+    derived={"policy": (*_POLICY, *POLICY), "proposal": (*_PROPOSAL, *PROPOSAL)},
     relations={
         "contract_sequence": [
             Relation("gaps", "sequence_gap", (("contract", "contract"),), "Where its numbers have gaps.", many=True)

@@ -33,8 +33,11 @@ BP: Final = 10_000
 E8: Final = 10**8
 """One US dollar in :data:`Usd8`, and one BTC in :data:`Sats`."""
 
-BURN_BLOCKS_PER_YEAR: Final = 52_560
-"""365 days of 144 Bitcoin blocks."""
+BURN_BLOCKS_PER_DAY: Final = 144
+"""A day of Bitcoin blocks, ten minutes each."""
+
+BURN_BLOCKS_PER_YEAR: Final = 365 * BURN_BLOCKS_PER_DAY
+"""365 days."""
 
 
 def plus(amount: TokenAmount, change: int) -> TokenAmount:
