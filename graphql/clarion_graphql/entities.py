@@ -80,7 +80,8 @@ class Column:
     for a column of another table (``EXISTS (… AND {})``). ``derive`` computes what is shown from the row as it was
     selected, when it is asked for. ``shown_as`` names it otherwise in the API. ``unit`` is the
     name of the ``NewType`` that says what it measures. ``exposed``: it is a field of the type; ``stored``: it is
-    selected. Only indexed or small tables' columns should be ``filterable`` and ``orderable``.
+    selected. Only indexed or small tables' columns should be ``filterable`` and ``orderable``. ``deprecated`` says what
+    to use instead of a column that will go.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Column:
     stored: bool = True
     filterable: bool = True
     orderable: bool = True
+    deprecated: str | None = None
 
     @property
     def value(self) -> sql.Composable:
@@ -175,6 +177,8 @@ class Entity:
     order: tuple[tuple[str, bool], ...] = ()
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     relations: list[Relation] = field(default_factory=list)
+    related: Mapping[str, Entity] = field(default_factory=dict)
+    """Where its relations lead, by their names; known once all entities of a schema are."""
     located: tuple[str, str | None] | None = None
     chain: Chain | None = None
     """The chain its heights are of; None where a column ``chain`` says it."""
@@ -192,6 +196,11 @@ class Entity:
     def stored(self) -> tuple[Column, ...]:
         """The columns that are selected, in the order of :attr:`make`'s arguments."""
         return tuple(column for column in self.columns if column.stored)
+
+    @cached_property
+    def filter_relations(self) -> tuple[Relation, ...]:
+        """The relations that a filter can follow: those told by columns."""
+        return tuple(relation for relation in self.relations if relation.condition is None)
 
     @cached_property
     def selected(self) -> sql.SQL | sql.Composed:

@@ -1,4 +1,4 @@
-"""Lists in pages: filters, orders and cursors to SQL, and the rows of a page.
+"""Lists in pages: orders and cursors to SQL, and the rows of a page.
 
 Pages follow the Relay connection specification. A cursor holds the values of the order's columns, so a page starts
 after the same place whatever was inserted or removed since.
@@ -8,41 +8,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import Enum
+from datetime import datetime
 from typing import Any, Final, LiteralString
 
 import msgspec
 from psycopg import sql
-from strawberry import UNSET
 
 from clarion_graphql.entities import Column, Entity, Kind, Relation
 from clarion_graphql.enums import Direction
 from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.filters import filter_condition, key_arrays, parameter, parameters
 from clarion_graphql.scalars import hex_text, parse_bytes
 from clarion_graphql.session import Session
-from clarion_graphql.sql import TRUE, Past, Sql, Table, all_of, any_of, build, join
+from clarion_graphql.sql import Past, Sql, Table, all_of, any_of, build, join
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
-#: How deep ``and``, ``or`` and ``not`` may be nested.
-MAX_FILTER_DEPTH: Final = 8
-#: Most values in one ``in``.
-MAX_VALUES: Final = 1000
-
-OPERATORS: Final[Mapping[str, LiteralString]] = {
-    "eq": "{column} = {value}",
-    "ne": "{column} IS DISTINCT FROM {value}",
-    "lt": "{column} < {value}",
-    "lte": "{column} <= {value}",
-    "gt": "{column} > {value}",
-    "gte": "{column} >= {value}",
-    "prefix": "{column} ^@ {value}",
-}
 
 Term = tuple[Column, bool]
 
@@ -213,7 +196,7 @@ def _beyond(terms: Sequence[Term], values: Sequence[Any], *, backward: bool) -> 
         return build(
             comparison,
             columns=sql.SQL(", ").join(column.value for column, _ in terms),
-            values=join([_parameter(column, value) for (column, _), value in zip(terms, values, strict=True)], ", "),
+            values=join([parameter(column, value) for (column, _), value in zip(terms, values, strict=True)], ", "),
         )
     options = []
     equal: list[Sql] = []
@@ -221,8 +204,8 @@ def _beyond(terms: Sequence[Term], values: Sequence[Any], *, backward: bool) -> 
         further = _further(column, value, ascending=descending == backward)
         if further is not None:
             options.append(all_of([*equal, further]))
-        parameter = _parameter(column, value)
-        equal.append(build("{column} IS NOT DISTINCT FROM {value}", column=column.value, value=parameter))
+        same = build("{column} IS NOT DISTINCT FROM {value}", column=column.value, value=parameter(column, value))
+        equal.append(same)
     return any_of(options)
 
 
@@ -230,93 +213,10 @@ def _further(column: Column, value: Any, *, ascending: bool) -> Sql | None:
     if value is None:
         return None if ascending else build("{column} IS NOT NULL", column=column.value)
     operator: LiteralString = "{column} > {value}" if ascending else "{column} < {value}"
-    beyond = build(operator, column=column.value, value=_parameter(column, value))
+    beyond = build(operator, column=column.value, value=parameter(column, value))
     if ascending and column.nullable:
         return any_of([beyond, build("{column} IS NULL", column=column.value)])
     return beyond
-
-
-def _parameter(column: Column, value: Any) -> Sql:
-    return Sql(sql.SQL("%s::") + column.kind.sql_type, (_sql_value(column, value),))
-
-
-def _parameters(column: Column, values: Sequence[Any]) -> Sql:
-    return Sql(
-        sql.SQL("%s::") + column.kind.sql_type + sql.SQL("[]"), ([_sql_value(column, value) for value in values],)
-    )
-
-
-def filter_condition(entity: Entity, given: Any, depth: int = 0) -> Sql:
-    """A filter input as a condition on the row ``t``. Raises InputError for a value that means nothing."""
-    if given is None:
-        return TRUE
-    if depth > MAX_FILTER_DEPTH:
-        raise ApiError(Code.LIMIT_EXCEEDED, f"A filter nests and, or and not at most {MAX_FILTER_DEPTH} deep.")
-    conditions: list[Sql] = []
-    for column in entity.columns:
-        comparison = getattr(given, column.name, UNSET)
-        if comparison is not UNSET:
-            conditions.append(_comparison(column, _not_null(comparison, column.field_name)))
-    for name, combine in (("and_", all_of), ("or_", any_of)):
-        several = getattr(given, name, UNSET)
-        if several is not UNSET:
-            listed = _not_null(several, name[:-1])
-            conditions.append(combine([filter_condition(entity, inside, depth + 1) for inside in listed]))
-    negated = getattr(given, "not_", UNSET)
-    if negated is not UNSET:
-        inside = filter_condition(entity, _not_null(negated, "not"), depth + 1)
-        conditions.append(build("({inside}) IS NOT TRUE", inside=inside))
-    return all_of(conditions)
-
-
-def _comparison(column: Column, comparison: Any) -> Sql:
-    conditions = []
-    for operator in dataclasses.fields(comparison):
-        value = getattr(comparison, operator.name)
-        if value is UNSET:
-            continue
-        value = _not_null(value, f"{column.field_name}.{operator.name.rstrip('_')}")
-        conditions.append(_operation(column, operator.name, value))
-    condition = all_of(conditions)
-    return condition if column.within is None else Sql(column.within.format(condition.text), condition.parameters)
-
-
-def _operation(column: Column, operator: str, value: Any) -> Sql:
-    if operator == "is_null":
-        text: LiteralString = "{column} IS NULL" if value else "{column} IS NOT NULL"
-        return build(text, column=column.value)
-    if operator == "in_":
-        if len(value) > MAX_VALUES:
-            raise ApiError(Code.LIMIT_EXCEEDED, f"{column.field_name}.in holds at most {MAX_VALUES} values.")
-        return build("{column} = ANY({values})", column=column.value, values=_parameters(column, value))
-    return build(OPERATORS[operator], column=column.value, value=_parameter(column, value))
-
-
-def _sql_value(column: Column, value: Any) -> Any:
-    """A value as the column's Postgres type takes it."""
-    if isinstance(value, datetime):
-        zoned = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-        return math.floor(zoned.timestamp()) if column.kind is Kind.UNIX_TIME else zoned
-    if isinstance(value, Enum):
-        return value.value
-    return _checked_text(value) if isinstance(value, str) else value
-
-
-def _checked_text(value: str) -> str:
-    """A text that Postgres can hold. Raises InputError otherwise."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError("A text holds a lone surrogate, which is no character.") from None
-    if "\0" in value:
-        raise InputError("A text holds a zero character, which no stored text does.")
-    return value
-
-
-def _not_null(value: Any, name: str) -> Any:
-    if value is None:
-        raise InputError(f"{name} is null in a filter. Leave it out to match everything, or use isNull to match null.")
-    return value
 
 
 def _page(rows: list[Any], request: PageRequest) -> Page:
@@ -358,21 +258,6 @@ async def fetch_one(session: Session, entity: Entity, condition: Sql) -> Any | N
     return entity.make(*rows[0]) if rows else None
 
 
-def equal_to(entity: Entity, values: Mapping[str, Any]) -> Sql:
-    """The condition that columns have these values."""
-    return all_of(
-        build("{column} = {value}", column=entity.by_name[name].value, value=_parameter(entity.by_name[name], value))
-        for name, value in values.items()
-    )
-
-
-def _keys(entity: Entity, names: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> Sql:
-    columns = [entity.by_name[name] for name in names]
-    return join(
-        [_parameters(column, values) for column, values in zip(columns, zip(*keys, strict=True), strict=True)], ", "
-    )
-
-
 async def fetch_by(
     session: Session, entity: Entity, names: tuple[str, ...], keys: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], Any]:
@@ -383,7 +268,7 @@ async def fetch_by(
         None
         if session.moment is None
         else [
-            build("{column} = ANY({values})", column=column.value, values=_parameters(column, list(set(values))))
+            build("{column} = ANY({values})", column=column.value, values=parameters(column, list(set(values))))
             for column, values in zip(columns, zip(*keys, strict=True), strict=True)
         ]
     )
@@ -392,7 +277,7 @@ async def fetch_by(
         columns=entity.selected,
         source=entity.source,
         own=sql.SQL(", ").join(column.value for column in columns),
-        keys=_keys(entity, names, keys),
+        keys=key_arrays(entity, names, keys),
         each=all_of(each or ()),
     )
     found = [entity.make(*row) for row in await session.fetch(query, at_most=len(keys))]
@@ -438,7 +323,7 @@ async def fetch_related_pages(
         "SELECT k.place, r.* FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place) CROSS JOIN LATERAL ("
         "SELECT row_number() OVER (ORDER BY {order}) AS row_place, {columns} FROM {source} t WHERE {related} "
         "AND {condition} ORDER BY {order} LIMIT {limit}) r ORDER BY k.place, r.row_place",
-        keys=_keys(own, relation.own, keys),
+        keys=key_arrays(own, relation.own, keys),
         key_columns=_key_columns(relation),
         order=request.order,
         columns=target.selected,
@@ -468,7 +353,7 @@ async def count_related(
         source=target.source,
         related=_related(target, relation),
         condition=condition,
-        keys=_keys(own, relation.own, keys),
+        keys=key_arrays(own, relation.own, keys),
         key_columns=_key_columns(relation),
     )
     return {keys[place - 1]: count for place, count in await session.fetch(query, at_most=len(keys))}

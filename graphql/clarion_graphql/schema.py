@@ -20,7 +20,6 @@ from strawberry.extensions import (
 )
 from strawberry.extensions.directives import DirectivesExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.base import StrawberryOptional
 from strawberry.types.execution import ExecutionContext
 
 from clarion.protocol import Protocol, installed_protocols
@@ -31,10 +30,10 @@ from clarion_graphql.context import Info, OperationExtension
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
 from clarion_graphql.errors import InputError, show_errors
-from clarion_graphql.pages import equal_to, fetch_one
+from clarion_graphql.filters import equal_to
 from clarion_graphql.protocols import ProtocolApi, entities_of
 from clarion_graphql.scalars import SCALARS, Bytes
-from clarion_graphql.sql import all_of
+from clarion_graphql.sql import Sql, all_of
 from clarion_graphql.status import Status, read_status
 from clarion_graphql.subscriptions import Subscriptions
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
@@ -136,49 +135,42 @@ def _status() -> Any:
 
 
 def _block(types: Types) -> Any:
-    async def resolve(root: Any, info: Info, *, height: int | None, hash: bytes | None, chain: Any) -> Any:  # noqa: A002
-        if (height is None) == (hash is None):
+    def condition(given: Mapping[str, Any]) -> Sql:
+        height, block_hash = given["height"], given["hash"]
+        if (height is None) == (block_hash is None):
             raise InputError("Give a block's height or its hash.")
-        given = {"chain": chain_of(chain)}
-        if hash is not None:
-            return await fetch_one(info.context.session, BLOCK, equal_to(BLOCK, {**given, "hash": hash}))
-        return await fetch_one(
-            info.context.session,
-            BLOCK,
-            all_of([equal_to(BLOCK, {**given, "height": height}), canonical(BLOCK)]),
-        )
+        chain = {"chain": chain_of(given["chain"])}
+        if block_hash is not None:
+            return equal_to(BLOCK, {**chain, "hash": block_hash})
+        return all_of([equal_to(BLOCK, {**chain, "height": height}), canonical(BLOCK)])
 
-    return make_field(
+    return types.row_field(
         "block",
-        StrawberryOptional(types.named["Block"]),
+        BLOCK,
         "The canonical block at a height, or the block with a hash, orphaned ones too; null where there is none.",
-        resolver=with_arguments(
-            resolve,
-            {
-                "height": (int | None, None, "Height of a canonical block."),
-                "hash": (Bytes | None, None, "Hash of any block; for Stacks the index block hash."),
-                "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
-            },
-        ),
+        {
+            "height": (int | None, None, "Height of a canonical block."),
+            "hash": (Bytes | None, None, "Hash of any block; for Stacks the index block hash."),
+            "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
+        },
+        condition,
     )
 
 
 def _transaction(types: Types) -> Any:
-    async def resolve(root: Any, info: Info, *, tx_id: bytes, chain: Any) -> Any:
-        found = equal_to(TRANSACTION, {"chain": chain_of(chain), "tx_id": tx_id})
-        return await fetch_one(info.context.session, TRANSACTION, all_of([found, canonical(TRANSACTION)]))
+    def condition(given: Mapping[str, Any]) -> Sql:
+        found = equal_to(TRANSACTION, {"chain": chain_of(given["chain"]), "tx_id": given["tx_id"]})
+        return all_of([found, canonical(TRANSACTION)])
 
-    return make_field(
+    return types.row_field(
         "transaction",
-        StrawberryOptional(types.named["Transaction"]),
+        TRANSACTION,
         "The transaction with this id in a canonical block; null where there is none.",
-        resolver=with_arguments(
-            resolve,
-            {
-                "tx_id": (Bytes, Parameter.empty, "Transaction id."),
-                "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
-            },
-        ),
+        {
+            "tx_id": (Bytes, Parameter.empty, "Transaction id."),
+            "chain": (CHAIN.annotation, CHAIN.default, CHAIN.description),
+        },
+        condition,
     )
 
 

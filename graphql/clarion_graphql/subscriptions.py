@@ -25,8 +25,9 @@ from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity, Kind
 from clarion_graphql.enums import BlockOp, ChainName, RowOp, chain_of, named_enum
 from clarion_graphql.errors import InputError
+from clarion_graphql.filters import equal_to, filter_condition
 from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
-from clarion_graphql.pages import equal_to, fetch_by, filter_condition
+from clarion_graphql.pages import fetch_by
 from clarion_graphql.scalars import BigInt, Json, parse_big_int
 from clarion_graphql.sql import all_of, literal
 from clarion_graphql.types import Types, make_field, make_type, with_arguments

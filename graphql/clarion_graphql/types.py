@@ -22,6 +22,7 @@ from clarion.chains.model import Finality
 from clarion_graphql.context import Info
 from clarion_graphql.entities import Column, Entity, Kind, Relation, camel
 from clarion_graphql.enums import Direction, graphql_enum, named_enum
+from clarion_graphql.filters import equal_to
 from clarion_graphql.finality import finality_of
 from clarion_graphql.pages import (
     DEFAULT_PAGE,
@@ -31,15 +32,15 @@ from clarion_graphql.pages import (
     count_related,
     count_rows,
     encode_cursor,
-    equal_to,
     fetch_by,
     fetch_one,
     fetch_page,
     fetch_related_pages,
     page_request,
 )
+from clarion_graphql.reads import READS, ColumnRead, FinalityRead, ListRead, Read, RelationRead, SingleRead
 from clarion_graphql.scalars import BigInt, Bytes, Json
-from clarion_graphql.sql import all_of
+from clarion_graphql.sql import Sql, all_of
 
 Resolver = Callable[..., Any]
 
@@ -58,17 +59,25 @@ COMPARISONS: Final[Mapping[str, tuple[str, str]]] = {
     "eq": ("eq", "Equal."),
     "ne": ("ne", "Not equal; null is not equal to any value."),
     "in_": ("in", "One of these."),
+    "not_in": ("notIn", "None of these; null is none of them."),
     "lt": ("lt", "Less than."),
     "lte": ("lte", "Less than or equal."),
     "gt": ("gt", "Greater than."),
     "gte": ("gte", "Greater than or equal."),
+    "starts_with": ("startsWith", "Starts with."),
     "prefix": ("prefix", "Starts with."),
+    "ends_with": ("endsWith", "Ends with."),
+    "contains": ("contains", "Has this in it."),
+    "contains_insensitive": ("containsInsensitive", "Has this in it, in capital letters or small ones."),
     "is_null": ("isNull", "Null, or (`false`) not null."),
 }
-_EQUALITY: Final = ("eq", "ne", "in_", "is_null")
-_ORDERED: Final = ("eq", "ne", "in_", "lt", "lte", "gt", "gte", "is_null")
+_DEPRECATED: Final = {"prefix": "Use startsWith."}
+_EQUALITY: Final = ("eq", "ne", "in_", "not_in", "is_null")
+_ORDERED: Final = ("eq", "ne", "in_", "not_in", "lt", "lte", "gt", "gte", "is_null")
+#: Beyond those of all text: nothing speeds them up, so the log, which grows without end, has not got them.
+_SEARCH: Final = ("ends_with", "contains", "contains_insensitive")
 _OPERATORS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.TEXT: (*_ORDERED, "prefix"),
+    Kind.TEXT: (*_ORDERED, "starts_with", "prefix"),
     Kind.INT: _ORDERED,
     Kind.BIG_INT: _ORDERED,
     Kind.BOOLEAN: ("eq", "is_null"),
@@ -87,8 +96,13 @@ def make_field(
     resolver: Resolver | None = None,
     attribute: str | None = None,
     is_subscription: bool = False,
+    deprecated: str | None = None,
+    reads: Read | None = None,
 ) -> StrawberryField:
-    """A field of a generated type; without ``resolver`` it reads the attribute of its source."""
+    """A field of a generated type; without ``resolver`` it reads the attribute of its source.
+
+    ``deprecated`` says what to use instead; ``reads`` what the field reads, where it is made of an entity.
+    """
     return StrawberryField(
         python_name=attribute or name,
         graphql_name=name,
@@ -96,6 +110,8 @@ def make_field(
         description=description,
         default=default,
         is_subscription=is_subscription,
+        deprecation_reason=deprecated,
+        metadata=None if reads is None else {READS: reads},
         base_resolver=None if resolver is None else StrawberryResolver(resolver),
     )
 
@@ -193,8 +209,9 @@ class Types:
 
     def __init__(self, entities: Iterable[Entity]) -> None:
         self.entities = {entity.name: entity for entity in entities}
-        self.named: dict[str, Any] = {}
+        self.named: dict[str, Any] = {"FinalityComparison": _finality_comparison()}
         for entity in self.entities.values():
+            entity.related = {relation.name: self.entities[relation.target] for relation in entity.relations}
             self._generate(entity)
 
     def later(self, name: str) -> Any:
@@ -204,6 +221,7 @@ class Types:
     def _generate(self, entity: Entity) -> None:
         self.named[entity.name] = self._node(entity)
         self.named[f"{entity.name}Filter"] = self._filter(entity)
+        self.named[f"{entity.name}ListFilter"] = self._list_filter(entity)
         self.named[f"{entity.name}Order"] = self._order(entity)
         self.named[f"{entity.name}Edge"] = make_type(
             f"{entity.name}Edge",
@@ -223,6 +241,8 @@ class Types:
                 column.description,
                 resolver=None if column.derive is None else _derived(column.derive),
                 attribute=column.name,
+                deprecated=column.deprecated,
+                reads=ColumnRead(entity, column),
             )
             for column in entity.columns
             if column.exposed
@@ -235,6 +255,7 @@ class Types:
                     Finality | None,
                     "How final the block is that last changed it; null where that block is not canonical.",
                     resolver=_finality_resolver(entity),
+                    reads=FinalityRead(entity),
                 )
             )
         return make_type(entity.name, fields, entity.description)
@@ -249,14 +270,25 @@ class Types:
         fields = [
             make_field(
                 column.field_name,
-                StrawberryOptional(self._comparison(column)),
+                StrawberryOptional(self._comparison(column, search=entity.projection)),
                 column.description,
                 default=UNSET,
                 attribute=column.name,
+                deprecated=column.deprecated,
             )
             for column in entity.columns
             if column.filterable
         ]
+        if entity.located is not None:
+            fields.append(
+                make_field(
+                    "finality",
+                    StrawberryOptional(self.named["FinalityComparison"]),
+                    "How final the block is that last changed it.",
+                    default=UNSET,
+                )
+            )
+        fields += [self._relation_filter(relation) for relation in entity.filter_relations]
         several = StrawberryOptional(StrawberryList(self.later(name)))
         fields += [
             make_field("and", several, "All of these hold.", default=UNSET, attribute="and_"),
@@ -267,18 +299,52 @@ class Types:
         ]
         return make_type(name, fields, f"Which `{entity.name}` rows: all conditions hold.", is_input=True)
 
-    def _comparison(self, column: Column) -> Any:
+    def _relation_filter(self, relation: Relation) -> StrawberryField:
+        kind, condition = (
+            ("ListFilter", "Which of these rows it has.")
+            if relation.many
+            else ("Filter", "It has this row, which fulfils all conditions; `{}` asks for no more than that.")
+        )
+        return make_field(
+            relation.name,
+            StrawberryOptional(self.later(f"{relation.target}{kind}")),
+            f"{relation.description} {condition}",
+            default=UNSET,
+            attribute=f"related_{relation.name}",
+        )
+
+    def _list_filter(self, entity: Entity) -> Any:
+        optional = StrawberryOptional(self.later(f"{entity.name}Filter"))
+        return make_type(
+            f"{entity.name}ListFilter",
+            [
+                make_field("some", optional, "At least one row fulfils this.", default=UNSET),
+                make_field("every", optional, "Every row fulfils this; so it is without rows.", default=UNSET),
+                make_field("none", optional, "No row fulfils this.", default=UNSET),
+            ],
+            f"Which `{entity.name}` rows a row has: all conditions hold.",
+            is_input=True,
+        )
+
+    def _comparison(self, column: Column, *, search: bool) -> Any:
         annotation = ANNOTATIONS[column.kind] if column.enum is None else graphql_enum(column.enum)
         operators = _OPERATORS[column.kind] if column.enum is None else _EQUALITY
         listed = types.GenericAlias(list, (annotation,))
         shown = {str: "String", int: "Int", bool: "Boolean", datetime: "DateTime"}.get(annotation, annotation.__name__)
         name = f"{shown}Comparison"
+        if search and annotation is str:
+            operators, name = (*operators, *_SEARCH), "TextComparison"
         if name not in self.named:
             fields = []
-            for operator in operators:
+            for operator in sorted(operators, key=list(COMPARISONS).index):
                 field_name, description = COMPARISONS[operator]
-                of: Any = bool if operator == "is_null" else listed if operator == "in_" else annotation
-                fields.append(make_field(field_name, of | None, description, default=UNSET, attribute=operator))
+                of: Any = bool if operator == "is_null" else listed if operator in ("in_", "not_in") else annotation
+                deprecated = _DEPRECATED.get(operator)
+                fields.append(
+                    make_field(
+                        field_name, of | None, description, default=UNSET, attribute=operator, deprecated=deprecated
+                    )
+                )
             self.named[name] = make_type(name, fields, f"Conditions on `{shown}`: all of them hold.", is_input=True)
         return self.named[name]
 
@@ -339,20 +405,37 @@ class Types:
     def single_field(self, entity: Entity) -> StrawberryField:
         """The field of ``Query`` that finds a row by its key."""
 
-        async def resolve(root: Any, info: Info, **given: Any) -> Any:
-            values = {column.name: given[column.shown_as or column.name] for column in key}
-            return await fetch_one(info.context.session, entity, equal_to(entity, values))
-
         key = [entity.by_name[name] for name in entity.key]
-        arguments = {
-            column.shown_as or column.name: (self.annotation(column), inspect.Parameter.empty, column.description)
-            for column in key
-        }
-        return make_field(
+        return self.row_field(
             entity.single,
-            StrawberryOptional(self.named[entity.name]),
+            entity,
             f"One `{entity.name}` by its key; null where there is none.",
+            {
+                column.shown_as or column.name: (self.annotation(column), inspect.Parameter.empty, column.description)
+                for column in key
+            },
+            lambda given: equal_to(entity, {column.name: given[column.shown_as or column.name] for column in key}),
+        )
+
+    def row_field(
+        self,
+        name: str,
+        entity: Entity,
+        description: str,
+        arguments: Mapping[str, tuple[Any, Any, str]],
+        condition: Callable[[Mapping[str, Any]], Sql],
+    ) -> StrawberryField:
+        """The field ``name`` of ``Query`` that finds the row which fulfils what its arguments become."""
+
+        async def resolve(root: Any, info: Info, **given: Any) -> Any:
+            return await fetch_one(info.context.session, entity, condition(given))
+
+        return make_field(
+            name,
+            StrawberryOptional(self.named[entity.name]),
+            description,
             resolver=with_arguments(resolve, arguments),
+            reads=SingleRead(entity, condition),
         )
 
     def list_field(self, entity: Entity) -> StrawberryField:
@@ -374,6 +457,7 @@ class Types:
             self.named[f"{entity.name}Connection"],
             f"A list of `{entity.name}` in pages.",
             resolver=with_arguments(resolve, own | self.page_arguments(entity)),
+            reads=ListRead(entity),
         )
 
     def _relation_field(self, entity: Entity, relation: Relation) -> StrawberryField:
@@ -385,6 +469,7 @@ class Types:
                 relation.description,
                 resolver=with_arguments(_many_resolver(entity, relation, target), self.page_arguments(target)),
                 attribute=f"related_{relation.name}",
+                reads=RelationRead(entity, relation, target),
             )
         return make_field(
             relation.name,
@@ -392,7 +477,20 @@ class Types:
             relation.description,
             resolver=with_arguments(_one_resolver(relation, target), {}),
             attribute=f"related_{relation.name}",
+            reads=RelationRead(entity, relation, target),
         )
+
+
+def _finality_comparison() -> Any:
+    return make_type(
+        "FinalityComparison",
+        [
+            make_field("eq", Finality | None, "This final, and no more.", default=UNSET),
+            make_field("atLeast", Finality | None, "This final, or more.", default=UNSET, attribute="at_least"),
+        ],
+        "Conditions on `Finality`, as it is now: all of them hold. A block that is not canonical has none.",
+        is_input=True,
+    )
 
 
 def _derived(derive: Callable[[Any], Any]) -> Resolver:
