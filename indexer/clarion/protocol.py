@@ -45,7 +45,7 @@ ENTRY_POINT_GROUP: Final = "clarion.protocols"
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _MOST_NAME_CHARACTERS: Final = 40
 #: Schemas that are not a protocol's.
-_RESERVED: Final = frozenset({"clarion", "keeper", "public", "information_schema"})
+_RESERVED: Final = frozenset({"clarion", "clarion_account", "keeper", "public", "information_schema"})
 
 #: Stands for events about STX, which belong to no contract, where contracts are listed.
 STX: Final = "STX"
