@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, NoReturn
 
 from psycopg import sql
 
@@ -46,6 +46,59 @@ def with_relations(text: sql.Composable, relations: Mapping[str, sql.Composable]
     if isinstance(text, sql.Composed):
         return sql.Composed([with_relations(part, relations) for part in text])
     return text
+
+
+class Slot:
+    """A parameter that is not known yet: what becomes of a client's value each time that a statement runs.
+
+    It goes where the value would go, into the parameters of a :class:`Sql`. Nothing can be asked of it, so that SQL
+    which would be another one for another value cannot be taken for all values: what needs the value asks
+    :func:`concrete` for it.
+    """
+
+    __slots__ = ("_fix", "read")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, read: Callable[[Sequence[Any]], Any], fix: Callable[[], Any]) -> None:
+        self.read = read
+        """The parameter, from the values of one request."""
+        self._fix = fix
+
+    def then(self, convert: Callable[[Any], Any]) -> Slot:
+        """What ``convert`` makes of the value."""
+        read, fix = self.read, self._fix
+        return Slot(lambda values: convert(read(values)), lambda: convert(fix()))
+
+    def fix(self) -> Any:
+        """The value of the request that the statement is made for: it is only for requests with the same one."""
+        return self._fix()
+
+    def _unknown(self, *_: object) -> NoReturn:
+        raise TypeError("the value of a variable is not known when a statement is made")
+
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __len__ = __iter__ = _unknown
+    __str__ = __repr__ = __format__ = __int__ = __index__ = _unknown
+
+
+def concrete(value: Any) -> Any:
+    """A value, also of a :class:`Slot`."""
+    return value.fix() if isinstance(value, Slot) else value
+
+
+def converted(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """What ``convert`` makes of a value; of a :class:`Slot`'s when it is known."""
+    return value.then(convert) if isinstance(value, Slot) else convert(value)
+
+
+def converted_all(values: Any, convert: Callable[[Sequence[Any]], Any]) -> Any:
+    """What ``convert`` makes of a list, which may be a :class:`Slot` or hold some."""
+    if isinstance(values, Slot) or not any(isinstance(value, Slot) for value in values):
+        return converted(values, convert)
+    listed = list(values)
+    return Slot(
+        lambda known: convert([value.read(known) if isinstance(value, Slot) else value for value in listed]),
+        lambda: convert([concrete(value) for value in listed]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
