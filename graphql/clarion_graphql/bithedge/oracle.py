@@ -14,7 +14,7 @@ from clarion.protocols.bithedge.analytics import annual_bp
 from clarion.protocols.bithedge.pricing import annual_volatility_bp
 from clarion.protocols.bithedge.units import BURN_BLOCKS_PER_DAY, E12, BasisPoints
 from clarion_graphql.bithedge import intervals
-from clarion_graphql.bithedge.reading import big, known_burn, parameters, read
+from clarion_graphql.bithedge.reading import big, known_burn, made, parameters, read
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
@@ -360,7 +360,7 @@ def _status_field() -> StrawberryField:
             fallback_usd8=fallback,
             rounds=ended,
             rejected=rejected,
-            providers=[ProviderPerformance(*row) for row in rows],
+            providers=[made(ProviderPerformance, row) for row in rows],
         )
 
     return make_field(

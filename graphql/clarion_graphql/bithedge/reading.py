@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from string import Formatter
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeVar
 
 from psycopg import sql
 
@@ -14,6 +15,8 @@ from clarion_graphql.errors import ApiError, Code
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.sql import Past, Sql, Table
+
+T = TypeVar("T")
 
 #: Most rows of one kind that a view reads of an address or a token; more is an error, never a cut list.
 MOST_ROWS: Final = 10_000
@@ -90,3 +93,9 @@ async def parameters(session: Session) -> dict[str, int]:
 def big(value: int | None) -> BigInt | None:
     """An integer, or nothing, as the API has it."""
     return None if value is None else BigInt(value)
+
+
+def made(kind: type[T], row: Sequence[Any]) -> T:
+    """A view's type out of a row that holds its fields in their order."""
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**dict(zip(names, row, strict=True)))
