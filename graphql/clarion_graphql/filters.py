@@ -16,7 +16,7 @@ from clarion.chains.model import Finality
 from clarion_graphql.entities import Column, Entity, Kind, Relation
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.receipt import ANCHORED, FINALITY
-from clarion_graphql.sql import TRUE, Past, Sql, Table, all_of, any_of, build, join
+from clarion_graphql.sql import TRUE, Past, Sql, Table, all_of, any_of, build, converted, converted_all, join
 
 #: How deep ``and``, ``or``, ``not`` and relations may be nested.
 MAX_FILTER_DEPTH: Final = 8
@@ -50,14 +50,14 @@ _FINALITIES: Final = (Finality.SOFT, Finality.ANCHORED, Finality.FINAL)
 
 def parameter(column: Column, value: Any) -> Sql:
     """A value as a parameter of the column's type. Raises InputError for a value that Postgres cannot hold."""
-    return Sql(sql.SQL("%s::") + column.kind.sql_type, (_sql_value(column, value),))
+    known = converted(value, lambda given: _sql_value(column, given))
+    return Sql(sql.SQL("%s::") + column.kind.sql_type, (known,))
 
 
 def parameters(column: Column, values: Sequence[Any]) -> Sql:
     """Values as one parameter, an array of the column's type."""
-    return Sql(
-        sql.SQL("%s::") + column.kind.sql_type + sql.SQL("[]"), ([_sql_value(column, value) for value in values],)
-    )
+    known = converted_all(values, lambda given: [_sql_value(column, value) for value in given])
+    return Sql(sql.SQL("%s::") + column.kind.sql_type + sql.SQL("[]"), (known,))
 
 
 def key_arrays(entity: Entity, names: Sequence[str], keys: Sequence[tuple[Any, ...]]) -> Sql:
@@ -190,11 +190,16 @@ def _operation(column: Column, operator: str, value: Any) -> Sql:
         text: LiteralString = "{column} IS NULL" if value else "{column} IS NOT NULL"
         return build(text, column=column.value)
     if operator in _LISTS:
-        if len(value) > MAX_VALUES:
-            name = "in" if operator == "in_" else "notIn"
-            raise ApiError(Code.LIMIT_EXCEEDED, f"{column.field_name}.{name} holds at most {MAX_VALUES} values.")
-        return build(_LISTS[operator], column=column.value, values=parameters(column, value))
+        name = "in" if operator == "in_" else "notIn"
+        few = converted_all(value, lambda values: _few(values, f"{column.field_name}.{name}"))
+        return build(_LISTS[operator], column=column.value, values=parameters(column, few))
     return build(_OPERATORS[operator], column=column.value, value=parameter(column, value))
+
+
+def _few(values: Sequence[Any], name: str) -> Sequence[Any]:
+    if len(values) > MAX_VALUES:
+        raise ApiError(Code.LIMIT_EXCEEDED, f"{name} holds at most {MAX_VALUES} values.")
+    return values
 
 
 _OF_FINALITY: Final[LiteralString] = (

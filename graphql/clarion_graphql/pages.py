@@ -11,6 +11,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final, LiteralString
 
 import msgspec
@@ -22,7 +23,7 @@ from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.filters import filter_condition, key_arrays, parameter, parameters
 from clarion_graphql.scalars import hex_text, parse_bytes
 from clarion_graphql.session import Session
-from clarion_graphql.sql import Past, Sql, Table, all_of, any_of, build, join
+from clarion_graphql.sql import Past, Slot, Sql, Table, all_of, any_of, build, concrete, join
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
@@ -81,7 +82,7 @@ def page_request(
 
     Raises ApiError where they contradict each other, go over a limit, or hold a cursor of another list.
     """
-    first, last = arguments.get("first"), arguments.get("last")
+    first, last = concrete(arguments.get("first")), concrete(arguments.get("last"))
     if first is not None and last is not None:
         raise InputError("Give first or last, not both.")
     limit = DEFAULT_PAGE if first is None and last is None else first if last is None else last
@@ -96,8 +97,8 @@ def page_request(
         condition=filter_condition(entity, arguments.get("filter")),
         terms=terms,
         limit=limit,
-        after=None if after is None else decode_cursor(terms, after),
-        before=None if before is None else decode_cursor(terms, before),
+        after=None if after is None else _place(terms, after),
+        before=None if before is None else _place(terms, before),
         backward=last is not None,
     )
 
@@ -135,6 +136,14 @@ def decode_cursor(terms: Sequence[Term], cursor: str) -> tuple[Any, ...]:
     if order != _order_name(terms) or len(values) != len(terms):
         raise _bad_cursor(cursor)
     return tuple(_from_cursor(column, value, cursor) for (column, _), value in zip(terms, values, strict=True))
+
+
+def _place(terms: Sequence[Term], cursor: Any) -> tuple[Any, ...]:
+    """The values of a cursor, also of one that is a slot."""
+    if not isinstance(cursor, Slot):
+        return decode_cursor(terms, cursor)
+    values = cursor.then(lambda given: decode_cursor(terms, given))
+    return tuple(values.then(itemgetter(index)) for index in range(len(terms)))
 
 
 def _order_name(terms: Sequence[Term]) -> str:
@@ -201,22 +210,21 @@ def _beyond(terms: Sequence[Term], values: Sequence[Any], *, backward: bool) -> 
     options = []
     equal: list[Sql] = []
     for (column, descending), value in zip(terms, values, strict=True):
-        further = _further(column, value, ascending=descending == backward)
-        if further is not None:
-            options.append(all_of([*equal, further]))
+        options.append(all_of([*equal, _further(column, value, ascending=descending == backward)]))
         same = build("{column} IS NOT DISTINCT FROM {value}", column=column.value, value=parameter(column, value))
         equal.append(same)
     return any_of(options)
 
 
-def _further(column: Column, value: Any, *, ascending: bool) -> Sql | None:
-    if value is None:
-        return None if ascending else build("{column} IS NOT NULL", column=column.value)
+def _further(column: Column, value: Any, *, ascending: bool) -> Sql:
     operator: LiteralString = "{column} > {value}" if ascending else "{column} < {value}"
     beyond = build(operator, column=column.value, value=parameter(column, value))
-    if ascending and column.nullable:
-        return any_of([beyond, build("{column} IS NULL", column=column.value)])
-    return beyond
+    if not column.nullable:
+        return beyond
+    null: LiteralString = (
+        "({column} IS NULL AND {value} IS NOT NULL)" if ascending else "({column} IS NOT NULL AND {value} IS NULL)"
+    )
+    return any_of([beyond, build(null, column=column.value, value=parameter(column, value))])
 
 
 def _page(rows: list[Any], request: PageRequest) -> Page:
