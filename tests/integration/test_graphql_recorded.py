@@ -96,7 +96,7 @@ async def test_the_whole_log_can_be_read_in_pages(server: Server, database_url: 
 
 
 WHOLE = """{
-  policies(first: 10) {
+  policies(first: 100) {
     nodes {
       id state status blocksToExpiry inTheMoney updatedHeight
       allocations(first: 5) { totalCount nodes { provider collateral position { policies(first: 3) { totalCount } } } }
