@@ -221,6 +221,11 @@ class State:
             return False
         return bool(_known(row.is_open, f"switch {name}"))
 
+    def is_tripped(self, name: str) -> bool:
+        """Whether a breaker is tripped; one that does not exist is not."""
+        row = self.get(Switch, name)
+        return row is not None and bool(_known(row.tripped, f"breaker {name}"))
+
     def has_role(self, role: str, who: str) -> bool:
         """Whether somebody holds a role now."""
         row = self.get(Role, role, who)
