@@ -14,6 +14,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types.graphql import OperationType
 
 from clarion.protocol import DeployedProtocol, Protocol
+from clarion_graphql.accounts.accounts import Accounts
 from clarion_graphql.accounts.caller import ANYONE, Caller
 from clarion_graphql.as_of import moment_of
 from clarion_graphql.feed import Feed
@@ -34,6 +35,9 @@ class Service:
     protocols: Sequence[Protocol]
     deployed: Mapping[str, DeployedProtocol]
     """By protocol; one is missing where nobody says who deployed its contracts."""
+    writes: AsyncConnectionPool
+    """For what is kept beside the chain's data (schema ``clarion_account``): always on a database that takes writes."""
+    accounts: Accounts
     log_reads: SharedReads = field(default_factory=lambda: SharedReads(MAX_LOG_READS))
 
     def session(self) -> Session:
@@ -47,6 +51,8 @@ class Operation:
     def __init__(self, service: Service, caller: Caller = ANYONE) -> None:
         self.service = service
         self.session = service.session()
+        self.cost: Mapping[str, int] | None = None
+        """What `extensions.cost` says, once that is known."""
         self.private = False
         """Whether the answer depends on who asks, so that it is for nobody else."""
         self._caller = caller
@@ -71,10 +77,11 @@ class Operation:
 
         ``outdated`` is there where rows of a protocol were read that are not the receipt's.
         """
+        found: dict[str, Any] = {} if self.cost is None else {"cost": self.cost}
         receipts = list(self.session.was_read.values())
         if not receipts:
-            return {}
-        found: dict[str, Any] = {"receipt": receipts[0].to_json()}
+            return found
+        found["receipt"] = receipts[0].to_json()
         if len(receipts) > 1:
             found["receipts"] = [receipt.to_json() for receipt in receipts]
         if outdated := self.session.outdated:

@@ -121,7 +121,10 @@ class Documents:
         except RecursionError:
             return RequestError([GraphQLError("The document is nested too deeply.")])
         errors = list(self._check(node)) if self._check is not None else []
-        errors = errors or validate_document(self._schema, node, self._rules)
+        try:
+            errors = errors or validate_document(self._schema, node, self._rules)
+        except RecursionError:
+            return RequestError([GraphQLError("The document is nested too deeply.")])
         if errors:
             return RequestError(errors)
         operations = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from contextvars import ContextVar
 from enum import StrEnum
+from typing import Final
 
 import psycopg
 import structlog
@@ -13,6 +15,11 @@ from clarion_graphql.metrics import ERRORS
 
 log = structlog.get_logger(__name__)
 
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("clarion_request_id", default=None)
+"""The id of the request that is being answered: ``extensions.requestId`` of its errors."""
+#: Most characters of a message: some repeat what was sent.
+MAX_MESSAGE: Final = 1_000
+
 
 class Code(StrEnum):
     """``extensions.code`` of an error."""
@@ -20,13 +27,21 @@ class Code(StrEnum):
     PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     """The document is not GraphQL."""
     VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-    """The document or its variables do not fit the schema, or the document goes over a limit on its size."""
+    """The document or its variables do not fit the schema."""
+    BAD_REQUEST = "BAD_REQUEST"
+    """The HTTP request is none that GraphQL can be asked with."""
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    """A mutation came with GET."""
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    """The server does not know the document of this hash: send it with its text."""
+    DOCUMENT_NOT_ALLOWED = "DOCUMENT_NOT_ALLOWED"
+    """The server only answers the documents on its list, and this is none of them."""
     BAD_USER_INPUT = "BAD_USER_INPUT"
     """An argument has a value that means nothing."""
     BAD_CURSOR = "BAD_CURSOR"
     """``after`` or ``before`` is no cursor of this list in this order."""
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
-    """The operation asks for more than one answer may hold."""
+    """The document, or what it asks for, is larger than one may be."""
     SEQUENCE_AHEAD = "SEQUENCE_AHEAD"
     """``since`` is above the index's sequence: it comes from another index or from before a rebuild."""
     SEQUENCE_EXPIRED = "SEQUENCE_EXPIRED"
@@ -42,9 +57,11 @@ class Code(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     """Who asks has to be known for this, or what was sent to say so is not known, revoked or expired."""
     FORBIDDEN = "FORBIDDEN"
-    """Who asks is known, and may not do this."""
+    """Who asks is known, and may not do this; or nobody may on this server."""
     RATE_LIMITED = "RATE_LIMITED"
     """The caller's quota is used up; ``Retry-After`` says when there is more."""
+    TOO_SLOW = "TOO_SLOW"
+    """The client did not read what it subscribed to for too long: subscribe again from the last message's sequence."""
     TIMEOUT = "TIMEOUT"
     """The database took longer than one operation may."""
     UNAVAILABLE = "UNAVAILABLE"
@@ -71,8 +88,11 @@ def _shown(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: with a code, and without what only the operator may know."""
     code, message, extra = _classify(error)
     ERRORS.labels(code.value).inc()
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        extra = {**extra, "requestId": request_id}
     return GraphQLError(
-        message,
+        message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…",
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,

@@ -25,9 +25,10 @@ from clarion_graphql.as_of import moment_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import show_errors
+from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
 from clarion_graphql.metrics import QUERY_SECONDS
 from clarion_graphql.receipt import Receipt
-from clarion_graphql.schema import LIMITS, MAX_TOKENS, ClarionSchema
+from clarion_graphql.schema import ClarionSchema
 
 OperationKind = Literal["query", "mutation", "subscription"]
 
@@ -74,8 +75,11 @@ class Answer:
 class Executor:
     """Executes queries and mutations of one schema for one service."""
 
-    def __init__(self, schema: ClarionSchema, service: Service) -> None:
-        self.documents = Documents(schema._schema, max_tokens=MAX_TOKENS, rules=LIMITS)
+    def __init__(self, schema: ClarionSchema, service: Service, limits: Limits = Limits()) -> None:  # noqa: B008
+        self.documents = Documents(
+            schema._schema, max_tokens=limits.tokens, check=lambda document: check_document(document, limits)
+        )
+        self._limits = limits
         self._schema = schema._schema
         self._service = service
 
@@ -105,6 +109,8 @@ class Executor:
     async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
         running = context.Operation(self._service, caller)
         try:
+            cost = require_cost(self._cost_model(operation), variables, self._limits)
+            running.cost = cost_extension(cost, self._limits)
             if operation.node.directives:
                 running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)
             result = await self._resolve(operation, variables, running)
@@ -130,6 +136,12 @@ class Executor:
             operation_name=operation.name,
             receipts=running.session.was_read,
         )
+
+    def _cost_model(self, operation: documents.Operation) -> CostModel:
+        known: CostModel | None = operation.notes.get(CostModel)
+        if known is None:
+            known = operation.notes[CostModel] = cost_of(self._schema, operation.document, operation.node)
+        return known
 
     async def _resolve(
         self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation

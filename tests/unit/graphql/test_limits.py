@@ -1,0 +1,192 @@
+"""Limits on documents, what operations cost, and that finding out takes no longer than the document is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from graphql import build_schema, get_introspection_query, get_operation_ast, parse
+
+from clarion_graphql.documents import Documents, RequestError
+from clarion_graphql.limits import MAX_FRAGMENTS, Limits, check_document, cost_of
+
+SCHEMA = build_schema(
+    """
+    type Query { shop: Shop! shops(first: Int, last: Int, after: String): Shops! names: [String!]! recent: [Shop!]! }
+    interface Node { id: ID! }
+    type Shop implements Node { id: ID! name: String! owner: Owner! goods(first: Int): Goods! }
+    type Owner implements Node { id: ID! shop: Shop! }
+    type Shops { nodes: [Shop!]! edges: [ShopEdge!]! totalCount: Int! pageInfo: PageInfo! }
+    type ShopEdge { cursor: String! node: Shop! }
+    type PageInfo { hasNextPage: Boolean! }
+    type Goods { nodes: [Good!]! totalCount: Int! }
+    type Good { id: ID! seller: Shop! }
+    """
+)
+
+
+def cost(text: str, variables: Mapping[str, Any] | None = None) -> int:
+    document = parse(text)
+    operation = get_operation_ast(document)
+    assert operation is not None
+    return cost_of(SCHEMA, document, operation).evaluate(variables or {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{ __typename }", 1),
+        ("{ shop { id owner { id } } }", 4),
+        ("{ names }", 1),
+        ("{ shops(first: 10) { totalCount } }", 2),
+        ("{ shops(first: 10) { nodes { id name } totalCount } }", 3 + 2 * 10),
+        ("{ shops { nodes { id } } }", 2 + 50),
+        ("{ shops(last: 7) { edges { cursor node { id } } pageInfo { hasNextPage } } }", 4 + 3 * 7),
+        ("{ shops(first: 9999) { nodes { id } } }", 2 + 500),
+        ("{ shops(first: -1) { nodes { id } } }", 2),
+        ("{ recent { id } }", 1 + 50),
+        ("{ shops(first: 3) { nodes { goods(first: 4) { nodes { id } } } } }", 2 + 3 * (2 + 4)),
+        ("{ a: shop { id } b: shop { ...F } } fragment F on Shop { id ... on Node { id } }", 1 + 1 + 1 + 2),
+        ("query($n: Int) { shops(first: $n) { nodes { id } } }", 2 + 50),
+        ("query($n: Int = 5) { shops(first: $n) { nodes { id } } }", 2 + 5),
+    ],
+)
+def test_a_field_costs_one_on_every_object_it_may_be_of(text: str, expected: int) -> None:
+    assert cost(text) == expected
+
+
+def test_variables_decide_about_pages() -> None:
+    text = """query($n: Int, $m: Int = 2) {
+      shops(first: $n) { nodes { id goods(first: $m) { nodes { id seller { id } } } } totalCount } }"""
+
+    assert cost(text, {"n": 10}) == 3 + 10 * (3 + 2 * 3)
+    assert cost(text, {"n": 10, "m": 0}) == 3 + 10 * 3
+    assert cost(text, {"n": 1000, "m": 1000}) == 3 + 500 * (3 + 500 * 3)
+    # what is no number is refused later: until then it counts as if it were not there
+    assert cost(text, {"n": "10", "m": None}) == 3 + 50 * (3 + 2 * 3)
+
+
+def test_a_schema_is_no_short_answer() -> None:
+    usual = cost(get_introspection_query())
+
+    assert 500 < usual < 2_000
+    assert cost("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }") > usual / 2
+
+
+LIMITS = Limits(depth=3, aliases=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{ shop { owner { shop { owner { id } } } } }", "nests more than 3 levels"),
+        ("{ shop { ...A } } fragment A on Shop { owner { shop { owner { id } } } }", "nests more than 3 levels"),
+        ("{ a: names b: names c: names }", "more than 2 aliases"),
+        ("{ ...A ...B } fragment A on Query { a: names b: names } fragment B on Query { c: names }", "than 2 aliases"),
+        ("{ " + "names " * 300 + "}", "the same fields too often"),
+        ("{ shop { id" + "} shop { id" * 300 + "} }", "the same fields too often"),
+        ("{ shop " + "{ ... " * 110 + "{ id } " + "} " * 110 + "}", "nest in each other"),
+        (
+            "{ shop { id } }" + "".join(f" fragment F{n} on Shop {{ id }}" for n in range(MAX_FRAGMENTS + 1)),
+            "fragments",
+        ),
+    ],
+)
+def test_documents_that_are_too_much(text: str, message: str) -> None:
+    (error,) = check_document(parse(text), LIMITS)
+
+    assert message in error.message
+    assert (error.extensions or {})["code"] == "LIMIT_EXCEEDED"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ shop { owner { shop { id } } } }",
+        "{ a: names b: names names names }",
+        "{ shop { ...A } } fragment A on Shop { id ...A owner { ...B } } fragment B on Owner { ...B id }",
+        "{ ...Missing }",
+        "query A { a: names b: names } query B { a: names b: names }",
+        get_introspection_query(),
+    ],
+)
+def test_documents_that_are_not(text: str) -> None:
+    assert check_document(parse(text), LIMITS) == []
+
+
+def test_introspection_can_be_switched_off() -> None:
+    for text in ('{ __type(name: "Shop") { name } }', "{ s: __schema { description } }", "{ ...A } fragment A on Query { __schema { description } }"):  # fmt: skip
+        (error,) = check_document(parse(text), Limits(introspection=False))
+        assert "introspection is switched off" in error.message
+    assert check_document(parse("{ __typename }"), Limits(introspection=False)) == []
+
+
+def doubling(levels: int) -> str:
+    parts = [f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} a{n}: names }}" for n in range(levels)]
+    return "{ ...F0 } " + " ".join(parts) + f" fragment F{levels} on Query {{ names }}"
+
+
+def cycle(length: int) -> str:
+    parts = [f"fragment F{n} on Query {{ ...F{(n + 1) % length} }}" for n in range(length)]
+    return "{ ...F0 } " + " ".join(parts)
+
+
+def all_pairs(count: int) -> str:
+    spreads = " ".join(f"...F{n}" for n in range(count))
+    return f"{{ {spreads} }} " + " ".join(
+        f"fragment F{n} on Query {{ shop {{ id name owner {{ id }} }} }}" for n in range(count)
+    )
+
+
+HOSTILE: Mapping[str, Callable[[], str]] = {
+    "fragments that double": lambda: doubling(40),
+    "fragments that double within the limit": lambda: doubling(10),
+    "a cycle of fragments": lambda: cycle(190),
+    "a long cycle of fragments": lambda: cycle(900),
+    "every fragment spreads every other": lambda: "{ ...F0 } "
+    + " ".join(f"fragment F{n} on Query {{ {' '.join(f'...F{m}' for m in range(60))} }}" for n in range(60)),
+    "many fragments with the same fields": lambda: all_pairs(190),
+    "some fragments with the same fields": lambda: all_pairs(60),
+    "one field again and again": lambda: "{ " + "names " * 4990 + "}",
+    "one field with selections again and again": lambda: "{ " + "shop { id } " * 1200 + "}",
+    "nested repetition": lambda: "{ " + "shop { owner { shop { id id id } } shop: owner { id } } " * 200 + "}",
+    "unknown fields": lambda: "{ " + " ".join(f"field{n}OfNothing" for n in range(4990)) + " }",
+    "unknown fields inside": lambda: "{ shop { " + " ".join(f"nam{n}" for n in range(4980)) + " } }",
+    "unknown arguments": lambda: "{ shops(" + " ".join(f"firs{n}: 1" for n in range(1600)) + ") { totalCount } }",
+    "many directives": lambda: "{ names " + "@include(if: true) " * 800 + "}",
+    "many unknown directives": lambda: "{ names " + "".join(f"@inc{n} " for n in range(2000)) + "}",
+    "many operations": lambda: " ".join(f"query Q{n} {{ ...F }}" for n in range(700))
+    + " fragment F on Query { " + "names recent { id } " * 100 + "}",
+    "many variables": lambda: "query(" + " ".join(f"$v{n}: Int" for n in range(1200)) + ") { names }",
+    "deep selections": lambda: "{ shop { owner " * 600 + "{ id }" + "} }" * 600,
+    "deep values": lambda: "{ shops(first: " + "[" * 2000 + "]" * 2000 + ") { totalCount } }",
+    "deep inline fragments": lambda: "{ ... " * 1500 + "{ names }" + "}" * 1500,
+    "deep types": lambda: "query($a: " + "[" * 2000 + "Int" + "]" * 2000 + ") { names }",
+    "too many tokens": lambda: "{ " + "a " * 200_000 + "}",
+    "a long name": lambda: "{ " + "a" * 500_000 + " }",
+    "a long text": lambda: '{ shops(after: "' + "a" * 500_000 + '") { totalCount } }',
+    "a long comment": lambda: "#" * 900_000 + "\n{ names }",
+    "long block texts": lambda: '{ shops(after: """' + "\n  a" * 200_000 + '""") { totalCount } }',
+    "deep introspection": lambda: "{ __schema { types { " + "fields { type { " * 10 + "name" + "} }" * 10 + "} } }",
+    "wide introspection": lambda: "{ " + " ".join(f"a{n}: __schema {{ types {{ fields {{ type {{ fields {{ name }} }} }} }} }}" for n in range(50)) + " }",  # fmt: skip
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("document", HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_document_takes_long(document: Callable[[], str]) -> None:
+    limits = Limits()
+    documents = Documents(SCHEMA, max_tokens=limits.tokens, check=lambda node: check_document(node, limits))
+    text = document()
+    began = time.process_time()
+
+    try:
+        found = documents.read(text)
+    except RequestError as refused:
+        assert len(refused.errors) <= 101
+    else:
+        for operation in found.operations:
+            cost_of(SCHEMA, operation.document, operation.node)
+
+    assert time.process_time() - began < 1.5
