@@ -7,7 +7,7 @@ from typing import Final
 
 from psycopg import sql
 
-from clarion_graphql.bithedge import governance, oracle
+from clarion_graphql.bithedge import governance, oracle, pools
 from clarion_graphql.bithedge.governance import PROPOSAL
 from clarion_graphql.bithedge.policy_columns import POLICY
 from clarion_graphql.bithedge.reading import BURN_NOW, table
@@ -195,6 +195,7 @@ API: Final = ProtocolApi(
     queries=(
         governance.queries,
         oracle.queries,
+        pools.queries,
     ),
     plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
     units={

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from inspect import Parameter
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from clarion_graphql.bithedge.reading import read
 from clarion_graphql.enums import graphql_enum
@@ -98,19 +98,31 @@ _TIP: Final = (
     "WHERE c.chain = 'stacks' AND b.time IS NOT NULL"
 )
 
-# the times of canonical blocks only rise, so the last one before a moment is found by halving
-_LAST_BEFORE: Final = (
-    "SELECT (WITH RECURSIVE s(low, high) AS (SELECT r.low, r.high UNION ALL "
-    "SELECT CASE WHEN b.time < w.moment THEN m.mid ELSE s.low END, "
-    "CASE WHEN b.time < w.moment THEN s.high ELSE m.mid - 1 END "
-    "FROM s CROSS JOIN LATERAL (SELECT (s.low + s.high + 1) / 2 AS mid) m "
-    "JOIN {canonical_block} k ON k.chain = 'stacks' AND k.height = m.mid "
-    "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash WHERE s.low < s.high) "
-    "SELECT s.low FROM s WHERE s.low = s.high), r.low "
-    "FROM unnest(%s::bigint[]) WITH ORDINALITY AS w(moment, place) "
-    "CROSS JOIN (SELECT min(k.height) - 1 AS low, max(k.height) AS high FROM {canonical_block} k "
-    "WHERE k.chain = 'stacks') r WHERE r.high IS NOT NULL ORDER BY w.place"
-)
+
+def _last_before(column: LiteralString) -> LiteralString:
+    # times and Bitcoin heights of canonical blocks never fall, so the last one before a value is found by halving
+    return (
+        "SELECT (WITH RECURSIVE s(low, high) AS (SELECT r.low, r.high UNION ALL "
+        "SELECT CASE WHEN " + column + " < w.value THEN m.mid ELSE s.low END, "
+        "CASE WHEN " + column + " < w.value THEN s.high ELSE m.mid - 1 END "
+        "FROM s CROSS JOIN LATERAL (SELECT (s.low + s.high + 1) / 2 AS mid) m "
+        "JOIN {canonical_block} k ON k.chain = 'stacks' AND k.height = m.mid "
+        "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash WHERE s.low < s.high) "
+        "SELECT s.low FROM s WHERE s.low = s.high), r.low "
+        "FROM unnest(%s::bigint[]) WITH ORDINALITY AS w(value, place) "
+        "CROSS JOIN (SELECT min(k.height) - 1 AS low, max(k.height) AS high FROM {canonical_block} k "
+        "WHERE k.chain = 'stacks') r WHERE r.high IS NOT NULL ORDER BY w.place"
+    )
+
+
+_LAST_BEFORE_TIME: Final = _last_before("b.time")
+_LAST_BEFORE_BURN: Final = _last_before("b.burn_height")
+
+
+async def last_block_before_burn(session: Session, burn: int) -> int:
+    """The last canonical Stacks block below a Bitcoin block, -1 where there is none."""
+    found = await read(session, _LAST_BEFORE_BURN, [burn])
+    return int(found[0][0]) if found else -1
 
 
 def starts_of(interval: Interval, first: int | None, last: int) -> list[int]:
@@ -146,7 +158,7 @@ async def buckets(session: Session, given: Mapping[str, Any]) -> list[Bucket]:
     starts = await moments(session, given)
     if not starts:
         return []
-    found = await read(session, _LAST_BEFORE, starts)
+    found = await read(session, _LAST_BEFORE_TIME, starts)
     return [
         Bucket(start, end, before, last)
         for (start, end), ((before, none), (last, _)) in zip(pairwise(starts), pairwise(found), strict=True)

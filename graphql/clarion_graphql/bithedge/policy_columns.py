@@ -68,12 +68,14 @@ POLICY: Final = (
         "break_even_usd8",
         Kind.BIG_INT,
         "Price of its asset at which it pays back what was paid for it: the strike less (PUT) or plus (CALL) the "
-        "premium paid per whole unit, that rounded up; null where no price does. Unit: US dollars x 10^8.",
+        "premium paid per whole unit, that rounded up; null where it can never pay as much. Unit: US dollars x 10^8.",
         nullable=True,
         expression=composed(
-            "(SELECT CASE WHEN t.type = 'call' THEN t.strike_usd8 + w.distance "
-            "WHEN t.strike_usd8 >= w.distance THEN t.strike_usd8 - w.distance END "
-            "FROM (SELECT div(" + _PAID + " * 100000000 + t.notional_sat - 1, t.notional_sat) AS distance "
+            "(SELECT CASE WHEN v.paid > t.max_payout_usd8 THEN NULL "
+            "WHEN t.type = 'call' THEN t.strike_usd8 + w.distance WHEN t.strike_usd8 >= w.distance THEN t.strike_usd8 - w.distance END FROM (SELECT "
+            + _PAID
+            + " AS paid) v "
+            "CROSS JOIN LATERAL (SELECT div(v.paid * 100000000 + t.notional_sat - 1, t.notional_sat) AS distance "
             "WHERE t.notional_sat > 0) w)"
         ),
         filterable=False,
