@@ -54,4 +54,11 @@ class ListRead:
     entity: Entity
 
 
-Read = ColumnRead | FinalityRead | RelationRead | SingleRead | ListRead
+@dataclass(frozen=True, slots=True)
+class AggregateRead:
+    """An entity's aggregates: :mod:`clarion_graphql.aggregates`."""
+
+    entity: Entity
+
+
+Read = ColumnRead | FinalityRead | RelationRead | SingleRead | ListRead | AggregateRead

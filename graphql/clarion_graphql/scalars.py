@@ -13,6 +13,7 @@ from clarion_graphql.errors import InputError
 
 BigInt = NewType("BigInt", int)
 Bytes = NewType("Bytes", bytes)
+Decimal = NewType("Decimal", str)
 Json = NewType("Json", object)
 
 _DIGITS = re.compile(r"-?[0-9]{1,78}\Z")
@@ -61,6 +62,11 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
         description="An integer of any size as a string of digits; integers are accepted too. The field says its unit.",
         serialize=str,
         parse_value=parse_big_int,
+    ),
+    Decimal: strawberry.scalar(
+        name="Decimal",
+        description="A decimal number of any size as a string, such as `-12.5`, without zeros at the end.",
+        serialize=str,
     ),
     Bytes: strawberry.scalar(
         name="Bytes",

@@ -22,8 +22,11 @@ from strawberry.extensions.directives import DirectivesExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
+from clarion.config import Scope
 from clarion.protocol import Protocol, installed_protocols
 from clarion_graphql import stacks
+from clarion_graphql.accounts import api as account_api
+from clarion_graphql.aggregate_types import aggregate_field
 from clarion_graphql.as_of import as_of_directive
 from clarion_graphql.bithedge import api as bithedge
 from clarion_graphql.context import Info, OperationExtension
@@ -95,11 +98,15 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
             *(types.list_field(entity) for entity in log),
             *(types.single_field(entity) for entity in log if len(entity.key) == 1),
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
+            *(aggregate_field(types, entity) for entity in entities),
             *(field for api in apis for make_fields in api.queries for field in make_fields(types)),
+            *account_api.queries([api.roles for api in apis if api.roles is not None]),
         ],
         "Everything that can be read. An operation is read in one snapshot; `extensions.receipt` says of which block.",
     )
     mutations = [field for api in apis for make_fields in api.mutations for field in make_fields(types)]
+    for field in mutations:
+        field.extensions.append(account_api.ScopeExtension(Scope.PREPARE))
     subscription = make_type(
         "Subscription",
         Subscriptions(types, entities).fields,
@@ -107,7 +114,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
     )
     return ClarionSchema(
         query=query,
-        mutation=make_type("Mutation", mutations, MUTATION) if mutations else None,
+        mutation=make_type("Mutation", [*account_api.mutations(), *mutations], MUTATION),
         subscription=subscription,
         directives=[as_of_directive],
         config=StrawberryConfig(scalar_map=SCALARS),

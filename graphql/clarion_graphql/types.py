@@ -262,8 +262,12 @@ class Types:
 
     def annotation(self, column: Column) -> Any:
         """A column's type in Python, as Strawberry reads it."""
-        plain = ANNOTATIONS[column.kind] if column.enum is None else graphql_enum(column.enum)
+        plain = self.plain(column)
         return plain | None if column.nullable else plain
+
+    def plain(self, column: Column) -> Any:
+        """The type of a column's values that are not null."""
+        return ANNOTATIONS[column.kind] if column.enum is None else graphql_enum(column.enum)
 
     def _filter(self, entity: Entity) -> Any:
         name = f"{entity.name}Filter"
@@ -327,7 +331,7 @@ class Types:
         )
 
     def _comparison(self, column: Column, *, search: bool) -> Any:
-        annotation = ANNOTATIONS[column.kind] if column.enum is None else graphql_enum(column.enum)
+        annotation = self.plain(column)
         operators = _OPERATORS[column.kind] if column.enum is None else _EQUALITY
         listed = types.GenericAlias(list, (annotation,))
         shown = {str: "String", int: "Int", bool: "Boolean", datetime: "DateTime"}.get(annotation, annotation.__name__)
