@@ -78,7 +78,7 @@ class Column:
 
     ``expression`` computes it from the row ``t`` where it is not a plain column. ``within`` wraps a condition on it,
     for a column of another table (``EXISTS (… AND {})``). ``derive`` computes what is shown from the row as it was
-    selected, when it is asked for. ``shown_as`` names it otherwise in the API. ``unit`` is the
+    selected, when it is asked for, from its columns ``needs``. ``shown_as`` names it otherwise in the API. ``unit`` is the
     name of the ``NewType`` that says what it measures. ``exposed``: it is a field of the type; ``stored``: it is
     selected. Only indexed or small tables' columns should be ``filterable`` and ``orderable``. ``deprecated`` says what
     to use instead of a column that will go.
@@ -93,6 +93,7 @@ class Column:
     expression: sql.Composable | None = None
     within: sql.SQL | None = None
     derive: Callable[[Any], Any] | None = None
+    needs: tuple[str, ...] = ()
     shown_as: str | None = None
     exposed: bool = True
     stored: bool = True

@@ -123,7 +123,7 @@ def order_terms(
 def encode_cursor(terms: Sequence[Term], row: Any) -> str:
     """The opaque cursor of a row in an order."""
     values = [_cursor_value(getattr(row, column.name)) for column, _ in terms]
-    return base64.urlsafe_b64encode(msgspec.json.encode([_order_name(terms), *values])).decode().rstrip("=")
+    return base64.urlsafe_b64encode(msgspec.json.encode([order_name(terms), *values])).decode().rstrip("=")
 
 
 def decode_cursor(terms: Sequence[Term], cursor: str) -> tuple[Any, ...]:
@@ -133,7 +133,7 @@ def decode_cursor(terms: Sequence[Term], cursor: str) -> tuple[Any, ...]:
         order, *values = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[Any])
     except (binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
         raise _bad_cursor(cursor) from None
-    if order != _order_name(terms) or len(values) != len(terms):
+    if order != order_name(terms) or len(values) != len(terms):
         raise _bad_cursor(cursor)
     return tuple(_from_cursor(column, value, cursor) for (column, _), value in zip(terms, values, strict=True))
 
@@ -146,7 +146,8 @@ def _place(terms: Sequence[Term], cursor: Any) -> tuple[Any, ...]:
     return tuple(values.then(itemgetter(index)) for index in range(len(terms)))
 
 
-def _order_name(terms: Sequence[Term]) -> str:
+def order_name(terms: Sequence[Term]) -> str:
+    """What a cursor says of its order."""
     return ",".join(f"{column.name}{'-' if descending else ''}" for column, descending in terms)
 
 
