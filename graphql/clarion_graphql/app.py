@@ -21,8 +21,15 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 
+from clarion.chains.stacks.networks import Network
+from clarion.config import Accounts as AccountSettings
+from clarion.config import GraphQL as GraphQLSettings
+from clarion.config import Quota
 from clarion.health import probe_answer
 from clarion.protocol import DeployedProtocol, Protocol
+from clarion_graphql.accounts.accounts import Accounts
+from clarion_graphql.accounts.client import Proxies
+from clarion_graphql.accounts.store import write_pool
 from clarion_graphql.context import Service
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
@@ -62,33 +69,65 @@ def make_app(
     *,
     protocols: Sequence[Protocol],
     deployed: Mapping[str, DeployedProtocol],
+    network: Network = Network.TESTNET,
+    graphql: GraphQLSettings | None = None,
+    accounts: AccountSettings | None = None,
+    quota: Quota | None = None,
     statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
     connection_timeout_s: float = CONNECTION_TIMEOUT_S,
 ) -> Starlette:
     """The application over one database.
 
-    ``protocols`` decide the schema; ``deployed`` says, by protocol, where the contracts of those are that is known of.
+    Args:
+        database_url: of the database that the indexer writes, which also tells when it did.
+        protocols: what is in the schema.
+        deployed: by protocol, where the contracts of those are that is known of.
+        network: whose addresses sign in.
+        graphql: which database is read, as whom, and which proxies are before the server.
+        accounts: who may sign in and what the others may do.
+        quota: how much callers may ask for.
+        statement_timeout_ms: longest that a statement may run, in milliseconds.
+        connection_timeout_s: longest that an operation waits for a connection, in seconds.
     """
+    graphql, accounts = graphql or GraphQLSettings(), accounts or AccountSettings()
     schema = build_schema(protocols)
     schema_text = sdl(schema)
-    pool = read_pool(database_url, statement_timeout_ms=statement_timeout_ms, connection_timeout_s=connection_timeout_s)
-    feed = Feed(database_url)
-    service = Service(pool, feed, tuple(protocols), dict(deployed))
+    read_url, write_url = (
+        database_url if url is None else url.get_secret_value() for url in (graphql.database_url, accounts.database_url)
+    )
+    pool = read_pool(
+        read_url,
+        statement_timeout_ms=statement_timeout_ms,
+        connection_timeout_s=connection_timeout_s,
+        role=graphql.reader_role,
+    )
+    feed = Feed(database_url, pool if graphql.database_url is not None else None)
+    writes = write_pool(write_url, accounts.role)
+    callers = Accounts(
+        writes,
+        network=network,
+        settings=accounts,
+        quota=quota or Quota(),
+        proxies=Proxies(graphql.proxies, graphql.proxy_header),
+    )
+    service = Service(pool, feed, tuple(protocols), dict(deployed), writes, callers)
     view = _View(schema, service)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # a database that is down now may come back: requests say so meanwhile
         await pool.open(wait=False)
-        listening = asyncio.create_task(feed.run(), name="feed")
+        await writes.open(wait=False)
+        running = [asyncio.create_task(work) for work in (feed.run(), callers.run())]
         gc.collect()
         gc.freeze()
         try:
             yield
         finally:
-            listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
+            await writes.close()
             await pool.close()
 
     async def healthz(request: Request) -> JSONResponse:

@@ -49,6 +49,10 @@ def run(settings: Settings, database_url: str) -> None:
         database_url,
         protocols=[installed[name] for name in settings.protocols],
         deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
+        network=settings.network.constants,
+        graphql=settings.graphql,
+        accounts=settings.accounts,
+        quota=settings.quota,
     )
     where = settings.graphql
     listening = listen(where.host, where.port, what="GraphQL server", section="GRAPHQL", also=", or give --port")
@@ -58,6 +62,7 @@ def run(settings: Settings, database_url: str) -> None:
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         access_log=False,
+        proxy_headers=False,  # it believes what anybody on this machine says; see accounts/client.py
         log_config=None,
         log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_S,

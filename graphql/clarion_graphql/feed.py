@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from time import perf_counter
 from typing import Final, get_args
 
 import msgspec
 import psycopg
 import structlog
 from psycopg import AsyncConnection, sql
+from psycopg_pool import AsyncConnectionPool
 
 from clarion.chains.model import Chain
 from clarion.store.store import CHANNEL
+from clarion_graphql.metrics import REPLICA_SECONDS
 
 log = structlog.get_logger(__name__)
 
 #: How often the sequence is read where no notification came, in seconds. It is also how long a reconnection waits.
 POLL_S: Final = 1.0
+#: How often a replica is asked whether it has a commit: at first, and at most. In seconds.
+REPLICA_POLL_S: Final = (0.002, 0.1)
 CHAINS: Final[tuple[Chain, ...]] = get_args(Chain)
 
 
@@ -30,10 +35,15 @@ class Feed:
     """Knows the sequence of every chain's index, and lets others wait for it to move.
 
     Run :meth:`run` as a task. While the database cannot be reached nothing moves; afterwards everybody is woken.
+
+    Args:
+        url: of the database that the indexer writes: notifications reach no replica.
+        replica: of what is read, where that is another one. Nothing is told before it can be read there.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, replica: AsyncConnectionPool | None = None) -> None:
         self._url = url
+        self._replica = replica
         self._sequences: dict[Chain, int] = {}
         self._turns: Counter[Chain] = Counter()
         self._moved = asyncio.Event()
@@ -81,14 +91,45 @@ class Feed:
             while True:
                 # after LISTEN, so that a commit in between is either notified or read
                 await self._poll(connection)
-                async for notification in connection.notifies(timeout=POLL_S):
-                    self._notified(notification.payload)
+                while notifications := [told async for told in connection.notifies(timeout=POLL_S, stop_after=1)]:
+                    await self._wait_for_replica(connection)
+                    for notification in notifications:
+                        self._notified(notification.payload)
 
     async def _poll(self, connection: AsyncConnection) -> None:
-        for chain, sequence in await (
-            await connection.execute("SELECT chain, sequence FROM clarion.cursor")
-        ).fetchall():
+        cursor = await connection.execute("SELECT chain, sequence FROM clarion.cursor")
+        sequences = await cursor.fetchall()
+        await self._wait_for_replica(connection)
+        for chain, sequence in sequences:
             self._set(chain, sequence)
+
+    async def _wait_for_replica(self, connection: AsyncConnection) -> None:
+        """Wait until what was committed so far can be read."""
+        if self._replica is None:
+            return
+        began = perf_counter()
+        row = await (await connection.execute("SELECT pg_current_wal_insert_lsn()::text")).fetchone()
+        assert row is not None
+        pause, longest = REPLICA_POLL_S
+        while not await self._replica_has(self._replica, row[0]):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+        REPLICA_SECONDS.observe(perf_counter() - began)
+
+    async def _replica_has(self, replica: AsyncConnectionPool, position: str) -> bool:
+        """Whether the replica has replayed a position of the write-ahead log; one that became primary has its own."""
+        try:
+            async with replica.connection() as connection:
+                cursor = await connection.execute(
+                    "SELECT NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, false)",
+                    (position,),
+                )
+                row = await cursor.fetchone()
+        except psycopg.OperationalError as error:
+            log.warning("feed.replica_unavailable", error=str(error).strip(), retry_in_s=POLL_S)
+            await asyncio.sleep(POLL_S)
+            return False
+        return row is not None and bool(row[0])
 
     def _notified(self, payload: str) -> None:
         try:

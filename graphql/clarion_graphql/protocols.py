@@ -10,6 +10,7 @@ from strawberry.types.field import StrawberryField
 
 from clarion.chains.model import Chain
 from clarion.protocol import Protocol
+from clarion_graphql.accounts.roles import RoleReader
 from clarion_graphql.core import CORE
 from clarion_graphql.entities import (
     Column,
@@ -38,7 +39,8 @@ class ProtocolApi:
     without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
     table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
     ``NewType`` integers measure. ``log`` are entities over the chain log that the protocol shows besides its tables.
-    ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`.
+    ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`. ``roles`` reads the roles that
+    its contracts give an address.
     """
 
     prefix: str
@@ -51,6 +53,7 @@ class ProtocolApi:
     log: Sequence[Entity] = ()
     queries: Sequence[FieldMaker] = ()
     mutations: Sequence[FieldMaker] = ()
+    roles: RoleReader | None = None
 
 
 def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Entity]:

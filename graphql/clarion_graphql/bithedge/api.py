@@ -7,10 +7,11 @@ from typing import Final
 
 from psycopg import sql
 
-from clarion_graphql.bithedge import governance, oracle, pools
+from clarion_graphql.bithedge import governance, oracle, pools, portfolio
 from clarion_graphql.bithedge.governance import PROPOSAL
 from clarion_graphql.bithedge.policy_columns import POLICY
 from clarion_graphql.bithedge.reading import BURN_NOW, table
+from clarion_graphql.bithedge.roles import read_roles
 from clarion_graphql.entities import Column, Kind, Relation, Via
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.protocols import ProtocolApi
@@ -196,6 +197,7 @@ API: Final = ProtocolApi(
         governance.queries,
         oracle.queries,
         pools.queries,
+        portfolio.queries,
     ),
     plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
     units={
@@ -472,4 +474,5 @@ API: Final = ProtocolApi(
             ),
         ],
     },
+    roles=read_roles,
 )
