@@ -8,15 +8,22 @@ from clarion_graphql.bithedge.reading import composed
 from clarion_graphql.entities import Column, Kind
 
 #: What was paid for it, at the token's price then.
-_PAID: Final = (
+PAID: Final = (
     "(SELECT div(t.premium * t.token_price_usd8, power(10::numeric, k.decimals)) FROM {token} k "
     "WHERE k.token = t.token)"
 )
 #: What it would pay at the asset's last closed price.
-_INTRINSIC: Final = (
+INTRINSIC: Final = (
     "(SELECT least(t.max_payout_usd8, div(greatest(0, CASE t.type WHEN 'put' THEN t.strike_usd8 - a.price_usd8 "
     "ELSE a.price_usd8 - t.strike_usd8 END) * t.notional_sat, 100000000)) FROM {asset} a "
     "WHERE a.asset = t.asset AND a.price_usd8 > 0)"
+)
+
+#: What its owner has won or lost.
+PNL: Final = (
+    "(CASE t.state WHEN 'active' THEN " + INTRINSIC + " WHEN 'cancelled' THEN "
+    "(SELECT div(t.refund * t.token_price_usd8, power(10::numeric, k.decimals)) FROM {token} k "
+    "WHERE k.token = t.token) ELSE t.payoff_usd8 - t.unpaid_usd8 END - " + PAID + ")"
 )
 
 POLICY: Final = (
@@ -36,7 +43,7 @@ POLICY: Final = (
         "What it would pay at the last closed price of its asset, at most its maximum payout; null where it has ended "
         "or there is no price. Unit: US dollars x 10^8.",
         nullable=True,
-        expression=composed("CASE WHEN t.state = 'active' THEN " + _INTRINSIC + " END"),
+        expression=composed("CASE WHEN t.state = 'active' THEN " + INTRINSIC + " END"),
         filterable=False,
         orderable=False,
     ),
@@ -45,7 +52,7 @@ POLICY: Final = (
         Kind.BIG_INT,
         "Premium paid at the token's price of its creation, rounded down. Unit: US dollars x 10^8.",
         nullable=True,
-        expression=composed(_PAID),
+        expression=composed(PAID),
         filterable=False,
         orderable=False,
     ),
@@ -56,11 +63,7 @@ POLICY: Final = (
         "at the token's price of its creation, otherwise the payoff as far as it was paid; less the premium paid. Null "
         "where there is no price. Unit: US dollars x 10^8.",
         nullable=True,
-        expression=composed(
-            "(CASE t.state WHEN 'active' THEN " + _INTRINSIC + " WHEN 'cancelled' THEN "
-            "(SELECT div(t.refund * t.token_price_usd8, power(10::numeric, k.decimals)) FROM {token} k "
-            "WHERE k.token = t.token) ELSE t.payoff_usd8 - t.unpaid_usd8 END - " + _PAID + ")"
-        ),
+        expression=composed(PNL),
         filterable=False,
         orderable=False,
     ),
@@ -72,10 +75,10 @@ POLICY: Final = (
         nullable=True,
         expression=composed(
             "(SELECT CASE WHEN v.paid > t.max_payout_usd8 THEN NULL "
-            "WHEN t.type = 'call' THEN t.strike_usd8 + w.distance WHEN t.strike_usd8 >= w.distance THEN t.strike_usd8 - w.distance END FROM (SELECT "
-            + _PAID
-            + " AS paid) v "
-            "CROSS JOIN LATERAL (SELECT div(v.paid * 100000000 + t.notional_sat - 1, t.notional_sat) AS distance "
+            "WHEN t.type = 'call' THEN t.strike_usd8 + w.distance "
+            "WHEN t.strike_usd8 >= w.distance THEN t.strike_usd8 - w.distance END "
+            "FROM (SELECT " + PAID + " AS paid) v CROSS JOIN LATERAL "
+            "(SELECT div(v.paid * 100000000 + t.notional_sat - 1, t.notional_sat) AS distance "
             "WHERE t.notional_sat > 0) w)"
         ),
         filterable=False,
