@@ -1,5 +1,6 @@
 ;; The insurance fund: it pays owners what collateral could not cover, within caps, and takes allocations of failing
-;; positions over with capital that it keeps in the vault like any provider. Nobody can take its money out.
+;; positions over with capital that it keeps in the vault like any provider. Its money goes nowhere else but to the fund that
+;; replaces it.
 
 (use-trait sip010 .bh-traits.token)
 
@@ -31,7 +32,7 @@
 (define-constant ERR-TAKEOVER-LIABILITY (err u8013))
 ;; Policy expires too soon to be taken over.
 (define-constant ERR-TAKEOVER-DURATION (err u8014))
-;; Position cannot pay the take-over's whole price.
+;; Collateral cannot pay the take-over's whole price.
 (define-constant ERR-TAKEOVER-PRICE (err u8015))
 ;; One policy would bind too large a share of the fund's capital.
 (define-constant ERR-TAKEOVER-SHARE (err u8016))
@@ -47,6 +48,8 @@
 (define-constant ERR-RECOVERY-RUNNING (err u8021))
 ;; The fund owns no more of the token than it has booked.
 (define-constant ERR-NO-SURPLUS (err u8022))
+;; Fund is the active one, or its successor's delay is not over.
+(define-constant ERR-FUND-SUCCESSOR (err u8023))
 
 (define-constant BP u10000)
 ;; Longest recovery plan: a year of Bitcoin blocks.
@@ -450,6 +453,30 @@
     )
     (try! (credit token-id (- before after) .bh-vault "release"))
     (ok (- before after))
+  )
+)
+
+;; Sends what a replaced fund has of a token beyond its promises to its successor and nowhere else.
+(define-public (pass-on-capital (token <sip010>) (proposal (optional uint)))
+  (let (
+      (token-id (contract-of token))
+      (row (get-holding token-id))
+      (is-governance (try! (check-governance)))
+      (to (unwrap! (contract-call? .bh-registry get-successor "fund" current-contract) ERR-FUND-SUCCESSOR))
+      (is-free (asserts! (> (get balance row) (get cover row)) ERR-FUND-PROMISED))
+      (amt (- (get balance row) (get cover row)))
+    )
+    (map-set holdings token-id (merge row {balance: (get cover row)}))
+    (print (merge (envelope "capital.passed-on") {
+      to: to,
+      token: token-id,
+      amt: amt,
+      balance-before: (get balance row),
+      balance-after: (get cover row),
+      proposal: proposal,
+    }))
+    (try! (update-state token-id))
+    (push token amt to)
   )
 )
 

@@ -232,14 +232,14 @@
   )
 )
 
-;; Names the governance token, once.
+;; Names the governance token, once, and stands for governance, which nobody can hand over to this contract before.
 (define-public (bootstrap (token principal) (asset-name (string-ascii 128)))
   (begin
     (asserts! (contract-call? .bh-registry has-role "governance" contract-caller) ERR-GOV-NOT-GOVERNANCE)
     (asserts! (is-none (var-get token-row)) ERR-GOV-BOOTSTRAPPED)
     (var-set token-row (some {token: token, asset-name: asset-name}))
     (print (merge (envelope "governance.begun") {token: token, asset-name: asset-name}))
-    (ok true)
+    (contract-call? .bh-registry stand-for-governance)
   )
 )
 
@@ -663,6 +663,43 @@
   )
 )
 
+;; unfund-program: gives what a reward programme has not drawn back to the treasury's own share.
+(define-private (act-unfund-program (data (buff 2048)) (proposal (optional uint)))
+  (let ((row (unwrap! (from-consensus-buff? {program: uint, token: principal} data) ERR-BAD-ACTION)))
+    (if (is-none proposal)
+      (ok true)
+      (contract-call? .bh-treasury unfund-program (get program row) (get token row) proposal)
+    )
+  )
+)
+
+;; pass-on-fees: sends a replaced treasury's money to its successor. The token that the execution brings must be the one
+;; that was voted on.
+(define-private (act-pass-on-fees (data (buff 2048)) (proposal (optional uint)) (token <sip010>))
+  (let ((row (unwrap! (from-consensus-buff? {token: principal} data) ERR-BAD-ACTION)))
+    (if (is-none proposal)
+      (ok true)
+      (begin
+        (asserts! (is-eq (contract-of token) (get token row)) ERR-GOV-TOKEN)
+        (contract-call? .bh-treasury pass-on-fees token proposal)
+      )
+    )
+  )
+)
+
+;; pass-on-capital: sends a replaced fund's money to its successor, in the token that was voted on.
+(define-private (act-pass-on-capital (data (buff 2048)) (proposal (optional uint)) (token <sip010>))
+  (let ((row (unwrap! (from-consensus-buff? {token: principal} data) ERR-BAD-ACTION)))
+    (if (is-none proposal)
+      (ok true)
+      (begin
+        (asserts! (is-eq (contract-of token) (get token row)) ERR-GOV-TOKEN)
+        (contract-call? .bh-fund pass-on-capital token proposal)
+      )
+    )
+  )
+)
+
 ;; set-coverage: sets what the insurance fund still covers of a tier.
 (define-private (act-set-coverage (data (buff 2048)) (proposal (optional uint)))
   (let ((row (unwrap!
@@ -823,8 +860,11 @@
   (if (is-eq kind "set-allocations") (act-set-allocations data proposal)
   (if (is-eq kind "set-discount") (act-set-discount data proposal)
   (if (is-eq kind "fund-program") (act-fund-program data proposal)
-  (if (is-eq kind "spend") (act-spend data proposal token) (act-fund kind data proposal token))
-  )))
+  (if (is-eq kind "unfund-program") (act-unfund-program data proposal)
+  (if (is-eq kind "spend") (act-spend data proposal token)
+  (if (is-eq kind "pass-on-fees") (act-pass-on-fees data proposal token)
+  (act-fund kind data proposal token)
+  ))))))
 )
 
 ;; Actions on the insurance fund, or the next group's.
@@ -836,8 +876,9 @@
   )
   (if (is-eq kind "set-coverage") (act-set-coverage data proposal)
   (if (is-eq kind "start-recovery") (act-start-recovery data proposal)
+  (if (is-eq kind "pass-on-capital") (act-pass-on-capital data proposal token)
   (act-incentives kind data proposal token)
-  ))
+  )))
 )
 
 ;; Actions on the reward programmes; no other kind exists.
@@ -1041,7 +1082,7 @@
 )
 
 ;; Executes a queued proposal between its eta and the end of its grace period: every action, or none. One token per
-;; action; only spend looks at it.
+;; action; only those that move one look at it.
 (define-public (execute (proposal uint) (tokens (list 8 <sip010>)))
   (let ((row (unwrap! (map-get? proposals proposal) ERR-UNKNOWN-PROPOSAL)))
     (asserts! (is-eq (get state row) "queued") ERR-PROPOSAL-STATE)

@@ -284,7 +284,7 @@
   )
 )
 
-;; Moves an allocation of a position under a hard call to a taker, who is paid its fair value out of the position, and
+;; Moves an allocation of a position under a hard call to a taker, who is paid its fair value out of its collateral, and
 ;; what the fund asks on top if it is the taker. Ends the call if the position is healthy afterwards. Gives the liquidation.
 (define-private (take-over
     (policy uint)
@@ -328,7 +328,6 @@
         bounty-to: contract-caller,
         penalty: (/ (* collateral penalty-bp) BP),
         penalty-to: .bh-fund,
-        token-price-usd8: (get price-usd8 before),
       })))
       (taker-health (try! (get-health taker tier token)))
       (after (try! (get-health provider tier token)))

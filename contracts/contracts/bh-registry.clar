@@ -7,7 +7,7 @@
 (define-constant ERR-REGISTRY-BOOTSTRAPPED (err u1002))
 ;; Caller lacks the governance role.
 (define-constant ERR-REGISTRY-NOT-GOVERNANCE (err u1003))
-;; Governance granted or revoked other than by handover.
+;; Governance or candidacy set by grant-role or revoke-role.
 (define-constant ERR-GOVERNANCE-BY-HANDOVER (err u1004))
 ;; Revoking a role that nobody granted.
 (define-constant ERR-ROLE-NOT-FOUND (err u1005))
@@ -38,14 +38,21 @@
 (define-constant ERR-MIGRATION-CURSOR (err u1017))
 ;; A migration ended at another hash than it has.
 (define-constant ERR-MIGRATION-HASH (err u1018))
+;; Handover to a principal that has not stood for governance.
+(define-constant ERR-NOT-CANDIDATE (err u1019))
 
 ;; Who may call bootstrap, once. It has no other power.
 (define-constant DEPLOYER tx-sender)
 ;; Bitcoin blocks from registering a module to activating it: twice the longest withdrawal delay, so that providers can
 ;; leave before new code may use their capital.
 (define-constant MODULE-DELAY u2016)
+;; Bitcoin blocks from then on, in which it may be active, until the version before it may pass its money on to it.
+(define-constant SUCCESSION-DELAY u144)
 ;; The role that sets everything and is passed on by handover alone.
 (define-constant GOVERNANCE "governance")
+;; The role of whoever can take governance over. Each takes it for itself, so that governance never goes to a principal
+;; that nobody can call from, or to a contract that is not ready.
+(define-constant CANDIDATE "candidate")
 
 ;; Number of the last migration.
 (define-data-var last-migration uint u0)
@@ -148,6 +155,23 @@
 ;; Whether a contract is the active version of a module.
 (define-read-only (is-active (module (string-ascii 16)) (who principal))
   (is-eq (state-of module who) (some "active"))
+)
+
+;; The contract to which a replaced version of a module may pass its own money on: the active version, SUCCESSION-DELAY
+;; blocks after it could be activated at the earliest. None before, and for the active version itself.
+(define-read-only (get-successor (module (string-ascii 16)) (who principal))
+  (let (
+      (state (state-of module who))
+      (row (unwrap! (get-module module (unwrap! (map-get? active-versions module) none)) none))
+    )
+    (if (and
+        (or (is-eq state (some "draining")) (is-eq state (some "deprecated")))
+        (>= burn-block-height (+ (get active-from-burn row) SUCCESSION-DELAY))
+      )
+      (some (get contract row))
+      none
+    )
+  )
 )
 
 ;; Number of the last event.
@@ -257,30 +281,41 @@
   )
 )
 
-;; Passes governance to another principal; the caller keeps nothing.
+;; Says that the caller can take governance over. It gives nothing before a handover; bh-gov does it in its bootstrap.
+(define-public (stand-for-governance)
+  (ok (write-role CANDIDATE contract-caller none))
+)
+
+;; Passes governance to a principal that has stood for it; the caller keeps nothing.
 (define-public (handover (to principal))
   (begin
     (try! (check-governance))
+    (asserts! (has-role CANDIDATE to) ERR-NOT-CANDIDATE)
     (delete-role GOVERNANCE contract-caller)
     (ok (write-role GOVERNANCE to none))
   )
 )
 
-;; Grants a role other than governance, until a burn height or until revoked.
+;; Fails for the roles that governance neither grants nor revokes.
+(define-private (check-grantable (role (string-ascii 16)))
+  (ok (asserts! (not (or (is-eq role GOVERNANCE) (is-eq role CANDIDATE))) ERR-GOVERNANCE-BY-HANDOVER))
+)
+
+;; Grants a role other than governance and candidate, until a burn height or until revoked.
 (define-public (grant-role (role (string-ascii 16)) (who principal) (until-burn (optional uint)))
   (begin
     (try! (check-governance))
-    (asserts! (not (is-eq role GOVERNANCE)) ERR-GOVERNANCE-BY-HANDOVER)
+    (try! (check-grantable role))
     (asserts! (match until-burn until (> until burn-block-height) true) ERR-ROLE-ENDED)
     (ok (write-role role who until-burn))
   )
 )
 
-;; Takes a role other than governance away.
+;; Takes a role other than governance and candidate away.
 (define-public (revoke-role (role (string-ascii 16)) (who principal))
   (begin
     (try! (check-governance))
-    (asserts! (not (is-eq role GOVERNANCE)) ERR-GOVERNANCE-BY-HANDOVER)
+    (try! (check-grantable role))
     (asserts! (is-some (map-get? roles {role: role, who: who})) ERR-ROLE-NOT-FOUND)
     (ok (delete-role role who))
   )

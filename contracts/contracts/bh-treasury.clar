@@ -29,6 +29,10 @@
 (define-constant ERR-TREASURY-TOKEN (err u7012))
 ;; Token transfer failed or moved more than it was allowed.
 (define-constant ERR-TREASURY-TRANSFER (err u7013))
+;; Treasury is the active one, or its successor's delay is not over.
+(define-constant ERR-TREASURY-SUCCESSOR (err u7014))
+;; The treasury owns no more of the token than it has booked.
+(define-constant ERR-TREASURY-SURPLUS (err u7015))
 
 (define-constant BP u10000)
 ;; Highest amount of a call, so that no sum of them can overflow.
@@ -188,6 +192,32 @@
       share-after: (+ before amt),
     }))
     (pull token amt contract-caller)
+  )
+)
+
+;; Books tokens of the table that reached the treasury in a plain transfer, to be spent by governance. Gives the amount.
+(define-public (absorb (token <sip010>))
+  (let (
+      (token-id (contract-of token))
+      (is-known (asserts! (is-some (contract-call? .bh-params get-token token-id)) ERR-TREASURY-TOKEN))
+      (owned (unwrap! (contract-call? token get-balance current-contract) ERR-TREASURY-TRANSFER))
+      (row (get-holdings token-id))
+      (booked (+ (get collected row) (get shared row) (get programs row)))
+      (is-surplus (asserts! (> owned booked) ERR-TREASURY-SURPLUS))
+      (amt (- owned booked))
+      (before (get-own-share token-id))
+    )
+    (map-set holdings token-id (merge row {shared: (+ (get shared row) amt)}))
+    (map-set shares {receiver: current-contract, token: token-id} (+ before amt))
+    (print (merge (envelope "treasury.contributed") {
+      from: token-id,
+      receiver: current-contract,
+      token: token-id,
+      amt: amt,
+      share-before: before,
+      share-after: (+ before amt),
+    }))
+    (ok amt)
   )
 )
 
@@ -367,6 +397,65 @@
       proposal: proposal,
     }))
     (ok true)
+  )
+)
+
+;; Gives what is set aside for a programme back to the treasury's own share.
+(define-public (unfund-program (program uint) (token principal) (proposal (optional uint)))
+  (let (
+      (row (get-holdings token))
+      (before (get-own-share token))
+      (amt (get-program-funds program token))
+    )
+    (try! (check-governance))
+    (asserts! (> amt u0) ERR-NO-PROGRAM-FUNDS)
+    (map-set shares {receiver: current-contract, token: token} (+ before amt))
+    (map-set program-funds {program: program, token: token} u0)
+    (map-set holdings token
+      (merge row {shared: (+ (get shared row) amt), programs: (- (get programs row) amt)})
+    )
+    (print (merge (envelope "program.unfunded") {
+      program: program,
+      receiver: current-contract,
+      token: token,
+      amt: amt,
+      share-before: before,
+      share-after: (+ before amt),
+      funds-before: amt,
+      funds-after: u0,
+      proposal: proposal,
+    }))
+    (ok true)
+  )
+)
+
+;; Sends what a replaced treasury has in one token, fees not yet shared out and its own share, to its successor and nowhere
+;; else. What receivers can claim and what is set aside for programmes stays.
+(define-public (pass-on-fees (token <sip010>) (proposal (optional uint)))
+  (let (
+      (token-id (contract-of token))
+      (row (get-holdings token-id))
+      (collected (get collected row))
+      (share (get-own-share token-id))
+      (amt (+ collected share))
+      (is-governance (try! (check-governance)))
+      (to (unwrap! (contract-call? .bh-registry get-successor "treasury" current-contract) ERR-TREASURY-SUCCESSOR))
+    )
+    (asserts! (> amt u0) ERR-TREASURY-AMOUNT)
+    (map-set shares {receiver: current-contract, token: token-id} u0)
+    (map-set holdings token-id (merge row {collected: u0, shared: (- (get shared row) share)}))
+    (print (merge (envelope "fees.passed-on") {
+      to: to,
+      receiver: current-contract,
+      token: token-id,
+      amt: amt,
+      collected-before: collected,
+      collected-after: u0,
+      share-before: share,
+      share-after: u0,
+      proposal: proposal,
+    }))
+    (push token amt to)
   )
 )
 

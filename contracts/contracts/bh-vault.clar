@@ -64,6 +64,12 @@
 (define-constant ERR-SAME-PROVIDER (err u5029))
 ;; Policy has reached its expiry.
 (define-constant ERR-LOCK-EXPIRED (err u5030))
+;; Price of a moved allocation above its liability.
+(define-constant ERR-MOVE-PRICE (err u5031))
+;; Bounty for a moved allocation above its share of the collateral.
+(define-constant ERR-MOVE-BOUNTY (err u5032))
+;; Penalty for a moved allocation above its share of the collateral.
+(define-constant ERR-MOVE-PENALTY (err u5033))
 
 (define-constant BP u10000)
 ;; The largest number.
@@ -369,7 +375,7 @@
   )
 )
 
-;; Pays out a withdrawal whose delay is over; what is left of it where a liquidation took more than was free.
+;; Pays out a withdrawal whose delay is over.
 (define-public (withdraw (request uint) (token <sip010>))
   (let (
       (row (unwrap! (map-get? requests request) ERR-UNKNOWN-REQUEST))
@@ -377,10 +383,10 @@
       (tier (get tier row))
       (provider (get provider row))
       (before (get-position provider tier token-id))
-      (amt (least (get amt row) (get available before)))
+      (amt (get amt row))
       (after (merge before {
         available: (- (get available before) amt),
-        requested: (- (get requested before) (get amt row)),
+        requested: (- (get requested before) amt),
       }))
       (pool (get-pool tier token-id))
       (bucket (get-buckets token-id))
@@ -913,8 +919,14 @@
   )
 )
 
+;; A share of an amount that a parameter sets, rounded down.
+(define-private (share-of (amt uint) (key (string-ascii 24)))
+  (ok (/ (* amt (try! (contract-call? .bh-params get-param key))) BP))
+)
+
 ;; Passes a provider's allocation of a live policy to a taker. The provider pays the taker a price, and a bounty and a
-;; penalty that become yield, as far as what it has left reaches; the taker locks what its tier asks at the price given.
+;; penalty that become yield, out of the collateral behind this allocation and nothing else; the taker locks what its tier
+;; asks. What the module may ask is bounded here: the price by the liability, bounty and penalty by their parameters.
 (define-public (move-allocation
     (policy uint)
     (from principal)
@@ -925,7 +937,6 @@
       bounty-to: principal,
       penalty: uint,
       penalty-to: principal,
-      token-price-usd8: uint,
     })
   )
   (let (
@@ -945,15 +956,29 @@
       (is-found (asserts! (> liability u0) ERR-NO-ALLOCATION))
       (held (allocation-of (get allocations row) to))
       (collateral-from (get collateral moved))
+      (token-price-usd8 (get price-usd8 (try! (contract-call? .bh-oracle get-market-price (get asset token-row)))))
+      (is-price (asserts!
+        (<= (get price terms)
+          (contract-call? .bh-math tokens-up liability (get decimals token-row) token-price-usd8)
+        )
+        ERR-MOVE-PRICE
+      ))
+      (is-bounty (asserts!
+        (<= (get bounty terms) (try! (share-of collateral-from "liquidation-bounty-bp")))
+        ERR-MOVE-BOUNTY
+      ))
+      (is-penalty (asserts!
+        (<= (get penalty terms) (try! (share-of collateral-from "liquidation-penalty-bp")))
+        ERR-MOVE-PENALTY
+      ))
       (collateral-to (contract-call? .bh-math required-collateral liability (get decimals token-row)
-        (get token-price-usd8 terms) (get ratio-min-bp tier-row) (get haircut-bp token-row)
+        token-price-usd8 (get ratio-min-bp tier-row) (get haircut-bp token-row)
       ))
       (from-key {provider: from, tier: tier, token: token})
       (from-before (get-position from tier token))
-      (from-free (+ (get available from-before) collateral-from))
-      (price (least (get price terms) from-free))
-      (bounty (least (get bounty terms) (- from-free price)))
-      (penalty (least (get penalty terms) (- from-free price bounty)))
+      (price (least (get price terms) collateral-from))
+      (bounty (least (get bounty terms) (- collateral-from price)))
+      (penalty (least (get penalty terms) (- collateral-from price bounty)))
       (paid (+ price bounty penalty))
       (to-key {provider: to, tier: tier, token: token})
       (to-before (get-position to tier token))
@@ -971,7 +996,7 @@
     (asserts!
       (>=
         (default-to u0 (contract-call? .bh-math health-bp (+ to-available (get locked to-before))
-          (get decimals token-row) (get token-price-usd8 terms) (get haircut-bp token-row) to-liability
+          (get decimals token-row) token-price-usd8 (get haircut-bp token-row) to-liability
         ))
         (get ratio-min-bp tier-row)
       )
@@ -1015,7 +1040,7 @@
       })
       (write-position from-key from-before
         (merge from-before {
-          available: (- from-free paid),
+          available: (+ (get available from-before) (- collateral-from paid)),
           locked: (- (get locked from-before) collateral-from),
           liability-usd8: (- (get liability-usd8 from-before) liability),
         })
@@ -1047,7 +1072,7 @@
       to: to,
       tier: tier,
       token: token,
-      token-price-usd8: (get token-price-usd8 terms),
+      token-price-usd8: token-price-usd8,
       liability-usd8: liability,
       price: price,
       bounty: bounty,

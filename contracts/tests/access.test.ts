@@ -46,7 +46,7 @@ const PREMIUM = { platform: 0n, reserve: 0n, provider: 0n };
 const CALLS: Call[] = [
   ...(
     [
-      ['bh-registry', 'handover', (c) => [c.deployer], 1003, 0],
+      ['bh-registry', 'handover', (c) => [c.deployer], 1003, 1019],
       ['bh-registry', 'grant-role', (c) => ['governance', c.stranger, null], 1003, 1004],
       ['bh-registry', 'revoke-role', (c) => ['governance', c.deployer], 1003, 1004],
       ['bh-registry', 'register-module', (c) => ['vault', 1n, c.id('bh-math'), c.codeHash('bh-math')], 1003, 1008],
@@ -188,6 +188,7 @@ function announceFallback(chain: Chain): void {
 const FOR_EVERYBODY = [
   'bh-stx.transfer',
   'bh-registry.expire-role',
+  'bh-registry.stand-for-governance',
   'bh-oracle.close-round',
   'bh-oracle.fix-expiry-price',
   'bh-oracle.apply-fallback',

@@ -6,6 +6,7 @@ import { closeRound, createPolicy, fixExpiry, market, nextRound, setPrice, BTC_U
 import { action, MILLION, setsParam, QUICK, type Action } from './support/govern.ts';
 import { endow, liquidate, margin, refresh, stxAt, TIER } from './support/margin.ts';
 import { leafHash } from './support/merkle.ts';
+import { replaceModule } from './support/modules.ts';
 
 /** What the worst case of a function is, where it is not just any call. */
 const WORST: Record<string, string> = {
@@ -77,6 +78,7 @@ beforeAll(async () => {
   treasuryAndFund();
   liquidation();
   incentives();
+  succession();
   governance();
 }, 600_000);
 
@@ -109,6 +111,7 @@ function registry(): void {
   chain.mineBurn(2_016);
   anyone('bh-registry', 'expire-role', ['helper', chain.guardian]);
   gov('bh-registry', 'activate-module', ['one', 1n]);
+  gov('bh-registry', 'stand-for-governance', []);
   gov('bh-registry', 'handover', [chain.deployer]);
   refresh(chain);
 }
@@ -212,6 +215,10 @@ function treasuryAndFund(): void {
   chain.must('bh-treasury', 'claim-share', [chain.stx], chain.providers[0]!);
   gov('bh-treasury', 'spend', [chain.stx, chain.stranger, 5n, null]);
   gov('bh-treasury', 'fund-program', [1n, chain.stx, 5n, null]);
+  gov('bh-treasury', 'unfund-program', [1n, chain.stx, null]);
+  gov('bh-treasury', 'fund-program', [1n, chain.stx, 5n, null]);
+  anyone('bh-stx', 'transfer', [5n, chain.stranger, chain.id('bh-treasury'), null]);
+  anyone('bh-treasury', 'absorb', [chain.stx]);
 
   anyone('bh-fund', 'collect', [chain.stx]);
   anyone('bh-fund', 'claim-share', [chain.stx]);
@@ -287,6 +294,13 @@ function incentives(): void {
   anyone('bh-incentives', 'close-epoch', [program, 1n]);
   gov('bh-incentives', 'end-program', [program, null]);
   anyone('bh-incentives', 'return-budget', [program, chain.stx]);
+}
+
+/** Treasury and fund are replaced, and what they own goes to their successors. */
+function succession(): void {
+  for (const module of ['treasury', 'fund']) replaceModule(chain, module);
+  gov('bh-treasury', 'pass-on-fees', [chain.stx, null]);
+  gov('bh-fund', 'pass-on-capital', [chain.stx, null]);
 }
 
 function governance(): void {

@@ -126,6 +126,7 @@ const CASES: Record<string, Record<string, Case>> = {
     'ERR-NOT-DEPLOYER': (c) => c.call('bh-registry', 'bootstrap', [c.stranger], c.stranger),
     'ERR-REGISTRY-BOOTSTRAPPED': (c) => gov(c, 'bh-registry', 'bootstrap', [c.stranger]),
     'ERR-REGISTRY-NOT-GOVERNANCE': (c) => c.call('bh-registry', 'handover', [c.stranger], c.stranger),
+    'ERR-NOT-CANDIDATE': (c) => gov(c, 'bh-registry', 'handover', [c.stranger]),
     'ERR-GOVERNANCE-BY-HANDOVER': (c) => gov(c, 'bh-registry', 'grant-role', ['governance', c.stranger, null]),
     'ERR-ROLE-NOT-FOUND': (c) => gov(c, 'bh-registry', 'revoke-role', ['keeper', c.stranger]),
     'ERR-ROLE-ENDED': (c) => gov(c, 'bh-registry', 'grant-role', ['keeper', c.stranger, { some: c.burn }]),

@@ -455,6 +455,8 @@ describe('execution', () => {
   });
 
   test('is governance: without the role it can do nothing, and it can pass the role on', () => {
+    expect(govern(chain, [action('handover', { to: chain.stranger })]).code).toBe(1_019);
+    chain.must('bh-registry', 'stand-for-governance', [], chain.stranger);
     expect(govern(chain, [action('handover', { to: chain.stranger })]).ok).toBe(true);
     expect(chain.read('bh-registry', 'has-role', ['governance', chain.stranger])).toBe(true);
     expect(govern(chain, [setsParam()]).code).toBe(2_001);
@@ -552,6 +554,9 @@ describe('execution', () => {
     // What needs more than genesis: reached, and refused by the module itself.
     expect(govern(chain, [action('fund-program', { program: 1n, token: chain.stx, amt: 1n })]).code).toBe(7_009);
     expect(govern(chain, [action('void-root', { program: 1n, epoch: 1n })]).code).toBe(11_010);
+    expect(govern(chain, [action('unfund-program', { program: 1n, token: chain.stx })]).code).toBe(7_011);
+    expect(govern(chain, [action('pass-on-fees', { token: chain.stx })]).code).toBe(7_014);
+    expect(govern(chain, [action('pass-on-capital', { token: chain.stx })]).code).toBe(8_023);
     checkFold(chain);
   });
 

@@ -298,20 +298,21 @@ describe('liquidation', () => {
     checkFold(chain);
   });
 
-  test('what a position cannot pay is not paid: nothing comes out of collateral behind other policies', () => {
+  test('what an allocation’s collateral cannot pay is not paid: nothing comes out of what is free or behind other policies', () => {
     // Both worth little: STX at 20%, and the policies deep in the money.
     refresh(chain, { BTC: (BTC_USD8 * 40n) / 100n, STX: stxAt(20n) });
     issue();
     closeRound(chain, 'STX', stxAt(20n));
     deposit(60_000_000_000n, taker);
     const total = owned();
+    const before = positionOf(chain, provider);
     const done = liquidate(chain, 1n, provider, taker);
     expect(done.code).toBe(0);
     const event = done.events.find(({ topic }) => topic === 'position.liquidated') as Row & { [key: string]: bigint };
     expect(event['paid']).toBeLessThan(event['price'] as bigint);
     expect([event['bounty'], event['penalty']]).toEqual([0n, 0n]);
     const other = chain.read('bh-vault', 'get-lock', [2n]) as { collateral: bigint };
-    expect(positionOf(chain, provider)).toMatchObject({ available: 0n, locked: other.collateral });
+    expect(positionOf(chain, provider)).toMatchObject({ available: before['available'], locked: other.collateral });
     // It is still below, and the other allocation can go as well.
     expect(callOf(chain, provider)).not.toBeNull();
     expect(owned()).toBe(total);

@@ -42,8 +42,33 @@ test('bootstrap gives governance, the guardian and every module with the hash of
   checkFold(chain);
 });
 
+test('governance goes only to whoever stood for it, and a candidate has no other power', () => {
+  registry('bootstrap', chain.guardian);
+  const handover = (to: string, who = chain.deployer) => chain.call('bh-registry', 'handover', [to], who).code;
+  // Without its token bh-gov could execute nothing, for ever; nobody can stand in its name.
+  expect(handover(chain.id('bh-gov'))).toBe(1019);
+  for (const to of [chain.stranger, chain.id('bh-math'), chain.id('bh-nothing')]) expect(handover(to)).toBe(1019);
+  const { events } = chain.must('bh-registry', 'stand-for-governance', [], chain.stranger);
+  expect(events).toMatchObject([{ topic: 'role.granted', role: 'candidate', who: chain.stranger, 'until-burn': null }]);
+  expect(has('candidate', chain.stranger)).toBe(true);
+  expect(handover(chain.stranger, chain.stranger)).toBe(1003);
+  expect(chain.call('bh-params', 'bootstrap', [chain.sbtc], chain.stranger).code).toBe(2001);
+  // Governance makes nobody a candidate, and stops none.
+  expect(chain.call('bh-registry', 'grant-role', ['candidate', chain.id('bh-gov'), null], chain.deployer).code).toBe(1004);
+  expect(chain.call('bh-registry', 'revoke-role', ['candidate', chain.stranger], chain.deployer).code).toBe(1004);
+  expect(handover(chain.id('bh-gov'))).toBe(1019);
+
+  chain.must('bh-params', 'bootstrap', [chain.sbtc], chain.deployer);
+  chain.must('bh-gov', 'bootstrap', [chain.stx, 'stx'], chain.deployer);
+  expect(has('candidate', chain.id('bh-gov'))).toBe(true);
+  expect(handover(chain.id('bh-gov'))).toBe(0);
+  expect(has('governance', chain.id('bh-gov'))).toBe(true);
+  checkFold(chain);
+});
+
 test('the deployer keeps nothing after the handover', () => {
   bootstrap(chain);
+  chain.must('bh-registry', 'stand-for-governance', [], chain.stranger);
   registry('handover', chain.stranger);
   expect([has('governance', chain.deployer), has('governance', chain.stranger)]).toEqual([false, true]);
   for (const [contract, fn, args, code] of [

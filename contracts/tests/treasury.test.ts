@@ -218,6 +218,30 @@ describe('the own share', () => {
     checkFold(chain);
   });
 
+  test('comes back from a programme that did not draw it', () => {
+    contribute(100n);
+    chain.must('bh-treasury', 'fund-program', [9n, chain.stx, 60n, null], chain.deployer);
+    const { events } = chain.must('bh-treasury', 'unfund-program', [9n, chain.stx, { some: 4n }], chain.deployer);
+    expect(events).toMatchObject([{ topic: 'program.unfunded', program: 9n, amt: 60n, 'share-after': 100n, proposal: 4n }]);
+    expect(chain.call('bh-treasury', 'unfund-program', [9n, chain.stx, null], chain.deployer).code).toBe(7011);
+    expect(holdings()).toEqual({ collected: 0n, shared: 100n, programs: 0n });
+    checkFold(chain);
+  });
+
+  test('grows by what somebody just sent, of tokens of the table', () => {
+    contribute(100n);
+    earnFee();
+    collect();
+    expect(chain.call('bh-treasury', 'absorb', [chain.stx], chain.stranger).code).toBe(7015);
+    chain.must('bh-stx', 'transfer', [7n, chain.stranger, own(), null], chain.stranger);
+    const { value, events } = chain.must('bh-treasury', 'absorb', [chain.stx], chain.buyer);
+    expect([value, share(own())]).toEqual([7n, 107n]);
+    expect(events).toMatchObject([{ topic: 'treasury.contributed', from: chain.stx, amt: 7n }]);
+    const greedy = chain.deploy('greedy', fixture('greedy-token'));
+    expect(chain.call('bh-treasury', 'absorb', [greedy], chain.stranger).code).toBe(7012);
+    checkFold(chain);
+  });
+
   test('takes contributions of known tokens only', () => {
     const most = 2n ** 128n - 1n;
     expect(chain.call('bh-treasury', 'contribute', [chain.stx, 0n], chain.stranger).code).toBe(7004);
@@ -319,6 +343,8 @@ test.each<[string, () => ClarityArgument[]]>([
   ['set-allocations', () => [[{ name: 'all', receiver: chain.stranger, 'share-bp': 10_000n }], null]],
   ['spend', () => [chain.stx, chain.stranger, 1n, null]],
   ['fund-program', () => [1n, chain.stx, 1n, null]],
+  ['unfund-program', () => [1n, chain.stx, null]],
+  ['pass-on-fees', () => [chain.stx, null]],
   ['set-discount', () => [chain.stranger, 1n, chain.burn + 1n, null]],
 ])('%s is for governance', (fn, args) => {
   for (const who of [chain.guardian, chain.buyer, chain.providers[0]!, chain.stranger]) {

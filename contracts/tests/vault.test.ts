@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Chain, fixture, type Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
-import { allocate, closeRound, createPolicy, fixExpiry, market, maxPayout, setPrice, BTC_USD8, STX_USD8 } from './support/flow.ts';
+import { allocate, closeRound, createPolicy, fixExpiry, market, maxPayout, setParams, setPrice, BTC_USD8, STX_USD8 } from './support/flow.ts';
 import * as model from './support/model.ts';
 import { activateLiquidator, activateModule, moveAllocation } from './support/modules.ts';
 
@@ -289,13 +289,13 @@ describe('an allocation that changes hands', () => {
     // STX has lost a tenth: the taker locks more than the provider had.
     const tokenPrice = (STX_USD8 * 9n) / 10n;
     const more = model.requiredCollateral(liability, 6n, tokenPrice, 13_000n, 1_000n);
+    setPrice(chain, 'STX', tokenPrice);
     const moved = move(policy, others[1], {
       price: 7_000n,
       bounty: 500n,
       penalty: 300n,
       bountyTo: chain.buyer,
       penaltyTo: chain.guardian,
-      tokenPrice,
     });
     expect(moved.value).toEqual({
       'collateral-from': collateral,
@@ -377,31 +377,65 @@ describe('an allocation that changes hands', () => {
     checkFold(chain);
   });
 
-  test('pays as far as the position reaches: the price first, the penalty last', () => {
+  test('costs a provider the collateral behind it at most: the price first, the penalty last', () => {
     const policy = create([{ provider, share: 1n }]);
     const { available, locked } = of(provider) as { available: bigint; locked: bigint };
-    const all = available + locked;
     const taker = of(others[0])['available']!;
-    const moved = move(policy, others[0], { price: all - 10n, bounty: 7n, penalty: 9n });
-    expect(moved.value).toMatchObject({ paid: all - 10n, bounty: 7n, penalty: 3n });
-    expect(of(provider)).toMatchObject({ available: 0n, locked: 0n });
-    expect(of(others[0])['available']! + of(others[0])['locked']!).toBe(taker + all - 10n);
+    // At this price the collateral is worth less than the liability, and the price may be all of it and more.
+    setPrice(chain, 'STX', STX_USD8 / 4n);
+    const all = move(policy, others[0], { price: locked + 1n, bounty: 7n, penalty: 9n });
+    expect(all.value).toMatchObject({ paid: locked, bounty: 0n, penalty: 0n });
+    expect(of(provider)).toMatchObject({ available, locked: 0n });
+    expect(of(others[0])['available']! + of(others[0])['locked']!).toBe(taker + locked);
+
+    setPrice(chain, 'STX', STX_USD8);
+    const next = create([{ provider, share: 1n }]);
+    setPrice(chain, 'STX', STX_USD8 / 4n);
+    const nearly = move(next, others[1], { price: locked - 10n, bounty: 7n, penalty: 9n });
+    expect(nearly.value).toMatchObject({ paid: locked - 10n, bounty: 7n, penalty: 3n });
+    expect(of(provider)).toMatchObject({ available: available - locked, locked: 0n });
     checkFold(chain);
   });
 
-  test('takes also what was asked back, and a withdrawal then pays what is left', () => {
+  test('is no way to take more than its liability, a bounty and a penalty, whatever the module asks', () => {
+    const policy = create([{ provider, share: 1n }]);
+    const { locked } = of(provider) as { locked: bigint };
+    const dearest = (MOST * 1_000_000n) / STX_USD8;
+    const [bounty, penalty] = [locked / 100n, (locked * 5n) / 100n];
+    const most = 2n ** 128n - 1n;
+    for (const price of [dearest + 1n, most]) expect(move(policy, others[0], { price }).code).toBe(5031);
+    for (const asked of [bounty + 1n, most]) expect(move(policy, others[0], { bounty: asked }).code).toBe(5032);
+    for (const asked of [penalty + 1n, most]) expect(move(policy, others[0], { penalty: asked }).code).toBe(5033);
+    // Governance can lower both shares to nothing; the module cannot go around that.
+    setParams(chain, [['liquidation-bounty-bp', 0n], ['liquidation-penalty-bp', 0n]]);
+    expect(move(policy, others[0], { bounty: 1n }).code).toBe(5032);
+    expect(move(policy, others[0], { penalty: 1n }).code).toBe(5033);
+    setParams(chain, [['liquidation-bounty-bp', 100n], ['liquidation-penalty-bp', 500n]]);
+    const before = of(provider)['available']!;
+    expect(move(policy, others[0], { price: dearest, bounty, penalty }).value).toMatchObject({ paid: dearest, bounty, penalty });
+    expect(of(provider)).toMatchObject({ available: before + locked - dearest - bounty - penalty, locked: 0n });
+    checkFold(chain);
+  });
+
+  test('takes nothing that is free or asked back', () => {
     const policy = create([{ provider, share: 1n }]);
     const { available, locked } = of(provider) as { available: bigint; locked: bigint };
-    const first = vault('request-withdraw', [chain.stx, 'aggressive', available - 100n]).value as bigint;
-    const second = vault('request-withdraw', [chain.stx, 'aggressive', 100n]).value as bigint;
-    expect(move(policy, others[0], { price: available + locked - 40n }).ok).toBe(true);
-    expect(of(provider)).toMatchObject({ available: 40n, requested: available });
-    expect(vault('request-withdraw', [chain.stx, 'aggressive', 1n]).code).toBe(5007);
+    const request = vault('request-withdraw', [chain.stx, 'aggressive', available]).value as bigint;
+    setPrice(chain, 'STX', STX_USD8 / 4n);
+    expect(move(policy, others[0], { price: locked }).value).toMatchObject({ paid: locked });
+    expect(of(provider)).toMatchObject({ available, requested: available });
     chain.mineBurn(1);
-    const { transfers } = vault('withdraw', [first, chain.stx]);
-    expect(transfers.map(({ amount }) => amount)).toEqual([40n]);
-    expect(vault('withdraw', [second, chain.stx]).transfers).toEqual([]);
+    expect(vault('withdraw', [request, chain.stx]).transfers.map(({ amount }) => amount)).toEqual([available]);
     expect(of(provider)).toMatchObject({ available: 0n, requested: 0n });
+    checkFold(chain);
+  });
+
+  test('needs a fresh market price', () => {
+    const policy = create([{ provider, share: 1n }]);
+    chain.mineBurn(7);
+    expect(move(policy, others[0]).code).toBe(3016);
+    setPrice(chain, 'STX', STX_USD8);
+    expect(move(policy, others[0]).ok).toBe(true);
     checkFold(chain);
   });
 
@@ -410,14 +444,18 @@ describe('an allocation that changes hands', () => {
     // 900 USD at 130% and a 10% haircut need 20,001 STX at this price; the taker has 20,000.
     const low = 6_499_675n;
     expect(model.requiredCollateral(MOST, 6n, low, 13_000n, 1_000n)).toBe(20_001_000_051n);
-    expect(move(policy, others[0], { tokenPrice: low }).code).toBe(5007);
-    expect(move(policy, others[0], { tokenPrice: low, price: 2_000_000n }).ok).toBe(true);
+    setPrice(chain, 'STX', low);
+    expect(move(policy, others[0]).code).toBe(5007);
+    expect(move(policy, others[0], { price: 2_000_000n }).ok).toBe(true);
 
+    setPrice(chain, 'STX', STX_USD8);
     const again = create([{ provider, share: 1n }]);
     expect(createPolicy(chain, { notional: 5n * NOTIONAL, expiry: chain.burn + 30n, backers: [{ provider: others[1], share: 1n }] }).ok).toBe(true);
     // Enough is free for this one, but the taker's other policies would be short.
-    expect(move(again, others[1], { tokenPrice: (STX_USD8 * 19n) / 100n }).code).toBe(5011);
-    expect(move(again, others[1], { tokenPrice: STX_USD8 / 2n }).ok).toBe(true);
+    setPrice(chain, 'STX', (STX_USD8 * 19n) / 100n);
+    expect(move(again, others[1]).code).toBe(5011);
+    setPrice(chain, 'STX', STX_USD8 / 2n);
+    expect(move(again, others[1]).ok).toBe(true);
     checkFold(chain);
   });
 
@@ -428,6 +466,7 @@ describe('an allocation that changes hands', () => {
     const expiry = (chain.read('bh-policy', 'get-policy', [policy]) as Row)['expiry-burn'] as bigint;
     expect(moveAllocation(chain, chain.id('bh-vault'), policy, provider, others[0]).code).toBe(5027);
     chain.mineTo(expiry - 1n);
+    setPrice(chain, 'STX', STX_USD8);
     expect(move(policy, others[0]).ok).toBe(true);
     chain.mineTo(expiry);
     expect(moveAllocation(chain, liquidator, policy, others[0], others[1]).code).toBe(5030);
@@ -440,7 +479,8 @@ describe('an allocation that changes hands', () => {
       { provider: others[0], share: 1n },
     ]);
     // The taker locks twice as much as the provider who stayed.
-    expect(move(policy, others[1], { tokenPrice: STX_USD8 / 2n }).ok).toBe(true);
+    setPrice(chain, 'STX', STX_USD8 / 2n);
+    expect(move(policy, others[1]).ok).toBe(true);
     const [stayed, taken] = (lock(policy)['allocations'] as Row[]).map((part) => part['collateral'] as bigint) as [bigint, bigint];
     expect(taken).toBe(2n * stayed);
     const expiry = (chain.read('bh-policy', 'get-policy', [policy]) as Row)['expiry-burn'] as bigint;

@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs';
 import { fixture, type Chain } from './chain.ts';
 import { closeRound, BTC_USD8, STX_USD8 } from './flow.ts';
 
 /** Bitcoin blocks from registering a module to activating it. */
 const MODULE_DELAY = 2_016;
+/** Bitcoin blocks from there to the first in which the version before it may pass its money on. */
+const SUCCESSION_DELAY = 144;
 
 /** Makes a contract the active version of a module, in place of the one before; prices are fresh afterwards. */
 export function activateModule(chain: Chain, module: string, version: bigint, contract: string): void {
@@ -11,6 +14,15 @@ export function activateModule(chain: Chain, module: string, version: bigint, co
   chain.must('bh-registry', 'activate-module', [module, version], chain.deployer);
   closeRound(chain, 'BTC', BTC_USD8);
   closeRound(chain, 'STX', STX_USD8);
+}
+
+/** The same code once more as the module's second version, active for so long that the first may pass its money on; gives its id. */
+export function replaceModule(chain: Chain, module: string): string {
+  const source = readFileSync(new URL(`../../contracts/bh-${module}.clar`, import.meta.url), 'utf8');
+  const successor = chain.deploy(`bh-${module}-2`, source);
+  activateModule(chain, module, 2n, successor);
+  chain.mineBurn(SUCCESSION_DELAY);
+  return successor;
 }
 
 /** A test contract as the active liquidation module; gives its id. */
@@ -26,7 +38,6 @@ export type MoveTerms = {
   penalty?: bigint;
   bountyTo?: string;
   penaltyTo?: string;
-  tokenPrice?: bigint;
 };
 
 /** Passes an allocation on through the test contract; whatever is not given costs nothing and goes to the stranger. */
@@ -37,7 +48,6 @@ export function moveAllocation(chain: Chain, liquidator: string, policy: bigint,
     penalty = 0n,
     bountyTo = chain.stranger,
     penaltyTo = chain.stranger,
-    tokenPrice = STX_USD8,
   } = terms;
   return chain.call(
     liquidator,
@@ -52,7 +62,6 @@ export function moveAllocation(chain: Chain, liquidator: string, policy: bigint,
         'bounty-to': bountyTo,
         penalty,
         'penalty-to': penaltyTo,
-        'token-price-usd8': tokenPrice,
       },
     ],
     chain.stranger,

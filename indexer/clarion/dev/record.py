@@ -59,6 +59,8 @@ AFTER_DELAY: Final = 24
 FORK_DEPTHS: Final = (3, 14)
 BURN_AT_ONCE: Final = 500
 CRASH_ROUNDS: Final = 4
+SUCCESSION_DELAY: Final = 144
+"""bh-registry SUCCESSION-DELAY, in Bitcoin blocks."""
 LAST_POLICY_BLOCKS: Final = 50
 GIFT_MICRO_STX: Final = 10 * 10**6
 FIXTURES: Final = Path(__file__).resolve().parents[3] / "fixtures"
@@ -160,6 +162,7 @@ class _Story:
         await self._end_recovery()
         await self._exercise()
         await self._crash()
+        await self._replace_treasury_and_fund()
         await self._govern_by_stake()
         await self._buy_put(LAST_POLICY_BLOCKS)
 
@@ -216,7 +219,13 @@ class _Story:
                     "bh-registry", "register-module", StringAscii(name), UInt(1), self._module_id, code_hash
                 )
                 for name in ("lending", "escrow")
-            )
+            ),
+            *(
+                self._govern_call(
+                    "bh-registry", "register-module", StringAscii(name), UInt(2), self._module_id, code_hash
+                )
+                for name in ("treasury", "fund")
+            ),
         )
         await self._do(self._govern_call("bh-registry", "deprecate-module", StringAscii("escrow"), UInt(1)))
 
@@ -326,8 +335,10 @@ class _Story:
         """Part of the treasury's own share goes to the programme."""
         provider, stx = self._scenario.cast.providers[0], principal(self._calls.stx_token)
         await self._do(self._gift(provider))
-        amount = UInt(GIFT_MICRO_STX // 2)
-        await self._do(self._govern_call("bh-treasury", "fund-program", UInt(1), stx, amount, NONE))
+        fund = self._govern_call("bh-treasury", "fund-program", UInt(1), stx, UInt(GIFT_MICRO_STX // 2), NONE)
+        await self._do(fund)
+        await self._do(self._govern_call("bh-treasury", "unfund-program", UInt(1), stx, NONE))
+        await self._do(fund)
         await self._do(self._keeper_call("bh-incentives", "draw-funds", UInt(1), stx))
 
     def _gift(self, provider: Account) -> Call:
@@ -383,6 +394,22 @@ class _Story:
     def _keeper_call(self, contract: str, function: str, *arguments: Value) -> Call:
         keeper = self._scenario.cast.keeper
         return self._calls.call(keeper, contract, function, *arguments, note=f"keeper: {function}")
+
+    async def _replace_treasury_and_fund(self) -> None:
+        """Other versions of treasury and fund become active and get what the first ones own."""
+        row = await self._scenario.reader.ask("bh-registry", "get-module", StringAscii("fund"), UInt(2))
+        stx = principal(self._calls.stx_token)
+        await self._do(
+            *(
+                self._govern_call("bh-registry", "activate-module", StringAscii(name), UInt(2))
+                for name in ("treasury", "fund")
+            )
+        )
+        await self._until_burn(row["active-from-burn"] + SUCCESSION_DELAY)
+        await self._do(
+            self._govern_call("bh-treasury", "pass-on-fees", stx, NONE),
+            self._govern_call("bh-fund", "pass-on-capital", stx, NONE),
+        )
 
     async def _govern_by_stake(self) -> None:
         """Governance passes to the stakers: of four proposals one is executed, the others fail, each in its own way."""

@@ -27,6 +27,7 @@ export const FUND_CALLS: Call[] = [
     allowed: ['governance'],
     then: 8019,
   },
+  { contract: 'bh-fund', fn: 'pass-on-capital', args: (c) => [c.stx, null], denied: 8001, allowed: ['governance'], then: 8023 },
   { contract: 'bh-fund', fn: 'allocate', args: (c) => [c.stx, 'aggressive', 0n], denied: 8002, allowed: ['governance'], then: 8005 },
   {
     contract: 'bh-fund',

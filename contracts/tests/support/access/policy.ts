@@ -17,7 +17,6 @@ export const CLAIM_CALLS: Call[] = [
         'bounty-to': c.stranger,
         penalty: 0n,
         'penalty-to': c.stranger,
-        'token-price-usd8': 1n,
       },
     ],
     denied: 5027,

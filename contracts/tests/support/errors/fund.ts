@@ -87,5 +87,6 @@ export const FUND_ERRORS: Record<string, Case> = {
   'ERR-RECOVERY-RUNNING': (c) => c.call('bh-fund', 'complete-recovery', [1n], c.stranger),
   'ERR-RECOVERY-CLOSED': (c) => c.call('bh-fund', 'contribute', [1n, c.stx, 11n], c.stranger),
   'ERR-NO-RECOVERY': (c) => c.call('bh-fund', 'contribute', [2n, c.stx, 1n], c.stranger),
+  'ERR-FUND-SUCCESSOR': (c) => c.call('bh-fund', 'pass-on-capital', [c.stx, null], c.deployer),
   'ERR-NO-SURPLUS': (c) => c.call('bh-fund', 'absorb', [c.stx], c.stranger),
 };

@@ -27,4 +27,6 @@ export const TREASURY_ERRORS: Record<string, Case> = {
   },
   'ERR-TREASURY-TOKEN': (c) => gov(c, 'contribute', [c.deploy('greedy', fixture('greedy-token')), 1n]),
   'ERR-TREASURY-TRANSFER': (c) => gov(c, 'contribute', [c.stx, 10n ** 30n]),
+  'ERR-TREASURY-SUCCESSOR': (c) => gov(c, 'pass-on-fees', [c.stx, null]),
+  'ERR-TREASURY-SURPLUS': (c) => gov(c, 'absorb', [c.stx]),
 };

@@ -1,7 +1,7 @@
 import type { Case } from '../cases.ts';
-import { fixture, type Chain } from '../chain.ts';
+import { fixture, type Chain, type Outcome } from '../chain.ts';
 import { closeRound, BTC_USD8, STX_USD8 } from '../flow.ts';
-import { activateLiquidator, moveAllocation } from '../modules.ts';
+import { activateLiquidator, moveAllocation, type MoveTerms } from '../modules.ts';
 
 /** A policy that lasts, backed by the first provider. */
 function lasting(chain: Chain): bigint {
@@ -44,4 +44,12 @@ export const CAPITAL_ERRORS: Record<string, Case> = {
     c.mineBurn(20);
     return moveAllocation(c, c.id('liquidator'), policy, c.providers[0]!, c.providers[1]!);
   },
+  'ERR-MOVE-PRICE': (c) => moveLasting(c, { price: 45_000_001n }),
+  'ERR-MOVE-BOUNTY': (c) => moveLasting(c, { bounty: 650_001n }),
+  'ERR-MOVE-PENALTY': (c) => moveLasting(c, { penalty: 3_250_001n }),
 };
+
+/** Passes on an allocation of 90 USD, which is 45 STX, behind 65 STX of collateral. */
+function moveLasting(chain: Chain, terms: MoveTerms): Outcome {
+  return moveAllocation(chain, chain.id('liquidator'), lasting(chain), chain.providers[0]!, chain.providers[1]!, terms);
+}

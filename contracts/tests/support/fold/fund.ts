@@ -38,6 +38,7 @@ export class FundFold extends ModuleFold {
       this.balance(e, -(e['amt'] as bigint));
       this.cover(e, this.covers.get(join(e, 'tier', 'token'))!['max-liability-usd8'] as bigint);
     },
+    'capital.passed-on': (e: PrintedEvent) => this.balance(e, -(e['amt'] as bigint)),
     'takeover.recorded': (e: PrintedEvent) => {
       const before = this.takeovers.get(join(e, 'policy')) ?? { 'liability-usd8': 0n, collateral: 0n };
       expect([e['taken-usd8-before'], e['collateral-before']]).toEqual([before['liability-usd8'], before['collateral']]);

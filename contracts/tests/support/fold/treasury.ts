@@ -46,6 +46,18 @@ export class TreasuryFold extends ModuleFold {
       this.holding(e).shared -= e['amt'] as bigint;
       this.holding(e).programs += e['amt'] as bigint;
     },
+    'program.unfunded': (e: PrintedEvent) => {
+      this.share(e);
+      this.funds(e);
+      this.holding(e).shared += e['amt'] as bigint;
+      this.holding(e).programs -= e['amt'] as bigint;
+    },
+    'fees.passed-on': (e: PrintedEvent) => {
+      this.collected(e);
+      this.share(e);
+      this.holding(e).shared -= e['share-before'] as bigint;
+      expect(e['amt']).toBe((e['collected-before'] as bigint) + (e['share-before'] as bigint));
+    },
     'program.drawn': (e: PrintedEvent) => {
       this.funds(e);
       this.holding(e).programs -= e['amt'] as bigint;

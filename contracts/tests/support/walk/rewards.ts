@@ -103,6 +103,12 @@ export const REWARDS: Step[] = [
     const args = [walk.chain.buyer, walk.random.between(0n, 10_000n), until, null];
     walk.call('bh-treasury', 'set-discount', args, walk.chain.deployer);
   },
+  (walk) => {
+    const { chain } = walk;
+    const [token, sender] = [walk.token(), walk.anybody()];
+    chain.must(token, 'transfer', [walk.amount(), sender, chain.id('bh-treasury'), null], sender);
+    walk.call('bh-treasury', 'absorb', [token], walk.anybody());
+  },
   createProgram,
   contribute,
   (walk) => {
@@ -111,6 +117,9 @@ export const REWARDS: Step[] = [
     const [program, row] = found;
     const token = String(row['token']);
     walk.call('bh-treasury', 'fund-program', [BigInt(program), token, walk.amount(10n ** 8n), null], walk.chain.deployer);
+    if (walk.random.between(0n, 2n) === 0n) {
+      walk.call('bh-treasury', 'unfund-program', [BigInt(program), token, null], walk.chain.deployer);
+    }
     walk.call('bh-incentives', 'draw-funds', [BigInt(program), token], walk.anybody());
   },
   cycle,

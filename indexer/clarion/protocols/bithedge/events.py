@@ -774,6 +774,36 @@ class ProgramDrawn(Event, frozen=True, kw_only=True):
     funds_after: Amount
 
 
+@_printed_by("bh-treasury", "program.unfunded")
+class ProgramUnfunded(Event, frozen=True, kw_only=True):
+    """What was set aside for programme ``program`` and not drawn is the treasury's own share again."""
+
+    program: Id
+    receiver: str
+    token: str
+    amt: Amount
+    share_before: Amount
+    share_after: Amount
+    funds_before: Amount
+    funds_after: Amount
+    proposal: Id | None
+
+
+@_printed_by("bh-treasury", "fees.passed-on")
+class FeesPassedOn(Event, frozen=True, kw_only=True):
+    """A replaced treasury sent its collected fees and its own share to ``to``, its successor."""
+
+    to: str
+    receiver: str
+    token: str
+    amt: Amount
+    collected_before: Amount
+    collected_after: Amount
+    share_before: Amount
+    share_after: Amount
+    proposal: Id | None
+
+
 @_printed_by("bh-treasury", "discount.set")
 class DiscountSet(Event, frozen=True, kw_only=True):
     """A user pays a lower platform fee up to and including ``until_burn``."""
@@ -975,6 +1005,18 @@ class FundAllocated(Event, frozen=True, kw_only=True):
     amt: Amount
     balance_before: Amount
     balance_after: Amount
+
+
+@_printed_by("bh-fund", "capital.passed-on")
+class CapitalPassedOn(Event, frozen=True, kw_only=True):
+    """A replaced fund sent what it had not promised to ``to``, its successor."""
+
+    to: str
+    token: str
+    amt: Amount
+    balance_before: Amount
+    balance_after: Amount
+    proposal: Id | None
 
 
 @_printed_by("bh-fund", "takeover.recorded")

@@ -722,6 +722,9 @@ class TreasuryHolding(Row, table=True):
     contributed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Given to it, in all")
     claimed: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Shares paid, in all")
     spent: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Spent by governance, in all")
+    passed_on: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Sent to the treasury that replaced it, in all"
+    )
 
 
 class TreasuryShare(Row, table=True):
@@ -793,7 +796,8 @@ class TreasuryEntry(Row, table=True):
     kind: str = Field(
         sa_type=Text,
         description=(
-            "fee-collected, contributed, fee-distributed, share-claimed, spent, program-funded or program-drawn"
+            "fee-collected, contributed, fee-distributed, share-claimed, spent, program-funded, program-unfunded, "
+            "program-drawn or passed-on"
         ),
     )
     token: str = Field(sa_type=Text, description="Token")
@@ -819,7 +823,7 @@ class TreasuryEntry(Row, table=True):
 
 
 class FundHolding(Row, table=True):
-    """What the insurance fund itself owns of one token: ``received`` + ``released`` - ``allocated`` - ``paid``.
+    """What the fund itself owns of one token: ``received`` + ``released`` - ``allocated`` - ``paid`` - ``passed_on``.
 
     What it has in the vault is its position there.
     """
@@ -836,6 +840,9 @@ class FundHolding(Row, table=True):
     paid: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Paid for shortfalls, in all")
     allocated: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Put into the vault, in all")
     released: TokenAmount = Field(default=TokenAmount(0), sa_type=UINT128, description="Taken out of the vault, in all")
+    passed_on: TokenAmount = Field(
+        default=TokenAmount(0), sa_type=UINT128, description="Sent to the fund that replaced it, in all"
+    )
 
 
 class FundCover(Row, table=True):
@@ -932,7 +939,8 @@ class FundEntry(Row, table=True):
     seq: int = Field(primary_key=True, sa_type=BigInteger, description="Number of the event in bh-fund")
     kind: str = Field(
         sa_type=Text,
-        description="gift, reserve, share, yield, release, surplus or recovery (in); shortfall or allocation (out)",
+        description="gift, reserve, share, yield, release, surplus or recovery (in); shortfall, allocation or "
+        "passed-on (out)",
     )
     token: str = Field(sa_type=Text, description="Token")
     amount: TokenAmount = Field(sa_type=UINT128, description="How much")

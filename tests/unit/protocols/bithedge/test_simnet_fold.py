@@ -72,8 +72,7 @@ START: Final = {"BTC": Usd8(100_000 * 10**8), "STX": Usd8(2 * 10**8)}
 
 MOVER = """
 (define-public (move-allocation (policy uint) (from principal) (to principal)
-    (terms {price: uint, bounty: uint, bounty-to: principal, penalty: uint, penalty-to: principal,
-      token-price-usd8: uint}))
+    (terms {price: uint, bounty: uint, bounty-to: principal, penalty: uint, penalty-to: principal}))
   (contract-call? .bh-vault move-allocation policy from to terms))
 """
 """A liquidation module that moves allocations at any terms."""
@@ -368,25 +367,22 @@ class Market:
             self.attempt("bh-vault", "set-auto-match", Bool(random.random() < 0.8), sender=who)
 
     def take_over(self) -> None:
-        """Some allocation passes to some provider, at some price; that may be more than the other has."""
+        """Some allocation passes to some provider, at some price; that may be more than the vault lets it cost."""
         random, rows = self.random, self.simnet.folded
         active = [part for part in rows.all(Allocation) if part["state"] == "active"]
         if active:
-            most = 10 ** random.randint(0, 12)
-            self.move(random.choice(active), random.choice(PROVIDERS), *(random.randint(0, most) for _ in range(3)))
+            part = random.choice(active)
+            most = part["collateral"]
+            bounty, penalty = (random.randint(0, most * share // 10_000 + 1) for share in (100, 500))
+            self.move(part, random.choice(PROVIDERS), random.randint(0, most), bounty, penalty)
 
     def move(self, allocation: dict[str, Any], to: str, price: int, bounty: int, penalty: int) -> Any:
-        token = self.simnet.folded.one(Token, allocation["token"])
-        assert token is not None
-        feed = self.simnet.folded.one(Asset, token["asset"])
-        assert feed is not None
         terms = {
             "price": UInt(price),
             "bounty": UInt(bounty),
             "bounty-to": principal(STRANGER),
             "penalty": UInt(penalty),
             "penalty-to": principal(f"{DEPLOYER}.bh-fund"),
-            "token-price-usd8": UInt(feed["price_usd8"]),
         }
         arguments = (UInt(allocation["policy"]), principal(allocation["provider"]), principal(to), Tuple(terms))
         return self.attempt("mover", "move-allocation", *arguments, sender=STRANGER)

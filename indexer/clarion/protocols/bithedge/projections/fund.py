@@ -6,6 +6,7 @@ from typing import Final
 
 from clarion.protocol import EventContext
 from clarion.protocols.bithedge.events import (
+    CapitalPassedOn,
     CoverageSet,
     Event,
     FundAllocated,
@@ -112,6 +113,15 @@ def fund_allocated(event: FundAllocated, at: EventContext, rows: Rows) -> None:
     holding.balance = event.balance_after
     holding.allocated = plus(holding.allocated, event.amt)
     _enter(event, at, rows, "allocation", event.token, event.amt, event.balance_after, tier=event.tier)
+
+
+@on(CapitalPassedOn)
+def capital_passed_on(event: CapitalPassedOn, at: EventContext, rows: Rows) -> None:
+    """The fund that replaced this one got what was not promised."""
+    holding = _holding(event.token, rows)
+    holding.balance = event.balance_after
+    holding.passed_on = plus(holding.passed_on, event.amt)
+    _enter(event, at, rows, "passed-on", event.token, event.amt, event.balance_after, account=event.to)
 
 
 @on(TakeoverRecorded)

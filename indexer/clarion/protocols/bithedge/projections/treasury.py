@@ -10,8 +10,10 @@ from clarion.protocols.bithedge.events import (
     Event,
     FeeCollected,
     FeeDistributed,
+    FeesPassedOn,
     ProgramDrawn,
     ProgramFunded,
+    ProgramUnfunded,
     ShareClaimed,
     SpendMade,
     TreasuryContributed,
@@ -116,6 +118,28 @@ def program_funded(event: ProgramFunded, at: EventContext, rows: Rows) -> None:
     _share(event.receiver, event.token, rows).amount = event.share_after
     _fund(event.program, event.token, rows).amount = event.funds_after
     _enter(event, at, rows, "program-funded", event.token, event.amt, program=event.program, proposal=event.proposal)
+
+
+@on(ProgramUnfunded)
+def program_unfunded(event: ProgramUnfunded, at: EventContext, rows: Rows) -> None:
+    """What waited for a programme is the treasury's own again."""
+    holding = _holding(event.token, rows)
+    holding.shared = plus(holding.shared, event.amt)
+    holding.programs = plus(holding.programs, -event.amt)
+    _share(event.receiver, event.token, rows).amount = event.share_after
+    _fund(event.program, event.token, rows).amount = event.funds_after
+    _enter(event, at, rows, "program-unfunded", event.token, event.amt, program=event.program, proposal=event.proposal)
+
+
+@on(FeesPassedOn)
+def fees_passed_on(event: FeesPassedOn, at: EventContext, rows: Rows) -> None:
+    """The treasury that replaced this one got its fees and its own share."""
+    holding = _holding(event.token, rows)
+    holding.collected = event.collected_after
+    holding.shared = plus(holding.shared, -event.share_before)
+    holding.passed_on = plus(holding.passed_on, event.amt)
+    _share(event.receiver, event.token, rows).amount = event.share_after
+    _enter(event, at, rows, "passed-on", event.token, event.amt, account=event.to, proposal=event.proposal)
 
 
 @on(ProgramDrawn)
