@@ -6,22 +6,18 @@ after the same place whatever was inserted or removed since.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, LiteralString
 
-import msgspec
 from psycopg import sql
 
-from clarion_graphql.entities import Column, Entity, Kind, Relation
+from clarion_graphql import opaque
+from clarion_graphql.entities import Column, Entity, Relation
 from clarion_graphql.enums import Direction
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.filters import filter_condition, key_arrays, parameter, parameters
-from clarion_graphql.scalars import hex_text, parse_bytes
 from clarion_graphql.session import Session
 from clarion_graphql.sql import Past, Slot, Sql, Table, all_of, any_of, build, concrete, join
 
@@ -122,20 +118,18 @@ def order_terms(
 
 def encode_cursor(terms: Sequence[Term], row: Any) -> str:
     """The opaque cursor of a row in an order."""
-    values = [_cursor_value(getattr(row, column.name)) for column, _ in terms]
-    return base64.urlsafe_b64encode(msgspec.json.encode([order_name(terms), *values])).decode().rstrip("=")
+    return opaque.encode(order_name(terms), [getattr(row, column.name) for column, _ in terms])
 
 
 def decode_cursor(terms: Sequence[Term], cursor: str) -> tuple[Any, ...]:
     """The values a cursor holds. Raises ApiError where it is no cursor of this order."""
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        order, *values = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[Any])
-    except (binascii.Error, msgspec.MsgspecError, UnicodeError, ValueError):
+        order, values = opaque.decode(cursor)
+        if order != order_name(terms):
+            raise _bad_cursor(cursor)
+        return tuple(opaque.value_of(column, value) for (column, _), value in zip(terms, values, strict=True))
+    except ValueError:
         raise _bad_cursor(cursor) from None
-    if order != order_name(terms) or len(values) != len(terms):
-        raise _bad_cursor(cursor)
-    return tuple(_from_cursor(column, value, cursor) for (column, _), value in zip(terms, values, strict=True))
 
 
 def _place(terms: Sequence[Term], cursor: Any) -> tuple[Any, ...]:
@@ -149,40 +143,6 @@ def _place(terms: Sequence[Term], cursor: Any) -> tuple[Any, ...]:
 def order_name(terms: Sequence[Term]) -> str:
     """What a cursor says of its order."""
     return ",".join(f"{column.name}{'-' if descending else ''}" for column, descending in terms)
-
-
-def _cursor_value(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return hex_text(value)
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-_CURSOR_TYPES: Final[Mapping[Kind, type]] = {
-    Kind.TEXT: str,
-    Kind.INT: int,
-    Kind.BIG_INT: int,
-    Kind.BOOLEAN: bool,
-    Kind.BYTES: bytes,
-    Kind.TIME: datetime,
-    Kind.UNIX_TIME: datetime,
-}
-
-
-def _from_cursor(column: Column, value: Any, cursor: str) -> Any:
-    if value is None and column.nullable:
-        return None
-    read: Any = value
-    try:
-        if column.kind is Kind.BYTES:
-            read = parse_bytes(value)
-        elif column.kind in (Kind.TIME, Kind.UNIX_TIME):
-            read = datetime.fromisoformat(value)
-    except (TypeError, ValueError, InputError):
-        raise _bad_cursor(cursor) from None
-    fits = column.kind is not Kind.INT or (isinstance(read, int) and -(2**63) <= read < 2**63)
-    if type(read) is not _CURSOR_TYPES[column.kind] or not fits:
-        raise _bad_cursor(cursor)
-    return read
 
 
 def _bad_cursor(cursor: str) -> ApiError:
@@ -293,7 +253,7 @@ async def fetch_by(
     return {tuple(getattr(row, name) for name in names): row for row in found}
 
 
-def _related(target: Entity, relation: Relation) -> sql.Composed:
+def related_condition(target: Entity, relation: Relation) -> sql.Composed:
     """The condition that the row ``t`` is one that a relation leads to from the key ``k``."""
     keys = [sql.Identifier("k", f"key{index}") for index in range(len(relation.pairs))]
     if relation.condition is not None:
@@ -337,7 +297,7 @@ async def fetch_related_pages(
         order=request.order,
         columns=target.selected,
         source=target.source,
-        related=_related(target, relation),
+        related=related_condition(target, relation),
         condition=all_of([request.condition, request.place]),
         limit=Sql(sql.SQL("%s"), (request.limit + 1,)),
     )
@@ -360,7 +320,7 @@ async def count_related(
         "SELECT k.place, (SELECT count(*) FROM {source} t WHERE {related} AND {condition}) "
         "FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place)",
         source=target.source,
-        related=_related(target, relation),
+        related=related_condition(target, relation),
         condition=condition,
         keys=key_arrays(own, relation.own, keys),
         key_columns=_key_columns(relation),
