@@ -65,8 +65,15 @@ class Folded:
 
     def rows(self, table: type[Row]) -> list[dict[str, JsonValue]]:
         """Every row of a table, in the order of the keys."""
-        name = next(name for name, row_type in self._projector.row_types.items() if row_type.model is table)
-        return [row for _, row in sorted(self._rows.get(name, {}).items(), key=lambda item: repr(item[0]))]
+        found = self._rows.get(self._name_of(table), {})
+        return [row for _, row in sorted(found.items(), key=lambda item: repr(item[0]))]
+
+    def row(self, table: type[Row], key: tuple[Any, ...]) -> dict[str, JsonValue] | None:
+        """The row of a table with this key, or None."""
+        return self._rows.get(self._name_of(table), {}).get(key)
+
+    def _name_of(self, table: type[Row]) -> str:
+        return next(name for name, row_type in self._projector.row_types.items() if row_type.model is table)
 
 
 def event(

@@ -84,6 +84,10 @@ class Folded:
         """A row by its key, or None."""
         return self._by_key(table).get(key)
 
+    def get(self, table: type[Row], key: tuple[Any, ...]) -> dict[str, Any] | None:
+        """A row by its key with all its columns, or None; does not look at the others."""
+        return self._folded.row(table, key)
+
     def _by_key(self, table: type[Row]) -> dict[tuple[Any, ...], dict[str, Any]]:
         columns = next(row_type.key_columns for row_type in protocol.row_types if row_type.model is table)
         return {tuple(row[column] for column in columns): row for row in self._folded.rows(table)}

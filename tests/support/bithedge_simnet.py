@@ -6,7 +6,7 @@ import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -60,7 +60,7 @@ class Simnet:
     folded: Folded = field(default_factory=Folded)
 
     @classmethod
-    def start(cls) -> Simnet:
+    def start(cls) -> Self:
         """Start an empty machine in epoch 4.0; skips the test where the contracts' packages are not installed."""
         if not SDK.exists():
             pytest.skip("needs the packages of contracts/package.json")
@@ -74,7 +74,7 @@ class Simnet:
             )
         )
 
-    def __enter__(self) -> Simnet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,11 +1,11 @@
 from collections.abc import Iterator
 
 import pytest
-from support.bithedge_simnet import Simnet
+from support.bithedge_twin import ForetellingSimnet
 
 
 @pytest.fixture
-def simnet() -> Iterator[Simnet]:
-    """An empty machine of this test's own."""
-    with Simnet.start() as machine:
+def simnet() -> Iterator[ForetellingSimnet]:
+    """An empty machine of this test's own; what it does is compared with what the actions foretell."""
+    with ForetellingSimnet.start() as machine:
         yield machine

@@ -112,8 +112,8 @@ class Action:
     """Something that a user can do: one call of a public function.
 
     ``name`` is the action's own, ``caller`` says in words who may make the call. ``fills`` are the arguments that can
-    be left out, each with what it is then; they are filled in the order in which they are declared, and see those filled
-    before. ``says`` describes arguments where :data:`DESCRIPTIONS` would not fit. ``check`` foretells the result;
+    be left out, each with what it is then; they are filled in the order in which they are declared, and see those
+    filled before. ``says`` describes arguments where :data:`DESCRIPTIONS` would not fit. ``check`` foretells the call;
     ``is_whole`` is false where the tables do not tell everything that the contract checks.
     """
 

@@ -125,6 +125,17 @@ def _check_cover(call: Call) -> Check[int]:
     return amount
 
 
+def _unpromised(call: Call) -> int:
+    row = _holding(call.state, call["token"])
+    return max(0, row.balance - row.cover)
+
+
+def _check_pass_on(call: Call) -> Check[bool]:
+    """Whether the successor's delay is over is not foretold."""
+    yield from check_governance(call, 8001)
+    return True
+
+
 def _left(state: State, tier: str, token: str) -> int:
     cover = state.get(FundCover, tier, token)
     return 0 if cover is None else cover.left
@@ -235,7 +246,7 @@ ACTIONS: Final = (
         "bh-fund",
         "capitalize",
         "(token <token>) (amt uint)",
-        caller="anyone",
+        caller="anyone, their own tokens",
         about="Gives the insurance fund tokens.",
         check=_check_capitalize,
         sends=_paid_by_sender,
@@ -245,7 +256,7 @@ ACTIONS: Final = (
         "bh-fund",
         "collect",
         "(token <token>)",
-        caller="anyone",
+        caller="anyone; the reserve's fees in the vault",
         about="Brings the reserve's part of premiums from the vault to the fund.",
         check=_check_collect,
         sends=lambda call: [at_least("bh-vault", call["token"], _reserve(call))],
@@ -255,7 +266,7 @@ ACTIONS: Final = (
         "bh-fund",
         "claim-share",
         "(token <token>)",
-        caller="anyone",
+        caller="anyone; the fund's share in the treasury",
         about="Brings the fund's share of the treasury to the fund.",
         check=_check_share,
         sends=lambda call: [at_least("bh-treasury", call["token"], _share(call))],
@@ -265,7 +276,7 @@ ACTIONS: Final = (
         "bh-fund",
         "claim-yield",
         "(token <token>)",
-        caller="anyone",
+        caller="anyone; the fund's yield in the vault",
         about="Brings what the fund earned in the vault to the fund.",
         check=_check_yield,
         sends=lambda call: [at_least("bh-vault", call["token"], _yield(call))],
@@ -275,7 +286,7 @@ ACTIONS: Final = (
         "bh-fund",
         "absorb",
         "(token <token>)",
-        caller="anyone",
+        caller="anyone; what came in a plain transfer",
         about="Books tokens that reached the fund in a plain transfer.",
         check=_check_absorb,
         is_whole=False,
@@ -294,7 +305,7 @@ ACTIONS: Final = (
         "bh-fund",
         "cover-shortfall",
         "(policy uint) (token <token>)",
-        caller="anyone",
+        caller="anyone; paid to the policy's owner",
         about="Lets the fund pay what a policy's collateral could not, to its owner.",
         check=_check_cover,
         sends=_covered,
@@ -305,7 +316,7 @@ ACTIONS: Final = (
         "bh-fund",
         "allocate",
         "(token <token>) (tier (string-ascii 16)) (amt uint)",
-        caller="governance, role fund-manager",
+        caller="governance, role `fund-manager`",
         about="Puts capital of the fund that is not promised into its position in a tier.",
         check=_check_allocate,
         sends=lambda call: [exactly("bh-fund", call["token"], call["amt"])],
@@ -315,7 +326,7 @@ ACTIONS: Final = (
         "bh-fund",
         "request-release",
         "(token principal) (tier (string-ascii 16)) (amt uint)",
-        caller="governance, role fund-manager",
+        caller="governance, role `fund-manager`; gives the vault's request",
         about="Asks free capital of the fund's position back.",
         check=_check_request_release,
     ),
@@ -324,18 +335,29 @@ ACTIONS: Final = (
         "bh-fund",
         "release",
         "(request uint) (token <token>)",
-        caller="anyone",
+        caller="anyone; paid to the fund",
         about="Takes capital that the fund asked back out of the vault.",
         check=_check_release,
         sends=_released,
         fills={"token": (_token_of_request, "the request's token")},
     ),
     Action(
+        "pass-on-capital",
+        "bh-fund",
+        "pass-on-capital",
+        "(token <token>) (proposal (optional uint))",
+        caller="governance, of a replaced fund; to its successor",
+        about="Sends what a replaced fund has not promised to its successor.",
+        check=_check_pass_on,
+        sends=lambda call: [at_least("bh-fund", call["token"], _unpromised(call))],
+        is_whole=False,
+    ),
+    Action(
         "start-recovery",
         "bh-fund",
         "start-recovery",
         "(token principal) (target uint) (duration-burn uint) (proposal (optional uint))",
-        caller="governance",
+        caller="governance; gives the plan",
         about="Opens a plan to raise an amount for the fund.",
         check=_check_recovery,
     ),
@@ -344,7 +366,7 @@ ACTIONS: Final = (
         "bh-fund",
         "contribute",
         "(plan uint) (token <token>) (amt uint)",
-        caller="anyone",
+        caller="anyone, their own tokens",
         about="Gives tokens to an open recovery plan.",
         check=_check_contribute,
         sends=_paid_by_sender,
@@ -355,7 +377,7 @@ ACTIONS: Final = (
         "bh-fund",
         "complete-recovery",
         "(plan uint)",
-        caller="anyone",
+        caller="anyone; gives whether the target was reached",
         about="Ends a recovery plan that has reached its target, or its end.",
         check=_check_complete,
     ),

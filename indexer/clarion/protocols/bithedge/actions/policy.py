@@ -257,7 +257,7 @@ ACTIONS: Final = (
         "(type (string-ascii 4)) (style (string-ascii 8)) (asset (string-ascii 12)) (strike-usd8 uint) "
         "(notional-sat uint) (expiry-burn uint) (max-premium uint) (token <token>) "
         "(allocations (list 10 {provider: principal, liability-usd8: uint}))",
-        caller="buyer",
+        caller="buyer, who becomes the owner; gives the policy id",
         about="Buys a policy, whose owner is the sender. See `quote` for what it costs.",
         check=_check_create,
         sends=lambda call: [at_most(SENDER, call["token"], call["max-premium"])],
@@ -289,7 +289,7 @@ ACTIONS: Final = (
         "bh-policy",
         "settle-many",
         "(items (list 20 {policy: uint, token: <token>}))",
-        caller="anyone",
+        caller="anyone; error 0 = settled",
         about="Settles several expired policies; one that cannot be settled does not stop the others.",
         check=_check_many,
         sends=_settled_many,
@@ -334,7 +334,7 @@ ACTIONS: Final = (
         "bh-policy",
         "resolve-claim",
         "(policy uint) (approved-usd8 uint) (reason-hash (buff 32))",
-        caller="role arbiter",
+        caller="role `arbiter`; 0 rejects",
         about="Decides how much of an unpaid remainder the fund may pay beyond its cap.",
         check=_check_resolve_claim,
         says={"approved-usd8": "How much is approved; 0 rejects the claim."},

@@ -11,15 +11,24 @@ from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.outcomes import Check
 from clarion.protocols.bithedge.tables import Migration, Module, Role
 
+_BY_HANDOVER: Final = ("governance", "candidate")
+
+
+def _check_stand(call: Call) -> Check[bool]:
+    yield from ()
+    return True
+
 
 def _check_handover(call: Call) -> Check[bool]:
     yield from check_governance(call, 1003)
+    if not call.state.has_role("candidate", call["to"]):
+        yield 1019
     return True
 
 
 def _check_grant(call: Call) -> Check[bool]:
     yield from check_governance(call, 1003)
-    if call["role"] == "governance":
+    if call["role"] in _BY_HANDOVER:
         yield 1004
     until = call.given.get("until-burn")
     if until is not None and until <= call.state.burn_height:
@@ -29,7 +38,7 @@ def _check_grant(call: Call) -> Check[bool]:
 
 def _check_revoke(call: Call) -> Check[bool]:
     yield from check_governance(call, 1003)
-    if call["role"] == "governance":
+    if call["role"] in _BY_HANDOVER:
         yield 1004
     if call.state.get(Role, call["role"], call["who"]) is None:
         yield 1005
@@ -111,11 +120,20 @@ _VERSION: Final = "(module (string-ascii 16)) (version uint)"
 
 ACTIONS: Final = (
     Action(
+        "stand-for-governance",
+        "bh-registry",
+        "stand-for-governance",
+        "",
+        caller="anyone, for themselves",
+        about="Says that governance can be handed over to the sender.",
+        check=_check_stand,
+    ),
+    Action(
         "handover",
         "bh-registry",
         "handover",
         "(to principal)",
-        caller="governance",
+        caller="governance; to whom has stood for it",
         about="Gives governance away, for good.",
         check=_check_handover,
         says={"to": "Who governs from then on."},

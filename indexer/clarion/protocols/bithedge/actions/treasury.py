@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from clarion.protocols.bithedge.actions.declaration import SENDER, Action, Call, Send, at_least, exactly
+from clarion.protocols.bithedge.actions.declaration import SENDER, Action, Call, Send, at_least, exactly, no_check
 from clarion.protocols.bithedge.actions.roles import check_governance
 from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.outcomes import Check
 from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import (
+    ProgramFund,
     TokenPool,
     TreasuryAllocation,
     TreasuryHolding,
@@ -96,6 +97,31 @@ def _check_discount(call: Call) -> Check[bool]:
     return True
 
 
+def _aside(call: Call) -> int:
+    row = call.state.get(ProgramFund, call["program"], call["token"])
+    return 0 if row is None else row.amount
+
+
+def _check_unfund(call: Call) -> Check[bool]:
+    yield from check_governance(call, 7001)
+    if _aside(call) == 0:
+        yield 7011
+    return True
+
+
+def _check_pass_on(call: Call) -> Check[bool]:
+    """Whether the successor's delay is over is not foretold."""
+    yield from check_governance(call, 7001)
+    return True
+
+
+def _owned(call: Call) -> int:
+    """What the treasury passes on of a token: collected fees and its own share."""
+    holding = call.state.get(TreasuryHolding, call["token"])
+    own = share_of(call.state, call.state.contract("bh-treasury"), call["token"])
+    return own if holding is None else own + holding.collected
+
+
 def _contributed(call: Call) -> Iterable[Send]:
     return [exactly(SENDER, call["token"], call["amt"])]
 
@@ -106,7 +132,7 @@ ACTIONS: Final = (
         "bh-treasury",
         "collect",
         "(token <token>)",
-        caller="anyone",
+        caller="anyone; gives the amount",
         about="Brings the platform's part of premiums from the vault to the treasury.",
         check=_check_collect,
         sends=lambda call: [at_least("bh-vault", call["token"], _fees(call))],
@@ -136,7 +162,7 @@ ACTIONS: Final = (
         "bh-treasury",
         "distribute",
         "(token principal)",
-        caller="anyone",
+        caller="anyone; gives the amount shared out",
         about="Shares collected fees out to the treasury's allocations.",
         check=_check_distribute,
     ),
@@ -145,7 +171,7 @@ ACTIONS: Final = (
         "bh-treasury",
         "claim-share",
         "(token <token>)",
-        caller="receiver of an allocation",
+        caller="receiver; gives the amount",
         about="Takes everything that was shared out to the sender in a token.",
         check=_check_claim,
         sends=lambda call: [at_least("bh-treasury", call["token"], share_of(call.state, call.sender, call["token"]))],
@@ -171,11 +197,41 @@ ACTIONS: Final = (
         check=_check_own_share,
     ),
     Action(
+        "unfund-program",
+        "bh-treasury",
+        "unfund-program",
+        "(program uint) (token principal) (proposal (optional uint))",
+        caller="governance",
+        about="Makes what was set aside for a reward programme, and not drawn, the treasury's own share again.",
+        check=_check_unfund,
+    ),
+    Action(
+        "absorb-fees",
+        "bh-treasury",
+        "absorb",
+        "(token <token>)",
+        caller="anyone; books what reached it in a transfer, gives the amount",
+        about="Books tokens that reached the treasury in a plain transfer.",
+        check=no_check,
+        is_whole=False,
+    ),
+    Action(
+        "pass-on-fees",
+        "bh-treasury",
+        "pass-on-fees",
+        "(token <token>) (proposal (optional uint))",
+        caller="governance, of a replaced treasury; to its successor",
+        about="Sends what a replaced treasury owns itself to its successor.",
+        check=_check_pass_on,
+        sends=lambda call: [at_least("bh-treasury", call["token"], _owned(call))],
+        is_whole=False,
+    ),
+    Action(
         "set-discount",
         "bh-treasury",
         "set-discount",
         "(user principal) (bp uint) (until-burn uint) (proposal (optional uint))",
-        caller="governance",
+        caller="governance; bp 0 ends it",
         about="Lets a user pay less of the platform's fee for a time; 0 ends it.",
         check=_check_discount,
         says={

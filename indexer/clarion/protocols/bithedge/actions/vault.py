@@ -144,7 +144,7 @@ ACTIONS: Final = (
         "bh-vault",
         "request-withdraw",
         "(token principal) (tier (string-ascii 16)) (amt uint)",
-        caller="provider",
+        caller="provider; gives the request id",
         about="Asks free capital back; it can be withdrawn after a delay.",
         check=_check_request,
     ),
