@@ -27,6 +27,7 @@ from clarion.store.database import connect, migrate
 from clarion.store.deferred_indexes import defer_indexes, restore_indexes
 from clarion.store.generation import require_tables
 from clarion.store.log_indexes import keep_log_indexes
+from clarion.store.packed import Interest
 from clarion.store.store import FINAL_DEPTH, Store, Tip
 from clarion.worker import is_of_the_post
 
@@ -81,9 +82,15 @@ def replay(
     many Bitcoin blocks on top make a block final. ``progress`` is called after every batch. Raises RecordingError where
     the file is not a recording, is damaged or was cut off; what comes before stays.
     """
-    migrate(database_url)
     replayed = Replayed(bytes_total=path.stat().st_size)
-    with path.open("rb") as file, connect(database_url, autocommit=True) as connection, ExitStack() as stack:
+    with path.open("rb") as file, ExitStack() as stack:
+        compact = is_compact(file)
+        decoders: Decoders | None = None
+        if not compact and replayed.bytes_total >= LARGE_BYTES and (processes := default_processes()):
+            # first of all: they start while the database is made ready
+            decoders = stack.enter_context(Decoders(processes, Interest.of(protocols)))
+        migrate(database_url)
+        connection = stack.enter_context(connect(database_url, autocommit=True))
         require_tables(connection, "stacks", protocols)
         store = Store(connection, "stacks", protocols, final_depth=final_depth)
         store.open()
@@ -92,10 +99,9 @@ def replay(
             defer_indexes(connection)
         stack.callback(_restore_indexes, connection)
         read: Iterator[_ReadEntry]
-        if is_compact(file):
+        if compact:
             read = map(_read, read_compact(file, str(path)))
-        elif replayed.bytes_total >= LARGE_BYTES and (processes := default_processes()):
-            decoders = stack.enter_context(Decoders(processes, store.interest))
+        elif decoders is not None:
             stream = stack.enter_context(contextlib.closing(decoders.stream(read_lines(file, path), path)))
             read = chain.from_iterable(stream)
         else:
