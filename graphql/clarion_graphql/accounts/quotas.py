@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -40,8 +40,9 @@ class BoundedMemory(Storage, SlidingWindowCounterSupport):
 
     STORAGE_SCHEME = None
 
-    def __init__(self, most_keys: int = MOST_CALLERS) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, most_keys: int = MOST_CALLERS) -> None:
         super().__init__()
+        self._clock = clock
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._most_keys = most_keys
 
@@ -52,11 +53,15 @@ class BoundedMemory(Storage, SlidingWindowCounterSupport):
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count ``amount`` where that stays within ``limit`` for any ``expiry`` seconds; whether it does."""
-        window, seconds_left = self._window(key, expiry)
-        if math.floor(window.before * seconds_left / expiry) + window.count + amount > limit:
+        if not self.fits(key, limit, expiry, amount):
             return False
-        window.count += amount
+        self._windows[key].count += amount
         return True
+
+    def fits(self, key: str, limit: int, expiry: int, amount: int) -> bool:
+        """Whether ``amount`` could be counted now."""
+        window, seconds_left = self._window(key, expiry)
+        return window.before * seconds_left <= (limit - window.count - amount) * expiry
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """The count of the window before and for how long it still weighs, and the same of the current one."""
@@ -68,7 +73,7 @@ class BoundedMemory(Storage, SlidingWindowCounterSupport):
         self.clear(key)
 
     def _window(self, key: str, expiry: int) -> tuple[_Window, float]:
-        number, elapsed = divmod(time.time(), expiry)
+        number, elapsed = divmod(self._clock(), expiry)
         window = self._windows.get(key)
         if window is None or window.number != number:
             before = window.count if window is not None and window.number == number - 1 else 0
@@ -111,8 +116,8 @@ class BoundedMemory(Storage, SlidingWindowCounterSupport):
 class Quotas:
     """Counts what callers ask for. Of one process: several let through as many times as much."""
 
-    def __init__(self, settings: Quota, storage: BoundedMemory | None = None) -> None:
-        self._storage = storage or BoundedMemory()
+    def __init__(self, settings: Quota, clock: Callable[[], float] = time.time) -> None:
+        self._storage = BoundedMemory(clock)
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._rates: dict[CallerKind, list[RateLimitItem]] = {
             kind: [] if rate is None else parse_many(rate)
@@ -132,7 +137,8 @@ class Quotas:
         """
         if not caller.quota_key:
             return
-        for rate in self._rates[caller.kind]:
+        rates = self._rates[caller.kind]
+        for rate in rates:
             if cost > rate.amount:
                 raise RefusedError(
                     429,
@@ -141,7 +147,7 @@ class Quotas:
                         f"The operation costs {cost}, more than the quota of {rate} ever has: ask for fewer rows.",
                     ),
                 )
-            if not self._limiter.hit(rate, caller.quota_key, cost=cost):
+            if not self._storage.fits(rate.key_for(caller.quota_key), rate.amount, rate.get_expiry(), cost):
                 wait = self._seconds_until(rate, caller.quota_key, cost)
                 raise RefusedError(
                     429,
@@ -150,15 +156,18 @@ class Quotas:
                     ),
                     wait,
                 )
+        for rate in rates:
+            self._limiter.hit(rate, caller.quota_key, cost=cost)
 
     def _seconds_until(self, rate: RateLimitItem, key: str, cost: int) -> int:
         """When ``cost`` fits again if nothing else is asked for, in whole seconds from now."""
         expiry = rate.get_expiry()
         before, left, count, _ = self._storage.get_sliding_window(rate.key_for(key), expiry)
+        room = (rate.amount - cost) * expiry
         if count + cost <= rate.amount:
-            seconds = left - (rate.amount - cost - count) * expiry / before
+            seconds = (left * before + count * expiry - room) / before
         else:  # what is counted now begins to lose weight when its window ends
-            seconds = left + expiry - (rate.amount - cost) * expiry / count
+            seconds = (left * count + count * expiry - room) / count
         return max(1, math.ceil(seconds))
 
     @contextmanager
