@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, Final
 
 import strawberry
 from psycopg_pool import AsyncConnectionPool
 from strawberry.extensions import SchemaExtension
-from strawberry.types.graphql import OperationType
 
+from clarion.chains.model import Chain
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.accounts.accounts import Accounts
 from clarion_graphql.accounts.caller import ANYONE, Caller
 from clarion_graphql.as_of import moment_of
 from clarion_graphql.feed import Feed
-from clarion_graphql.metrics import QUERY_SECONDS
+from clarion_graphql.receipt import Receipt
 from clarion_graphql.session import Session
 from clarion_graphql.shared_reads import SharedReads
 
@@ -77,16 +76,21 @@ class Operation:
 
         ``outdated`` is there where rows of a protocol were read that are not the receipt's.
         """
-        found: dict[str, Any] = {} if self.cost is None else {"cost": self.cost}
-        receipts = list(self.session.was_read.values())
-        if not receipts:
-            return found
-        found["receipt"] = receipts[0].to_json()
-        if len(receipts) > 1:
-            found["receipts"] = [receipt.to_json() for receipt in receipts]
-        if outdated := self.session.outdated:
-            found["outdated"] = [{"protocol": name, "height": outdated[name]} for name in sorted(outdated)]
-        return found
+        cost = {} if self.cost is None else {"cost": self.cost}
+        return {**cost, **receipt_extensions(self.session.was_read, self.session.outdated)}
+
+
+def receipt_extensions(receipts: Mapping[Chain, Receipt], outdated: Mapping[str, int | None]) -> dict[str, Any]:
+    """What ``extensions`` says of where an answer was read; nothing where nothing was."""
+    listed = list(receipts.values())
+    if not listed:
+        return {}
+    found: dict[str, Any] = {"receipt": listed[0].to_json()}
+    if len(listed) > 1:
+        found["receipts"] = [receipt.to_json() for receipt in listed]
+    if outdated:
+        found["outdated"] = [{"protocol": name, "height": outdated[name]} for name in sorted(outdated)]
+    return found
 
 
 Info = strawberry.Info[Operation, Any]
@@ -99,13 +103,10 @@ class OperationExtension(SchemaExtension):
         """Make the operation's context, and give its connection back at the end."""
         self.operation = Operation(self.execution_context.context)
         self.execution_context.context = self.operation
-        began = perf_counter()
         try:
             yield
         finally:
             await self.operation.session.close()
-        if self.execution_context.graphql_document is not None and self._is_query():
-            QUERY_SECONDS.observe(perf_counter() - began)
 
     def on_execute(self) -> Iterator[None]:
         """Note the block that a query is to be read as of."""
@@ -116,12 +117,6 @@ class OperationExtension(SchemaExtension):
                 execution.schema._schema, document, execution.operation_name, execution.variables or {}
             )
         yield
-
-    def _is_query(self) -> bool:
-        try:
-            return self.execution_context.operation_type is OperationType.QUERY
-        except RuntimeError:  # which operation of the document is meant was not said
-            return False
 
     def get_results(self) -> dict[str, Any]:
         """``extensions``, as :meth:`Operation.extensions`."""

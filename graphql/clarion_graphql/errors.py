@@ -84,6 +84,13 @@ class InputError(ApiError):
         super().__init__(Code.BAD_USER_INPUT, message)
 
 
+class BadRequestError(ApiError):
+    """What came is no request that GraphQL can be asked with."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.BAD_REQUEST, message)
+
+
 def _shown(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: with a code, and without what only the operator may know."""
     code, message, extra = _classify(error)

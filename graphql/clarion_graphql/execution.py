@@ -24,9 +24,9 @@ from clarion_graphql.accounts.caller import ANYONE, Caller
 from clarion_graphql.as_of import moment_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
-from clarion_graphql.errors import show_errors
+from clarion_graphql.errors import ApiError, Code, show_errors
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
-from clarion_graphql.metrics import QUERY_SECONDS
+from clarion_graphql.metrics import observe_operation
 from clarion_graphql.receipt import Receipt
 from clarion_graphql.schema import ClarionSchema
 
@@ -84,33 +84,36 @@ class Executor:
         self._service = service
 
     async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
-        """The answer to a request of a caller; what is wrong with it is in the answer."""
+        """The answer to a request of a caller; what is wrong with it is in the answer.
+
+        Raises RefusedError where the caller's quota does not hold what the operation costs.
+        """
         try:
             operation = self.documents.read(request.query).operation(request.operation_name)
         except RequestError as refused:
-            return self._refused(refused.errors)
+            return self.refused(refused.errors)
         kind = _KINDS[operation.type]
         if kind == "subscription":
-            return self._refused([GraphQLError("Subscriptions are served over WebSocket.")], operation)
+            return self.refused([GraphQLError("Subscriptions are served over WebSocket.")], operation)
         if kind == "mutation" and request.read_only:
-            return self._refused([GraphQLError("A mutation is sent with POST.")], operation)
+            return self.refused([ApiError(Code.METHOD_NOT_ALLOWED, "A mutation is sent with POST.")], operation)
         if kind == "query":
             try:
                 caller.require(Scope.READ)
             except GraphQLError as refused:
-                return self._refused([refused], operation)
+                return self.refused([refused], operation)
         began = perf_counter()
         try:
             return await self._run(operation, dict(request.variables or {}), caller)
         finally:
-            if kind == "query":
-                QUERY_SECONDS.observe(perf_counter() - began)
+            observe_operation(kind, operation.name, perf_counter() - began)
 
     async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
         running = context.Operation(self._service, caller)
         try:
             cost = require_cost(self._cost_model(operation), variables, self._limits)
             running.cost = cost_extension(cost, self._limits)
+            self._service.accounts.charge(caller, cost)
             if operation.node.directives:
                 running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)
             result = await self._resolve(operation, variables, running)
@@ -158,7 +161,8 @@ class Executor:
         )
         return result if isinstance(result, ExecutionResult) else await result
 
-    def _refused(self, errors: list[GraphQLError], operation: documents.Operation | None = None) -> Answer:
+    def refused(self, errors: list[GraphQLError], operation: documents.Operation | None = None) -> Answer:
+        """The answer to a request that is not executed."""
         shown = list(errors)
         show_errors(shown)
         return Answer(

@@ -240,6 +240,33 @@ class GraphQL(_Section):
         "The header that the proxies say a client's address in: `X-Forwarded-For` or `Forwarded`. The other one is not "
         "looked at: a client may have sent it.",
     )
+    origins: Names = _setting(
+        ["*"],
+        "Origins of the web pages that may read answers (CORS), such as `https://app.example.org`, and others; "
+        "`*` for every page.",
+    )
+    max_body_bytes: int = _setting(1 << 20, "Largest request that is taken.", unit="bytes", ge=1)
+    max_batch: int = _setting(10, "How many operations one request may hold, as a JSON array; 1: no arrays.", ge=1)
+    max_requests: int = _setting(1_000, "How many requests are answered at once; others are told to come back.", ge=1)
+    compression: bool = _setting(True, "Compress answers for clients that take zstd or gzip.")
+    cache_bytes: int = _setting(
+        64 << 20,
+        "What answers may take in memory that are sent again until the next block; 0 keeps none.",
+        ge=0,
+        unit="bytes",
+    )
+    introspection: bool = _setting(True, "Tell clients the schema, and browsers an editor for queries.")
+    documents: Path | None = _setting(
+        None,
+        "The only documents that are answered: a JSON file of texts by id, a manifest of Apollo's, or a "
+        "folder of `.graphql` files. Not set: any document.",
+    )
+    max_depth: int = _setting(15, "How many levels deep an operation may nest.", ge=1)
+    max_aliases: int = _setting(50, "How many aliases an operation may have.", ge=0)
+    max_tokens: int = _setting(5_000, "How many words and signs a document may have.", ge=1)
+    max_cost: int = _setting(
+        500_000, "How many fields an answer may hold, were every page of it full.", unit="fields", ge=1
+    )
 
 
 class Accounts(_Section):

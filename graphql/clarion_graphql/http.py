@@ -1,0 +1,474 @@
+"""``/graphql`` over HTTP, as `GraphQL over HTTP <https://graphql.github.io/graphql-over-http/draft/>`_ says.
+
+A bare ASGI application: what a request costs beside its execution is paid by every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+import structlog
+import zstandard
+from graphql import GraphQLError
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from clarion.config import Scope
+from clarion_graphql.accounts.accounts import Accounts
+from clarion_graphql.accounts.caller import Caller
+from clarion_graphql.accounts.errors import RefusedError
+from clarion_graphql.errors import REQUEST_ID, ApiError, BadRequestError, Code, show_errors
+from clarion_graphql.execution import Answer, Executor, GraphQLRequest
+from clarion_graphql.persisted import PersistedQueries
+from clarion_graphql.response_cache import CachedAnswer, ResponseCache
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Header = tuple[bytes, bytes]
+
+JSON: Final = b"application/json"
+RESPONSE_JSON: Final = b"application/graphql-response+json"
+HTML: Final = b"text/html"
+
+#: Answers that are shorter are not worth compressing: they fit into one packet.
+_SMALLEST_COMPRESSED: Final = 1_400
+#: Longer ones are compressed in a thread.
+_LARGEST_INLINE: Final = 256 * 1024
+
+_ALLOWED_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
+_EXPOSED_HEADERS: Final = b"ETag, Retry-After, X-Request-Id"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How requests are taken."""
+
+    origins: Sequence[str] = ("*",)
+    """Of which web pages the browser may show answers; ``*`` for all."""
+    max_body_bytes: int = 1 << 20
+    body_timeout_s: float = 10.0
+    max_batch: int = 10
+    """Operations of one request; 1: a request is one operation."""
+    max_requests: int = 1_000
+    """Requests that are answered at once; further ones are told to come back."""
+    compression: bool = True
+
+
+class _Request(msgspec.Struct, rename="camel", frozen=True):
+    """A request's JSON. Further members are let pass, as the specification asks."""
+
+    query: str | None = None
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+    extensions: dict[str, Any] | None = None
+    document_id: str | None = None
+
+
+_ONE: Final = msgspec.json.Decoder(_Request)
+_MANY: Final = msgspec.json.Decoder(list[_Request])
+_OBJECT: Final = msgspec.json.Decoder(dict[str, Any] | None)
+
+
+class _HttpError(Exception):
+    """The request is answered with a status and an error instead of being executed."""
+
+    def __init__(self, status: int, error: ApiError, *headers: Header) -> None:
+        super().__init__(error.message)
+        self.status = status
+        self.error = error
+        self.headers = headers
+
+
+def _refused(status: int, code: Code, message: str, *headers: Header) -> _HttpError:
+    return _HttpError(status, ApiError(code, message), *headers)
+
+
+class _Exchange:
+    """One request and the way its answer goes."""
+
+    __slots__ = ("coding", "headers", "media_type", "method", "receive", "request_id", "scope", "send")
+
+    def __init__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.media_type = JSON
+        self.coding: str | None = None
+        self.request_id = b""
+
+
+class Endpoint:
+    """Answers queries over GET and POST, and mutations over POST."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        accounts: Accounts,
+        persisted: PersistedQueries,
+        cache: ResponseCache,
+        options: HttpOptions = HttpOptions(),
+        page: str | None = None,
+    ) -> None:
+        """``page``: what browsers are shown that open the address; None: nothing."""
+        self._executor = executor
+        self._accounts = accounts
+        self._persisted = persisted
+        self._cache = cache
+        self._options = options
+        self._page = None if page is None else page.encode()
+        self._any_origin = "*" in options.origins
+        self._origins = {origin.encode() for origin in options.origins}
+        self._running = 0
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        exchange = _Exchange(scope, receive, send)
+        self._running += 1
+        try:
+            await self._serve(exchange)
+        except RefusedError as refused:
+            headers = [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
+            await self._send_error(exchange, refused.status, refused.error, headers)
+        except _HttpError as refused:
+            await self._send_error(exchange, refused.status, refused.error, refused.headers)
+        except Exception as error:
+            # nothing was sent yet but by a connection that has ended, and to that nothing more is
+            await self._send_error(exchange, 500, GraphQLError("A defect.", original_error=error))
+        finally:
+            self._running -= 1
+
+    async def _serve(self, exchange: _Exchange) -> None:
+        if exchange.method == "OPTIONS":
+            await self._preflight(exchange)
+            return
+        if self._running > self._options.max_requests:
+            raise _refused(503, Code.UNAVAILABLE, "The server has too much to do. Try again.", (b"retry-after", b"1"))
+        if exchange.method not in ("GET", "HEAD", "POST"):
+            message = f"{exchange.method} is no way to ask: send queries with GET or POST, mutations with POST."
+            raise _refused(405, Code.METHOD_NOT_ALLOWED, message, (b"allow", _ALLOWED_METHODS))
+        caller = await self._accounts.caller_of(exchange.scope)
+        exchange.request_id = caller.request_id.encode()
+        REQUEST_ID.set(caller.request_id)
+        self._accounts.charge(caller, 1)
+        accepted = _accepted(exchange.headers.get(b"accept", b""))
+        if self._options.compression:
+            exchange.coding = _coding(exchange.headers.get(b"accept-encoding", b""))
+        if exchange.method == "POST":
+            await self._post(exchange, accepted, caller)
+        else:
+            await self._get(exchange, accepted, caller)
+
+    async def _post(self, exchange: _Exchange, accepted: tuple[bytes, ...], caller: Caller) -> None:
+        self._negotiate(exchange, accepted)
+        content_type = exchange.headers.get(b"content-type", b"")
+        if not _is_json(content_type):
+            raise _refused(415, Code.BAD_REQUEST, "The body has to be JSON: send `Content-Type: application/json`.")
+        if b"content-encoding" in exchange.headers:
+            raise _refused(415, Code.BAD_REQUEST, "The body has to be sent as it is, without Content-Encoding.")
+        body = await self._body(exchange)
+        if body.lstrip()[:1] == b"[":
+            await self._batch(exchange, body, caller)
+            return
+        answer = await self._answer(body, lambda: _decoded(_ONE, body), caller, read_only=False)
+        await self._send_answer(exchange, body, answer)
+
+    async def _get(self, exchange: _Exchange, accepted: tuple[bytes, ...], caller: Caller) -> None:
+        query: bytes = exchange.scope["query_string"]
+        given = _parameters(query)
+        if (
+            HTML in accepted
+            and self._page is not None
+            and given.keys().isdisjoint(("query", "documentId", "extensions"))
+        ):
+            await self._send(exchange, 200, self._page, [(b"content-type", b"text/html; charset=utf-8")])
+            return
+        self._negotiate(exchange, accepted)
+        if len(query) > self._options.max_body_bytes:
+            raise self._too_large()
+        answer = await self._answer(b"GET?" + query, lambda: _from_parameters(given), caller, read_only=True)
+        etag = _etag(answer)
+        if answer.answer.has_errors:
+            lasting = b"no-store"
+        elif answer.answer.cacheable and b"authorization" not in exchange.headers:
+            lasting = b"public, no-cache"
+        else:
+            lasting = b"private, no-cache"
+        headers = [(b"cache-control", lasting), (b"etag", etag)]
+        if not answer.answer.has_errors and _matches(exchange.headers.get(b"if-none-match", b""), etag):
+            await self._send(exchange, 304, b"", headers)
+        else:
+            await self._send_answer(exchange, b"GET?" + query, answer, headers)
+
+    async def _batch(self, exchange: _Exchange, body: bytes, caller: Caller) -> None:
+        most = self._options.max_batch
+        if most <= 1:
+            raise _HttpError(400, BadRequestError("This server takes one operation in a request, no batch."))
+        requests = _decoded(_MANY, body)
+        if not 1 <= len(requests) <= most:
+            raise _HttpError(400, BadRequestError(f"A batch has 1 to {most} operations, this one {len(requests)}."))
+        self._accounts.charge(caller, len(requests) - 1)
+        # one after another: a batch takes no more of the database's connections than a single operation
+        answers = [await self._execute(request, caller, read_only=False) for request in requests]
+        joined = b"[" + b",".join(answer.body for answer in answers) + b"]"
+        await self._send_body(exchange, 200, joined)
+
+    async def _answer(
+        self, key: bytes, decode: Callable[[], _Request], caller: Caller, *, read_only: bool
+    ) -> CachedAnswer:
+        found = self._cache.get(key)
+        if found is not None and Scope.READ in caller.scopes:
+            return found
+        before = self._cache.now()
+        answer = CachedAnswer(await self._execute(decode(), caller, read_only=read_only))
+        self._cache.put(key, answer, before)
+        return answer
+
+    async def _execute(self, request: _Request, caller: Caller, *, read_only: bool) -> Answer:
+        try:
+            text = self._persisted.resolve(request.query, request.extensions, request.document_id)
+        except BadRequestError as error:
+            raise _HttpError(400, error) from None
+        except ApiError as error:
+            return self._executor.refused([error])
+        return await self._executor.execute(
+            GraphQLRequest(text, request.variables, request.operation_name, read_only), caller
+        )
+
+    async def _body(self, exchange: _Exchange) -> bytes:
+        """The whole body. Raises _HttpError for one that is too large or takes too long."""
+        limit = self._options.max_body_bytes
+        length = exchange.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            raise self._too_large()
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._options.body_timeout_s):
+                while True:
+                    message = await exchange.receive()
+                    if message["type"] == "http.disconnect":
+                        raise _refused(400, Code.BAD_REQUEST, "The request ended before its body did.")
+                    part: bytes = message.get("body", b"")
+                    if not message.get("more_body", False) and not parts:
+                        if len(part) > limit:
+                            raise self._too_large()
+                        return part
+                    size += len(part)
+                    if size > limit:
+                        raise self._too_large()
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise _refused(
+                408, Code.BAD_REQUEST, f"The body took longer than {self._options.body_timeout_s:g} seconds.", _CLOSE
+            ) from None
+
+    def _too_large(self) -> _HttpError:
+        limit = self._options.max_body_bytes
+        return _refused(413, Code.LIMIT_EXCEEDED, f"A request holds at most {limit} bytes.", _CLOSE)
+
+    @staticmethod
+    def _negotiate(exchange: _Exchange, accepted: tuple[bytes, ...]) -> None:
+        for media_type in accepted:
+            if media_type in (JSON, RESPONSE_JSON):
+                exchange.media_type = media_type
+                return
+        raise _refused(
+            406, Code.BAD_REQUEST, "Answers are application/graphql-response+json or application/json: accept one."
+        )
+
+    async def _send_answer(
+        self, exchange: _Exchange, key: bytes, cached: CachedAnswer, headers: Sequence[Header] = ()
+    ) -> None:
+        answer = cached.answer
+        status, extra = 200, list(headers)
+        if not answer.executed:
+            if answer.kind == "mutation" and exchange.method != "POST":
+                status = 405
+                extra.append((b"allow", b"POST"))
+            elif exchange.media_type is RESPONSE_JSON:
+                status = 400
+        coding = self._coding_for(exchange, answer.body)
+        if coding is None:
+            await self._send_json(exchange, status, answer.body, extra)
+            return
+        body = cached.encoded.get(coding)
+        if body is None:
+            body = await _compressed(coding, answer.body)
+            self._cache.encoded(key, cached, coding, body)
+        await self._send_json(exchange, status, body, [*extra, (b"content-encoding", coding.encode())])
+
+    async def _send_error(
+        self, exchange: _Exchange, status: int, error: GraphQLError, headers: Sequence[Header] = ()
+    ) -> None:
+        errors = [error]
+        show_errors(errors)
+        body = msgspec.json.encode({"errors": [shown.formatted for shown in errors]})
+        await self._send_body(exchange, status, body, [*headers, (b"cache-control", b"no-store")])
+
+    async def _send_body(self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
+        coding = self._coding_for(exchange, body)
+        if coding is None:
+            await self._send_json(exchange, status, body, headers)
+        else:
+            shorter = await _compressed(coding, body)
+            await self._send_json(exchange, status, shorter, [*headers, (b"content-encoding", coding.encode())])
+
+    @staticmethod
+    def _coding_for(exchange: _Exchange, body: bytes) -> str | None:
+        return exchange.coding if len(body) >= _SMALLEST_COMPRESSED else None
+
+    async def _send_json(self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header]) -> None:
+        content_type = _CONTENT_TYPES[exchange.media_type]
+        await self._send(exchange, status, body, [(b"content-type", content_type), *headers])
+
+    async def _send(self, exchange: _Exchange, status: int, body: bytes, headers: list[Header]) -> None:
+        if status not in (204, 304):
+            headers.append((b"content-length", str(len(body)).encode()))
+        if exchange.request_id:
+            headers.append((b"x-request-id", exchange.request_id))
+        headers.append(
+            (b"vary", b"Accept, Accept-Encoding" if self._any_origin else b"Accept, Accept-Encoding, Origin")
+        )
+        headers += self._cors(exchange)
+        await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
+        await exchange.send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
+
+    def _cors(self, exchange: _Exchange) -> list[Header]:
+        origin = exchange.headers.get(b"origin")
+        if origin is None or not (self._any_origin or origin in self._origins):
+            return []
+        allowed = b"*" if self._any_origin else origin
+        return [(b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _EXPOSED_HEADERS)]
+
+    async def _preflight(self, exchange: _Exchange) -> None:
+        headers: list[Header] = [(b"allow", _ALLOWED_METHODS)]
+        if self._cors(exchange):
+            asked = exchange.headers.get(b"access-control-request-headers", b"content-type")
+            headers += [
+                (b"access-control-allow-methods", _ALLOWED_METHODS),
+                (b"access-control-allow-headers", asked),
+                (b"access-control-max-age", b"86400"),
+            ]
+        await self._send(exchange, 204, b"", headers)
+
+
+_CLOSE: Final = (b"connection", b"close")
+_CONTENT_TYPES: Final[Mapping[bytes, bytes]] = {
+    JSON: JSON + b"; charset=utf-8",
+    RESPONSE_JSON: RESPONSE_JSON + b"; charset=utf-8",
+}
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str) -> T:
+    try:
+        return decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise _HttpError(400, BadRequestError(f"The request is not the JSON of one: {error}.")) from None
+    except RecursionError:
+        raise _HttpError(400, BadRequestError("The request's JSON nests too deeply.")) from None
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50))
+    except ValueError as error:
+        raise _HttpError(400, BadRequestError(f"The address's parameters cannot be read: {error}.")) from None
+
+
+def _from_parameters(given: Mapping[str, str]) -> _Request:
+    return _Request(
+        given.get("query"),
+        _object(given, "variables"),
+        given.get("operationName") or None,
+        _object(given, "extensions"),
+        given.get("documentId"),
+    )
+
+
+def _object(given: Mapping[str, str], name: str) -> dict[str, Any] | None:
+    text = given.get(name)
+    try:
+        return _OBJECT.decode(text) if text else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise _HttpError(400, BadRequestError(f"`{name}` is not the JSON of an object: {error}.")) from None
+
+
+def _etag(cached: CachedAnswer) -> bytes:
+    """Names an answer by where it was read and by what it says; weak, for it is the same in every coding."""
+    if cached.etag is None:
+        read = "-".join(str(receipt.sequence) for receipt in cached.answer.receipts.values())
+        cached.etag = f'W/"{read or 0}-{blake2b(cached.answer.body, digest_size=12).hexdigest()}"'.encode()
+    return cached.etag
+
+
+def _matches(if_none_match: bytes, etag: bytes) -> bool:
+    known = {part.strip() for part in if_none_match.split(b",")}
+    return b"*" in known or etag in known or etag.removeprefix(b"W/") in known
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: bytes) -> bool:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(b";"))
+    charsets = [
+        value.strip(b'" ') for name, _, value in (part.partition(b"=") for part in parameters) if name == b"charset"
+    ]
+    return media_type == JSON and all(charset in (b"utf-8", b"utf8") for charset in charsets)
+
+
+def _weighted(value: bytes) -> list[tuple[bytes, float]]:
+    """The elements of an ``Accept`` or ``Accept-Encoding`` with their weights, the heaviest first."""
+    found = []
+    for element in value.lower().split(b","):
+        name, *parameters = (part.strip() for part in element.split(b";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith(b"q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        if name:
+            found.append((name, weight))
+    return sorted(found, key=lambda part: -part[1])
+
+
+@lru_cache(maxsize=256)
+def _accepted(accept: bytes) -> tuple[bytes, ...]:
+    """Which media types a client takes, the best first."""
+    found = [
+        JSON if name in (b"*/*", b"application/*") else name
+        for name, weight in _weighted(accept or b"*/*")
+        if weight > 0
+    ]
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _coding(accept_encoding: bytes) -> str | None:
+    """The content coding that a client takes and the server makes."""
+    weights = dict(_weighted(accept_encoding))
+    anything = weights.get(b"*", 0.0)
+    best = max(("zstd", "gzip"), key=lambda name: weights.get(name.encode(), anything))
+    return best if weights.get(best.encode(), anything) > 0 else None
+
+
+async def _compressed(coding: str, body: bytes) -> bytes:
+    compress = _CODINGS[coding]
+    return compress(body) if len(body) <= _LARGEST_INLINE else await asyncio.to_thread(compress, body)
+
+
+_CODINGS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "zstd": lambda body: zstandard.compress(body, 3),
+    "gzip": lambda body: gzip.compress(body, 5, mtime=0),
+}

@@ -1,0 +1,90 @@
+"""Answers that are sent again as they are until the index moves."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from clarion_graphql.execution import Answer
+from clarion_graphql.feed import CHAINS, Feed
+from clarion_graphql.metrics import CACHE
+
+#: What an entry takes beside its request and its answer, in bytes, about.
+_ENTRY_BYTES: Final = 1_000
+#: The largest answer that is kept, as a part of all that may be.
+_LARGEST_PART: Final = 8
+
+Turns = tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class CachedAnswer:
+    """An answer, and what was made of it on the way to clients."""
+
+    answer: Answer
+    encoded: dict[str, bytes] = field(default_factory=dict)
+    """The body by content coding."""
+    etag: bytes | None = None
+
+
+class ResponseCache:
+    """Keeps the answers to requests, byte for byte the same ones, while the feed hears of no commit.
+
+    An answer is kept where its snapshot was taken after the feed's last news, and given while there are no others: so
+    none is older than what the feed knows. While the feed is not connected nothing is given.
+    """
+
+    def __init__(self, feed: Feed, *, max_bytes: int) -> None:
+        self._feed = feed
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._turns: Turns = ()
+        self._answers: OrderedDict[bytes, CachedAnswer] = OrderedDict()
+
+    def get(self, request: bytes) -> CachedAnswer | None:
+        """The answer to a request; None where it has to be executed."""
+        if not self._max_bytes:
+            return None
+        self._forget_old()
+        found = self._answers.get(request)
+        if found is None or not self._feed.connected.is_set():
+            CACHE.labels("miss").inc()
+            return None
+        self._answers.move_to_end(request)
+        CACHE.labels("hit").inc()
+        return found
+
+    def now(self) -> Turns:
+        """What to call :meth:`put` with: what the feed knew before the request was executed."""
+        return tuple(self._feed.turn(chain) for chain in CHAINS)
+
+    def put(self, request: bytes, answer: CachedAnswer, executed_after: Turns) -> None:
+        """Keep an answer, if it is one to keep and the index has not moved since its request was executed."""
+        size = self._size(request, answer)
+        if not answer.answer.cacheable or answer.answer.has_errors or size * _LARGEST_PART > self._max_bytes:
+            return
+        self._forget_old()
+        if executed_after != self._turns or request in self._answers:
+            return
+        self._answers[request] = answer
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._bytes -= self._size(*self._answers.popitem(last=False))
+
+    def encoded(self, request: bytes, answer: CachedAnswer, coding: str, body: bytes) -> None:
+        """Keep the body in a content coding beside an answer."""
+        if self._answers.get(request) is answer:
+            self._bytes += len(body)
+        answer.encoded[coding] = body
+
+    def _forget_old(self) -> None:
+        turns = self.now()
+        if turns != self._turns:
+            self._turns = turns
+            self._answers.clear()
+            self._bytes = 0
+
+    @staticmethod
+    def _size(request: bytes, answer: CachedAnswer) -> int:
+        return _ENTRY_BYTES + len(request) + len(answer.answer.body) + sum(map(len, answer.encoded.values()))
