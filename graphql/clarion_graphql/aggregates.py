@@ -14,7 +14,7 @@ from clarion_graphql.enums import Direction
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.filters import filter_condition
 from clarion_graphql.session import Session
-from clarion_graphql.sql import Sql, all_of, build
+from clarion_graphql.sql import Sql, all_of, build, concrete
 
 #: Most groups in one answer.
 MAX_GROUPS: Final = 1000
@@ -156,7 +156,7 @@ def aggregate_request(entity: Entity, arguments: Mapping[str, Any]) -> Aggregate
     Raises ApiError where they contradict each other or go over a limit.
     """
     keys = _keys(entity, arguments.get("group_by") or ())
-    first = arguments.get("first")
+    first = concrete(arguments.get("first"))
     if first is not None and first < 0:
         raise InputError("first is 0 or more.")
     if first is not None and first > MAX_GROUPS:
@@ -180,12 +180,13 @@ def _keys(entity: Entity, wanted: Sequence[Any]) -> tuple[GroupKey, ...]:
             raise InputError(f"groupBy names {column.field_name} twice.")
         if given.bucket is not None and column.kind not in (Kind.TIME, Kind.UNIX_TIME):
             raise InputError(f"groupBy: {column.field_name} is no time; bucket is for times.")
-        if given.every is not None and column.kind is not Kind.INT:
+        every = concrete(given.every)
+        if every is not None and column.kind is not Kind.INT:
             raise InputError(f"groupBy: {column.field_name} is no number; every is for heights and other numbers.")
-        if given.every is not None and given.every < 1:
+        if every is not None and every < 1:
             raise InputError("groupBy: every is 1 or more.")
         bucket = None if given.bucket is None else TimeBucket(given.bucket)
-        keys.append(GroupKey(column, given.every, bucket))
+        keys.append(GroupKey(column, every, bucket))
     return tuple(keys)
 
 

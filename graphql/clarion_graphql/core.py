@@ -9,6 +9,7 @@ from psycopg import sql
 from clarion.chains.model import EventKind, JsonValue
 from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.chains.stacks.derived import event_value, transaction_payload
+from clarion_graphql.decimals import Scale
 from clarion_graphql.entities import Argument, Column, Entity, Kind, Relation
 from clarion_graphql.enums import ChainName, chain_of
 from clarion_graphql.sql import Sql, literal
@@ -63,8 +64,20 @@ def _payload_of(row: Any) -> JsonValue:
 _HIDDEN_CHAIN: Final = Column("chain", Kind.TEXT, "", exposed=False, filterable=False, orderable=False)
 
 
-def _plain(name: str, kind: Kind, description: str, *, nullable: bool = False, search: bool = False) -> Column:
-    return Column(name, kind, description, nullable=nullable, filterable=search, orderable=False)
+def _plain(
+    name: str,
+    kind: Kind,
+    description: str,
+    *,
+    nullable: bool = False,
+    search: bool = False,
+    scale: Scale | None = None,
+) -> Column:
+    return Column(name, kind, description, nullable=nullable, filterable=search, orderable=False, scale=scale)
+
+
+#: Micro-STX, shown in STX as well.
+MICRO_STX: Final = Scale(6, "STX", "_stx")
 
 
 _HEIGHT: Final = Column("height", Kind.INT, "Height of its block.")
@@ -157,7 +170,7 @@ TRANSACTION: Final = Entity(
         _plain("sender", Kind.TEXT, "Address it is from.", nullable=True, search=True),
         _plain("sponsor", Kind.TEXT, "Address that pays the fee for it.", nullable=True, search=True),
         _plain("nonce", Kind.BIG_INT, "The sender's counter.", nullable=True, search=True),
-        _plain("fee", Kind.BIG_INT, "Fee in micro-STX.", nullable=True, search=True),
+        _plain("fee", Kind.BIG_INT, "Fee in micro-STX.", nullable=True, search=True, scale=MICRO_STX),
         _plain("contract", Kind.TEXT, "Contract it calls or deploys.", nullable=True, search=True),
         _plain("function", Kind.TEXT, "Function it calls.", nullable=True, search=True),
         Column(
@@ -306,7 +319,7 @@ MEMPOOL_TRANSACTION: Final = Entity(
         _plain("raw", Kind.BYTES, "The signed transaction in consensus encoding."),
         _plain("sender", Kind.TEXT, "Address it is from.", nullable=True, search=True),
         _plain("nonce", Kind.BIG_INT, "The sender's counter.", nullable=True, search=True),
-        _plain("fee", Kind.BIG_INT, "Fee in micro-STX.", nullable=True, search=True),
+        _plain("fee", Kind.BIG_INT, "Fee in micro-STX.", nullable=True, search=True, scale=MICRO_STX),
         Column("received_at", Kind.TIME, "When the node announced it."),
         _plain(
             "dropped_reason",

@@ -24,6 +24,7 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
 from clarion.chains.model import Chain
+from clarion_graphql.decimals import Scale
 from clarion_graphql.sql import Past, Sql, Table, tables_in
 
 
@@ -78,10 +79,10 @@ class Column:
 
     ``expression`` computes it from the row ``t`` where it is not a plain column. ``within`` wraps a condition on it,
     for a column of another table (``EXISTS (… AND {})``). ``derive`` computes what is shown from the row as it was
-    selected, when it is asked for, from its columns ``needs``. ``shown_as`` names it otherwise in the API. ``unit`` is the
-    name of the ``NewType`` that says what it measures. ``exposed``: it is a field of the type; ``stored``: it is
+    selected, when it is asked for, from its columns ``needs``. ``shown_as`` names it otherwise in the API. ``unit`` is
+    the name of the ``NewType`` that says what it measures. ``exposed``: it is a field of the type; ``stored``: it is
     selected. Only indexed or small tables' columns should be ``filterable`` and ``orderable``. ``deprecated`` says what
-    to use instead of a column that will go.
+    to use instead of a column that will go. ``scale``: it is an amount that is shown in whole units as well.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Column:
     filterable: bool = True
     orderable: bool = True
     deprecated: str | None = None
+    scale: Scale | None = None
 
     @property
     def value(self) -> sql.Composable:

@@ -209,10 +209,21 @@ async def fetch_page(session: Session, entity: Entity, scope: Sql, request: Page
     return _page([entity.make(*row) for row in await session.fetch(query, at_most=request.limit)], request)
 
 
-async def count_rows(session: Session, entity: Entity, condition: Sql) -> int:
-    """How many rows of an entity fulfil a condition."""
-    query = build("SELECT count(*) FROM {source} t WHERE {condition}", source=entity.source, condition=condition)
-    return int(await session.value(query))
+def count_query(entity: Entity, condition: Sql, at_most: int | None) -> Sql:
+    """The query for how many rows of an entity fulfil a condition, counted no further than ``at_most``."""
+    if at_most is None:
+        return build("SELECT count(*) FROM {source} t WHERE {condition}", source=entity.source, condition=condition)
+    return build(
+        "SELECT count(*) FROM (SELECT FROM {source} t WHERE {condition} LIMIT {most}) c",
+        source=entity.source,
+        condition=condition,
+        most=sql.Literal(at_most),
+    )
+
+
+async def count_rows(session: Session, entity: Entity, condition: Sql, at_most: int | None) -> int:
+    """How many rows of an entity fulfil a condition, counted no further than ``at_most``."""
+    return int(await session.value(count_query(entity, condition, at_most)))
 
 
 async def fetch_one(session: Session, entity: Entity, condition: Sql) -> Any | None:
@@ -314,14 +325,12 @@ async def count_related(
     target: Entity,
     condition: Sql,
     keys: Sequence[tuple[Any, ...]],
+    at_most: int | None,
 ) -> dict[tuple[Any, ...], int]:
-    """For each key how many rows a relation leads to."""
+    """For each key how many rows a relation leads to, counted no further than ``at_most``."""
     query = build(
-        "SELECT k.place, (SELECT count(*) FROM {source} t WHERE {related} AND {condition}) "
-        "FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place)",
-        source=target.source,
-        related=related_condition(target, relation),
-        condition=condition,
+        "SELECT k.place, ({count}) FROM unnest({keys}) WITH ORDINALITY AS k({key_columns}, place)",
+        count=count_query(target, all_of([Sql(related_condition(target, relation)), condition]), at_most),
         keys=key_arrays(own, relation.own, keys),
         key_columns=_key_columns(relation),
     )

@@ -12,6 +12,7 @@ from clarion.chains.model import Chain
 from clarion.protocol import Protocol
 from clarion_graphql.accounts.roles import RoleReader
 from clarion_graphql.core import CORE
+from clarion_graphql.decimals import Scale
 from clarion_graphql.entities import (
     Column,
     Entity,
@@ -38,8 +39,8 @@ class ProtocolApi:
     ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
     without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
     table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
-    ``NewType`` integers measure. ``log`` are entities over the chain log that the protocol shows besides its tables.
-    ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`. ``roles`` reads the roles that
+    ``NewType`` integers measure, ``scales`` how many of them make a whole one. ``log`` are entities over the
+    chain log that the protocol shows besides its tables. ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`. ``roles`` reads the roles that
     its contracts give an address.
     """
 
@@ -50,6 +51,7 @@ class ProtocolApi:
     plurals: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
     log: Sequence[Entity] = ()
     queries: Sequence[FieldMaker] = ()
     mutations: Sequence[FieldMaker] = ()
@@ -95,7 +97,10 @@ def _first_words(docstring: str) -> str:
 
 def _columns(model: Any, table: str, api: ProtocolApi) -> list[Column]:
     columns = []
-    for column in columns_of(model):
+    found = columns_of(model)
+    names = {column.name for column in found}
+    for column in found:
+        scale = api.scales.get(column.unit)
         description = column.description.replace("Unix seconds of", "Time of")
         if column.name == "updated_height":
             description = description or "Height of the block that last changed the row"
@@ -103,7 +108,10 @@ def _columns(model: Any, table: str, api: ProtocolApi) -> list[Column]:
         measured = f" Unit: {unit}." if unit else ""
         columns.append(
             replace(
-                column, description=f"{description}.{measured}", shown_as=api.renamed.get(table, {}).get(column.name)
+                column,
+                description=f"{description}.{measured}",
+                shown_as=api.renamed.get(table, {}).get(column.name),
+                scale=scale if scale is not None and scale.is_told_by(names) else None,
             )
         )
     # what every row has comes after what it is

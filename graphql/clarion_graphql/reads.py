@@ -24,6 +24,21 @@ class ColumnRead:
 
 
 @dataclass(frozen=True, slots=True)
+class DecimalRead:
+    """A column's amount in whole units: the text of ``column.scale.expression``."""
+
+    entity: Entity
+    column: Column
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdRead:
+    """The row's global id: :func:`clarion_graphql.opaque.encode` of the entity's name and the key's values."""
+
+    entity: Entity
+
+
+@dataclass(frozen=True, slots=True)
 class FinalityRead:
     """How final the block is that last changed the row."""
 
@@ -61,4 +76,4 @@ class AggregateRead:
     entity: Entity
 
 
-Read = ColumnRead | FinalityRead | RelationRead | SingleRead | ListRead | AggregateRead
+Read = ColumnRead | DecimalRead | NodeIdRead | FinalityRead | RelationRead | SingleRead | ListRead | AggregateRead

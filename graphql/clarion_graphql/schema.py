@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLObjectType
 from strawberry.extensions import (
     AddValidationRules,
     MaxAliasesLimiter,
@@ -34,6 +34,7 @@ from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
 from clarion_graphql.errors import InputError, show_errors
 from clarion_graphql.filters import equal_to
+from clarion_graphql.node_fields import node_fields
 from clarion_graphql.protocols import ProtocolApi, entities_of
 from clarion_graphql.scalars import SCALARS, Bytes
 from clarion_graphql.sql import Sql, all_of
@@ -99,6 +100,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
             *(types.single_field(entity) for entity in log if len(entity.key) == 1),
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
             *(aggregate_field(types, entity) for entity in entities),
+            *node_fields(types),
             *(field for api in apis for make_fields in api.queries for field in make_fields(types)),
             *account_api.queries([api.roles for api in apis if api.roles is not None]),
         ],
@@ -112,7 +114,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         Subscriptions(types, entities).fields,
         "What happens, as it happens, over WebSocket (`graphql-transport-ws`).",
     )
-    return ClarionSchema(
+    schema = ClarionSchema(
         query=query,
         mutation=make_type("Mutation", [*account_api.mutations(), *mutations], MUTATION),
         subscription=subscription,
@@ -126,6 +128,10 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
             lambda: AddValidationRules(LIMITS),
         ],
     )
+    for entity in entities:
+        # a field says of which type its rows are, and `Node` which it is: nothing has to be asked of every row
+        cast("GraphQLObjectType", schema._schema.type_map[entity.name]).is_type_of = None
+    return schema
 
 
 def _require_different_names(names: Sequence[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from clarion_graphql.core import MICRO_STX
+from clarion_graphql.decimals import Scale
 from clarion_graphql.entities import Column, Entity, Kind, Relation, camel, pascal
 from clarion_graphql.protocols import ProtocolApi
 
@@ -14,12 +16,12 @@ _TO_BLOCK: Final = (("chain", "chain"), ("block_hash", "hash"))
 _TO_TRANSACTION: Final = tuple((name, name) for name in ("chain", "height", "block_hash", "tx_index"))
 
 
-def _shown(name: str, kind: Kind, description: str, *, nullable: bool = False) -> Column:
-    return Column(name, kind, description, nullable=nullable, filterable=False, orderable=False)
+def _shown(name: str, kind: Kind, description: str, *, nullable: bool = False, scale: Scale | None = None) -> Column:
+    return Column(name, kind, description, nullable=nullable, filterable=False, orderable=False, scale=scale)
 
 
-def _searched(name: str, kind: Kind, description: str, *, nullable: bool = False) -> Column:
-    return Column(name, kind, description, nullable=nullable, orderable=False)
+def _searched(name: str, kind: Kind, description: str, *, nullable: bool = False, scale: Scale | None = None) -> Column:
+    return Column(name, kind, description, nullable=nullable, orderable=False, scale=scale)
 
 
 _IN_TRANSACTION: Final = (
@@ -44,7 +46,7 @@ _CONTRACT: Final = _searched("contract", Kind.TEXT, "Contract that defines the a
 _SENDER: Final = _searched("sender", Kind.TEXT, "Address or contract it came from.")
 _RECIPIENT: Final = _searched("recipient", Kind.TEXT, "Address or contract it went to.")
 _AMOUNT: Final = _searched("amount", Kind.BIG_INT, "How much. Unit: base units of the asset.")
-_MICRO_STX: Final = _searched("amount", Kind.BIG_INT, "How much. Unit: micro-STX.")
+_MICRO_STX: Final = _searched("amount", Kind.BIG_INT, "How much. Unit: micro-STX.", scale=MICRO_STX)
 _TOKEN: Final = (
     _searched("token", Kind.TEXT, "The token's identifier in consensus encoding, or `sha256:` and its hash."),
     _shown("value", Kind.JSON, "The token's identifier as JSON.", nullable=True),
@@ -88,7 +90,7 @@ _MOVEMENTS: Final = (
         "stx_lock",
         "Micro-STX that were locked for stacking.",
         _searched("locked_address", Kind.TEXT, "Whose they are."),
-        _shown("locked_amount", Kind.BIG_INT, "How much. Unit: micro-STX."),
+        _shown("locked_amount", Kind.BIG_INT, "How much. Unit: micro-STX.", scale=MICRO_STX),
         _shown("unlock_height", Kind.INT, "Bitcoin height from which on they are free again."),
         _searched("contract", Kind.TEXT, "Contract that locked them; null where the node did not say.", nullable=True),
     ),
@@ -141,7 +143,7 @@ _CALL: Final = _list(
         _searched("sender", Kind.TEXT, "Address it is from."),
         _searched("sponsor", Kind.TEXT, "Address that pays the fee for it.", nullable=True),
         _shown("nonce", Kind.BIG_INT, "The sender's counter."),
-        _shown("fee", Kind.BIG_INT, "Fee. Unit: micro-STX."),
+        _shown("fee", Kind.BIG_INT, "Fee. Unit: micro-STX.", scale=MICRO_STX),
         _searched("status", Kind.TEXT, "How it ended, in the node's words: `success`, `abort_by_response` …"),
         _shown("result", Kind.BYTES, "The Clarity value it returned, in consensus encoding.", nullable=True),
         _shown("vm_error", Kind.TEXT, "Why it failed, in the node's words.", nullable=True),

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, cast
 
 import strawberry
+from psycopg import sql
 from strawberry import UNSET
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.base import StrawberryList, StrawberryOptional
@@ -20,10 +21,13 @@ from strawberry.types.lazy_type import LazyType
 
 from clarion.chains.model import Finality
 from clarion_graphql.context import Info
+from clarion_graphql.decimals import MAX_PLACES, Scale, decimal_text
 from clarion_graphql.entities import Column, Entity, Kind, Relation, camel
 from clarion_graphql.enums import Direction, graphql_enum, named_enum
+from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to
 from clarion_graphql.finality import finality_of
+from clarion_graphql.node_ids import encode_node_id
 from clarion_graphql.pages import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -38,9 +42,19 @@ from clarion_graphql.pages import (
     fetch_related_pages,
     page_request,
 )
-from clarion_graphql.reads import READS, ColumnRead, FinalityRead, ListRead, Read, RelationRead, SingleRead
-from clarion_graphql.scalars import BigInt, Bytes, Json
-from clarion_graphql.sql import Sql, all_of
+from clarion_graphql.reads import (
+    READS,
+    ColumnRead,
+    DecimalRead,
+    FinalityRead,
+    ListRead,
+    NodeIdRead,
+    Read,
+    RelationRead,
+    SingleRead,
+)
+from clarion_graphql.scalars import BigInt, Bytes, Decimal, Json
+from clarion_graphql.sql import Past, Sql, Table, all_of, build, concrete
 
 Resolver = Callable[..., Any]
 
@@ -70,6 +84,16 @@ COMPARISONS: Final[Mapping[str, tuple[str, str]]] = {
     "contains": ("contains", "Has this in it."),
     "contains_insensitive": ("containsInsensitive", "Has this in it, in capital letters or small ones."),
     "is_null": ("isNull", "Null, or (`false`) not null."),
+}
+NODE_ID: Final = "Its id among all rows of all types, for `node`."
+#: The arguments of ``totalCount``.
+TOTAL_ARGUMENTS: Final[Mapping[str, tuple[Any, Any, str]]] = {
+    "at_most": (
+        int | None,
+        None,
+        "Count no further than this, which is cheaper where there are many: the answer is it where there are as many "
+        "or more.",
+    )
 }
 _DEPRECATED: Final = {"prefix": "Use startsWith."}
 _EQUALITY: Final = ("eq", "ne", "in_", "not_in", "is_null")
@@ -116,8 +140,15 @@ def make_field(
     )
 
 
-def make_type(name: str, fields: Iterable[StrawberryField], description: str, *, is_input: bool = False) -> Any:
-    """A Strawberry type out of fields."""
+def make_type(
+    name: str,
+    fields: Iterable[StrawberryField],
+    description: str,
+    *,
+    is_input: bool = False,
+    interface: type[Any] | None = None,
+) -> Any:
+    """A Strawberry type out of fields; with ``interface`` it has that one's fields too, each as one of its own."""
     listed: dict[str, StrawberryField] = {}
     for field in fields:
         if field.graphql_name in {other.graphql_name for other in listed.values()} or field.python_name in listed:
@@ -129,7 +160,7 @@ def make_type(name: str, fields: Iterable[StrawberryField], description: str, *,
         namespace["__annotations__"] = dict.fromkeys(listed, Any)
         namespace["__module__"] = __name__
 
-    cls = types.new_class(name, (), {}, fill)
+    cls = types.new_class(name, () if interface is None else (interface,), {}, fill)
     return strawberry.type(cls, name=name, description=description, is_input=is_input)
 
 
@@ -183,7 +214,7 @@ class _Edge:
 class _Connection:
     """A page as the connection types read it."""
 
-    def __init__(self, page: Page, request: PageRequest, count: Callable[[], Any]) -> None:
+    def __init__(self, page: Page, request: PageRequest, count: Callable[[int | None], Any]) -> None:
         self.nodes = page.rows
         self.count = count
         self._page = page
@@ -209,6 +240,7 @@ class Types:
 
     def __init__(self, entities: Iterable[Entity]) -> None:
         self.entities = {entity.name: entity for entity in entities}
+        self.node = _node_interface(self.entities.values())
         self.named: dict[str, Any] = {"FinalityComparison": _finality_comparison()}
         for entity in self.entities.values():
             entity.related = {relation.name: self.entities[relation.target] for relation in entity.relations}
@@ -236,17 +268,30 @@ class Types:
     def _node(self, entity: Entity) -> Any:
         fields = [
             make_field(
-                column.field_name,
-                self.annotation(column),
-                column.description,
-                resolver=None if column.derive is None else _derived(column.derive),
-                attribute=column.name,
-                deprecated=column.deprecated,
-                reads=ColumnRead(entity, column),
+                "nodeId",
+                strawberry.ID,
+                NODE_ID,
+                resolver=_node_id_resolver(entity),
+                attribute="node_id",
+                reads=NodeIdRead(entity),
             )
-            for column in entity.columns
-            if column.exposed
         ]
+        for column in entity.columns:
+            if not column.exposed:
+                continue
+            fields.append(
+                make_field(
+                    column.field_name,
+                    self.annotation(column),
+                    column.description,
+                    resolver=None if column.derive is None else _derived(column.derive),
+                    attribute=column.name,
+                    deprecated=column.deprecated,
+                    reads=ColumnRead(entity, column),
+                )
+            )
+            if column.scale is not None:
+                fields.append(_decimal_field(entity, column, column.scale))
         fields += [self._relation_field(entity, relation) for relation in entity.relations]
         if entity.located is not None:
             fields.append(
@@ -258,7 +303,7 @@ class Types:
                     reads=FinalityRead(entity),
                 )
             )
-        return make_type(entity.name, fields, entity.description)
+        return make_type(entity.name, fields, entity.description, interface=self.node)
 
     def annotation(self, column: Column) -> Any:
         """A column's type in Python, as Strawberry reads it."""
@@ -381,7 +426,7 @@ class Types:
                     "totalCount",
                     int,
                     "Rows in the whole list, counted when asked for.",
-                    resolver=with_arguments(lambda root, info: root.count(), {}),
+                    resolver=with_arguments(lambda root, info, **given: root.count(at_most(given)), TOTAL_ARGUMENTS),
                 ),
             ],
             f"A page of a list of `{entity.name}`.",
@@ -450,7 +495,8 @@ class Types:
             scope = all_of(argument.condition(given[name]) for name, argument in entity.arguments.items())
             request = page_request(entity, given)
             page = await fetch_page(session, entity, scope, request)
-            return _Connection(page, request, lambda: count_rows(session, entity, all_of([scope, request.condition])))
+            condition = all_of([scope, request.condition])
+            return _Connection(page, request, lambda most: count_rows(session, entity, condition, most))
 
         own = {
             name: (argument.annotation, argument.default, argument.description)
@@ -497,6 +543,68 @@ def _finality_comparison() -> Any:
     )
 
 
+def _node_interface(entities: Iterable[Entity]) -> type[Any]:
+    names = {entity.make: entity.name for entity in entities}
+
+    class Node:
+        node_id: strawberry.ID = strawberry.field(name="nodeId", description=NODE_ID)
+
+        @classmethod
+        def resolve_type(cls, row: Any, *_: Any) -> str:
+            return names[type(row)]
+
+    return strawberry.interface(Node, description="A row of any type, found by its id.")
+
+
+def _node_id_resolver(entity: Entity) -> Resolver:
+    return with_arguments(lambda root, info: encode_node_id(entity, root), {})
+
+
+def _decimal_field(entity: Entity, column: Column, scale: Scale) -> StrawberryField:
+    name = scale.name_of(column.name)
+    known = isinstance(scale.places, int) and not column.nullable
+    unknown = "" if isinstance(scale.places, int) else " Null where the token is not known."
+    return make_field(
+        camel(name),
+        Decimal if known else Decimal | None,
+        f"`{column.field_name}` in {scale.unit}.{unknown}",
+        resolver=_decimal_resolver(column, scale),
+        attribute=name,
+        reads=DecimalRead(entity, column),
+    )
+
+
+def _decimal_resolver(column: Column, scale: Scale) -> Resolver:
+    places = scale.places
+    if isinstance(places, int):
+
+        def shown(root: Any, info: Info) -> str | None:
+            amount = getattr(root, column.name)
+            return None if amount is None else decimal_text(amount, places)
+
+        return with_arguments(shown, {})
+
+    async def resolve(root: Any, info: Info) -> str | None:
+        amount, token, session = getattr(root, column.name), getattr(root, places.key), info.context.session
+        if amount is None or token is None:
+            return None
+
+        async def load(keys: Sequence[str]) -> dict[str, int]:
+            query = build(
+                "SELECT p.{key}, p.{column} FROM {table} p WHERE p.{key} = ANY({keys})",
+                key=sql.Identifier(places.key),
+                column=sql.Identifier(places.column),
+                table=Table(places.table, Past.PROJECTION),
+                keys=Sql(sql.SQL("%s"), (list(keys),)),
+            )
+            return dict(await session.fetch(query, at_most=len(keys)))
+
+        found = await session.loader(("places", places), load).load(token)
+        return None if found is None or not 0 <= found <= MAX_PLACES else decimal_text(amount, found)
+
+    return with_arguments(resolve, {})
+
+
 def _derived(derive: Callable[[Any], Any]) -> Resolver:
     return with_arguments(lambda root, info: derive(root), {})
 
@@ -534,19 +642,29 @@ def _many_resolver(own: Entity, relation: Relation, target: Entity) -> Resolver:
         async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Page]:
             return await fetch_related_pages(session, own, relation, target, request, keys)
 
-        async def load_counts(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], int]:
-            return await count_related(session, own, relation, target, request.condition, keys)
+        def count(most: int | None) -> Any:
+            async def load_counts(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], int]:
+                return await count_related(session, own, relation, target, request.condition, keys, most)
+
+            return session.loader((own.name, relation.name, request, "count", most), load_counts).load(values)
 
         page = await session.loader((own.name, relation.name, request), load).load(values)
         assert page is not None
-        counts = session.loader((own.name, relation.name, request, "count"), load_counts)
-        return _Connection(page, request, lambda: counts.load(values))
+        return _Connection(page, request, count)
 
     return resolve
 
 
-async def _no_rows() -> int:
+async def _no_rows(most: int | None) -> int:
     return 0
+
+
+def at_most(arguments: Mapping[str, Any]) -> int | None:
+    """The argument of ``totalCount``. Raises InputError for a number below 0."""
+    most: int | None = concrete(arguments["at_most"])
+    if most is not None and most < 0:
+        raise InputError("totalCount: atMost is 0 or more.")
+    return most
 
 
 def _finality_resolver(entity: Entity) -> Resolver:

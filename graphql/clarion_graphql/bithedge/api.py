@@ -7,11 +7,12 @@ from typing import Final
 
 from psycopg import sql
 
-from clarion_graphql.bithedge import governance, oracle, pools, portfolio
+from clarion_graphql.bithedge import governance, oracle, platform, pools, portfolio, risk
 from clarion_graphql.bithedge.governance import PROPOSAL
 from clarion_graphql.bithedge.policy_columns import POLICY
 from clarion_graphql.bithedge.reading import BURN_NOW, table
 from clarion_graphql.bithedge.roles import read_roles
+from clarion_graphql.decimals import PlacesTable, Scale
 from clarion_graphql.entities import Column, Kind, Relation, Via
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.protocols import ProtocolApi
@@ -198,6 +199,8 @@ API: Final = ProtocolApi(
         oracle.queries,
         pools.queries,
         portfolio.queries,
+        platform.queries,
+        risk.queries,
     ),
     plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
     units={
@@ -208,6 +211,11 @@ API: Final = ProtocolApi(
         "BurnHeight": "Bitcoin block height",
         "BurnBlocks": "Bitcoin blocks",
         "E12": "1/10^12",
+    },
+    scales={
+        "Usd8": Scale(8, "US dollars", "_usd", ending="_usd8"),
+        "Sats": Scale(8, "BTC", "_btc", ending="_sat"),
+        "TokenAmount": Scale(PlacesTable("bithedge.token", "token", "decimals"), "whole tokens", "_decimal"),
     },
     renamed={
         **{table: {"proposal": "proposal_id"} for table in ("proposal_action", "proposal_vote")},

@@ -1,0 +1,70 @@
+"""The fields of ``Query`` that find rows of any type by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import Parameter
+from typing import Any, Final
+
+import strawberry
+from strawberry.types.base import StrawberryList, StrawberryOptional
+from strawberry.types.field import StrawberryField
+
+from clarion_graphql.context import Info
+from clarion_graphql.entities import Entity
+from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.node_ids import decode_node_id
+from clarion_graphql.pages import fetch_by
+from clarion_graphql.session import Session
+from clarion_graphql.types import Types, make_field, with_arguments
+
+#: Most ids in one ``nodes``.
+MAX_IDS: Final = 500
+
+
+def node_fields(types: Types) -> list[StrawberryField]:
+    """``node`` and ``nodes``."""
+
+    async def node(root: Any, info: Info, *, id: str) -> Any:  # noqa: A002
+        entity, key = decode_node_id(types.entities, id)
+        return await _find(info.context.session, entity, key)
+
+    async def nodes(root: Any, info: Info, *, ids: Sequence[str]) -> list[Any]:
+        if len(ids) > MAX_IDS:
+            raise ApiError(Code.LIMIT_EXCEEDED, f"nodes takes at most {MAX_IDS} ids, not {len(ids)}.")
+        wanted = [decode_node_id(types.entities, node_id) for node_id in ids]
+        keys: dict[str, list[tuple[Any, ...]]] = {}
+        for entity, key in wanted:
+            keys.setdefault(entity.name, []).append(key)
+        found = {
+            name: await _find_all(info.context.session, types.entities[name], listed) for name, listed in keys.items()
+        }
+        return [found[entity.name].get(key) for entity, key in wanted]
+
+    described = StrawberryOptional(types.node)
+    ids: Any = list[strawberry.ID]
+    return [
+        make_field(
+            "node",
+            described,
+            "The row with this `nodeId`, of whatever type; null where there is none.",
+            resolver=with_arguments(node, {"id": (strawberry.ID, Parameter.empty, "The row's `nodeId`.")}),
+        ),
+        make_field(
+            "nodes",
+            StrawberryList(described),
+            "The rows with these ids, in their order; null for each that is not there.",
+            resolver=with_arguments(nodes, {"ids": (ids, Parameter.empty, f"At most {MAX_IDS} values of `nodeId`.")}),
+        ),
+    ]
+
+
+async def _find(session: Session, entity: Entity, key: tuple[Any, ...]) -> Any | None:
+    async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
+        return await _find_all(session, entity, keys)
+
+    return await session.loader((entity.name, entity.key), load).load(key)
+
+
+async def _find_all(session: Session, entity: Entity, keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
+    return await fetch_by(session, entity, entity.key, list(dict.fromkeys(keys)))
