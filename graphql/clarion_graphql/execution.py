@@ -1,18 +1,21 @@
 """Executing an operation: from a request to the bytes of its answer.
 
-A document is parsed and validated once (:mod:`clarion_graphql.documents`). What it selects is then read by
-Strawberry's resolvers, in one snapshot of the database.
+A document is parsed and validated once (:mod:`clarion_graphql.documents`). What it selects is read by one statement
+where it can be compiled (:mod:`clarion_graphql.plan`), and otherwise by Strawberry's resolvers, always in one snapshot
+of the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final, Literal, TypeGuard, cast
 
 import msgspec
-from graphql import ExecutionResult, GraphQLError, OperationType
+import psycopg
+import structlog
+from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType
 from graphql import execute as execute_graphql
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -27,8 +30,12 @@ from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, Code, show_errors
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
 from clarion_graphql.metrics import observe_operation
+from clarion_graphql.plan.json_text import BrokenValueError
+from clarion_graphql.plan.plans import Plan, Plans, bound, data_of
 from clarion_graphql.receipt import Receipt
 from clarion_graphql.schema import ClarionSchema
+
+log = structlog.get_logger(__name__)
 
 OperationKind = Literal["query", "mutation", "subscription"]
 
@@ -65,6 +72,8 @@ class Answer:
     operation_name: str | None = None
     receipts: Mapping[Chain, Receipt] = field(default_factory=dict)
     cacheable: bool = False
+    tables: frozenset[str] | None = None
+    """The tables (``schema.name``) that it was read from; None where that is not known."""
 
     @property
     def is_query(self) -> bool:
@@ -82,6 +91,7 @@ class Executor:
         self._limits = limits
         self._schema = schema._schema
         self._service = service
+        self._plans = Plans(schema, service.pool)
 
     async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
         """The answer to a request of a caller; what is wrong with it is in the answer.
@@ -116,29 +126,69 @@ class Executor:
             self._service.accounts.charge(caller, cost)
             if operation.node.directives:
                 running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)
-            result = await self._resolve(operation, variables, running)
+            elif operation.type is OperationType.QUERY:
+                answer = await self._read(operation, variables, running)
+                if answer is not None:
+                    return answer
+                await running.session.close()
+                running.session = self._service.session()
+            result = await self._resolve(operation.document, operation.name, variables, running)
         except GraphQLError as error:
             result = ExecutionResult(None, [error])
         finally:
             await running.session.close()
-        errors = result.errors or []
-        if errors:
-            show_errors(errors)
-        # an error without a path, beside no data, is of the request: its variables do not fit
-        executed = result.data is not None or any(error.path for error in errors)
-        answer: dict[str, Any] = {"data": result.data} if executed else {}
-        if errors:
-            answer["errors"] = [error.formatted for error in errors]
-        if extensions := running.extensions():
-            answer["extensions"] = extensions
+        return _answer(operation, result, running)
+
+    async def _read(
+        self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation
+    ) -> Answer | None:
+        """The answer by a plan; None where resolvers are to give the whole of it."""
+        planned = self._plans.plan(operation, variables)
+        if planned is None:
+            return None
+        plan, values = planned
+        try:
+            if plan.rest is not None:
+                return await self._read_and_resolve(operation, plan, values, variables, running)
+            selected = await self._plans.run(plan, values)
+        except psycopg.OperationalError as error:
+            return _answer(operation, plan.failed(error), running)
+        except (psycopg.Error, BrokenValueError, ApiError, TypeError, ValueError) as error:
+            log.debug("graphql.plan_stepped_aside", reason=repr(error))
+            return None
+        extensions = selected.receipts.members
+        if outdated := selected.outdated:
+            told = context.receipt_extensions(selected.receipts.by_chain, outdated)
+            extensions = msgspec.json.encode(told)[1:-1]
+        if running.cost is not None:
+            extensions = b'"cost":' + msgspec.json.encode(running.cost) + (b"," + extensions if extensions else b"")
         return Answer(
-            msgspec.json.encode(answer),
-            executed=executed,
-            has_errors=bool(errors),
-            kind=_KINDS[operation.type],
+            b'{"data":' + selected.data + (b',"extensions":{' + extensions + b"}}" if extensions else b"}"),
+            executed=True,
+            has_errors=False,
+            kind="query",
             operation_name=operation.name,
-            receipts=running.session.was_read,
+            receipts=selected.receipts.by_chain,
+            cacheable=True,
+            tables=selected.tables,
         )
+
+    async def _read_and_resolve(
+        self,
+        operation: documents.Operation,
+        plan: Plan,
+        values: Sequence[Any],
+        variables: dict[str, Any],
+        running: context.Operation,
+    ) -> Answer:
+        """The answer where only some of the fields are compiled, all of it in one snapshot."""
+        row = await running.session.row(plan.statement.text, [b"", *bound(plan, values)], plan.tables)
+        assert plan.rest is not None
+        result = await self._resolve(plan.rest, operation.name, variables, running)
+        if result.data is not None:
+            data = data_of(plan, row, result.data)
+            result = ExecutionResult(cast("dict[str, Any]", msgspec.Raw(data)), result.errors)
+        return _answer(operation, result, running)
 
     def _cost_model(self, operation: documents.Operation) -> CostModel:
         known: CostModel | None = operation.notes.get(CostModel)
@@ -147,19 +197,23 @@ class Executor:
         return known
 
     async def _resolve(
-        self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation
+        self, document: DocumentNode, name: str | None, variables: dict[str, Any], running: context.Operation
     ) -> ExecutionResult:
         result = execute_graphql(
             self._schema,
-            operation.document,
+            document,
             context_value=running,
             variable_values=variables,
-            operation_name=operation.name,
+            operation_name=name,
             executor_class=StrawberryGraphQLCoreExecutionContext,
             is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
             operation_extensions=None,
         )
         return result if isinstance(result, ExecutionResult) else await result
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._plans.close()
 
     def refused(self, errors: list[GraphQLError], operation: documents.Operation | None = None) -> Answer:
         """The answer to a request that is not executed."""
@@ -172,3 +226,24 @@ class Executor:
             kind=None if operation is None else _KINDS[operation.type],
             operation_name=None if operation is None else operation.name,
         )
+
+
+def _answer(operation: documents.Operation, result: ExecutionResult, running: context.Operation) -> Answer:
+    errors = result.errors or []
+    if errors:
+        show_errors(errors)
+    # an error without a path, beside no data, is of the request: its variables do not fit
+    executed = result.data is not None or any(error.path for error in errors)
+    answer: dict[str, Any] = {"data": result.data} if executed else {}
+    if errors:
+        answer["errors"] = [error.formatted for error in errors]
+    if extensions := running.extensions():
+        answer["extensions"] = extensions
+    return Answer(
+        msgspec.json.encode(answer),
+        executed=executed,
+        has_errors=bool(errors),
+        kind=_KINDS[operation.type],
+        operation_name=operation.name,
+        receipts=running.session.was_read,
+    )

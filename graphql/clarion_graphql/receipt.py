@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
+import msgspec
 from psycopg import AsyncConnection
 
 from clarion.chains.model import Chain, Finality
@@ -34,6 +35,14 @@ FROM clarion.cursor u
 LEFT JOIN clarion.block b ON b.chain = u.chain AND b.hash = u.hash
 {ANCHORED}
 """
+#: The same as the JSON text that :func:`receipts_of` reads.
+TIPS_AS_JSON: Final = f"""
+SELECT coalesce(json_agg(json_build_array(
+    r.chain, r.height, encode(r.hash, 'hex'), r.burn_height, encode(r.burn_hash, 'hex'), r.finality,
+    encode(r.digest, 'hex'), r.sequence, r.burn_tip, r.outdated
+)), '[]')::text
+FROM ({_TIPS}) r (chain, height, hash, burn_height, burn_hash, finality, digest, sequence, burn_tip, outdated)
+"""
 _AS_OF: Final = f"""
 SELECT u.chain, k.height, k.hash, b.burn_height, b.burn_hash, {FINALITY},
     clarion.digest_at(k.chain, k.height), k.sequence, (SELECT max(height) FROM clarion.canonical_burn_block)
@@ -43,6 +52,10 @@ JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash
 {ANCHORED}
 WHERE k.chain = %s AND k.height = %s
 """
+
+
+#: Places of hashes in a row of these.
+_BYTES: Final = (2, 4, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +91,30 @@ class Receipt:
 
 async def read_receipts(connection: AsyncConnection[Any]) -> dict[Chain, Receipt]:
     """The tip of every chain in this database, ``stacks`` first."""
-    rows = await (await connection.execute(_TIPS.encode())).fetchall()
+    return _by_chain(await (await connection.execute(_TIPS.encode())).fetchall())
+
+
+def receipts_of(text: bytes) -> dict[Chain, Receipt]:
+    """The receipts that :data:`TIPS_AS_JSON` gave."""
+    rows = []
+    for row in msgspec.json.decode(text):
+        for place in _BYTES:
+            row[place] = None if row[place] is None else bytes.fromhex(row[place])
+        rows.append(row)
+    return _by_chain(rows)
+
+
+def _by_chain(rows: Sequence[Sequence[Any]]) -> dict[Chain, Receipt]:
     return {row[0]: _receipt(row) for row in sorted(rows, key=lambda row: (row[0] != "stacks", row[0]))}
+
+
+def outdated_of(receipts: Mapping[Chain, Receipt], tables: Iterable[str]) -> dict[str, int | None]:
+    """Of the protocols of these tables (``schema.name``) those whose rows are older, and of which block they are."""
+    found = {name: height for receipt in receipts.values() for name, height in (receipt.outdated or {}).items()}
+    if not found:
+        return {}
+    schemas = {table.partition(".")[0] for table in tables}
+    return {name: height for name, height in found.items() if name in schemas}
 
 
 async def read_receipt_at(connection: AsyncConnection[Any], chain: Chain, height: int) -> Receipt | None:
@@ -88,7 +123,7 @@ async def read_receipt_at(connection: AsyncConnection[Any], chain: Chain, height
     return None if row is None else _receipt(row)
 
 
-def _receipt(row: tuple[Any, ...]) -> Receipt:
+def _receipt(row: Sequence[Any]) -> Receipt:
     chain, height, block_hash, burn_height, burn_hash, finality, *rest = row
     known = None if finality is None else Finality(finality)
     return Receipt(chain, height, block_hash, burn_height, burn_hash, known, *rest)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg
 import psycopg_pool
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg_pool import AsyncConnectionPool
 from strawberry.dataloader import DataLoader
 
@@ -17,7 +17,7 @@ from clarion.chains.model import Chain
 from clarion.store.database import make_pool
 from clarion_graphql.as_of import Moment, PastTables, past_tables
 from clarion_graphql.errors import ApiError, Code
-from clarion_graphql.receipt import Receipt, read_receipts
+from clarion_graphql.receipt import Receipt, outdated_of, read_receipts
 from clarion_graphql.sql import Sql, tables_in
 
 #: Longest a statement may run, in milliseconds.
@@ -138,12 +138,28 @@ class Session:
             )
         connection = await self.open()
         if self._past is None:
-            self._note_outdated(query)
+            self._note_outdated(table.name for table in tables_in(query.text))
         # one after another: an error loses the snapshot, and a table that cannot be told is found out in a savepoint
         async with self._reading:
             rows = await self._read(connection, query)
         self._rows_left -= len(rows)
         return rows
+
+    async def row(self, text: bytes, parameters: Sequence[bytes | None], tables: Iterable[str]) -> list[bytes | None]:
+        """The only row of a statement with ``$1`` … over these tables as they are now, all in Postgres' text format."""
+        assert self.moment is None
+        connection = await self.open()
+        self._note_outdated(tables)
+        async with self._reading:
+            self._require_open()
+            cursor = AsyncRawCursor(connection)
+            try:
+                await cursor.execute(text, [None if given is None else given.decode() for given in parameters])
+            except psycopg.Error as error:
+                self._failure = error
+                raise
+        assert cursor.pgresult is not None
+        return [cursor.pgresult.get_value(0, column) for column in range(cursor.pgresult.nfields)]
 
     async def _read(self, connection: AsyncConnection[Any], query: Sql) -> list[tuple[Any, ...]]:
         self._require_open()
@@ -160,11 +176,8 @@ class Session:
         if self._closed:
             raise asyncio.CancelledError
 
-    def _note_outdated(self, query: Sql) -> None:
-        for receipt in self._receipts.values():
-            if receipt.outdated:
-                read = {table.name.partition(".")[0] for table in tables_in(query.text)}
-                self.outdated |= {name: height for name, height in receipt.outdated.items() if name in read}
+    def _note_outdated(self, tables: Iterable[str]) -> None:
+        self.outdated |= outdated_of(self._receipts, tables)
 
     async def value(self, query: Sql) -> Any:
         """The first column of a query's first row; None without a row."""

@@ -117,7 +117,7 @@ def literal(text: LiteralString, *parameters: Any) -> Sql:
     return Sql(sql.SQL(text), parameters)
 
 
-def build(text: LiteralString, **parts: sql.Composable | Sql) -> Sql:
+def build(text: LiteralString, /, **parts: sql.Composable | Sql) -> Sql:
     """``text`` with its ``{names}`` replaced. Parts with parameters must stand in the text in the order given."""
     texts = {name: part.text if isinstance(part, Sql) else part for name, part in parts.items()}
     parameters = tuple(parameter for part in parts.values() if isinstance(part, Sql) for parameter in part.parameters)
