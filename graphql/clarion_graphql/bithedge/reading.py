@@ -41,6 +41,7 @@ _NAMED: Final[Mapping[str, sql.Composable]] = {
     "canonical_block": Table("clarion.canonical_block", Past.LOG),
     "block": Table("clarion.block", Past.LOG),
     "event": Table("clarion.event", Past.LOG),
+    "anomaly": Table("clarion.anomaly", Past.LOG),
     "transaction": Table("clarion.transaction", Past.LOG),
 }
 
