@@ -7,7 +7,7 @@ from typing import Final
 
 from psycopg import sql
 
-from clarion_graphql.bithedge import governance, oracle, platform, pools, portfolio, risk
+from clarion_graphql.bithedge import governance, oracle, platform, pools, portfolio, quotes, risk
 from clarion_graphql.bithedge.governance import PROPOSAL
 from clarion_graphql.bithedge.policy_columns import POLICY
 from clarion_graphql.bithedge.reading import BURN_NOW, table
@@ -199,6 +199,7 @@ API: Final = ProtocolApi(
         oracle.queries,
         pools.queries,
         portfolio.queries,
+        quotes.queries,
         platform.queries,
         risk.queries,
     ),
