@@ -498,3 +498,15 @@ def db_url(dev: Dev = False) -> None:
 
     with open_database(_settings(dev=dev)) as url:
         typer.echo(url)
+
+
+@database.command("roles")
+def db_roles(dev: Dev = False) -> None:
+    """Make the database roles `clarion_reader` and `clarion_account`, which may do less than the indexer."""
+    from clarion.store.database import database_name, migrate, open_database
+    from clarion.store.roles import make_roles
+
+    with open_database(_settings(dev=dev)) as url:
+        migrate(url)
+        make_roles(url)
+        typer.echo(f"The roles clarion_reader and clarion_account fit the database {database_name(url)}.")

@@ -1,0 +1,100 @@
+"""Database roles that may do less than the one that indexes: a server that answers strangers needs no more.
+
+``clarion_reader`` reads chain data and projections and writes nothing; ``clarion_account`` reads and writes sessions
+and API keys and sees nothing else. Neither can log in by itself: the user of a URL becomes one (``SET ROLE``), or an
+administrator gives it a password (``ALTER ROLE clarion_reader LOGIN PASSWORD '…'``) and a URL of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection, sql
+
+from clarion.store.database import DatabaseError, connect, database_name
+
+READER: Final = "clarion_reader"
+ACCOUNT: Final = "clarion_account"
+ACCOUNT_SCHEMA: Final = "clarion_account"
+#: Schemas that readers of chain data have no business in: credentials, and what the keeper signed.
+HIDDEN_SCHEMAS: Final = (ACCOUNT_SCHEMA, "keeper")
+
+_OWN_SCHEMAS: Final = """
+SELECT nspname::text FROM pg_namespace
+WHERE pg_has_role(nspowner, 'USAGE') AND nspname NOT LIKE 'pg\\_%%' AND nspname <> 'information_schema'
+ORDER BY nspname
+"""
+
+
+def make_roles(url: str) -> None:
+    """Make both roles, or bring them up to date with the tables of this database. May be repeated.
+
+    The user of ``url`` has to be the one that indexes: tables that it makes later are covered too.
+
+    Raises:
+        DatabaseError: it may not make roles; the message says what an administrator can do.
+    """
+    with connect(url) as connection:
+        for role in (READER, ACCOUNT):
+            _make_role(connection, role, database_name(url))
+        schemas = [name for (name,) in connection.execute(_OWN_SCHEMAS).fetchall()]
+        for schema in schemas:
+            if schema in HIDDEN_SCHEMAS:
+                _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {reader}", schema)
+                _run(connection, "REVOKE ALL ON SCHEMA {schema} FROM {reader}", schema)
+            else:
+                _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {reader}", schema)
+                _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader}", schema)
+        # protocols get tables and schemas later on; whoever may not enter a schema can read no table in it
+        _run(connection, "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {reader}")
+        _run(connection, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {reader}")
+        _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {account}", ACCOUNT_SCHEMA)
+        for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE")):
+            what = {"kind": sql.SQL(kind), "rights": sql.SQL(rights)}
+            _run(connection, "GRANT {rights} ON ALL {kind} IN SCHEMA {schema} TO {account}", ACCOUNT_SCHEMA, **what)
+            _run(
+                connection,
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {rights} ON {kind} TO {account}",
+                ACCOUNT_SCHEMA,
+                **what,
+            )
+
+
+def require_role(url: str, role: str) -> None:
+    """Make sure that connections of ``url`` may take a role on. Raises DatabaseError where they may not."""
+    with connect(url, autocommit=True) as connection:
+        try:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        except (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege) as error:
+            raise DatabaseError(
+                f"The role {role}, which the settings name, cannot be used on the database {database_name(url)}: "
+                f"{str(error).strip()}. `clarion db roles` makes it; run that as the database's owner."
+            ) from error
+
+
+def _make_role(connection: Connection[Any], role: str, database: str) -> None:
+    identifier = sql.Identifier(role)
+    try:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+            # another database of the server may get the role at the same time
+            taken = (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation)
+            with contextlib.suppress(*taken), connection.transaction():
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(identifier))
+        try:
+            with connection.transaction():
+                connection.execute(sql.SQL("SET LOCAL ROLE {}").format(identifier))
+                connection.execute("RESET ROLE")
+        except psycopg.errors.InsufficientPrivilege:  # whoever makes a role is not one who may take it on
+            connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(identifier))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseError(
+            f"The user of the database {database} may not make the role {role} ({str(error).strip()}). Let an "
+            f"administrator run `CREATE ROLE {role} NOLOGIN; GRANT {role} TO {connection.info.user};`, then try again."
+        ) from error
+
+
+def _run(connection: Connection[Any], statement: str, schema: str = "", **parts: sql.SQL) -> None:
+    names = {"schema": sql.Identifier(schema), "reader": sql.Identifier(READER), "account": sql.Identifier(ACCOUNT)}
+    connection.execute(sql.SQL(statement).format(**names, **parts))
