@@ -8,18 +8,16 @@ import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-import msgspec
 import psycopg
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
-from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from strawberry.http.ides import get_graphql_ide_html
 
 from clarion.chains.stacks.networks import Network
 from clarion.config import Accounts as AccountSettings
@@ -31,37 +29,42 @@ from clarion_graphql.accounts.accounts import Accounts
 from clarion_graphql.accounts.client import Proxies
 from clarion_graphql.accounts.store import write_pool
 from clarion_graphql.context import Service
+from clarion_graphql.execution import Executor
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
-from clarion_graphql.schema import ClarionSchema, build_schema, sdl
+from clarion_graphql.http import Endpoint, HttpOptions
+from clarion_graphql.limits import Limits
+from clarion_graphql.live.hub import Hub
+from clarion_graphql.live.sse import EventStreamEndpoint
+from clarion_graphql.live.websocket import WebSocketEndpoint
+from clarion_graphql.persisted import PersistedQueries, read_allowed
+from clarion_graphql.response_cache import ResponseCache
+from clarion_graphql.schema import build_schema, sdl
 from clarion_graphql.session import CONNECTION_TIMEOUT_S, STATEMENT_TIMEOUT_MS, read_pool
 
 log = structlog.get_logger(__name__)
 
 GRAPHQL_PATH: Final = "/graphql"
-MAX_SUBSCRIPTIONS_PER_CONNECTION: Final = 100
+EVENT_STREAM_PATH: Final = "/graphql/stream"
 
 
-class _View(GraphQL[Service, None]):
-    """Strawberry's view with the service as its context."""
+class _App(Starlette):
+    """Sends what is served as it comes past the middleware, straight to its endpoint."""
 
-    def __init__(self, schema: ClarionSchema, service: Service) -> None:
-        super().__init__(
-            schema,
-            graphql_ide="graphiql",
-            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
-            max_subscriptions_per_connection=MAX_SUBSCRIPTIONS_PER_CONNECTION,
-            allowed_origins=["*"],  # nothing here depends on who asks: there are no cookies and no mutations
-        )
-        self._service = service
+    graphql: Endpoint
+    websocket: WebSocketEndpoint
+    event_stream: EventStreamEndpoint
 
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Service:
-        """The service; each operation makes its own context of it."""
-        return self._service
-
-    def encode_json(self, data: object) -> str:
-        """JSON text, the fast way."""
-        return msgspec.json.encode(data).decode()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection or request."""
+        if scope["type"] == "http" and scope["path"] == GRAPHQL_PATH:
+            await self.graphql(scope, receive, send)
+        elif scope["type"] == "websocket" and scope["path"] == GRAPHQL_PATH:
+            await self.websocket(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == EVENT_STREAM_PATH and scope["method"] != "OPTIONS":
+            await self.event_stream(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def make_app(
@@ -111,7 +114,6 @@ def make_app(
         proxies=Proxies(graphql.proxies, graphql.proxy_header),
     )
     service = Service(pool, feed, tuple(protocols), dict(deployed), writes, callers)
-    view = _View(schema, service)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -128,6 +130,7 @@ def make_app(
                 task.cancel()
             await asyncio.wait(running)
             await writes.close()
+            executor.close()
             await pool.close()
 
     async def healthz(request: Request) -> JSONResponse:
@@ -150,19 +153,44 @@ def make_app(
     async def home(request: Request) -> HTMLResponse:
         return HTMLResponse(home_page(GRAPHQL_PATH, [protocol.name for protocol in protocols]))
 
-    app = Starlette(
+    app = _App(
         routes=[
             Route("/", home),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Route("/schema.graphql", schema_definition),
-            Route(GRAPHQL_PATH, view, methods=["GET", "POST"]),
-            WebSocketRoute(GRAPHQL_PATH, view),
+            *([Route("/schema.graphql", schema_definition)] if graphql.introspection else []),
         ],
         middleware=[
-            Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["*"])
+            Middleware(
+                CORSMiddleware, allow_origins=graphql.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+            )
         ],
         lifespan=lifespan,
     )
     app.state.service = service
+    limits = Limits(
+        depth=graphql.max_depth,
+        aliases=graphql.max_aliases,
+        tokens=graphql.max_tokens,
+        cost=graphql.max_cost,
+        introspection=graphql.introspection,
+    )
+    executor = Executor(schema, service, limits)
+    app.graphql = Endpoint(
+        executor,
+        callers,
+        PersistedQueries(None if graphql.documents is None else read_allowed(graphql.documents)),
+        ResponseCache(feed, max_bytes=graphql.cache_bytes),
+        HttpOptions(
+            origins=graphql.origins,
+            max_body_bytes=graphql.max_body_bytes,
+            max_batch=graphql.max_batch,
+            max_requests=graphql.max_requests,
+            compression=graphql.compression,
+        ),
+        page=get_graphql_ide_html("graphiql") if graphql.introspection else None,
+    )
+    hub = Hub(schema, service, executor.documents)
+    app.websocket = WebSocketEndpoint(hub, executor, service)
+    app.event_stream = EventStreamEndpoint(hub, executor, service)
     return app

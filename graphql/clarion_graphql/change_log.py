@@ -73,28 +73,20 @@ class Change:
     after: Any
 
 
-async def start(
-    pool: AsyncConnectionPool, chain: Chain, since: int | None, tables: Sequence[str] = ()
-) -> tuple[int, Any]:
-    """Where a subscription begins: ``since``, or the current sequence, and the block that the tip is at then.
-
-    ``tables``: whose rows it is about. Raises ApiError where nothing can be read on from ``since``.
-    """
+async def start(pool: AsyncConnectionPool, chain: Chain) -> tuple[int, Any]:
+    """The current sequence, and the block that the tip is at then."""
+    query = build(
+        "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} FROM clarion.block t "
+        "WHERE t.chain = u.chain AND t.hash = u.hash) t ON true WHERE u.chain = {chain}",
+        columns=BLOCK.selected,
+        chain=literal("%s", chain),
+    )
     async with snapshot(pool) as connection:
-        if since is not None:
-            await _require_kept(connection, chain, since, tables)
-            return since, None
-        query = build(
-            "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} FROM clarion.block t "
-            "WHERE t.chain = u.chain AND t.hash = u.hash) t ON true WHERE u.chain = {chain}",
-            columns=BLOCK.selected,
-            chain=literal("%s", chain),
-        )
         found = await fetch(connection, query)
-        if not found:
-            return 0, None
-        sequence, *block = found[0]
-        return sequence, None if block[0] is None else BLOCK.make(*block)
+    if not found:
+        return 0, None
+    sequence, *block = found[0]
+    return sequence, None if block[0] is None else BLOCK.make(*block)
 
 
 async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: int, tables: Sequence[str] = ()) -> int:

@@ -1,41 +1,33 @@
-"""Subscriptions: the change log forwards, from a sequence or from now, one message after another.
+"""The fields of ``Subscription``: the change log forwards, from a sequence or from now, and what is so now.
 
-Each subscription reads at its own pace from its own place, so a slow client holds up nobody and nothing is queued for
-it. The feed only says when there is more.
+They say where their messages come from; :mod:`clarion_graphql.live` reads those and sends them.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
-import psycopg
-import structlog
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
 from clarion.chains.model import Chain, Finality
 from clarion_graphql import change_log
 from clarion_graphql.change_log import Change, FinalityMark, Piece, Step
-from clarion_graphql.context import Info, Operation
+from clarion_graphql.context import Info, Service
 from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity, Kind
 from clarion_graphql.enums import BlockOp, ChainName, RowOp, chain_of, named_enum
 from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to, filter_condition
-from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
+from clarion_graphql.live.sources import LogSource, Source, State, StateSource
 from clarion_graphql.pages import fetch_by
 from clarion_graphql.scalars import BigInt, Json, parse_big_int
 from clarion_graphql.sql import all_of, literal
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
-
-log = structlog.get_logger(__name__)
-
-#: How long a subscription waits before it reads again after the database did not answer, in seconds.
-RETRY_S: Final = 1.0
 
 T = TypeVar("T", Step, Change)
 M = TypeVar("M", bound="_Message")
@@ -99,61 +91,27 @@ class _RowMessage(_Message):
         return message
 
 
-async def _follow(
-    operation: Operation, chain: Chain, since: int, what: Hashable, read: Callable[[int], Awaitable[Piece[T]]]
-) -> AsyncGenerator[T, None]:
-    """Entries of the log after ``since``, for ever. While the database does not answer it waits."""
-    feed, reads = operation.service.feed, operation.service.log_reads
-    position = since
-
-    async def load() -> tuple[int | None, Piece[T]]:
-        # what the feed had said when the read began: the read may have begun for another subscription, long ago
-        known = feed.sequence(chain)
-        return known, await read(position)
-
-    while True:
-        try:
-            known, piece = await reads.read((chain, position, what), load)
-        except psycopg.OperationalError as error:
-            log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
-            await asyncio.sleep(RETRY_S)
-            continue
-        for entry in piece.entries:
-            yield entry
-        caught_up, position = piece.up_to == position, piece.up_to
-        if caught_up:
-            await feed.changed(chain, known)
-        elif feed.sequence(chain) == position:
-            await feed.changed(chain, position)
-
-
-async def _messages(
-    operation: Operation,
+def _source(
+    service: Service,
     chain: Chain,
     since: int | None,
     what: Hashable,
     read: Callable[[int], Awaitable[Piece[T]]],
-    start: Callable[[int, Any], M],
+    show_start: Callable[[int, Any], M],
     show: Callable[[T], M],
-    tables: Sequence[str] = (),
-) -> AsyncIterator[M]:
-    """The messages of a subscription. Raises ApiError where it cannot go on after ``since``.
-
-    Subscriptions of the same ``what`` get the same from ``read``. ``tables``: whose rows they are about.
-    """
-    position, tip = await change_log.start(operation.service.pool, chain, since, tables)
-
-    async def send() -> AsyncGenerator[M, None]:
-        with SUBSCRIPTIONS.track_inprogress():
-            if since is None:
-                async with operation.message():
-                    yield start(position, tip)
-            async for entry in _follow(operation, chain, position, what, read):
-                async with operation.message():
-                    yield show(entry)
-                MESSAGES.inc()
-
-    return send()
+    tables: Sequence[str] | None = None,
+) -> LogSource[T]:
+    """The log's entries that ``read`` gives. ``tables``: whose rows they are about; None: they are about blocks."""
+    return LogSource(
+        (chain, what),
+        chain,
+        since,
+        read,
+        partial(change_log.start, service.pool, chain),
+        show_start,
+        show,
+        None if tables is None else frozenset(tables),
+    )
 
 
 class _FinalityMessage:
@@ -162,28 +120,10 @@ class _FinalityMessage:
         self.height: int = mark.block.height
 
 
-async def _finality_messages(operation: Operation, chain: Chain) -> AsyncGenerator[_FinalityMessage, None]:
-    """The highest final and anchored block, again whenever one of them is another."""
-    service = operation.service
-    told: dict[Finality, bytes] = {}
-    with SUBSCRIPTIONS.track_inprogress():
-        while True:
-            turn = service.feed.turn(chain)
-            try:
-                marks = await service.log_reads.read(
-                    ("finality", chain, turn), lambda: change_log.read_finality(service.pool, chain)
-                )
-            except psycopg.OperationalError as error:
-                log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
-                await asyncio.sleep(RETRY_S)
-                continue
-            for mark in marks:
-                if told.get(mark.finality) != mark.block.hash:
-                    told[mark.finality] = mark.block.hash
-                    async with operation.message():
-                        yield _FinalityMessage(mark)
-                    MESSAGES.inc()
-            await service.feed.turned(chain, turn)
+async def _finality_states(service: Service, chain: Chain) -> list[State]:
+    """The highest final and anchored block."""
+    marks = await change_log.read_finality(service.pool, chain)
+    return [State(mark.finality, mark.block.hash, _FinalityMessage(mark), mark.sequence) for mark in marks]
 
 
 class Subscriptions:
@@ -209,10 +149,10 @@ class Subscriptions:
             "A block that became canonical, or stopped being so.",
         )
 
-        async def resolve(root: Any, info: Info, *, since: int | None, chain: Any) -> AsyncIterator[_BlockMessage]:
+        def resolve(root: Any, info: Info, *, since: int | None, chain: Any) -> Source:
             name, pool = chain_of(chain), info.context.service.pool
-            return await _messages(
-                info.context,
+            return _source(
+                info.context.service,
                 name,
                 since,
                 "blocks",
@@ -235,8 +175,9 @@ class Subscriptions:
             "A block that became anchored or final together with everything below it.",
         )
 
-        async def resolve(root: Any, info: Info, *, chain: Any) -> AsyncIterator[_FinalityMessage]:
-            return _finality_messages(info.context, chain_of(chain))
+        def resolve(root: Any, info: Info, *, chain: Any) -> Source:
+            name, service = chain_of(chain), info.context.service
+            return StateSource(("finality", name), [name], lambda: _finality_states(service, name))
 
         return make_field(
             "finality",
@@ -263,9 +204,9 @@ class Subscriptions:
             "The events of a block that became canonical, or stopped being so.",
         )
 
-        async def resolve(
+        def resolve(
             root: Any, info: Info, *, contract: str | None, topic: str | None, since: int | None, chain: Any
-        ) -> AsyncIterator[_BlockMessage]:
+        ) -> Source:
             name, pool = chain_of(chain), info.context.service.pool
             condition = all_of(
                 [
@@ -273,8 +214,8 @@ class Subscriptions:
                     None if topic is None else equal_to(EVENT, {"topic": topic}),
                 ]
             )
-            return await _messages(
-                info.context,
+            return _source(
+                info.context.service,
                 name,
                 since,
                 ("events", contract, topic),
@@ -315,17 +256,17 @@ class Subscriptions:
             before, after = _fields(entity, change.before), _fields(entity, change.after)
             return _RowMessage(chain, replace(change, before=before, after=after))
 
-        async def resolve(
+        def resolve(
             root: Any, info: Info, *, table: Any, key: Sequence[str] | None, since: int | None, chain: Any
-        ) -> AsyncIterator[_RowMessage]:
+        ) -> Source:
             name, pool = chain_of(chain), info.context.service.pool
             if key is not None and table is None:
                 raise InputError("key is a primary key of a table: give table too.")
             name_of_table = None if table is None else str(table)
             text = None if key is None else _key_text(by_table[str(table)], key)
             tables = sorted(by_table) if name_of_table is None else [name_of_table]
-            return await _messages(
-                info.context,
+            return _source(
+                info.context.service,
                 name,
                 since,
                 ("changes", name_of_table, text),
@@ -380,16 +321,16 @@ class Subscriptions:
         chain = entity.chain
         assert chain is not None
 
-        async def resolve(
+        def resolve(
             root: Any,
             info: Info,
             *,
             filter: Any,  # noqa: A002
             since: int | None,
-        ) -> AsyncIterator[_RowMessage]:
+        ) -> Source:
             condition, pool = filter_condition(entity, filter), info.context.service.pool
-            return await _messages(
-                info.context,
+            return _source(
+                info.context.service,
                 chain,
                 since,
                 (entity.name, condition.text.as_string(), repr(condition.parameters)),
@@ -413,7 +354,7 @@ def _subscription(
     name: str,
     message: Any,
     description: str,
-    resolve: Callable[..., Awaitable[AsyncIterator[Any]]],
+    resolve: Callable[..., Source],
     arguments: Mapping[str, tuple[Any, Any, str]] | None = None,
 ) -> StrawberryField:
     declared = {**(arguments or {}), "since": SINCE, "chain": (ChainName, ChainName.STACKS, "The chain.")}

@@ -1,0 +1,472 @@
+"""Identical subscriptions as one: read, executed and serialised once, then written to every member.
+
+A group stands at one position of its source and writes what comes after it to all members that stand there too. Who
+comes with an older position, or does not take what is written, is brought up alone, at its own pace: from what the
+group still has or else from the log. Then it is a member, and has missed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Final
+
+import psycopg
+import structlog
+from graphql import GraphQLError
+
+from clarion.chains.model import Chain
+from clarion_graphql.errors import ApiError, Code, show_errors
+from clarion_graphql.feed import Feed
+from clarion_graphql.live.frames import Envelope, Message
+from clarion_graphql.live.outlets import Outlet
+from clarion_graphql.live.sources import LogSource, Source, StateSource
+from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
+from clarion_graphql.shared_reads import SharedReads
+
+log = structlog.get_logger(__name__)
+
+#: How long is waited before the database is asked again after it did not answer, in seconds.
+RETRY_S: Final = 1.0
+#: How long a client may take nothing of what waits for it, in seconds. Then it is told, and its connection ends.
+STALL_S: Final = 15.0
+#: Most messages, and bytes of them, that a group keeps for those who come with a position that is not long ago.
+KEPT_MESSAGES: Final = 512
+KEPT_BYTES: Final = 1 << 20
+#: Messages are written to a client together up to this size.
+_PACKET_BYTES: Final = 32 * 1024
+#: To how many members is written before others may go on.
+_MEMBERS_AT_ONCE: Final = 250
+
+Render = Callable[[Any], Awaitable[bytes]]
+
+
+class _TooSlowError(Exception):
+    """A client took nothing for too long."""
+
+
+class _GoneError(Exception):
+    """A client's connection has ended."""
+
+
+class Member:
+    """One operation of one client.
+
+    ``position``: it was sent everything up to there; None: it begins now. ``ended`` is called once, when no more will
+    come, with whether that is because the client does not take it.
+    """
+
+    __slots__ = ("checked", "ended", "envelope", "live", "outlet", "position", "sequence", "started", "task")
+
+    def __init__(self, outlet: Outlet, envelope: Envelope, ended: Callable[[bool], None]) -> None:
+        self.outlet = outlet
+        self.envelope = envelope
+        self.ended = ended
+        self.position: int | None = None
+        self.sequence: int | None = None
+        """Of the last message it was sent."""
+        self.started = False
+        self.checked = False
+        """Whether the position is known to be one of this index; a client may name any."""
+        self.live = False
+        self.task: asyncio.Task[None] | None = None
+
+    def send(self, message: Message) -> None:
+        """Write one message."""
+        self.outlet.write(self.envelope.next(message))
+        self.position, self.sequence = message.position, message.sequence
+        self.started = self.checked = True
+        MESSAGES.inc()
+
+    def fail(self, errors: Sequence[GraphQLError], *, too_slow: bool = False) -> None:
+        """Say why nothing more comes."""
+        shown = list(errors)
+        show_errors(shown)
+        said = [dict(error.formatted) for error in shown]
+        if self.started:
+            self.outlet.write(self.envelope.failed(said))
+            self.outlet.write(self.envelope.complete())
+        else:
+            self.outlet.write(self.envelope.refused(said))
+        self.ended(too_slow)
+
+    async def until_ready(self, stall_s: float) -> None:
+        """Wait until it takes more. Raises _TooSlowError, _GoneError."""
+        if self.outlet.ready:
+            return
+        if not self.outlet.closed:
+            try:
+                async with asyncio.timeout(stall_s):
+                    await self.outlet.drained()
+            except TimeoutError:
+                raise _TooSlowError from None
+        if self.outlet.closed:
+            raise _GoneError
+
+
+class Group(ABC):
+    """The members of one subscription, and what is written to them."""
+
+    def __init__(self, feed: Feed, render: Render, *, stall_s: float, abandoned: Callable[[], None]) -> None:
+        self._feed = feed
+        self._render = render
+        self._stall_s = stall_s
+        self._abandoned = abandoned
+        self._members: dict[Member, None] = {}
+        self._coming: set[Member] = set()
+        self._running: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._members) + len(self._coming)
+
+    def admit(self, member: Member) -> None:
+        """Send a member what it has not had, and then everything that comes."""
+        SUBSCRIPTIONS.inc()
+        self._coming.add(member)
+        if not self._welcome(member):
+            self._bring_up_later(member)
+
+    def leave(self, member: Member) -> None:
+        """Send a member nothing more."""
+        if member.task is not None:
+            member.task.cancel()
+        if member in self._members or member in self._coming:
+            SUBSCRIPTIONS.dec()
+            self._members.pop(member, None)
+            self._coming.discard(member)
+            member.live = False
+            if not self._members and not self._coming:
+                self._end()
+
+    def _end(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+        self._abandoned()
+
+    def _bring_up_later(self, member: Member) -> None:
+        member.task = asyncio.create_task(self._admit(member))
+
+    async def _admit(self, member: Member) -> None:
+        try:
+            while not self._welcome(member):
+                await member.until_ready(self._stall_s)
+                await self._bring_up(member)
+        except _GoneError:
+            return  # the connection's end makes it leave
+        except _TooSlowError:
+            self._tell_too_slow(member)
+        except Exception as error:  # whatever it is, the client is told, and the log where it is a defect
+            member.task = None
+            self.leave(member)
+            member.fail([_as_graphql_error(error)])
+
+    def _welcome(self, member: Member) -> bool:
+        """Make it a member where everything that it has not had is at hand and it takes it."""
+        waiting = self.after(member)
+        if waiting is None:
+            return False
+        for message in waiting:
+            if not member.outlet.ready:
+                return False
+            member.send(message)
+        if member.position is None:
+            member.position = 0
+        self._coming.discard(member)
+        self._members[member] = None
+        member.live, member.task = True, None
+        return True
+
+    def _tell_too_slow(self, member: Member) -> None:
+        sequence = None if member.sequence is None else str(member.sequence)
+        member.task = None
+        self.leave(member)
+        where = "" if sequence is None else f" The last message was of sequence {sequence}: go on with since."
+        member.fail(
+            [
+                ApiError(
+                    Code.TOO_SLOW,
+                    f"Nothing was read from this connection for {self._stall_s:g} seconds.{where}",
+                    sequence=sequence,
+                )
+            ],
+            too_slow=True,
+        )
+
+    def _fail(self, error: Exception) -> None:
+        self._reset()
+        members = list(self._members)
+        for member in members:
+            self.leave(member)
+        for member in members:
+            member.fail([_as_graphql_error(error)])
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
+        """Write messages to all members. They are at hand for those who come meanwhile."""
+        for packet in _packets(messages):
+            first, last = packet[0].position, packet[-1]
+            written: dict[bytes, Sequence[bytes]] = {}
+            members = list(self._members)
+            for start in range(0, len(members), _MEMBERS_AT_ONCE):
+                if start:
+                    await asyncio.sleep(0)
+                sent = 0
+                for member in members[start : start + _MEMBERS_AT_ONCE]:
+                    position = member.position
+                    if not member.live or position is None or position >= last.position:
+                        continue
+                    outlet = member.outlet
+                    if position >= first or not outlet.ready:
+                        self._fall_behind(member)
+                        continue
+                    key = member.envelope.key
+                    data = written.get(key)
+                    if data is None:
+                        data = written[key] = member.envelope.packet(packet)
+                    for piece in data:
+                        outlet.write(piece)
+                    member.position, member.sequence, member.started = last.position, last.sequence, True
+                    sent += 1
+                MESSAGES.inc(sent * len(packet))
+
+    def _fall_behind(self, member: Member) -> None:
+        del self._members[member]
+        member.live = False
+        self._coming.add(member)
+        self._bring_up_later(member)
+
+    @abstractmethod
+    def after(self, member: Member) -> Sequence[Message] | None:
+        """The messages after a member's position up to the group's; None where they are not at hand."""
+
+    @abstractmethod
+    async def _bring_up(self, member: Member) -> None:
+        """Send a member some of what it has not had, or wait until that is at hand."""
+
+    @abstractmethod
+    def _reset(self) -> None:
+        """Be as before it had begun: those who come find out themselves."""
+
+
+class LogGroup(Group):
+    """Members that follow a chain's log."""
+
+    def __init__(self, source: LogSource[Any], feed: Feed, reads: SharedReads, render: Render, **options: Any) -> None:
+        super().__init__(feed, render, **options)
+        self._source = source
+        self._reads = reads
+        self._head: int | None = None
+        self._low = 0
+        self._kept: deque[Message] = deque()
+        self._kept_bytes = 0
+        self._start: tuple[int, Message] | None = None
+
+    def after(self, member: Member) -> Sequence[Message] | None:
+        """The messages after a member's position up to the group's; None where they are not at hand."""
+        position = member.position
+        if position is None:
+            if self._start is None or self._head is None or self._start[0] != self._feed.turn(self._source.chain):
+                return None
+            return [self._start[1]]
+        if self._head is None or position < self._low or (position > self._head and not member.checked):
+            return None
+        if not self._kept or self._kept[-1].position <= position:
+            return []
+        return [message for message in self._kept if message.position > position]
+
+    async def _bring_up(self, member: Member) -> None:
+        if member.position is None:
+            member.send(await self._read_start())
+            return
+        began_at, sent = member.position, deque[Message](maxlen=KEPT_MESSAGES)
+        while self.after(member) is None:
+            position = member.position
+            found = await self._read(position)
+            if found is None:
+                continue
+            _, up_to, messages = found
+            for message in messages:
+                await member.until_ready(self._stall_s)
+                if len(sent) == KEPT_MESSAGES:
+                    began_at = sent[0].position
+                member.send(message)
+                sent.append(message)
+            member.position, member.checked = up_to, True
+            if self._head is None and up_to == position:
+                self._begin(up_to, began_at, sent)
+
+    async def _read_start(self) -> Message:
+        """The message that says where a subscription begins. The group begins there where it has not."""
+        chain = self._source.chain
+        turn = self._feed.turn(chain)
+
+        async def load() -> tuple[int, Message]:
+            position, tip = await self._source.start()
+            body = await self._render(self._source.show_start(position, tip))
+            return turn, Message(position, position, body)
+
+        self._start = await self._reads.read((self, "start", turn), load)
+        if self._head is None:
+            position = self._start[1].position
+            self._begin(position, position, ())
+        return self._start[1]
+
+    def _reset(self) -> None:
+        self._head, self._start = None, None
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    def _begin(self, head: int, low: int, kept: Sequence[Message]) -> None:
+        self._head, self._low = head, low
+        self._keep(kept)
+        self._running = asyncio.create_task(self._run())
+
+    async def _read(self, position: int) -> tuple[int | None, int, Sequence[Message]] | None:
+        """What the feed had said, up to where the log was read, and the messages; None: ask again."""
+
+        async def load() -> tuple[int | None, int, Sequence[Message]]:
+            # what the feed had said when the read began: the read may have begun for another member, long ago
+            known = self._feed.sequence(self._source.chain)
+            piece = await self._source.read(position)
+            messages = [
+                Message(entry.sequence, entry.sequence, await self._render(self._source.show(entry)))
+                for entry in piece.entries
+            ]
+            return known, piece.up_to, messages
+
+        try:
+            return await self._reads.read((self, position), load)
+        except psycopg.OperationalError as error:
+            await _database_is_away(error)
+            return None
+
+    async def _run(self) -> None:
+        chain = self._source.chain
+        assert self._head is not None
+        try:
+            while True:
+                head = self._head
+                found = await self._read(head)
+                if found is None:
+                    continue
+                known, up_to, messages = found
+                self._keep(messages)
+                self._head = up_to
+                if messages:
+                    await self._publish(messages)
+                if up_to == head:
+                    await self._feed.changed(chain, known)
+                elif self._feed.sequence(chain) == up_to:
+                    await self._feed.changed(chain, up_to)
+        except Exception as error:  # the members are told what it is, and the log where it is a defect
+            self._fail(error)
+
+    def _keep(self, messages: Sequence[Message]) -> None:
+        self._kept.extend(messages)
+        self._kept_bytes += sum(len(message.body) for message in messages)
+        while len(self._kept) > KEPT_MESSAGES or self._kept_bytes > KEPT_BYTES:
+            gone = self._kept.popleft()
+            self._kept_bytes -= len(gone.body)
+            self._low = gone.position
+
+
+class StateGroup(Group):
+    """Members that are told what is so now. Who takes nothing for a while is told what is so then."""
+
+    def __init__(self, source: StateSource, feed: Feed, reads: SharedReads, render: Render, **options: Any) -> None:
+        super().__init__(feed, render, **options)
+        self._source = source
+        self._reads = reads
+        self._told: dict[str, tuple[Hashable, Message]] = {}
+        self._version = 0
+        self._known: asyncio.Future[None] | None = None
+
+    def after(self, member: Member) -> Sequence[Message] | None:
+        """The latest message of every part that came after a member's position; None before anything is known."""
+        position = member.position
+        if self._known is None or not self._known.done():
+            return None
+        messages = [message for _, message in self._told.values() if position is None or message.position > position]
+        return sorted(messages, key=lambda message: message.position)
+
+    async def _bring_up(self, member: Member) -> None:
+        if self._known is None:
+            self._known = asyncio.get_running_loop().create_future()
+            self._running = asyncio.create_task(self._run(self._known))
+        await asyncio.shield(self._known)
+
+    def _reset(self) -> None:
+        self._known = None
+        self._told.clear()
+
+    async def _run(self, known: asyncio.Future[None]) -> None:
+        try:
+            while True:
+                turns = {chain: self._feed.turn(chain) for chain in self._source.chains}
+                try:
+                    messages = await self._reads.read((self, "state"), self._load)
+                except psycopg.OperationalError as error:
+                    await _database_is_away(error)
+                    continue
+                if not known.done():
+                    known.set_result(None)
+                await self._publish(messages)
+                await self._any_turned(turns)
+        except Exception as error:  # the members are told what it is, and the log where it is a defect
+            if not known.done():
+                known.set_exception(error)
+            self._fail(error)
+
+    async def _load(self) -> Sequence[Message]:
+        messages = []
+        for state in await self._source.read():
+            told = self._told.get(state.part)
+            if told is None or told[0] != state.fingerprint:
+                body = await self._render(state.root)
+                self._version += 1
+                message = Message(self._version, state.sequence, body)
+                self._told[state.part] = (state.fingerprint, message)
+                messages.append(message)
+        return messages
+
+    async def _any_turned(self, turns: dict[Chain, int]) -> None:
+        waiting = [asyncio.create_task(self._feed.turned(chain, turn)) for chain, turn in turns.items()]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+
+
+def _packets(messages: Sequence[Message]) -> list[list[Message]]:
+    """The messages in runs that are written together."""
+    packets: list[list[Message]] = []
+    room = 0
+    for message in messages:
+        size = len(message.body)
+        if not packets or size > room:
+            packets.append([])
+            room = _PACKET_BYTES
+        packets[-1].append(message)
+        room -= size
+    return packets
+
+
+def _as_graphql_error(error: Exception) -> GraphQLError:
+    if isinstance(error, GraphQLError):
+        return error
+    return GraphQLError(str(error), original_error=error)
+
+
+async def _database_is_away(error: psycopg.OperationalError) -> None:
+    log.warning("subscription.database_unavailable", error=str(error).strip(), retry_in_s=RETRY_S)
+    await asyncio.sleep(RETRY_S)
+
+
+def group_of(source: Source, feed: Feed, reads: SharedReads, render: Render, **options: Any) -> Group:
+    """The group that serves a source."""
+    if isinstance(source, LogSource):
+        return LogGroup(source, feed, reads, render, **options)
+    assert isinstance(source, StateSource)
+    return StateGroup(source, feed, reads, render, **options)

@@ -1,0 +1,181 @@
+"""Where subscriptions begin: which group one belongs to, and what is executed for the group's messages."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeGuard, cast
+
+import msgspec
+from graphql import (
+    ExecutionResult,
+    FieldNode,
+    GraphQLError,
+    VariableNode,
+    create_source_event_stream,
+    execute_subscription_event,
+)
+from graphql.execution.execute import Executor as CoreExecutor
+from strawberry.execution.is_awaitable import optimized_is_awaitable
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from clarion.config import Scope
+from clarion_graphql import context, documents
+from clarion_graphql.accounts.caller import ANYONE, Caller
+from clarion_graphql.context import Service
+from clarion_graphql.documents import Documents, RequestError
+from clarion_graphql.errors import show_errors
+from clarion_graphql.live.groups import STALL_S, Group, Member, group_of
+from clarion_graphql.live.sources import LogSource, Source
+from clarion_graphql.schema import ClarionSchema
+
+#: How many requests are remembered with the group that they belong to.
+REMEMBERED: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client subscribes to. ``variables`` is JSON, as it was sent."""
+
+    query: str
+    variables: bytes = b"{}"
+    operation_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request that was understood: its group's key, where it begins, and how to make the group."""
+
+    key: Hashable
+    since: int | None
+    source: Source
+    executor: CoreExecutor[Any]
+
+
+class Hub:
+    """All subscriptions of a server.
+
+    ``stall_s``: how long a client may take nothing before its connection ends, in seconds.
+    """
+
+    def __init__(
+        self, schema: ClarionSchema, service: Service, read_documents: Documents, *, stall_s: float = STALL_S
+    ) -> None:
+        self._schema = schema._schema
+        self._service = service
+        self._documents = read_documents
+        self._stall_s = stall_s
+        self._groups: dict[Hashable, Group] = {}
+        self._prepared: OrderedDict[Request, _Prepared] = OrderedDict()
+
+    @property
+    def groups(self) -> int:
+        """How many different subscriptions there are now."""
+        return len(self._groups)
+
+    async def open(
+        self, request: Request, member: Member, caller: Caller = ANYONE, *, since: int | None = None
+    ) -> Callable[[], None]:
+        """Begin a subscription; what is returned ends it. ``since`` stands above the one in the request.
+
+        Raises RequestError where it cannot begin.
+        """
+        try:
+            caller.require(Scope.SUBSCRIBE)
+        except GraphQLError as error:
+            raise RequestError([error]) from None
+        prepared = self._prepared.get(request)
+        if prepared is None:
+            prepared = await self._prepare(request, caller)
+            self._prepared[request] = prepared
+            if len(self._prepared) > REMEMBERED:
+                self._prepared.popitem(last=False)
+        else:
+            self._prepared.move_to_end(request)
+        member.position = prepared.since if since is None else since
+        group = self._groups.get(prepared.key)
+        if group is None:
+            group = self._groups[prepared.key] = group_of(
+                prepared.source,
+                self._service.feed,
+                self._service.log_reads,
+                partial(self._render, prepared.executor),
+                stall_s=self._stall_s,
+                abandoned=partial(self._abandoned, prepared.key),
+            )
+        group.admit(member)
+        return partial(group.leave, member)
+
+    def _abandoned(self, key: Hashable) -> None:
+        self._groups.pop(key, None)
+
+    async def _prepare(self, request: Request, caller: Caller) -> _Prepared:
+        operation = self._documents.read(request.query).operation(request.operation_name)
+        variables = _decoded(request.variables)
+        executor = StrawberryGraphQLCoreExecutionContext.build(
+            self._schema,
+            operation.document,
+            context_value=context.Operation(self._service, caller),
+            raw_variable_values=variables,
+            operation_name=operation.name,
+            is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
+            operation_extensions=None,
+        )
+        if isinstance(executor, list):
+            raise RequestError(executor)
+        found = create_source_event_stream(executor)
+        source = await found if executor.is_awaitable(found) else found
+        if isinstance(source, ExecutionResult):
+            raise RequestError(source.errors or [])
+        assert isinstance(source, Source)
+        since = source.since if isinstance(source, LogSource) else None
+        text, rest = _without_since(request.query, operation, variables)
+        key = (text, operation.name, msgspec.json.encode(rest, order="deterministic"), source.what)
+        return _Prepared(key, since, source, executor)
+
+    async def _render(self, executor: CoreExecutor[Any], root: Any) -> bytes:
+        """The answer for one message, as JSON."""
+        operation = context.Operation(self._service)
+        event = executor.build_per_event_executor(root)
+        event.context_value = operation
+        try:
+            outcome = execute_subscription_event(event)
+            result = outcome if isinstance(outcome, ExecutionResult) else await outcome
+        finally:
+            await operation.session.close()
+        answer: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            show_errors(result.errors)
+            answer["errors"] = [error.formatted for error in result.errors]
+        if extensions := operation.extensions():
+            answer["extensions"] = extensions
+        return msgspec.json.encode(answer)
+
+
+def _decoded(variables: bytes) -> dict[str, Any]:
+    """Variables from JSON. Raises RequestError where they are no object."""
+    try:
+        return msgspec.json.decode(variables, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise RequestError([GraphQLError("variables is a JSON object.")]) from None
+
+
+def _without_since(
+    text: str, operation: documents.Operation, variables: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any]]:
+    """The document and its variables without where the subscription begins: for the rest they may be the same."""
+    field = operation.node.selection_set.selections[0]
+    if not isinstance(field, FieldNode):
+        return text, variables
+    given = next((argument for argument in field.arguments or () if argument.name.value == "since"), None)
+    if given is None or given.loc is None:
+        return text, variables
+    if isinstance(given.value, VariableNode):
+        name = given.value.name.value
+        # once where it is declared and once here: whatever else it may stand for is part of the answer
+        if text.count(f"${name}") == 2:
+            return text, {key: value for key, value in variables.items() if key != name}
+        return text, variables
+    return text[: given.loc.start] + text[given.loc.end :], variables
