@@ -50,6 +50,8 @@ class Code(StrEnum):
     """A protocol's rows were made anew since: read them again and subscribe from that answer's receipt."""
     UNKNOWN_BLOCK = "UNKNOWN_BLOCK"
     """``@asOf`` names no canonical block of the index."""
+    NOT_YET = "NOT_YET"
+    """The index has not got the block or transaction that ``@minBlock`` or ``@afterTx`` asks for."""
     NOT_KEPT = "NOT_KEPT"
     """A table as of that block is no longer kept."""
     NOT_LIVE = "NOT_LIVE"

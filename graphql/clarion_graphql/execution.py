@@ -34,6 +34,7 @@ from clarion_graphql.plan.json_text import BrokenValueError
 from clarion_graphql.plan.plans import Plan, Plans, bound, data_of
 from clarion_graphql.receipt import Receipt
 from clarion_graphql.schema import ClarionSchema
+from clarion_graphql.waiting import wait_for_block
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +87,10 @@ class Executor:
 
     def __init__(self, schema: ClarionSchema, service: Service, limits: Limits = Limits()) -> None:  # noqa: B008
         self.documents = Documents(
-            schema._schema, max_tokens=limits.tokens, check=lambda document: check_document(document, limits)
+            schema._schema,
+            max_tokens=limits.tokens,
+            check=lambda document: check_document(document, limits),
+            suggest=limits.introspection,
         )
         self._limits = limits
         self._schema = schema._schema
@@ -125,8 +129,9 @@ class Executor:
             running.cost = cost_extension(cost, self._limits)
             self._service.accounts.charge(caller, cost)
             if operation.node.directives:
+                await wait_for_block(self._service, self._schema, operation.document, operation.name, variables)
                 running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)
-            elif operation.type is OperationType.QUERY:
+            if running.session.moment is None and operation.type is OperationType.QUERY:
                 answer = await self._read(operation, variables, running)
                 if answer is not None:
                     return answer

@@ -41,6 +41,7 @@ from clarion_graphql.sql import Sql, all_of
 from clarion_graphql.status import Status, read_status
 from clarion_graphql.subscriptions import Subscriptions
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
+from clarion_graphql.waiting import after_tx_directive, min_block_directive
 
 #: What the API says about protocols beyond their tables, by protocol name.
 APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API, "stacks": stacks.API}
@@ -118,7 +119,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         query=query,
         mutation=make_type("Mutation", [*account_api.mutations(), *mutations], MUTATION),
         subscription=subscription,
-        directives=[as_of_directive],
+        directives=[as_of_directive, min_block_directive, after_tx_directive],
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[
             OperationExtension,

@@ -1,0 +1,211 @@
+"""Reading one's own writes: the directives ``@minBlock`` and ``@afterTx`` on a query wait until the index has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import psycopg
+import strawberry
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, get_directive_values, get_operation_ast
+from graphql.execution.values import get_variable_values
+from strawberry.directive import DirectiveLocation
+
+from clarion.chains.model import Chain
+from clarion_graphql.context import Service
+from clarion_graphql.enums import ChainName, chain_of
+from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.feed import POLL_S
+from clarion_graphql.scalars import Bytes, hex_text
+from clarion_graphql.session import fetch, snapshot
+from clarion_graphql.sql import Sql, all_of, build, literal
+
+MIN_BLOCK: Final = "minBlock"
+AFTER_TX: Final = "afterTx"
+#: How long a query waits where it does not say, and how long at most, in milliseconds.
+DEFAULT_TIMEOUT_MS: Final = 5_000
+MAX_TIMEOUT_MS: Final = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What the index has to have: blocks up to a height, a canonical block, or a transaction in one."""
+
+    chain: Chain
+    height: int | None = None
+    hash: bytes | None = None
+    tx_id: bytes | None = None
+    timeout_ms: int = DEFAULT_TIMEOUT_MS
+
+    @property
+    def condition(self) -> Sql:
+        """Whether the index has it, for the cursor ``u``."""
+        return all_of(
+            [
+                None if self.height is None else literal("u.height >= %s", self.height),
+                None
+                if self.hash is None
+                else literal(
+                    "EXISTS (SELECT FROM clarion.canonical_block c WHERE c.chain = u.chain AND c.hash = %s)", self.hash
+                ),
+                None
+                if self.tx_id is None
+                else literal(
+                    "EXISTS (SELECT FROM clarion.transaction x JOIN clarion.canonical_block c "
+                    "ON c.chain = x.chain AND c.height = x.height AND c.hash = x.block_hash "
+                    "WHERE x.chain = u.chain AND x.tx_id = %s)",
+                    self.tx_id,
+                ),
+            ]
+        )
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        if self.tx_id is not None:
+            return f"transaction {hex_text(self.tx_id)}"
+        return f"block {self.height if self.hash is None else hex_text(self.hash)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    height: int | None
+    is_met: bool
+    mempool: str | None
+
+
+def requirements_of(
+    schema: GraphQLSchema, document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]
+) -> list[Requirement]:
+    """What ``@minBlock`` and ``@afterTx`` ask for in an operation; an argument that is null asks for nothing.
+
+    Raises InputError where ``@minBlock`` has both its arguments, or a timeout is out of bounds.
+    """
+    operation = get_operation_ast(document, operation_name)
+    if operation is None or not operation.directives:
+        return []
+    values = get_variable_values(schema, operation.variable_definitions or (), dict(variables))
+    if isinstance(values, list):
+        return []  # variables that do not fit: execution says so, and reads nothing
+    definitions = [definition for definition in schema.directives if definition.name in (MIN_BLOCK, AFTER_TX)]
+    return list(
+        _requirements(
+            {definition.name: get_directive_values(definition, operation, values) for definition in definitions}
+        )
+    )
+
+
+def _requirements(given: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Requirement]:
+    for name, arguments in given.items():
+        if arguments is None:
+            continue
+        timeout = arguments["timeoutMs"]
+        if not 0 <= timeout <= MAX_TIMEOUT_MS:
+            raise InputError(f"@{name}: timeoutMs is from 0 to {MAX_TIMEOUT_MS}.")
+        height, block_hash, tx_id = (arguments.get(key) for key in ("height", "hash", "txId"))
+        if height is not None and block_hash is not None:
+            raise InputError("@minBlock takes a block's height or its hash, not both.")
+        if height is not None or block_hash is not None or tx_id is not None:
+            yield Requirement(chain_of(arguments["chain"]), height, block_hash, tx_id, timeout)
+
+
+async def wait_for_block(
+    service: Service,
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    operation_name: str | None,
+    variables: Mapping[str, Any],
+) -> None:
+    """Wait until the index has what an operation requires. To be awaited before its snapshot is taken.
+
+    Raises ApiError with NOT_YET where that takes longer than the operation allows.
+    """
+    for requirement in requirements_of(schema, document, operation_name, variables):
+        await _wait(service, requirement)
+
+
+async def _wait(service: Service, requirement: Requirement) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + requirement.timeout_ms / 1000
+    while True:
+        turn = service.feed.turn(requirement.chain)
+        # everybody who waits for the same is told by one read
+        try:
+            state = await service.log_reads.read(
+                ("requirement", requirement, turn), lambda: _read_state(service, requirement)
+            )
+        except psycopg.OperationalError as error:
+            raise GraphQLError(str(error), original_error=error) from error
+        if state.is_met:
+            return
+        left = deadline - loop.time()
+        if left <= 0:
+            raise _not_yet(requirement, state)
+        try:
+            # no longer than this without a look: while the feed is not connected nothing wakes
+            await asyncio.wait_for(service.feed.turned(requirement.chain, turn), min(left, POLL_S))
+        except TimeoutError:
+            continue
+
+
+async def _read_state(service: Service, requirement: Requirement) -> _State:
+    query = build(
+        "SELECT u.height, {condition}, (SELECT coalesce('it was dropped: ' || m.dropped_reason, 'the node holds it') "
+        "FROM clarion.mempool_transaction m WHERE m.tx_id = {tx_id}) FROM clarion.cursor u WHERE u.chain = {chain}",
+        condition=requirement.condition,
+        tx_id=literal("%s", requirement.tx_id),
+        chain=literal("%s", requirement.chain),
+    )
+    async with snapshot(service.pool) as connection:
+        rows = await fetch(connection, query)
+    return _State(*rows[0]) if rows else _State(None, is_met=False, mempool=None)
+
+
+def _not_yet(requirement: Requirement, state: _State) -> ApiError:
+    at = "is empty" if state.height is None else f"is at height {state.height}"
+    known = f"; {state.mempool}" if state.mempool is not None else ""
+    return ApiError(
+        Code.NOT_YET,
+        f"The index has not got {requirement.name} after {requirement.timeout_ms} ms: it {at}{known}. Ask again.",
+        chain=requirement.chain,
+        height=state.height,
+    )
+
+
+_TIMEOUT: Final = f"How long to wait, in milliseconds, at most {MAX_TIMEOUT_MS}; 0 does not wait."
+
+
+@strawberry.directive(
+    name=MIN_BLOCK,
+    locations=[DirectiveLocation.QUERY],
+    description="Wait until the index has a block before anything is read; the error `NOT_YET` says that it took too "
+    "long, and how high the index is.",
+)
+def min_block_directive(
+    height: Annotated[
+        int | None, strawberry.argument(description="Height that the index is to have reached; null does not wait.")
+    ] = None,
+    hash: Annotated[  # noqa: A002
+        Bytes | None,
+        strawberry.argument(description="Hash of a block that is to be canonical; for Stacks the index block hash."),
+    ] = None,
+    chain: Annotated[ChainName, strawberry.argument(description="The chain.")] = ChainName.STACKS,
+    timeout_ms: Annotated[int, strawberry.argument(description=_TIMEOUT)] = DEFAULT_TIMEOUT_MS,
+) -> None:
+    """What the schema says of ``@minBlock``; :func:`wait_for_block` reads it."""
+
+
+@strawberry.directive(
+    name=AFTER_TX,
+    locations=[DirectiveLocation.QUERY],
+    description="Wait until a transaction is in a canonical block of the index, successful or not, before anything is "
+    "read; the error `NOT_YET` says that it took too long.",
+)
+def after_tx_directive(
+    tx_id: Annotated[Bytes | None, strawberry.argument(description="Transaction id; null does not wait.")] = None,
+    chain: Annotated[ChainName, strawberry.argument(description="The chain.")] = ChainName.STACKS,
+    timeout_ms: Annotated[int, strawberry.argument(description=_TIMEOUT)] = DEFAULT_TIMEOUT_MS,
+) -> None:
+    """What the schema says of ``@afterTx``; :func:`wait_for_block` reads it."""
