@@ -56,12 +56,14 @@ class Slot:
     :func:`concrete` for it.
     """
 
-    __slots__ = ("_fix", "read")
+    __slots__ = ("_fix", "many", "read")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, read: Callable[[Sequence[Any]], Any], fix: Callable[[], Any]) -> None:
+    def __init__(self, read: Callable[[Sequence[Any]], Any], fix: Callable[[], Any], *, many: bool = False) -> None:
         self.read = read
         """The parameter, from the values of one request."""
+        self.many = many
+        """It is the only item of a list and stands for all of the list's, however many those are."""
         self._fix = fix
 
     def then(self, convert: Callable[[Any], Any]) -> Slot:
@@ -91,10 +93,14 @@ def converted(value: Any, convert: Callable[[Any], Any]) -> Any:
 
 
 def converted_all(values: Any, convert: Callable[[Sequence[Any]], Any]) -> Any:
-    """What ``convert`` makes of a list, which may be a :class:`Slot` or hold some."""
-    if isinstance(values, Slot) or not any(isinstance(value, Slot) for value in values):
-        return converted(values, convert)
+    """What ``convert`` makes of a list that may hold slots, or is one."""
+    if isinstance(values, Slot):
+        return values.then(convert)
     listed = list(values)
+    if not any(isinstance(value, Slot) for value in listed):
+        return convert(listed)
+    if len(listed) == 1 and listed[0].many:
+        return listed[0].then(convert)
     return Slot(
         lambda known: convert([value.read(known) if isinstance(value, Slot) else value for value in listed]),
         lambda: convert([concrete(value) for value in listed]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from graphql import (
@@ -34,14 +35,38 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 from clarion_graphql import documents
-from clarion_graphql.entities import Entity, Relation
-from clarion_graphql.pages import PageRequest, page_request, related_condition
-from clarion_graphql.plan.json_text import Derivations, Piece, column_text, concat, cursor_text, members, or_null
+from clarion_graphql.aggregate_types import FIGURES
+from clarion_graphql.aggregates import (
+    MAX_GROUPS,
+    AggregateRequest,
+    Function,
+    Measure,
+    aggregate_query,
+    aggregate_request,
+)
+from clarion_graphql.entities import Column, Entity, Kind, Relation
+from clarion_graphql.pages import PageRequest, Term, count_query, order_name, page_request, related_condition
+from clarion_graphql.plan.json_text import (
+    BROKEN,
+    Derivations,
+    Piece,
+    column_text,
+    concat,
+    constant,
+    decimal_text,
+    members,
+    opaque_text,
+    or_null,
+    value_text,
+)
 from clarion_graphql.reads import (
     READS,
+    AggregateRead,
     ColumnRead,
+    DecimalRead,
     FinalityRead,
     ListRead,
+    NodeIdRead,
     Read,
     RelationRead,
     SingleRead,
@@ -50,6 +75,7 @@ from clarion_graphql.receipt import ANCHORED, FINALITY
 from clarion_graphql.schema import ClarionSchema
 from clarion_graphql.session import MAX_ROWS
 from clarion_graphql.sql import Sql, all_of, build, join, tables_in
+from clarion_graphql.types import at_most
 
 #: A row's place on its page, and how many rows were fetched: no column is called so.
 _PLACE: Final = sql.Identifier("t", "#")
@@ -133,6 +159,8 @@ class _Compiler:
                 text = self._single(entity, condition(self._arguments(definition, nodes[0])), definition.type, details)
             case ListRead(entity):
                 text = self._list(entity, definition, details)
+            case AggregateRead(entity):
+                text = self._aggregates(entity, definition, details)
             case _:
                 pass
         return RootField(name, nodes, not is_non_null_type(definition.type), text)
@@ -153,6 +181,40 @@ class _Compiler:
         page = _Page(entity, page_request(entity, given), scope, times=1)
         text = self._page(page, definition.type, details)
         return build("(SELECT {text} FROM {rows} p)", text=text, rows=page.rows)
+
+    def _aggregates(self, entity: Entity, definition: GraphQLField, details: FieldDetailsList) -> Sql:
+        given = self._arguments(definition, details[0].node)
+        scope = all_of(argument.condition(given[name]) for name, argument in entity.arguments.items())
+        groups = _Groups(entity, aggregate_request(entity, given), scope)
+        self._count(MAX_GROUPS)
+        self._tables.add(entity.table)
+        group, selected = self._selection(definition.type, details)
+        named: dict[str, Sequence[Piece]] = {}
+        for name, inside in selected.items():
+            match inside[0].node.name.value:
+                case "__typename":
+                    named[name] = [f'"{group.name}"']
+                case "count":
+                    named[name] = groups.figure(Measure(Function.COUNT))
+                case "key":
+                    named[name] = self._figures(group.fields["key"], inside, groups.key)
+                case figures if figures in FIGURES:
+                    function = FIGURES[figures][0]
+                    named[name] = self._figures(group.fields[figures], inside, partial(groups.figure_of, function))
+                case other:
+                    raise NotCompiledError(f"{group.name}.{other}")
+        return groups.text(concat(members(named)))
+
+    def _figures(
+        self, definition: GraphQLField, details: FieldDetailsList, text_of: Callable[[str], list[Piece]]
+    ) -> list[Piece]:
+        """An object with a value for each column that is asked for, by the column's name in the API."""
+        figures, selected = self._selection(definition.type, details)
+        named: dict[str, Sequence[Piece]] = {}
+        for name, inside in selected.items():
+            field_name = inside[0].node.name.value
+            named[name] = [f'"{figures.name}"'] if field_name == "__typename" else text_of(field_name)
+        return members(named)
 
     def _relation(self, around: _Rows, read: RelationRead, definition: GraphQLField, details: FieldDetailsList) -> Sql:
         own, relation, target = read.entity, read.relation, read.target
@@ -205,10 +267,9 @@ class _Compiler:
                 case "pageInfo":
                     named[name] = self._page_info(page, connection.fields["pageInfo"].type, inside)
                 case "totalCount":
-                    if inside[0].node.arguments:
-                        raise NotCompiledError("totalCount with arguments")
                     self._count(page.times)
-                    named[name] = [page.total]
+                    most = at_most(self._arguments(connection.fields["totalCount"], inside[0].node))
+                    named[name] = [page.total(most)]
                 case other:
                     raise NotCompiledError(f"{connection.name}.{other}")
         return concat(members(named))
@@ -221,7 +282,7 @@ class _Compiler:
                 case "__typename":
                     named[name] = [f'"{edge.name}"']
                 case "cursor":
-                    named[name] = ['"', cursor_text(page.request.terms), '"']
+                    named[name] = ['"', _cursor_text(page.request.terms), '"']
                 case "node":
                     named[name] = self._row(page.inside, edge.fields["node"].type, inside)
                 case other:
@@ -260,6 +321,12 @@ class _Compiler:
             match _reads(definition):
                 case ColumnRead(entity, column):
                     named[name] = column_text(entity, column, self._derivations)
+                case DecimalRead(entity, column):
+                    self._count(rows.most)
+                    named[name] = decimal_text(entity, column)
+                case NodeIdRead(entity):
+                    key = [entity.by_name[part] for part in entity.key]
+                    named[name] = ['"', opaque_text(entity.name, key), '"']
                 case FinalityRead(entity):
                     self._count(rows.most)
                     named[name] = [_finality_text(entity)]
@@ -361,14 +428,10 @@ class _Page:
             return sql.SQL("")
         return sql.SQL(" FILTER (WHERE {} <= {})").format(_PLACE, sql.SQL(str(self.request.limit)))
 
-    @property
-    def total(self) -> Sql:
+    def total(self, most: int | None) -> Sql:
         """``totalCount``."""
-        return build(
-            "(SELECT count(*)::int4 FROM {source} t WHERE {condition})",
-            source=self.entity.source,
-            condition=all_of([self._scope, self.request.condition]),
-        )
+        counted = count_query(self.entity, all_of([self._scope, self.request.condition]), most)
+        return build("({counted})::int4", counted=counted)
 
     @property
     def has_next(self) -> Piece:
@@ -406,9 +469,76 @@ class _Page:
             where = sql.SQL("{} = 1 AND {} > 0").format(_PLACE, limit)
 
         def make() -> Sql:
-            return build("max({cursor}) FILTER (WHERE {where})", cursor=cursor_text(self.request.terms), where=where)
+            return build("max({cursor}) FILTER (WHERE {where})", cursor=_cursor_text(self.request.terms), where=where)
 
         return or_null(build("'\"' || {cursor} || '\"'", cursor=self._add(make)))
+
+
+class _Groups:
+    """Aggregates on their way to SQL: what is asked of a group decides which figures are computed."""
+
+    def __init__(self, entity: Entity, request: AggregateRequest, scope: Sql) -> None:
+        self._entity = entity
+        self._request = request
+        self._scope = scope
+        self._columns = {column.field_name: column for column in entity.columns}
+        self._measures: list[Measure] = []
+
+    def key(self, name: str) -> list[Piece]:
+        """What a group has in common in a column: null where it is not grouped by."""
+        column = self._columns[name]
+        for index, part in enumerate(self._request.keys):
+            if part.column is column:
+                return _plain_text(index, column)
+        return ["null"]
+
+    def figure_of(self, function: Function, name: str) -> list[Piece]:
+        """A figure of a column."""
+        return self.figure(Measure(function, self._columns[name]))
+
+    def figure(self, measure: Measure) -> list[Piece]:
+        """A figure, computed once."""
+        if measure not in self._measures:
+            self._measures.append(measure)
+        index = len(self._request.keys) + self._measures.index(measure)
+        match measure.function:
+            case Function.COUNT | Function.COUNT_DISTINCT:
+                return [build("{value}::int4", value=_group_column(index))]
+            case Function.SUM | Function.AVG:  # numbers as strings of digits
+                return value_text(_group_column(index), Kind.BIG_INT)
+            case _:
+                assert measure.column is not None
+                return _plain_text(index, measure.column)
+
+    def text(self, group: Sql) -> Sql:
+        """The list of groups, from the text of one."""
+        listed = build("string_agg({group}, ',')", group=group)
+        if not self._request.cut:  # more than so many are an error
+            listed = build(
+                "CASE WHEN count(*) > {most} THEN {broken} ELSE {listed} END",
+                most=sql.SQL(str(MAX_GROUPS)),
+                broken=constant(BROKEN),
+                listed=listed,
+            )
+        names = [sql.Identifier(f"a{index}") for index in range(len(self._request.keys) + len(self._measures))]
+        if not names:
+            raise NotCompiledError("aggregates without figures")
+        return build(
+            "(SELECT concat('[', {listed}, ']') FROM ({rows}) g({names}))",
+            listed=listed,
+            rows=aggregate_query(self._entity, self._scope, self._request, self._measures),
+            names=sql.SQL(", ").join(names),
+        )
+
+
+def _group_column(index: int) -> Sql:
+    return Sql(sql.Composed([sql.Identifier("g", f"a{index}")]))
+
+
+def _plain_text(index: int, column: Column) -> list[Piece]:
+    """A group's key or extreme value; a time is no longer seconds there."""
+    kind = Kind.TIME if column.kind is Kind.UNIX_TIME else column.kind
+    return value_text(_group_column(index), kind, column.enum)
 
 
 def _without_defer(selected: GroupedFieldSet, defer_usages: Sequence[object]) -> GroupedFieldSet:
@@ -426,6 +556,11 @@ def _strawberry_field(definition: GraphQLField) -> StrawberryField:
 def _reads(definition: GraphQLField) -> Read | None:
     found: Read | None = _strawberry_field(definition).metadata.get(READS)
     return found
+
+
+def _cursor_text(terms: Sequence[Term]) -> Sql:
+    """The cursor of the row ``t`` in an order, without quotes: what ``pages.encode_cursor`` makes."""
+    return opaque_text(order_name(terms), [column for column, _ in terms])
 
 
 def _same_keys(target: Entity, relation: Relation) -> Sql:

@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -18,7 +19,6 @@ from psycopg import sql
 from sqlmodel import SQLModel
 
 from clarion_graphql.entities import Column, Entity, Kind
-from clarion_graphql.pages import Term, order_name
 from clarion_graphql.scalars import exact_json
 from clarion_graphql.sql import Sql, build, join
 
@@ -27,6 +27,7 @@ Piece = str | Sql
 
 #: Most arguments of a function in Postgres.
 _MOST_ARGUMENTS: Final = 100
+_NUMBERS: Final = (Kind.INT, Kind.BIG_INT)
 #: Nobody outside knows it, so nothing that is stored looks like what it begins.
 _SECRET: Final = secrets.token_hex(8)
 #: Stands where a value is that GraphQL has no text for: the resolvers are to say what is wrong.
@@ -84,20 +85,34 @@ def column_text(entity: Entity, column: Column, derivations: Derivations) -> lis
     if column.kind is Kind.JSON:
         return [derivations.json(entity, column)]
     value = Sql(sql.Composed([column.value]))
-    if column.enum is not None:
-        return [_enum_text(column, value)]
-    before, text, after = _scalar_text(column.kind, value)
-    if not column.nullable and _never_null(entity, column):
+    nullable = None if column.nullable else not _never_null(entity, column)
+    return value_text(value, column.kind, column.enum, broken_if_null=nullable)
+
+
+def value_text(
+    value: Sql, kind: Kind, enum: type[StrEnum] | None = None, *, broken_if_null: bool | None = None
+) -> list[Piece]:
+    """A value as JSON. Null becomes ``null`` or, with ``broken_if_null``, what is broken; False: it is never null."""
+    if enum is not None:
+        return [_enum_text(enum, value, nullable=broken_if_null is None)]
+    before, text, after = _scalar_text(kind, value)
+    if broken_if_null is False:
         return [before, text, after]
     if before:
-        text = build(
-            "{before} || {text} || {after}",
-            before=constant(before),
-            text=text,
-            after=constant(after),
-        )
+        text = build("{before} || {text} || {after}", before=constant(before), text=text, after=constant(after))
     text = build("({text})::text", text=text)
-    return [or_null(text) if column.nullable else _or_broken(text)]
+    return [or_null(text) if broken_if_null is None else _or_broken(text)]
+
+
+def decimal_text(entity: Entity, column: Column) -> list[Piece]:
+    """A column's amount in whole units."""
+    assert column.scale is not None
+    value = Sql(sql.Composed([column.scale.expression(column.value)]))
+    if isinstance(column.scale.places, int) and not column.nullable:
+        if _never_null(entity, column):
+            return ['"', value, '"']
+        return [_or_broken(build("'\"' || {value} || '\"'", value=value))]
+    return [or_null(build("'\"' || {value} || '\"'", value=value))]
 
 
 def _scalar_text(kind: Kind, value: Sql) -> tuple[str, Sql, str]:
@@ -129,13 +144,13 @@ def _time_text(value: Sql) -> Sql:
     )
 
 
-def _enum_text(column: Column, value: Sql) -> Sql:
-    definition: Any = column.enum
+def _enum_text(enum: type[StrEnum], value: Sql, *, nullable: bool) -> Sql:
+    definition: Any = enum
     cases = sql.SQL(" ").join(
         sql.SQL("WHEN {} THEN {}").format(constant(str(member.value)), constant(f'"{member.name}"'))
         for member in definition.__strawberry_definition__.values
     )
-    if not column.nullable:
+    if not nullable:
         return build("CASE {value} {cases} ELSE {broken} END", value=value, cases=cases, broken=constant(BROKEN))
     return build(
         "(SELECT CASE WHEN e.v IS NULL THEN 'null' ELSE CASE e.v {cases} ELSE {broken} END END "
@@ -158,25 +173,19 @@ def _never_null(entity: Entity, column: Column) -> bool:
     return not table.columns[column.name].nullable
 
 
-def cursor_text(terms: Sequence[Term]) -> Sql:
-    """The cursor of the row ``t`` in an order, without quotes: what ``pages.encode_cursor`` makes."""
-    pieces: list[Piece] = [f"[{json.dumps(order_name(terms))}"]
-    for column, _ in terms:
+def opaque_text(name: str, columns: Iterable[Column]) -> Sql:
+    """What :func:`clarion_graphql.opaque.encode` makes of a name and columns of the row ``t``, without quotes."""
+    pieces: list[Piece] = [f"[{json.dumps(name)}"]
+    for column in columns:
         value = Sql(sql.Composed([column.value]))
-        match column.kind:
-            case Kind.TEXT:
-                text = build("to_json({value})::text", value=value)
-            case Kind.BYTES:
-                text = build("'\"0x' || encode({value}, 'hex') || '\"'", value=value)
-            case Kind.UNIX_TIME:
-                text = build("to_json(to_timestamp({value}))::text", value=value)
-            case Kind.TIME:
-                text = build("'\"' || {time} || '\"'", time=_time_text(value))
-            case _:
-                text = build("{value}::text", value=value)
+        # a cursor has numbers as they are, of any size
+        before, text, after = ("", value, "") if column.kind in _NUMBERS else _scalar_text(column.kind, value)
+        if before:
+            text = build("{before} || {text} || {after}", before=constant(before), text=text, after=constant(after))
+        text = build("({text})::text", text=text)
         pieces += [",", or_null(text) if column.nullable else text]
     return build(
-        r"translate(encode(convert_to({text}, 'UTF8'), 'base64'), E'+/=\n', '-_')", text=concat([*pieces, "]"])
+        r"translate(encode(convert_to({json}, 'UTF8'), 'base64'), E'+/=\n', '-_')", json=concat([*pieces, "]"])
     )
 
 

@@ -149,14 +149,14 @@ class _Slots:
             return None
         if is_list_type(type_):
             if _holds_values(type_.of_type):
-                return self._slot()
+                return [self._slot(many=True)]
             return [self.put(item, type_.of_type) for item in value]
         if is_input_object_type(type_):
             names = {field.out_name or name: field.type for name, field in type_.fields.items()}
             return {name: self.put(value[name], of) for name, of in names.items() if name in value}
         return self._slot() if _holds_values(type_) else value
 
-    def _slot(self) -> Slot:
+    def _slot(self, *, many: bool = False) -> Slot:
         index = self._next
         self._next += 1
 
@@ -164,4 +164,4 @@ class _Slots:
             self._fix(index)
             return self._values[index]
 
-        return Slot(lambda values: values[index], fixed)
+        return Slot(lambda values: values[index], fixed, many=many)
