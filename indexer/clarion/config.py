@@ -127,7 +127,7 @@ def _rate(value: object) -> object:
             limits.parse_many(value)
         except ValueError as error:
             raise ValueError(
-                f"{value!r} is no rate such as `600/minute`, or several joined by `;` such as `50/second;1000/minute`"
+                f"{value!r} is no rate such as `100000/minute`, or several joined by `;` such as `50/second;1000/minute`"
             ) from error
     return value
 
@@ -294,7 +294,7 @@ class Accounts(_Section):
 
 
 class Quota(_Section):
-    """How much one caller of the GraphQL server may ask for, as the cost of operations in a time: `600/minute`."""
+    """How much one caller of the GraphQL server may ask for: a rate of cost, which is in fields, as `100000/minute`."""
 
     anonymous: Rate | None = _setting(
         None, "Cost that one network address may cause; of IPv6 one /64 counts as one address. Not set: any."
