@@ -16,11 +16,13 @@ from graphql import (
     OperationType,
     parse,
     specified_rules,
+    validate,
 )
-from strawberry.schema.schema import validate_document
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-#: Texts of documents that are remembered, in characters: many small ones, or a few large ones.
-CACHED_CHARACTERS: Final = 4_000_000
+#: Texts of documents that are remembered, in characters; parsed, they take several hundred times that in memory.
+CACHED_CHARACTERS: Final = 400_000
 #: Most documents that are remembered.
 CACHED_DOCUMENTS: Final = 2_000
 
@@ -83,7 +85,7 @@ class Documents:
     """Reads documents for a schema, and remembers them and the errors of those that are none.
 
     ``check`` is asked after parsing and before validation: it may refuse what would take long to validate. ``rules``
-    are GraphQL's and those beyond.
+    are GraphQL's and those beyond. ``suggest``: errors name what the client may have meant.
     """
 
     def __init__(
@@ -93,11 +95,13 @@ class Documents:
         max_tokens: int | None = None,
         check: Check | None = None,
         rules: Sequence[type[ASTValidationRule]] = (),
+        suggest: bool = True,
     ) -> None:
         self._schema = schema
+        self._suggest = suggest
         self._max_tokens = max_tokens
         self._check = check
-        self._rules = (*specified_rules, *rules)
+        self._rules = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule, *rules)
         self._known: OrderedDict[str, Document | RequestError] = OrderedDict()
         self._characters = 0
 
@@ -122,7 +126,7 @@ class Documents:
             return RequestError([GraphQLError("The document is nested too deeply.")])
         errors = list(self._check(node)) if self._check is not None else []
         try:
-            errors = errors or validate_document(self._schema, node, self._rules)
+            errors = errors or validate(self._schema, node, self._rules, hide_suggestions=not self._suggest)
         except RecursionError:
             return RequestError([GraphQLError("The document is nested too deeply.")])
         if errors:

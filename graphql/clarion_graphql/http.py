@@ -296,7 +296,7 @@ class Endpoint:
             if answer.kind == "mutation" and exchange.method != "POST":
                 status = 405
                 extra.append((b"allow", b"POST"))
-            elif exchange.media_type is RESPONSE_JSON:
+            elif exchange.media_type == RESPONSE_JSON:
                 status = 400
         coding = self._coding_for(exchange, answer.body)
         if coding is None:

@@ -14,6 +14,8 @@ from clarion_graphql.metrics import CACHE
 _ENTRY_BYTES: Final = 1_000
 #: The largest answer that is kept, as a part of all that may be.
 _LARGEST_PART: Final = 8
+#: Tables that change without the feed being told.
+_UNHEARD: Final = frozenset({"clarion.mempool_transaction"})
 
 Turns = tuple[int, ...]
 
@@ -61,22 +63,28 @@ class ResponseCache:
 
     def put(self, request: bytes, answer: CachedAnswer, executed_after: Turns) -> None:
         """Keep an answer, if it is one to keep and the index has not moved since its request was executed."""
-        size = self._size(request, answer)
-        if not answer.answer.cacheable or answer.answer.has_errors or size * _LARGEST_PART > self._max_bytes:
+        given, size = answer.answer, self._size(request, answer)
+        if not given.cacheable or given.has_errors or given.tables is None or not _UNHEARD.isdisjoint(given.tables):
+            return
+        if size * _LARGEST_PART > self._max_bytes:
             return
         self._forget_old()
         if executed_after != self._turns or request in self._answers:
             return
         self._answers[request] = answer
         self._bytes += size
-        while self._bytes > self._max_bytes:
-            self._bytes -= self._size(*self._answers.popitem(last=False))
+        self._drop_oldest()
 
     def encoded(self, request: bytes, answer: CachedAnswer, coding: str, body: bytes) -> None:
         """Keep the body in a content coding beside an answer."""
+        answer.encoded[coding] = body
         if self._answers.get(request) is answer:
             self._bytes += len(body)
-        answer.encoded[coding] = body
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while self._bytes > self._max_bytes:
+            self._bytes -= self._size(*self._answers.popitem(last=False))
 
     def _forget_old(self) -> None:
         turns = self.now()
