@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -16,10 +16,13 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from clarion.config import GraphQL
 from clarion.store.database import connect as connect_database
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
 from support import toy
+
+NO_CACHE: Final = GraphQL(cache_bytes=0)
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Server:
 
     client: httpx.AsyncClient
     url: str
+    app: Any
 
     async def query(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The whole answer to a document."""
@@ -99,7 +103,7 @@ async def serving(app: Starlette) -> AsyncIterator[Server]:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             try:
                 await app.state.service.feed.connected.wait()
-                yield Server(client, f"ws://127.0.0.1:{port}/graphql")
+                yield Server(client, f"ws://127.0.0.1:{port}/graphql", app)
             finally:
                 server.should_exit = True
                 await running
@@ -113,7 +117,7 @@ async def answering(app: Starlette) -> AsyncIterator[Server]:
         app.router.lifespan_context(app),
         httpx.AsyncClient(base_url="http://test", transport=transport, timeout=30) as client,
     ):
-        yield Server(client, "")
+        yield Server(client, "", app)
 
 
 @contextlib.contextmanager
@@ -128,6 +132,9 @@ def toy_store(database_url: str) -> Any:
 
 
 def toy_app(database_url: str, **options: Any) -> Starlette:
-    """The application over the toy protocol."""
+    """The application over the toy protocol; it keeps no answers unless ``graphql`` says so.
+
+    A test that asks at once after a commit would get what was before it: the feed may not have heard yet.
+    """
     deployed = {"toy": toy.deployed()}
-    return make_app(database_url, protocols=[toy.toy], deployed=deployed, **options)
+    return make_app(database_url, protocols=[toy.toy], deployed=deployed, **{"graphql": NO_CACHE, **options})
