@@ -2,39 +2,26 @@
  * Deployment plans of BitHedge for Clarinet: every contract of `Clarinet.toml` in its order, then the calls that bring the
  * set to life, one per batch, since each needs the one before it.
  *
- *     node deployments/plan.js devnet              writes default.devnet-plan.yaml from devnet.json
- *     node deployments/plan.js devnet --check      fails if that file is not what would be written
- *     node deployments/plan.js mainnet --handover  writes handover.mainnet-plan.yaml: governance to bh-gov
+ *     node deployments/plan.js devnet                  writes default.devnet-plan.yaml from devnet.json
+ *     node deployments/plan.js devnet --check          fails if that file is not what would be written
+ *     node deployments/plan.js mainnet --inputs FILE   writes default.mainnet-plan.yaml from another file
+ *     node deployments/plan.js mainnet --print         prints the plan instead of writing it
+ *     node deployments/plan.js mainnet --handover      writes handover.mainnet-plan.yaml: governance to bh-gov
  *
- * `clarinet deployments apply -p deployments/NAME.yaml` carries a plan out. The format is Clarinet's
- * (https://docs.stacks.co/clarinet/contract-deployment).
+ * README.md in this folder says what the inputs mean. `clarinet deployments apply -p deployments/NAME.yaml` carries a plan
+ * out. The format is Clarinet's (https://docs.stacks.co/clarinet/contract-deployment).
  */
 import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { Cl } from '@stacks/transactions';
+import { problems } from './inputs.js';
 
 /** @typedef {import('@stacks/transactions').ClarityValue} ClarityValue */
 /** @typedef {{name: string, path: string, clarityVersion: number, epoch: string}} Contract */
 /** @typedef {{contract: string, function: string, args: ClarityValue[]}} Call */
-/**
- * What a network's plan is made of; numbers as decimal text. Whatever is null has to be decided first. The deployer
- * publishes, bootstraps, and is governance until the handover. A governance token that is a contract name alone is one of
- * the set. Parameters are those that are to differ from the contracts' own. Fees are µSTX per transaction.
- * @typedef {{
- *   'network': string,
- *   'stacks-node': string,
- *   'bitcoin-node': string,
- *   'deployer': string,
- *   'guardian': string,
- *   'sbtc': string,
- *   'governance-token': {'contract': string, 'asset-name': string},
- *   'feeds': {'asset': string, 'insurable': boolean, 'reference-usd8': string}[],
- *   'feeders': {'provider': string, 'weight': string}[],
- *   'parameters': {[key: string]: string},
- *   'publish-fee': string,
- *   'call-fee': string,
- * }} Inputs
- */
+/** @typedef {import('./inputs.js').Inputs} Inputs */
 
 const FOLDER = new URL('./', import.meta.url);
 
@@ -74,16 +61,19 @@ function open(value, path = '') {
 }
 
 /**
- * Inputs of a network.
+ * Inputs of a network, checked.
  * @param {string} network
+ * @param {URL} [file] where they are; by default the network's own file
  * @returns {Inputs}
- * @throws {Error} something in the file is not decided yet
+ * @throws {Error} something in the file is not decided yet, or is wrong
  */
-export function inputs(network) {
-  const name = `${network}.json`;
-  const value = JSON.parse(readFileSync(new URL(name, FOLDER), 'utf8'));
+export function inputs(network, file = new URL(`${network}.json`, FOLDER)) {
+  const name = fileURLToPath(file);
+  const value = JSON.parse(readFileSync(file, 'utf8'));
   const missing = open(value);
-  if (missing.length > 0) throw new Error(`deployments/${name} leaves open: ${missing.join(', ')}. Fill them in first.`);
+  if (missing.length > 0) throw new Error(`${name} leaves open: ${missing.join(', ')}. Fill them in first.`);
+  const wrong = problems(network, value, contracts());
+  if (wrong.length > 0) throw new Error([`${name} is wrong:`, ...wrong].join('\n  '));
   return value;
 }
 
@@ -197,12 +187,20 @@ export function render(given, title, published, called) {
 }
 
 /**
+ * What the deployer must own to carry a plan out, in µSTX.
+ * @param {string} text the plan
+ */
+export function fees(text) {
+  return [...text.matchAll(/^ +cost: (\d+)$/gm)].reduce((sum, [, cost]) => sum + BigInt(/** @type {string} */ (cost)), 0n);
+}
+
+/**
  * Name and content of a network's plan.
  * @param {string} network
- * @param {{handover?: boolean}} [options]
+ * @param {{handover?: boolean, inputs?: URL}} [options]
  */
 export function plan(network, options = {}) {
-  const given = inputs(network);
+  const given = inputs(network, options.inputs);
   if (options.handover) {
     return { file: `handover.${network}-plan.yaml`, text: render(given, `Handover on ${network}`, [], handover(given)) };
   }
@@ -214,14 +212,27 @@ export function plan(network, options = {}) {
 
 /** @param {string[]} args */
 function main(args) {
-  const [network, ...flags] = args;
-  if (!network || !['devnet', 'testnet', 'mainnet'].includes(network) || flags.some((flag) => !['--check', '--handover'].includes(flag))) {
-    throw new Error('Usage: node deployments/plan.js devnet|testnet|mainnet [--handover] [--check]');
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      handover: { type: 'boolean', default: false },
+      check: { type: 'boolean', default: false },
+      print: { type: 'boolean', default: false },
+      inputs: { type: 'string' },
+    },
+  });
+  const [network = ''] = positionals;
+  if (positionals.length !== 1 || !['devnet', 'testnet', 'mainnet'].includes(network)) {
+    throw new Error('Usage: node deployments/plan.js devnet|testnet|mainnet [--inputs FILE] [--handover] [--print | --check]');
   }
-  const { file, text } = plan(network, { handover: flags.includes('--handover') });
-  if (!flags.includes('--check')) {
+  const given = values.inputs === undefined ? {} : { inputs: pathToFileURL(resolve(values.inputs)) };
+  const { file, text } = plan(network, { handover: values.handover, ...given });
+  if (values.print) {
+    process.stdout.write(text);
+  } else if (!values.check) {
     writeFileSync(new URL(file, FOLDER), text);
-    console.log(`wrote deployments/${file}`);
+    console.log(`wrote deployments/${file}: the deployer pays ${fees(text)} µSTX of fees`);
   } else if (readFileSync(new URL(file, FOLDER), 'utf8') !== text) {
     throw new Error(`deployments/${file} is not what Clarinet.toml and ${network}.json give: write it anew`);
   }

@@ -167,8 +167,13 @@ export class Chain {
     this.providers = [...ADDRESSES.slice(7), ...Array.from({ length: extraProviders }, (_, i) => extraAddress(i))];
   }
 
-  /** Starts an empty chain and deploys the contracts in manifest order. */
-  static async create({ extraProviders = 0, trackCosts = false, deployer = ADDRESSES[0] as string } = {}): Promise<Chain> {
+  /** Starts an empty chain and deploys the contracts in manifest order, or leaves it empty. */
+  static async create({
+    extraProviders = 0,
+    trackCosts = false,
+    deployer = ADDRESSES[0] as string,
+    empty = false,
+  } = {}): Promise<Chain> {
     const vm = await (shared.vm ??= Vm.start({ genesisTime: 1_700_000_000 }));
     const { getSDK } = await import('@stacks/clarinet-sdk');
     const simnet = trackCosts ? await getSDK({ trackCosts, trackCoverage: false }) : vm.simnet;
@@ -179,7 +184,7 @@ export class Chain {
       simnet.mintSTX(who, 100_000_000_000_000n);
       simnet.mintFT(`${SBTC}.sbtc-token`, who, 100_000_000_000n);
     }
-    for (const name of CONTRACTS) {
+    for (const name of empty ? [] : CONTRACTS) {
       chain.deploy(name, readFileSync(new URL(`../../contracts/${name}.clar`, import.meta.url), 'utf8'));
     }
     return chain;
