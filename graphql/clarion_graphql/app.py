@@ -22,7 +22,7 @@ from strawberry.http.ides import get_graphql_ide_html
 from clarion.chains.stacks.networks import Network
 from clarion.config import Accounts as AccountSettings
 from clarion.config import GraphQL as GraphQLSettings
-from clarion.config import Quota
+from clarion.config import Quota, Ready
 from clarion.health import probe_answer
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.accounts.accounts import Accounts
@@ -41,6 +41,7 @@ from clarion_graphql.persisted import PersistedQueries, read_allowed
 from clarion_graphql.response_cache import ResponseCache
 from clarion_graphql.schema import build_schema, sdl
 from clarion_graphql.session import CONNECTION_TIMEOUT_S, STATEMENT_TIMEOUT_MS, read_pool
+from clarion_graphql.transactions.unsigned import node_of
 
 log = structlog.get_logger(__name__)
 
@@ -73,9 +74,11 @@ def make_app(
     protocols: Sequence[Protocol],
     deployed: Mapping[str, DeployedProtocol],
     network: Network = Network.TESTNET,
+    node_url: str | None = None,
     graphql: GraphQLSettings | None = None,
     accounts: AccountSettings | None = None,
     quota: Quota | None = None,
+    ready: Ready | None = None,
     statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
     connection_timeout_s: float = CONNECTION_TIMEOUT_S,
 ) -> Starlette:
@@ -85,10 +88,12 @@ def make_app(
         database_url: of the database that the indexer writes, which also tells when it did.
         protocols: what is in the schema.
         deployed: by protocol, where the contracts of those are that is known of.
-        network: whose addresses sign in.
+        network: whose addresses sign in, and whose transactions are prepared.
+        node_url: RPC address of the node that is asked for fees and nonces; None: nobody is.
         graphql: which database is read, as whom, and which proxies are before the server.
         accounts: who may sign in and what the others may do.
         quota: how much callers may ask for.
+        ready: how far the index may be behind before `status` calls that a problem.
         statement_timeout_ms: longest that a statement may run, in milliseconds.
         connection_timeout_s: longest that an operation waits for a connection, in seconds.
     """
@@ -113,7 +118,18 @@ def make_app(
         quota=quota or Quota(),
         proxies=Proxies(graphql.proxies, graphql.proxy_header),
     )
-    service = Service(pool, feed, tuple(protocols), dict(deployed), writes, callers)
+    node = node_of(node_url)
+    service = Service(
+        pool,
+        feed,
+        tuple(protocols),
+        dict(deployed),
+        writes,
+        callers,
+        network=network,
+        node=node,
+        ready=ready or Ready(),
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -132,6 +148,8 @@ def make_app(
             await writes.close()
             executor.close()
             await pool.close()
+            if node is not None:
+                await node.close()
 
     async def healthz(request: Request) -> JSONResponse:
         return probe_answer("alive", [], {})
@@ -176,6 +194,9 @@ def make_app(
         introspection=graphql.introspection,
     )
     executor = Executor(schema, service, limits)
+    hub = Hub(schema, service, executor.documents)
+    app.websocket = WebSocketEndpoint(hub, executor, service)
+    app.event_stream = EventStreamEndpoint(hub, executor, service)
     app.graphql = Endpoint(
         executor,
         callers,
@@ -189,8 +210,6 @@ def make_app(
             compression=graphql.compression,
         ),
         page=get_graphql_ide_html("graphiql") if graphql.introspection else None,
+        event_stream=app.event_stream,
     )
-    hub = Hub(schema, service, executor.documents)
-    app.websocket = WebSocketEndpoint(hub, executor, service)
-    app.event_stream = EventStreamEndpoint(hub, executor, service)
     return app

@@ -50,9 +50,11 @@ def run(settings: Settings, database_url: str) -> None:
         protocols=[installed[name] for name in settings.protocols],
         deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
         network=settings.network.constants,
+        node_url=settings.node.url,
         graphql=settings.graphql,
         accounts=settings.accounts,
         quota=settings.quota,
+        ready=settings.ready,
     )
     where = settings.graphql
     listening = listen(where.host, where.port, what="GraphQL server", section="GRAPHQL", also=", or give --port")

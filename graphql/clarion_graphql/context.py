@@ -12,6 +12,9 @@ from psycopg_pool import AsyncConnectionPool
 from strawberry.extensions import SchemaExtension
 
 from clarion.chains.model import Chain
+from clarion.chains.stacks.networks import Network
+from clarion.chains.stacks.node_client import NodeClient
+from clarion.config import Ready
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.accounts.accounts import Accounts
 from clarion_graphql.accounts.caller import ANYONE, Caller
@@ -37,6 +40,12 @@ class Service:
     writes: AsyncConnectionPool
     """For what is kept beside the chain's data (schema ``clarion_account``): always on a database that takes writes."""
     accounts: Accounts
+    network: Network = Network.TESTNET
+    """Whose transactions are prepared."""
+    node: NodeClient | None = None
+    """Asked for hints of fees and nonces; None: there is none."""
+    ready: Ready = field(default_factory=Ready)
+    """How far the index may be behind before `status` calls that a problem."""
     log_reads: SharedReads = field(default_factory=lambda: SharedReads(MAX_LOG_READS))
 
     def session(self) -> Session:

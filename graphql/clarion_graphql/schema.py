@@ -34,6 +34,7 @@ from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
 from clarion_graphql.errors import InputError, show_errors
 from clarion_graphql.filters import equal_to
+from clarion_graphql.meta import meta_field
 from clarion_graphql.node_fields import node_fields
 from clarion_graphql.protocols import ProtocolApi, entities_of
 from clarion_graphql.scalars import SCALARS, Bytes
@@ -95,6 +96,7 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         "Query",
         [
             _status(),
+            meta_field(),
             _block(types),
             _transaction(types),
             *(types.list_field(entity) for entity in log),
