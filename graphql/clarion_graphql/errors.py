@@ -62,6 +62,8 @@ class Code(StrEnum):
     """Who asks is known, and may not do this; or nobody may on this server."""
     RATE_LIMITED = "RATE_LIMITED"
     """The caller's quota is used up; ``Retry-After`` says when there is more."""
+    CONTRACT_REFUSES = "CONTRACT_REFUSES"
+    """A contract's error keeps the transaction from being made; ``extensions.contractError`` says which."""
     TOO_SLOW = "TOO_SLOW"
     """The client did not read what it subscribed to for too long: subscribe again from the last message's sequence."""
     TIMEOUT = "TIMEOUT"

@@ -7,7 +7,19 @@ from typing import Final
 
 from psycopg import sql
 
-from clarion_graphql.bithedge import governance, oracle, platform, pools, portfolio, quotes, risk
+from clarion_graphql.bithedge import (
+    activity,
+    governance,
+    incentives,
+    oracle,
+    platform,
+    pools,
+    portfolio,
+    prepare,
+    quotes,
+    risk,
+    tracking,
+)
 from clarion_graphql.bithedge.governance import PROPOSAL
 from clarion_graphql.bithedge.policy_columns import POLICY
 from clarion_graphql.bithedge.reading import BURN_NOW, table
@@ -194,14 +206,18 @@ def _entries(own: str, remote: str, description: str) -> Relation:
 
 API: Final = ProtocolApi(
     prefix="",
+    mutations=(prepare.mutations, tracking.mutations),
     queries=(
         governance.queries,
         oracle.queries,
         pools.queries,
         portfolio.queries,
         quotes.queries,
+        tracking.queries,
         platform.queries,
         risk.queries,
+        incentives.queries,
+        activity.queries,
     ),
     plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
     units={

@@ -53,6 +53,15 @@ class Account:
     nonce: int
 
 
+@dataclass(frozen=True, slots=True)
+class FeeEstimate:
+    """What a node estimates that a transaction has to pay, in micro-STX: to be mined late, soon, and first."""
+
+    low: int
+    middle: int
+    high: int
+
+
 class NodeClient:
     """One node. Use as an async context manager; transport faults are tried again a few times, answers are not.
 
@@ -85,6 +94,10 @@ class NodeClient:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
+    async def close(self) -> None:
+        """End the connections of a client that was not entered."""
+        await self._client.aclose()
+
     async def info(self) -> NodeInfo:
         """The node's tip."""
         answer = await self._json("GET", "/v2/info")
@@ -100,6 +113,16 @@ class NodeClient:
         """Balance and next nonce of an address at the tip; the mempool does not count."""
         answer = await self._json("GET", f"/v2/accounts/{address}?proof=0")
         return Account(int(answer["balance"], 16), int(answer["locked"], 16), answer["nonce"])
+
+    async def estimate_fees(self, payload: bytes, length: int) -> FeeEstimate:
+        """What a transaction with this payload would pay; ``length`` is that of the signed transaction, in bytes.
+
+        Raises NodeError, also where the node has seen too few transactions to estimate.
+        """
+        body = {"transaction_payload": payload.hex(), "estimated_len": length}
+        answer = await self._json("POST", "/v2/fees/transaction", json=body)
+        low, middle, high = (int(estimate["fee"]) for estimate in answer["estimations"])
+        return FeeEstimate(low, middle, high)
 
     async def send(self, raw: bytes) -> bytes:
         """Put a signed transaction into the node's mempool and give its id. Sending the same bytes again is harmless.

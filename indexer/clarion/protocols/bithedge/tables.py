@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Index, Text
+from sqlalchemy import BigInteger, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -336,7 +336,18 @@ class Position(Row, table=True):
     """
 
     __tablename__ = "position"
-    __table_args__ = (Index("position_by_pool", "tier", "token"), Index("position_by_token", "token"), _args)
+    __table_args__ = (
+        Index("position_by_pool", "tier", "token"),
+        Index("position_by_token", "token"),
+        Index(
+            "position_by_leverage",
+            "token",
+            "tier",
+            text("div(liability_usd8 * 1000000000000, greatest(available + locked, 1))"),
+            postgresql_where=text("liability_usd8 > 0"),
+        ),
+        _args,
+    )
     provider: str = Field(primary_key=True, sa_type=Text, description="Principal")
     tier: str = Field(primary_key=True, sa_type=Text, description="Risk tier")
     token: str = Field(primary_key=True, sa_type=Text, description="Collateral token")

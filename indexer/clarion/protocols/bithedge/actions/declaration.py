@@ -113,8 +113,9 @@ class Action:
 
     ``name`` is the action's own, ``caller`` says in words who may make the call. ``fills`` are the arguments that can
     be left out, each with what it is then; they are filled in the order in which they are declared, and see those
-    filled before. ``says`` describes arguments where :data:`DESCRIPTIONS` would not fit. ``check`` foretells the call;
-    ``is_whole`` is false where the tables do not tell everything that the contract checks.
+    filled before; ``not_asked`` are those that nobody needs to give. ``says`` describes arguments where
+    :data:`DESCRIPTIONS` would not fit. ``check`` foretells the call; ``is_whole`` is false where the tables do not tell
+    everything that the contract checks.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Action:
     sends: Callable[[Call], Iterable[Send]] = _no_sends
     fills: Mapping[str, tuple[Fill, str]] = field(default_factory=dict)
     options: tuple[Option, ...] = ()
+    not_asked: tuple[str, ...] = ()
     says: Mapping[str, str] = field(default_factory=dict)
     valid_until: Callable[[Call], BurnHeight | None] = lambda call: None
     is_whole: bool = True

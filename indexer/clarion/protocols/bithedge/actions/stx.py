@@ -17,6 +17,7 @@ ACTIONS: Final = (
         check=no_check,
         sends=lambda call: [exactly(SENDER, call.state.stx, call["amt"])],
         fills={"sender": (lambda call: call.sender, "the sender")},
+        not_asked=("sender",),
         says={
             "sender": "Whose STX they are: the sender.",
             "to": "Who gets them.",

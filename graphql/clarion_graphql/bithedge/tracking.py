@@ -1,0 +1,338 @@
+"""What becomes of transactions that users sent: linked by `trackTx`, told by the chain log and the mempool alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from inspect import Parameter
+from typing import Any, Final
+
+import strawberry
+from strawberry.types.field import StrawberryField
+
+from clarion.chains.model import Finality, TransactionStatus
+from clarion.chains.stacks.clarity import Err, UInt, Value, decode
+from clarion.chains.stacks.clarity_forms import to_json
+from clarion.chains.stacks.codec_errors import CodecError
+from clarion.chains.stacks.payloads import ContractCall, encode_payload
+from clarion.chains.stacks.transactions import decode_transaction
+from clarion.protocols.bithedge.errors import ERRORS
+from clarion_graphql.bithedge.quotes import ContractError, contract_error
+from clarion_graphql.context import Info
+from clarion_graphql.entities import camel
+from clarion_graphql.enums import graphql_enum
+from clarion_graphql.errors import InputError
+from clarion_graphql.receipt import ANCHORED, FINALITY
+from clarion_graphql.scalars import BigInt, Bytes, Json
+from clarion_graphql.sql import literal
+from clarion_graphql.transactions.store import Link, Prepared, UnknownPreparedError
+from clarion_graphql.types import Types, make_field, with_arguments
+
+TX_ID_BYTES: Final = 32
+MOST: Final = 100
+
+
+class TrackedStatus(StrEnum):
+    """Where a tracked transaction stands."""
+
+    PREPARED = "prepared"
+    BROADCAST = "broadcast"
+    MEMPOOL = "mempool"
+    MINED_OK = "mined-ok"
+    ABORT_RESPONSE = "abort-response"
+    ABORT_POST_CONDITION = "abort-post-condition"
+    NOT_RUN = "not-run"
+    DROPPED = "dropped"
+    REPLACED = "replaced"
+    ORPHANED = "orphaned"
+
+
+graphql_enum(
+    TrackedStatus,
+    {
+        "PREPARED": "Made for its sender; nobody said that it was sent.",
+        "BROADCAST": "Somebody said that it was sent; no source has shown it yet.",
+        "MEMPOOL": "A node holds it.",
+        "MINED_OK": "In a canonical block, and it did what it was to do.",
+        "ABORT_RESPONSE": "In a canonical block; the contract refused it, see `contractError`.",
+        "ABORT_POST_CONDITION": "In a canonical block; it would have moved what its conditions forbid.",
+        "NOT_RUN": "In a canonical block; the node could not run it.",
+        "DROPPED": "The node let go of it without mining it, see `droppedReason`.",
+        "REPLACED": "Another transaction of the sender took its nonce, see `replacedBy`.",
+        "ORPHANED": "The block that mined it is no longer canonical, and no node is known to hold it.",
+    },
+)
+
+_MINED: Final = {
+    TransactionStatus.SUCCESS: TrackedStatus.MINED_OK,
+    TransactionStatus.ABORT_BY_RESPONSE: TrackedStatus.ABORT_RESPONSE,
+    TransactionStatus.ABORT_BY_POST_CONDITION: TrackedStatus.ABORT_POST_CONDITION,
+    TransactionStatus.PROBLEMATIC_SKIPPED: TrackedStatus.NOT_RUN,
+}
+
+
+@strawberry.type(description="A transaction that was prepared or sent, and what became of it.")
+class TrackedTransaction:
+    """A link and what the chain says of it."""
+
+    prepared_id: strawberry.ID | None = strawberry.field(description="What it was prepared as; null: nobody said.")
+    action: str | None = strawberry.field(description="The action that was prepared; null: none.")
+    tx_id: Bytes | None = strawberry.field(description="Its id; null: it was not said to be sent.")
+    status: graphql_enum(TrackedStatus) = strawberry.field(description="Where it stands.")  # type: ignore[valid-type]
+    matches: bool | None = strawberry.field(
+        description="Whether what was sent is the call that was prepared, by the same sender; null where one of the "
+        "two is not known."
+    )
+    sender: str | None = strawberry.field(description="Whose it is; null: not seen yet.")
+    nonce: BigInt | None = strawberry.field(description="Its nonce; null: not seen yet.")
+    fee: BigInt | None = strawberry.field(description="Its fee, in micro-STX; null: not seen yet.")
+    contract: str | None = strawberry.field(description="Contract that is called.")
+    function: str | None = strawberry.field(description="Function that is called.")
+    height: int | None = strawberry.field(description="Stacks block that mined it; null: none that is known.")
+    block_hash: Bytes | None = strawberry.field(description="That block's index block hash.")
+    finality: Finality | None = strawberry.field(description="How final that block is; null: not canonical, or none.")
+    result: Json | None = strawberry.field(description="What the call gave: `{ok: …}` or `{err: …}`; null: not mined.")
+    contract_error: ContractError | None = strawberry.field(
+        description="What the error's number means, of BitHedge's contracts; null: no error of theirs."
+    )
+    vm_error: str | None = strawberry.field(description="What the node's machine said, where the call did not run.")
+    dropped_reason: str | None = strawberry.field(description="Why the node let go of it, in its own words.")
+    replaced_by: Bytes | None = strawberry.field(description="Transaction that took its nonce.")
+    valid_until_burn: int | None = strawberry.field(description="Until when the prepared one was good; null: no end.")
+    prepared_at: datetime | None = strawberry.field(description="When it was prepared.")
+    tracked_at: datetime | None = strawberry.field(description="When somebody first said that it was sent.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A transaction as the chain log or the mempool has it."""
+
+    status: TrackedStatus
+    sender: str | None
+    nonce: int | None
+    fee: int | None
+    raw: bytes
+    result: bytes | None = None
+    height: int | None = None
+    block_hash: bytes | None = None
+    finality: str | None = None
+    vm_error: str | None = None
+    dropped_reason: str | None = None
+    replaced_by: bytes | None = None
+
+
+_LOGGED: Final = (
+    "SELECT t.status, t.sender, t.nonce::bigint, t.fee::bigint, t.raw, t.result, t.height, t.block_hash, "
+    f"CASE WHEN k.hash IS NOT NULL THEN {FINALITY} END, t.vm_error, k.hash IS NOT NULL "
+    "FROM clarion.transaction t "
+    "JOIN clarion.block b ON b.chain = t.chain AND b.height = t.height AND b.hash = t.block_hash "
+    "JOIN clarion.cursor u ON u.chain = t.chain "
+    f"{ANCHORED} "
+    "LEFT JOIN clarion.canonical_block k ON k.chain = t.chain AND k.height = t.height AND k.hash = t.block_hash "
+    "WHERE t.chain = 'stacks' AND t.tx_id = %s ORDER BY k.hash IS NOT NULL DESC, t.height DESC LIMIT 1"
+)
+_POOLED: Final = (
+    "SELECT sender, nonce::bigint, fee::bigint, raw, dropped_reason, replaced_by "
+    "FROM clarion.mempool_transaction WHERE tx_id = %s"
+)
+_SAME_NONCE: Final = (
+    "SELECT t.tx_id FROM clarion.transaction t JOIN clarion.canonical_block k "
+    "ON k.chain = t.chain AND k.height = t.height AND k.hash = t.block_hash "
+    "WHERE t.chain = 'stacks' AND t.sender = %s AND t.nonce = %s AND t.tx_id <> %s LIMIT 1"
+)
+
+
+async def _seen(info: Info, tx_id: bytes) -> _Seen | None:
+    """What is known of a transaction, the canonical chain before the mempool, and that before orphaned blocks."""
+    session = info.context.session
+    logged = await session.fetch(literal(_LOGGED, tx_id))
+    orphaned = None
+    if logged:
+        status, sender, nonce, fee, raw, result, height, block_hash, finality, vm_error, is_canonical = logged[0]
+        found = _Seen(
+            _MINED[TransactionStatus(status)] if is_canonical else TrackedStatus.ORPHANED,
+            sender,
+            nonce,
+            fee,
+            raw,
+            result if is_canonical else None,
+            height,
+            block_hash,
+            finality,
+            vm_error,
+        )
+        if is_canonical:
+            return found
+        orphaned = found
+    pooled = await session.fetch(literal(_POOLED, tx_id))
+    if not pooled:
+        return orphaned
+    sender, nonce, fee, raw, reason, by = pooled[0]
+    if by is None:
+        by = await session.value(literal(_SAME_NONCE, sender, nonce, tx_id))
+    if by is not None:
+        status = TrackedStatus.REPLACED
+    elif reason is not None:
+        status = TrackedStatus.DROPPED
+    else:
+        status = TrackedStatus.MEMPOOL
+    return _Seen(status, sender, nonce, fee, raw, dropped_reason=reason, replaced_by=by)
+
+
+async def tracked(info: Info, link: Link) -> TrackedTransaction:
+    """A link with what the index says of it now."""
+    seen = None if link.tx_id is None else await _seen(info, link.tx_id)
+    call = None if seen is None else _call(seen.raw)
+    result = _result(seen)
+    if seen is not None:
+        status = seen.status
+    else:
+        status = TrackedStatus.PREPARED if link.tx_id is None else TrackedStatus.BROADCAST
+    sent = None if call is None else (str(call.contract), call.function)
+    return TrackedTransaction(
+        prepared_id=None if link.prepared_id is None else strawberry.ID(link.prepared_id),
+        action=None if link.action is None else camel(link.action.replace("-", "_")),
+        tx_id=None if link.tx_id is None else Bytes(link.tx_id),
+        status=status,
+        matches=_matches(link, seen, call),
+        sender=seen.sender if seen is not None else link.sender,
+        nonce=None if seen is None or seen.nonce is None else BigInt(seen.nonce),
+        fee=None if seen is None or seen.fee is None else BigInt(seen.fee),
+        contract=link.contract if sent is None else sent[0],
+        function=link.function if sent is None else sent[1],
+        height=None if seen is None else seen.height,
+        block_hash=None if seen is None or seen.block_hash is None else Bytes(seen.block_hash),
+        finality=None if seen is None or seen.finality is None else Finality(seen.finality),
+        result=None if result is None else Json(to_json(result)),
+        contract_error=_error(info, call, result),
+        vm_error=None if seen is None else seen.vm_error,
+        dropped_reason=None if seen is None else seen.dropped_reason,
+        replaced_by=None if seen is None or seen.replaced_by is None else Bytes(seen.replaced_by),
+        valid_until_burn=link.valid_until_burn,
+        prepared_at=link.prepared_at,
+        tracked_at=link.tracked_at,
+    )
+
+
+def _call(raw: bytes) -> ContractCall | None:
+    try:
+        payload = decode_transaction(raw).payload
+    except CodecError:
+        return None
+    return payload if isinstance(payload, ContractCall) else None
+
+
+def _result(seen: _Seen | None) -> Value | None:
+    if seen is None or seen.result is None:
+        return None
+    try:
+        return decode(seen.result)
+    except CodecError:
+        return None
+
+
+def _matches(link: Link, seen: _Seen | None, call: ContractCall | None) -> bool | None:
+    if link.payload is None or seen is None:
+        return None
+    return call is not None and encode_payload(call) == link.payload and seen.sender == link.sender
+
+
+def _error(info: Info, call: ContractCall | None, result: Value | None) -> ContractError | None:
+    """The error of a call of BitHedge's contracts, where its number is one of theirs."""
+    deployed = info.context.service.deployed.get("bithedge")
+    if call is None or deployed is None or not isinstance(result, Err) or not isinstance(result.value, UInt):
+        return None
+    if str(call.contract) not in deployed.contracts or result.value.value not in ERRORS:
+        return None
+    return contract_error(result.value.value)
+
+
+def _tx_id(given: bytes) -> bytes:
+    if len(given) != TX_ID_BYTES:
+        raise InputError(f"A transaction's id has {TX_ID_BYTES} bytes, not {len(given)}.")
+    return given
+
+
+async def _track(root: Any, info: Info, *, tx_id: bytes, prepared_id: str | None) -> TrackedTransaction:
+    store = Prepared(info.context.service.writes)
+    try:
+        await store.track(_tx_id(tx_id), prepared_id)
+    except UnknownPreparedError:
+        raise InputError(f"There is no prepared transaction {prepared_id}, or not any more.") from None
+    link = await store.of_transaction(tx_id)
+    assert link is not None
+    return await tracked(info, link)
+
+
+async def _tracked_field(
+    root: Any, info: Info, *, tx_id: bytes | None, prepared_id: str | None
+) -> TrackedTransaction | None:
+    if (tx_id is None) == (prepared_id is None):
+        raise InputError("Give txId or preparedId.")
+    store = Prepared(info.context.service.writes)
+    if tx_id is not None:
+        link = await store.of_transaction(_tx_id(tx_id))
+    else:
+        assert prepared_id is not None
+        links = await store.of_prepared(prepared_id)
+        link = links[0] if links else None
+    return None if link is None else await tracked(info, link)
+
+
+async def _many_field(root: Any, info: Info, *, sender: str, first: int) -> list[TrackedTransaction]:
+    if not 1 <= first <= MOST:
+        raise InputError(f"first is from 1 to {MOST}, not {first}.")
+    links = await Prepared(info.context.service.writes).of_sender(sender, first)
+    return [await tracked(info, link) for link in links]
+
+
+def queries(types: Types) -> Sequence[StrawberryField]:
+    """The fields that tell what became of transactions."""
+    return [
+        make_field(
+            "trackedTransaction",
+            TrackedTransaction | None,
+            "A transaction that was prepared here or given to `trackTx`; null: neither, or longer ago than 30 days. "
+            "Ask for it in `live` to follow it.",
+            resolver=with_arguments(
+                _tracked_field,
+                {
+                    "tx_id": (Bytes | None, None, "Id of a transaction that was given to `trackTx`."),
+                    "prepared_id": (str | None, None, "Or the id of a prepared one: the newest that was sent of it."),
+                },
+            ),
+        ),
+        make_field(
+            "trackedTransactions",
+            list[TrackedTransaction],
+            "What was prepared for somebody, the newest first, each with what became of it.",
+            resolver=with_arguments(
+                _many_field,
+                {
+                    "sender": (str, Parameter.empty, "Whose transactions."),
+                    "first": (int, 20, f"How many, at most {MOST}."),
+                },
+            ),
+        ),
+    ]
+
+
+def mutations(types: Types) -> Sequence[StrawberryField]:
+    """`trackTx`."""
+    return [
+        make_field(
+            "trackTx",
+            TrackedTransaction,
+            "Say that a transaction was sent, and what it was prepared as. Only links the two: what becomes of it is "
+            "told by the chain.",
+            resolver=with_arguments(
+                _track,
+                {
+                    "tx_id": (Bytes, Parameter.empty, "The transaction's id."),
+                    "prepared_id": (str | None, None, "Id of the prepared transaction that was signed."),
+                },
+            ),
+        )
+    ]
