@@ -1,0 +1,187 @@
+"""From a block's commit to many subscribers: how long it takes, and what it costs the server.
+
+The server is `clarion serve` on one core; its clients, which ask for the same, are another process on another core.
+`CLARION_BENCH_CLIENTS` (1000,5000) and `CLARION_BENCH_SECONDS` (5) say how much. Takes about a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from bench.report import Report
+from bench.test_tip import running
+from support import toy
+
+from clarion.chains.model import Block
+from clarion.follower import Follower
+from clarion.store.database import connect
+from clarion.store.store import Store
+
+CLIENTS = [int(number) for number in os.environ.get("CLARION_BENCH_CLIENTS", "1000,5000").split(",")]
+SECONDS = float(os.environ.get("CLARION_BENCH_SECONDS", "5"))
+PROGRAM = Path(__file__).parent / "subscription_clients.py"
+DOCUMENT = (
+    "subscription($contract: String) { events(contract: $contract) "
+    "{ sequence op block { height } events { topic value eventIndex } } }"
+)
+PAYLOAD = json.dumps({"query": DOCUMENT, "variables": {"contract": toy.CONTRACT}})
+WAIT_SECONDS = 60
+
+
+@contextlib.contextmanager
+def serving(url: str) -> Iterator[tuple[str, psutil.Process]]:
+    """`clarion serve` over a database, on the first core."""
+    command = [sys.executable, "-m", "clarion", "serve", "--port", "0"]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    settings = {"CLARION_DATABASE_URL": url, "CLARION_PROTOCOLS": ""}
+    with running(command, settings, subprocess.STDOUT, r"url=http://([0-9.:]+)/graphql") as where:
+        (server,) = (child for child in psutil.Process().children() if "serve" in child.cmdline())
+        server.cpu_affinity([0])
+        yield where, server
+
+
+class Clients:
+    """A process of clients; :attr:`heights` is there when it has ended."""
+
+    def __init__(self, where: str, count: int) -> None:
+        host, port = where.rsplit(":", 1)
+        command = [sys.executable, str(PROGRAM), host, port, str(count), PAYLOAD]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        psutil.Process(self._process.pid).cpu_affinity([psutil.cpu_count() - 1])
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+        self.heights: Mapping[int, list[float]] = {}
+        self.connecting = 0.0
+
+    def end(self) -> None:
+        """Have them say what they saw."""
+        said: dict[str, Any] = json.loads(self._process.communicate(timeout=WAIT_SECONDS)[0])
+        self.connecting = said["connecting"]
+        self.heights = {int(height): times for height, times in said["heights"].items()}
+
+
+class Chain:
+    """Writes blocks of one event."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tip: Block | None = None
+
+    def commit(self, count: int) -> tuple[int, float]:
+        """Commit so many blocks at once; the height, and when the commit was sent."""
+        blocks = []
+        for _ in range(count):
+            self._tip = toy.block(self._tip, [toy.move("somebody", 1 if self._tip is None else self._tip.height)])
+            blocks.append(self._tip)
+        with self._store.batch() as batch:
+            Follower().ingest(batch, blocks)
+            batch.flush()
+            at = time.monotonic()
+        assert self._tip is not None
+        return self._tip.height, at
+
+
+@pytest.fixture
+def chain(new_index: Callable[[], str]) -> Iterator[tuple[str, Chain]]:
+    """An empty index and who writes it."""
+    url = new_index()
+    with connect(url, autocommit=True) as connection:
+        store = Store(connection, "stacks", [])
+        store.open()
+        yield url, Chain(store)
+
+
+def busy(server: psutil.Process) -> float:
+    """Processor seconds of the server so far."""
+    times = server.cpu_times()
+    return times.user + times.system
+
+
+def spread(sent: Mapping[int, float], told: Mapping[int, list[float]]) -> tuple[float, float, float]:
+    """Half, nearly all and all of the times from a commit to a client, in milliseconds."""
+    taken = sorted((at - sent[height]) * 1e3 for height, times in told.items() if height in sent for at in times)
+    return taken[len(taken) // 2], taken[int(len(taken) * 0.99)], taken[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", CLIENTS)
+@pytest.mark.parametrize("rate", [1, 10])
+def test_from_commit_to_many_clients(chain: tuple[str, Chain], report: Report, count: int, rate: int) -> None:
+    url, writer = chain
+    sent: dict[int, float] = {}
+    with serving(url) as (where, server):
+        clients = Clients(where, count)
+        before, began = busy(server), time.monotonic()
+        for number in range(max(int(SECONDS * rate), 5)):
+            time.sleep(max(began + number / rate - time.monotonic(), 0))
+            height, at = writer.commit(1)
+            sent[height] = at
+        time.sleep(0.5)  # what is still under way
+        taken, cost = time.monotonic() - began, busy(server) - before
+        memory = server.memory_info().rss >> 20
+        clients.end()
+    delivered = sum(len(times) for times in clients.heights.values())
+    assert delivered == count * len(sent)
+    half, most, last = spread(sent, clients.heights)
+    report.add(
+        "Subscriptions: from a commit to each client",
+        {
+            "clients": str(count),
+            "blocks/s": str(rate),
+            "p50": f"{half:.1f} ms",
+            "p99": f"{most:.1f} ms",
+            "longest": f"{last:.1f} ms",
+            "server's core": f"{cost / taken:.0%}",
+            "processor time of a message": f"{cost / delivered * 1e6:.1f} µs",
+            "connecting": f"{clients.connecting:.1f} s",
+            "memory": f"{memory} MB",
+        },
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", CLIENTS)
+def test_as_many_messages_as_there_can_be(chain: tuple[str, Chain], report: Report, count: int) -> None:
+    """Blocks ten at a time, as fast as the clients have them."""
+    url, writer = chain
+    sent: dict[int, float] = {}
+    with serving(url) as (where, server):
+        clients = Clients(where, count)
+        before, began = busy(server), time.monotonic()
+        due = began
+        while time.monotonic() - began < SECONDS:
+            height, at = writer.commit(10)
+            sent[height] = at
+            # the server's work for the batch: what it is given beyond that waits, and says nothing of what it can do
+            due = max(due + 10 * count / 150_000, at)
+            time.sleep(max(due - time.monotonic(), 0))
+        time.sleep(1)
+        taken, cost = time.monotonic() - began, busy(server) - before
+        clients.end()
+    delivered = sum(len(times) for times in clients.heights.values())
+    assert delivered == count * 10 * len(sent)
+    half, most, _ = spread(sent, clients.heights)
+    last = max(max(times) for times in clients.heights.values())
+    report.add(
+        "Subscriptions: as many messages as there can be",
+        {
+            "clients": str(count),
+            "messages/s": f"{delivered / (last - began):,.0f}",
+            "p50": f"{half:.1f} ms",
+            "p99": f"{most:.1f} ms",
+            "server's core": f"{cost / taken:.0%}",
+            "processor time of a message": f"{cost / delivered * 1e6:.1f} µs",
+        },
+    )
