@@ -2,6 +2,9 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 NPM := $(PY) -m clarion.node npm --prefix contracts
+# what npm writes when it has installed everything
+CLIENTS := tests/clients/node_modules/.package-lock.json
+POSTGRAPHILE := tests/bench/postgraphile/node_modules/.package-lock.json
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -16,11 +19,11 @@ setup: ## Install what the lock files name into .venv and contracts/node_modules
 dev: setup ## Run a local chain, the indexer, GraphQL and the keeper (options in ARGS)
 	@exec .venv/bin/clarion dev $(ARGS)
 
-test: setup ## Run the tests, the slow ones left out, two at a time (pytest options in ARGS)
+test: setup $(CLIENTS) ## Run the tests, the slow ones left out, two at a time (pytest options in ARGS)
 	$(PY) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 	$(NPM) test
 
-test-all: setup ## Run every test
+test-all: setup $(CLIENTS) ## Run every test
 	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench $(ARGS)
 	$(NPM) test
 
@@ -37,8 +40,12 @@ format: setup ## Format the Python code and repair what the linter can
 	$(PY) -m ruff check --fix-only
 	$(PY) -m ruff format
 
-bench: setup ## Run the benchmarks
+bench: setup $(POSTGRAPHILE) ## Run the benchmarks
 	$(PY) -m pytest tests/bench -m "slow or not slow" -s $(ARGS)
+
+$(CLIENTS) $(POSTGRAPHILE): %/node_modules/.package-lock.json: %/package-lock.json | setup
+	$(PY) -m clarion.node npm ci --prefix $* --loglevel=error
+	@touch $@
 
 migration: setup ## Write the migration that brings the tables to the models: make migration MESSAGE="add fees"
 	@test -n "$(MESSAGE)" || { echo 'Say what changes: make migration MESSAGE="add fees"' >&2; exit 2; }
@@ -53,10 +60,12 @@ events: setup ## Write what follows from contracts/events.json: structs and docu
 lock: setup ## Lock again after a change of dependencies (options of uv in ARGS, such as --upgrade)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev \
 		$(ARGS) pyproject.toml --output-file requirements.lock
-	$(NPM) install --package-lock-only
+	for folder in contracts tests/clients tests/bench/postgraphile; do \
+		$(PY) -m clarion.node npm install --package-lock-only --prefix $$folder || exit 1; done
 
 clean: ## Remove everything that make and clarion made here, the embedded database too
 	@if [ -x $(PY) ]; then $(PY) tools/clean.py; fi
 	@$(PYTHON) tools/bootstrap.py --remove
-	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist contracts/.cache contracts/coverage
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist contracts/.cache contracts/coverage \
+		tests/clients/node_modules tests/bench/postgraphile/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

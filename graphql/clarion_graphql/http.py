@@ -18,7 +18,7 @@ import msgspec
 import structlog
 import zstandard
 from graphql import GraphQLError
-from starlette.types import Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from clarion.config import Scope
@@ -38,6 +38,7 @@ Header = tuple[bytes, bytes]
 JSON: Final = b"application/json"
 RESPONSE_JSON: Final = b"application/graphql-response+json"
 HTML: Final = b"text/html"
+EVENT_STREAM: Final = b"text/event-stream"
 
 #: Answers that are shorter are not worth compressing: they fit into one packet.
 _SMALLEST_COMPRESSED: Final = 1_400
@@ -117,14 +118,19 @@ class Endpoint:
         cache: ResponseCache,
         options: HttpOptions = HttpOptions(),
         page: str | None = None,
+        event_stream: ASGIApp | None = None,
     ) -> None:
-        """``page``: what browsers are shown that open the address; None: nothing."""
+        """``page``: what browsers are shown that open the address; None: nothing.
+
+        ``event_stream`` answers subscriptions of clients that take event streams.
+        """
         self._executor = executor
         self._accounts = accounts
         self._persisted = persisted
         self._cache = cache
         self._options = options
         self._page = None if page is None else page.encode()
+        self._event_stream = event_stream
         self._any_origin = "*" in options.origins
         self._origins = {origin.encode() for origin in options.origins}
         self._running = 0
@@ -155,11 +161,14 @@ class Endpoint:
         if exchange.method not in ("GET", "HEAD", "POST"):
             message = f"{exchange.method} is no way to ask: send queries with GET or POST, mutations with POST."
             raise _refused(405, Code.METHOD_NOT_ALLOWED, message, (b"allow", _ALLOWED_METHODS))
+        accepted = _accepted(exchange.headers.get(b"accept", b""))
+        if accepted[:1] == (EVENT_STREAM,) and self._event_stream is not None:
+            await self._event_stream(exchange.scope, exchange.receive, exchange.send)
+            return
         caller = await self._accounts.caller_of(exchange.scope)
         exchange.request_id = caller.request_id.encode()
         REQUEST_ID.set(caller.request_id)
         self._accounts.charge(caller, 1)
-        accepted = _accepted(exchange.headers.get(b"accept", b""))
         if self._options.compression:
             exchange.coding = _coding(exchange.headers.get(b"accept-encoding", b""))
         if exchange.method == "POST":
@@ -179,6 +188,9 @@ class Endpoint:
             await self._batch(exchange, body, caller)
             return
         answer = await self._answer(body, lambda: _decoded(_ONE, body), caller, read_only=False)
+        if answer.answer.kind == "subscription" and EVENT_STREAM in accepted and self._event_stream is not None:
+            await self._event_stream(exchange.scope, _again(body, exchange.receive), exchange.send)
+            return
         await self._send_answer(exchange, body, answer)
 
     async def _get(self, exchange: _Exchange, accepted: tuple[bytes, ...], caller: Caller) -> None:
@@ -361,6 +373,16 @@ class Endpoint:
                 (b"access-control-max-age", b"86400"),
             ]
         await self._send(exchange, 204, b"", headers)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read already once more, and then what comes after it."""
+    left = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def first_the_body() -> Message:
+        return left.pop() if left else await receive()
+
+    return first_the_body
 
 
 _CLOSE: Final = (b"connection", b"close")
