@@ -39,7 +39,7 @@ from clarion_graphql.live.sse import EventStreamEndpoint
 from clarion_graphql.live.websocket import WebSocketEndpoint
 from clarion_graphql.persisted import PersistedQueries, read_allowed
 from clarion_graphql.response_cache import ResponseCache
-from clarion_graphql.schema import build_schema, sdl
+from clarion_graphql.schema import apis_of, build_schema, sdl
 from clarion_graphql.session import CONNECTION_TIMEOUT_S, STATEMENT_TIMEOUT_MS, read_pool
 from clarion_graphql.transactions.unsigned import node_of
 
@@ -177,6 +177,7 @@ def make_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *([Route("/schema.graphql", schema_definition)] if graphql.introspection else []),
+            *(make(service) for api in apis_of(protocols) for make in api.routes),
         ],
         middleware=[
             Middleware(

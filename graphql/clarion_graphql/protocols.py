@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from starlette.routing import Route
 from strawberry.types.field import StrawberryField
 
 from clarion.chains.model import Chain
 from clarion.protocol import Protocol
 from clarion_graphql.accounts.roles import RoleReader
+from clarion_graphql.context import Service
 from clarion_graphql.core import CORE
 from clarion_graphql.decimals import Scale
 from clarion_graphql.entities import (
@@ -29,6 +31,9 @@ from clarion_graphql.types import Types
 FieldMaker = Callable[[Types], Sequence[StrawberryField]]
 """Makes fields of a root type out of the types of the entities."""
 
+RouteMaker = Callable[[Service], Route]
+"""Makes a route over a running server."""
+
 _CORE: Final = frozenset(entity.name for entity in CORE)
 
 
@@ -39,9 +44,10 @@ class ProtocolApi:
     ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
     without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
     table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
-    ``NewType`` integers measure, ``scales`` how many of them make a whole one. ``log`` are entities over the
-    chain log that the protocol shows besides its tables. ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`. ``roles`` reads the roles that
-    its contracts give an address.
+    ``NewType`` integers measure, ``scales`` how many of them make a whole one. ``log`` are entities over the chain log
+    that the protocol shows besides its tables. ``queries`` and ``mutations`` make the fields that it adds to `Query`
+    and `Mutation`, ``routes`` what it serves over HTTP beside GraphQL. ``roles`` reads the roles that its contracts
+    give an address.
     """
 
     prefix: str
@@ -55,6 +61,7 @@ class ProtocolApi:
     log: Sequence[Entity] = ()
     queries: Sequence[FieldMaker] = ()
     mutations: Sequence[FieldMaker] = ()
+    routes: Sequence[RouteMaker] = ()
     roles: RoleReader | None = None
 
 

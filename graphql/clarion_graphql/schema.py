@@ -79,15 +79,16 @@ class ClarionSchema(strawberry.Schema):
         show_errors(errors)
 
 
+def apis_of(protocols: Iterable[Protocol]) -> list[ProtocolApi]:
+    """What the API says about those of these protocols that it says something about."""
+    return [APIS[protocol.name] for protocol in protocols if protocol.name in APIS]
+
+
 def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
     """The schema that serves these protocols. Raises ValueError where two of them take the same name."""
-    entities = list(CORE)
-    apis = []
-    for protocol in protocols:
-        api = APIS.get(protocol.name)
-        entities += entities_of(protocol, api)
-        if api is not None:
-            apis.append(api)
+    served = list(protocols)
+    entities = [*CORE, *(entity for protocol in served for entity in entities_of(protocol, APIS.get(protocol.name)))]
+    apis = apis_of(served)
     _require_different_names([name for entity in entities for name in (entity.single, entity.plural)])
     _require_different_names([entity.name for entity in entities])
     types = Types(entities)

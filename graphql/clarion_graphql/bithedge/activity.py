@@ -363,6 +363,17 @@ def _select(rank: int, after: Place | None, *, ascending: bool, by_id: bool) -> 
     return " AND " + place + " ORDER BY " + order + " LIMIT %s", parameters
 
 
+_COLUMNS: Final = "s(height, id, kind, token, amount, amount_usd8, policy, tier, counterparty, number, detail, tx_id)"
+_WITHIN: Final = " WHERE s.kind = ANY(%s) AND s.height BETWEEN %s AND %s"
+
+
+def _wanted(kinds: Iterable[ActivityKind] | None) -> list[tuple[_Source, Sequence[ActivityKind]]]:
+    """The sources that have any of these kinds, with those."""
+    asked = frozenset(ActivityKind) if kinds is None else frozenset(kinds)
+    found = [(source, [kind for kind in source.kinds if kind in asked]) for source in _SOURCES]
+    return [(source, own) for source, own in found if own]
+
+
 async def activity_rows(
     session: Session,
     address: str,
@@ -377,18 +388,12 @@ async def activity_rows(
 
     ``heights``: the first and the last block to look at.
     """
-    wanted = None if kinds is None else frozenset(kinds)
     parts = []
-    for rank, source in enumerate(_SOURCES):
-        own = source.kinds if wanted is None else [kind for kind in source.kinds if kind in wanted]
-        if not own:
-            continue
+    for source, own in _wanted(kinds):
+        rank = _SOURCES.index(source)
         end, place = _select(rank, after, ascending=ascending, by_id=source.by_id)
         text: LiteralString = (
-            "(SELECT %s::int AS rank, s.* FROM (" + source.text + ") s(height, id, kind, token, amount, amount_usd8, "
-            "policy, tier, counterparty, number, detail, tx_id) WHERE s.kind = ANY(%s) AND s.height BETWEEN %s AND %s"
-            + end
-            + ")"
+            "(SELECT %s::int AS rank, s.* FROM (" + source.text + ") " + _COLUMNS + _WITHIN + end + ")"
         )
         listed = [kind.value for kind in own]
         parts.append(Sql(composed(text), (rank, address, listed, *heights, *place, limit)))
@@ -441,6 +446,24 @@ async def activity_rows(
             detail,
         ) in await session.fetch(query, at_most=limit)
     ]
+
+
+async def activity_count(
+    session: Session, address: str, kinds: Iterable[ActivityKind] | None, most: int, *, heights: tuple[int, int]
+) -> int:
+    """How many rows there are about an address from the first to the last block of ``heights``, at most ``most``."""
+    parts = []
+    for source, own in _wanted(kinds):
+        text: LiteralString = "(SELECT 1 FROM (" + source.text + ") " + _COLUMNS + _WITHIN + " LIMIT %s)"
+        parts.append(Sql(composed(text), (address, [kind.value for kind in own], *heights, most)))
+    if not parts:
+        return 0
+    counted = build(
+        "SELECT count(*) FROM (SELECT FROM ({parts}) a LIMIT {most}) u",
+        parts=join(parts, " UNION ALL "),
+        most=Sql(sql.SQL("%s"), (most,)),
+    )
+    return int(await session.value(counted))
 
 
 _CURSOR: Final = "activity"

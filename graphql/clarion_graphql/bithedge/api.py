@@ -18,6 +18,7 @@ from clarion_graphql.bithedge import (
     prepare,
     quotes,
     risk,
+    statements,
     tracking,
 )
 from clarion_graphql.bithedge.governance import PROPOSAL
@@ -206,6 +207,7 @@ def _entries(own: str, remote: str, description: str) -> Relation:
 
 API: Final = ProtocolApi(
     prefix="",
+    routes=(statements.route,),
     mutations=(prepare.mutations, tracking.mutations),
     queries=(
         governance.queries,

@@ -119,6 +119,12 @@ _LAST_BEFORE_TIME: Final = _last_before("b.time")
 _LAST_BEFORE_BURN: Final = _last_before("b.burn_height")
 
 
+async def last_block_before(session: Session, moment: datetime) -> int:
+    """The last canonical Stacks block before a moment, -1 where there is none."""
+    found = await read(session, _LAST_BEFORE_TIME, [math.ceil(moment.timestamp())])
+    return int(found[0][0]) if found else -1
+
+
 async def last_block_before_burn(session: Session, burn: int) -> int:
     """The last canonical Stacks block below a Bitcoin block, -1 where there is none."""
     found = await read(session, _LAST_BEFORE_BURN, [burn])
