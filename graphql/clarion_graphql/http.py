@@ -49,6 +49,23 @@ _ALLOWED_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 _EXPOSED_HEADERS: Final = b"ETag, Retry-After, X-Request-Id"
 
 
+class Origins:
+    """The web pages that browsers may show answers to (CORS), by their origin; ``*`` for every page."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.any = "*" in allowed
+        self._allowed = frozenset(origin.encode() for origin in allowed)
+
+    def headers(self, origin: bytes | None) -> list[Header]:
+        """What an answer says to a page of this origin; nothing to no page and to one that may not read it."""
+        if origin is None or not (self.any or origin in self._allowed):
+            return []
+        return [
+            (b"access-control-allow-origin", b"*" if self.any else origin),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS),
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
     """How requests are taken."""
@@ -131,8 +148,8 @@ class Endpoint:
         self._options = options
         self._page = None if page is None else page.encode()
         self._event_stream = event_stream
-        self._any_origin = "*" in options.origins
-        self._origins = {origin.encode() for origin in options.origins}
+        self._origins = Origins(options.origins)
+        self._vary = b"Accept, Accept-Encoding" + (b"" if self._origins.any else b", Origin")
         self._running = 0
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -349,23 +366,14 @@ class Endpoint:
             headers.append((b"content-length", str(len(body)).encode()))
         if exchange.request_id:
             headers.append((b"x-request-id", exchange.request_id))
-        headers.append(
-            (b"vary", b"Accept, Accept-Encoding" if self._any_origin else b"Accept, Accept-Encoding, Origin")
-        )
-        headers += self._cors(exchange)
+        headers.append((b"vary", self._vary))
+        headers += self._origins.headers(exchange.headers.get(b"origin"))
         await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
 
-    def _cors(self, exchange: _Exchange) -> list[Header]:
-        origin = exchange.headers.get(b"origin")
-        if origin is None or not (self._any_origin or origin in self._origins):
-            return []
-        allowed = b"*" if self._any_origin else origin
-        return [(b"access-control-allow-origin", allowed), (b"access-control-expose-headers", _EXPOSED_HEADERS)]
-
     async def _preflight(self, exchange: _Exchange) -> None:
         headers: list[Header] = [(b"allow", _ALLOWED_METHODS)]
-        if self._cors(exchange):
+        if self._origins.headers(exchange.headers.get(b"origin")):
             asked = exchange.headers.get(b"access-control-request-headers", b"content-type")
             headers += [
                 (b"access-control-allow-methods", _ALLOWED_METHODS),
