@@ -1,5 +1,6 @@
+import { Cl } from '@stacks/transactions';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { fixture, STATEFUL, type Chain, type ClarityArgument } from './support/chain.ts';
+import { clarity, fixture, STATEFUL, type Chain, type ClarityArgument } from './support/chain.ts';
 import type { Call, Class } from './support/cases.ts';
 import { FUND_CALLS, FUND_FOR_EVERYBODY } from './support/access/fund.ts';
 import { GOV_CALLS, GOV_FOR_EVERYBODY } from './support/access/gov.ts';
@@ -246,29 +247,37 @@ describe.each(CALLS.map((call) => [`${call.contract} ${call.fn}`, call] as const
   });
 });
 
-/** Calls through a contract by somebody who may make them directly: the role is the caller's, never the sender's. */
-const PHISHED: [string, (chain: Chain) => ClarityArgument[], Class, number][] = [
-  ['bootstrap-registry', (c) => [c.stranger], 'governance', 1001],
-  ['handover', (c) => [c.stranger], 'governance', 1003],
-  ['set-flag', () => ['create', false, null], 'governance', 2001],
-  ['trip-breaker', () => ['create', 'x'], 'guardian', 2003],
-  ['set-provider', (c) => [c.stranger, 1n], 'governance', 3001],
-  ['submit-price', (c) => ['BTC', nextRound(c, 'BTC'), BTC_USD8, c.burn], 'feeder', 3005],
-  ['set-fallback', () => ['BTC', 1n, 'x'], 'guardian', 3003],
-  ['withdraw', (c) => [1n, c.stx], 'provider', 5009],
-  ['claim-yield', (c) => [c.stx], 'provider', 5013],
-  ['exercise', (c) => [1n, c.stx], 'owner', 6015],
-  ['cancel', (c) => [1n, c.stx], 'owner', 6015],
-  ['lock', (c) => [99n, c.buyer, c.stx, COVER, PREMIUM, []], 'governance', 5014],
-  ['settle', (c) => [1n, c.stx, c.stranger, 1n], 'governance', 5014],
-  ['refund', (c) => [1n, c.stx, c.stranger, 0n], 'governance', 5014],
-  ['collect-fees', (c) => [c.stx], 'governance', 5023],
-  ['reduce-unpaid', () => [1n, 1n], 'governance', 6024],
-];
+/** What a wallet that may call is refused through a contract that it was talked into calling: each of the calls above. */
+describe('a contract between a wallet that may and the function', () => {
+  test.each(CALLS.filter(({ allowed }) => allowed.length > 0).map((call, i) => [`${call.contract} ${call.fn}`, call, i] as const))(
+    'is refused by %s',
+    (_, call, i) => {
+      const { contract, fn, args, denied, allowed, before } = call;
+      before?.(chain);
+      const values = args(chain).map((value) => Cl.stringify(clarity(value)));
+      const between = chain.deploy(
+        `between-${i}`,
+        `(define-public (call) (contract-call? '${chain.id(contract)} ${fn} ${values.join(' ')}))`,
+      );
+      for (const who of allowed) {
+        const outcome = chain.call(between, 'call', [], address[who](chain));
+        expect(outcome.code, who).toBe(denied);
+        expect(outcome.events).toEqual([]);
+      }
+    },
+  );
 
-test.each(PHISHED)('a contract that the right wallet calls cannot %s', (fn, args, who, code) => {
-  const outcome = chain.call(proxy, fn, args(chain), address[who](chain));
-  expect(outcome.code).toBe(code);
+  test('is refused by what modules alone may call, and claims only its own yield', () => {
+    const refused: [string, ClarityArgument[], number][] = [
+      ['lock', [99n, chain.buyer, chain.stx, COVER, PREMIUM, []], 5014],
+      ['settle', [1n, chain.stx, chain.stranger, 1n], 5014],
+      ['refund', [1n, chain.stx, chain.stranger, 0n], 5014],
+      ['collect-fees', [chain.stx], 5023],
+      ['reduce-unpaid', [1n, 1n], 6024],
+      ['claim-yield', [chain.stx], 5013],
+    ];
+    for (const [fn, args, code] of refused) expect(chain.call(proxy, fn, args, chain.deployer).code, fn).toBe(code);
+  });
 });
 
 test('nothing has changed', () => {

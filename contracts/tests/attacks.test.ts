@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { fixture, type Chain, type ClarityArgument, type Row } from './support/chain.ts';
 import { checkFold } from './support/fold.ts';
+import { action, finalize, proposed, stakes, MILLION } from './support/govern.ts';
 import {
   allocate,
   closeRound,
@@ -38,6 +39,16 @@ const submitAll = (asset: string, price: bigint, observed: bigint, round = nextR
 const close = (asset: string, round: bigint) => chain.must('bh-oracle', 'close-round', [asset, round], attacker);
 const quote = (strike = STRIKE, notional = 1_000_000n, token = chain.stx, tierExpiry = chain.burn + 30n) =>
   chain.read('bh-policy', 'quote', ['put', 'BTC', strike, notional, tierExpiry, token, attacker]) as Record<string, bigint>;
+
+/** The error of a call, or that the machine lets no function run inside itself, which ends the whole call. */
+function refusal(run: () => { code: number }): number | 'inside itself' {
+  try {
+    return run().code;
+  } catch (cause) {
+    if (String(cause).includes('CircularReference')) return 'inside itself';
+    throw cause;
+  }
+}
 
 /** A token listed as collateral that does what it is told, of which the provider and the attacker own some. */
 function listThief(): string {
@@ -381,6 +392,146 @@ describe('a forged token', () => {
   });
 });
 
+describe('a token at those who pay fees, shortfalls and rewards', () => {
+  const TERMS = {
+    'epoch-burn': 10n,
+    epochs: 1n,
+    'epoch-cap': 1_000n,
+    'premium-bp': 5_000n,
+    'vesting-burn': 0n,
+    'claim-burn': 10n,
+  };
+  const program = (token: string) =>
+    chain.must('bh-incentives', 'create-program', [token, { ...TERMS, 'start-burn': chain.burn + 100n }, null], chain.deployer)
+      .value as bigint;
+
+  test('is nobody’s if it is forged', () => {
+    const forged = chain.deploy('forged', fixture('thief-token'));
+    chain.must(forged, 'mint', [10n ** 12n, attacker], attacker);
+    for (const contract of ['bh-treasury', 'bh-fund', 'bh-incentives', 'bh-gov']) {
+      chain.must(forged, 'mint', [10n ** 12n, chain.id(contract)], attacker);
+    }
+    chain.must('bh-treasury', 'contribute', [chain.stx, 100n], attacker);
+    chain.must('bh-fund', 'capitalize', [chain.stx, 100n], attacker);
+    const plan = chain.must('bh-fund', 'start-recovery', [chain.stx, 100n, 10n, null], chain.deployer).value as bigint;
+    const epochs = program(chain.stx);
+    const calls: [string, string, ClarityArgument[], string, number][] = [
+      ['bh-treasury', 'contribute', [forged, 5n], attacker, 7012],
+      ['bh-treasury', 'absorb', [forged], attacker, 7012],
+      ['bh-treasury', 'collect', [forged], attacker, 5003],
+      ['bh-treasury', 'claim-share', [forged], attacker, 7008],
+      ['bh-treasury', 'spend', [forged, attacker, 5n, null], chain.deployer, 7009],
+      ['bh-fund', 'capitalize', [forged, 5n], attacker, 8003],
+      ['bh-fund', 'absorb', [forged], attacker, 8003],
+      ['bh-fund', 'collect', [forged], attacker, 5003],
+      ['bh-fund', 'claim-yield', [forged], attacker, 5013],
+      ['bh-fund', 'contribute', [plan, forged, 5n], attacker, 8003],
+      ['bh-fund', 'allocate', [forged, 'aggressive', 5n], chain.deployer, 8003],
+      ['bh-incentives', 'contribute', [epochs, forged, 5n], attacker, 11021],
+      ['bh-gov', 'stake', [forged, 5n], attacker, 10003],
+      ['bh-gov', 'unstake', [forged, 5n], attacker, 10003],
+    ];
+    for (const [contract, fn, args, who, code] of calls) {
+      expect(chain.call(contract, fn, args, who).code, `${contract}.${fn}`).toBe(code);
+    }
+    checkFold(chain);
+  });
+
+  test.each([
+    [1n, 'STX'],
+    [2n, 'sBTC'],
+  ])('takes none of their %s, nor of those who give', (number) => {
+    const token = listThief();
+    const listed = program(token);
+    for (const other of [token, chain.stx, chain.sbtc]) {
+      chain.must('bh-treasury', 'contribute', [other, 1_000n], attacker);
+      chain.must('bh-fund', 'capitalize', [other, 1_000n], attacker);
+      chain.must('bh-incentives', 'contribute', [program(other), other, 1_000n], attacker);
+    }
+    chain.must('bh-incentives', 'contribute', [listed, token, 1_000n], attacker);
+    chain.must('bh-incentives', 'end-program', [listed, null], chain.deployer);
+    chain.must(token, 'set-plan', [number, 0n], attacker);
+    const calls: [string, string, ClarityArgument[], string, number][] = [
+      ['bh-treasury', 'contribute', [token, 5n], attacker, 7013],
+      ['bh-treasury', 'spend', [token, attacker, 5n, null], chain.deployer, 7013],
+      ['bh-fund', 'capitalize', [token, 5n], attacker, 8006],
+      ['bh-fund', 'allocate', [token, 'aggressive', 5n], chain.deployer, 5024],
+      ['bh-incentives', 'return-budget', [listed, token], attacker, 7013],
+    ];
+    for (const [contract, fn, args, who, code] of calls) {
+      const refused = chain.call(contract, fn, args, who);
+      expect(refused.code, `${contract}.${fn}`).toBe(code);
+      expect(refused.transfers).toEqual([]);
+    }
+    chain.must(token, 'set-plan', [0n, 0n], attacker);
+    for (const [contract, fn, args, who] of calls) chain.must(contract, fn, args, who);
+    checkFold(chain);
+  });
+
+  test('comes back into a contract that pays it only for what it is owed, once', () => {
+    const token = listThief();
+    chain.must('bh-treasury', 'contribute', [token, 1_000n], attacker);
+    expect(createPolicy(chain).ok).toBe(true);
+    chain.must('bh-treasury', 'collect', [chain.stx], attacker);
+    const rows = [{ name: 'token', receiver: token, 'share-bp': 10_000n }];
+    chain.must('bh-treasury', 'set-allocations', [rows, null], chain.deployer);
+    const share = chain.must('bh-treasury', 'distribute', [chain.stx], attacker).value as bigint;
+    chain.must(token, 'set-plan', [9n, 0n], attacker);
+    // One payment inside another is nothing that the machine does.
+    expect(refusal(() => chain.call('bh-treasury', 'spend', [token, attacker, 5n, null], chain.deployer))).toBe('inside itself');
+    const first = chain.must('bh-treasury', 'contribute', [token, 5n], attacker);
+    expect(first.transfers.map(({ asset, amount, recipient }) => [asset, amount, recipient])).toEqual([
+      ['STX', share, token],
+      [token, 5n, chain.id('bh-treasury')],
+    ]);
+    // Nothing is owed any more: the token's own call fails, and the payment with it.
+    expect(chain.call('bh-treasury', 'contribute', [token, 5n], attacker).code).toBe(7013);
+    checkFold(chain);
+  });
+});
+
+describe('governance in one block', () => {
+  const takeAll = () => [action('spend', { token: chain.stx, to: attacker, amt: 1n })];
+  const MOST = 100n * MILLION;
+
+  test('is not captured with stake that is there for one call, however large', () => {
+    stakes(chain);
+    chain.must('bh-treasury', 'contribute', [chain.stx, 1n], provider);
+    chain.must('bh-registry', 'handover', [chain.id('bh-gov')], chain.deployer);
+    const capture = chain.deploy('capture', fixture('capture'));
+    const rich = chain.providers[1]!;
+    chain.must('bh-stx', 'transfer', [MOST / 2n, rich, capture, null], rich);
+    expect(chain.read('bh-gov', 'get-power', [null])).toBeLessThan(MOST / 2n);
+    const turn = (proposal: bigint, choice: string) =>
+      chain.call(capture, 'turn', [chain.stx, MOST / 2n, proposal, choice], attacker).code;
+    expect(chain.call(capture, 'capture', [chain.stx, MOST / 2n, takeAll() as ClarityArgument[]], attacker).code).toBe(10_008);
+    // Nor is a vote of others turned, in this block or a later one.
+    const proposal = proposed(chain);
+    expect(turn(proposal, 'against')).toBe(10_018);
+    chain.mineBurn(1);
+    expect(turn(proposal, 'against')).toBe(10_018);
+    // With stake of the block before, it stays until the vote is over.
+    chain.must(capture, 'stake', [chain.stx, MOST / 2n], attacker);
+    chain.mineBurn(1);
+    expect(chain.call(capture, 'capture', [chain.stx, 0n, takeAll() as ClarityArgument[]], attacker).code).not.toBe(0);
+    expect(turn(proposal, 'against')).not.toBe(0);
+    checkFold(chain);
+  });
+
+  test('is not executed by who passed it: votes, queue and timelock are of different blocks', () => {
+    stakes(chain);
+    chain.must('bh-registry', 'handover', [chain.id('bh-gov')], chain.deployer);
+    const proposal = proposed(chain, takeAll());
+    for (const who of chain.providers) chain.must('bh-gov', 'vote', [proposal, 'for'], who);
+    const tokens: ClarityArgument[] = [chain.stx];
+    expect(chain.call('bh-gov', 'execute', [proposal, tokens], provider).code).toBe(10_013);
+    expect(chain.call('bh-gov', 'finalize', [proposal], provider).code).toBe(10_014);
+    expect(finalize(chain, proposal).value).toBe(true);
+    expect(chain.call('bh-gov', 'execute', [proposal, tokens], provider).code).toBe(10_019);
+    checkFold(chain);
+  });
+});
+
 describe('a token that calls back', () => {
   let token: string;
   let request: bigint;
@@ -463,16 +614,6 @@ describe('a token that calls back', () => {
     expect(createPolicy(chain, { token }).value).toBe(1n);
     checkFold(chain);
   });
-
-  /** The error of a call, or that the machine lets no function run inside itself, which ends the whole call. */
-  function refusal(run: () => { code: number }): number | 'inside itself' {
-    try {
-      return run().code;
-    } catch (cause) {
-      if (String(cause).includes('CircularReference')) return 'inside itself';
-      throw cause;
-    }
-  }
 });
 
 describe('what roles and markets cannot do', () => {
