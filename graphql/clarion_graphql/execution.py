@@ -14,7 +14,6 @@ from typing import Any, Final, Literal, TypeGuard, cast
 
 import msgspec
 import psycopg
-import structlog
 from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType
 from graphql import execute as execute_graphql
 from strawberry.execution.is_awaitable import optimized_is_awaitable
@@ -29,14 +28,12 @@ from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, Code, show_errors
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
-from clarion_graphql.metrics import observe_operation
+from clarion_graphql.metrics import PLANS, observe_operation
 from clarion_graphql.plan.json_text import BrokenValueError
 from clarion_graphql.plan.plans import Plan, Plans, bound, data_of
 from clarion_graphql.receipt import Receipt
 from clarion_graphql.schema import ClarionSchema
 from clarion_graphql.waiting import wait_for_block
-
-log = structlog.get_logger(__name__)
 
 OperationKind = Literal["query", "mutation", "subscription"]
 
@@ -85,7 +82,15 @@ class Answer:
 class Executor:
     """Executes queries and mutations of one schema for one service."""
 
-    def __init__(self, schema: ClarionSchema, service: Service, limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        schema: ClarionSchema,
+        service: Service,
+        limits: Limits = Limits(),  # noqa: B008
+        *,
+        plans: bool = True,
+    ) -> None:
+        """Without ``plans`` resolvers answer everything."""
         self.documents = Documents(
             schema._schema,
             max_tokens=limits.tokens,
@@ -95,7 +100,7 @@ class Executor:
         self._limits = limits
         self._schema = schema._schema
         self._service = service
-        self._plans = Plans(schema, service.pool)
+        self._plans = Plans(schema, service.pool) if plans else None
 
     async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
         """The answer to a request of a caller; what is wrong with it is in the answer.
@@ -148,18 +153,19 @@ class Executor:
         self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation
     ) -> Answer | None:
         """The answer by a plan; None where resolvers are to give the whole of it."""
-        planned = self._plans.plan(operation, variables)
-        if planned is None:
+        plans = self._plans
+        planned = None if plans is None else plans.plan(operation, variables)
+        if plans is None or planned is None:
             return None
         plan, values = planned
         try:
             if plan.rest is not None:
                 return await self._read_and_resolve(operation, plan, values, variables, running)
-            selected = await self._plans.run(plan, values)
+            selected = await plans.run(plan, values)
         except psycopg.OperationalError as error:
             return _answer(operation, plan.failed(error), running)
-        except (psycopg.Error, BrokenValueError, ApiError, TypeError, ValueError) as error:
-            log.debug("graphql.plan_stepped_aside", reason=repr(error))
+        except (psycopg.Error, BrokenValueError, ApiError, TypeError, ValueError):
+            PLANS.labels("stepped_aside").inc()
             return None
         extensions = selected.receipts.members
         if outdated := selected.outdated:
@@ -218,7 +224,8 @@ class Executor:
 
     def close(self) -> None:
         """Close the connections."""
-        self._plans.close()
+        if self._plans is not None:
+            self._plans.close()
 
     def refused(self, errors: list[GraphQLError], operation: documents.Operation | None = None) -> Answer:
         """The answer to a request that is not executed."""

@@ -12,6 +12,11 @@ OPERATION_SECONDS: Final = Histogram(
     ["kind", "operation"],
 )
 CACHE: Final = Counter("clarion_graphql_cache", "Requests, by whether their answer was kept: hit or miss.", ["result"])
+PLANS: Final = Counter(
+    "clarion_graphql_plans",
+    "Plans of operations: made, not_made where resolvers are needed, and stepped_aside where they had to answer.",
+    ["result"],
+)
 ERRORS: Final = Counter("clarion_graphql_errors", "Errors in answers, by extensions.code.", ["code"])
 SUBSCRIPTIONS: Final = Gauge("clarion_graphql_subscriptions", "Open subscriptions.")
 MESSAGES: Final = Counter("clarion_graphql_messages", "Messages of subscriptions.")

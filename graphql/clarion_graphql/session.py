@@ -62,6 +62,14 @@ async def fetch(connection: AsyncConnection[Any], query: Sql) -> list[tuple[Any,
     return await cursor.fetchall()
 
 
+class _Loader(DataLoader[K, V]):
+    """A loader whose value does not go with the first who no longer waits for it: others may wait for the same."""
+
+    def load(self, key: K) -> Awaitable[V]:
+        """The value of a key."""
+        return asyncio.shield(super().load(key))
+
+
 class Session:
     """What one operation reads. The snapshot is taken when something is first asked for."""
 
@@ -193,5 +201,5 @@ class Session:
                 values = await load(keys)
                 return [values.get(key) for key in keys]
 
-            found = self._loaders[name] = DataLoader(load_fn=load_all)
+            found = self._loaders[name] = _Loader(load_fn=load_all)
         return found

@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 import msgspec
 import psycopg
 import psycopg_pool
-import structlog
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -26,7 +25,8 @@ from psycopg_pool import AsyncConnectionPool
 from clarion.chains.model import Chain
 from clarion_graphql import documents
 from clarion_graphql.context import receipt_extensions
-from clarion_graphql.plan.compile import Compiled, NotCompiledError, RootField, compile_operation
+from clarion_graphql.metrics import PLANS
+from clarion_graphql.plan.compile import Compiled, RootField, compile_operation
 from clarion_graphql.plan.connections import Connections, Row, Statement, parameter
 from clarion_graphql.plan.json_text import Derivations
 from clarion_graphql.plan.shapes import VariableReader
@@ -34,8 +34,6 @@ from clarion_graphql.receipt import TIPS_AS_JSON, Receipt, outdated_of, receipts
 from clarion_graphql.schema import ClarionSchema
 from clarion_graphql.session import POOL_SIZE
 from clarion_graphql.sql import Slot, Sql, join
-
-log = structlog.get_logger(__name__)
 
 #: Most shapes of variables, and values that statements depend on, that are remembered of one operation.
 MOST_PLANS: Final = 64
@@ -169,12 +167,11 @@ class Plans:
     ) -> Plan | None:
         try:
             variables = reader.with_slots(given, values, fixed.add)
-            return _plan(operation, compile_operation(self._schema, operation, variables))
-        except NotCompiledError as error:
-            log.debug("graphql.not_compiled", reason=str(error))
-        except Exception as error:  # whatever is wrong with the request, the resolvers say it
-            log.debug("graphql.not_compiled", reason=repr(error))
-        return None
+            made = _plan(operation, compile_operation(self._schema, operation, variables))
+        except Exception:  # whatever is wrong with the request, the resolvers say it
+            made = None
+        PLANS.labels("not_made" if made is None else "made").inc()
+        return made
 
     async def run(self, plan: Plan, values: Sequence[Any]) -> Selected:
         """What a plan reads. Raises psycopg.Error, and whatever is wrong with a value."""

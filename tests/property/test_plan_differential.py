@@ -1,0 +1,138 @@
+"""Plans against resolvers: made-up queries have the same answers, byte for byte, by both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import GraphQLField, GraphQLObjectType, get_named_type, is_leaf_type
+from support.documents import Generator, Query, Samples, take_samples
+
+from clarion.dev.accounts import DEPLOYER
+from clarion.protocols.bithedge import protocol as bithedge
+from clarion.protocols.stacks import protocol as stacks
+from clarion.replay import replay
+from clarion.store.database import create_database, drop_database, migrate, with_database
+from clarion_graphql.app import make_app
+from clarion_graphql.execution import Answer, Executor, GraphQLRequest
+from clarion_graphql.reads import READS
+from clarion_graphql.schema import build_schema
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROTOCOLS = (bithedge, stacks)
+
+
+@pytest.fixture(scope="module")
+def recorded_url(postgres_url: str) -> Iterator[str]:
+    """A database with the recorded chain, and a block that lost to another branch."""
+    url = with_database(postgres_url, "plan_differential")
+    create_database(url)
+    try:
+        migrate(url)
+        replay(
+            REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst",
+            url,
+            [bithedge.deployed_by(DEPLOYER.address), stacks.deployed_at({})],
+        )
+        yield url
+    finally:
+        drop_database(url)
+
+
+class Both:
+    """The same service with plans and without."""
+
+    def __init__(self, service: Any) -> None:
+        schema = build_schema(PROTOCOLS)
+        self.schema = schema._schema
+        self.planned = Executor(schema, service)
+        self.resolved = Executor(schema, service, plans=False)
+
+    async def answers(self, query: Query) -> tuple[Answer, Answer]:
+        request = GraphQLRequest(query.text, query.variables)
+        return await self.planned.execute(request), await self.resolved.execute(request)
+
+    def close(self) -> None:
+        self.planned.close()
+        self.resolved.close()
+
+
+@pytest.fixture
+async def both(recorded_url: str) -> AsyncIterator[Both]:
+    app = make_app(recorded_url, protocols=PROTOCOLS, deployed={})
+    async with app.router.lifespan_context(app):
+        both = Both(app.state.service)
+        yield both
+        both.close()
+
+
+def reads(definition: GraphQLField) -> bool:
+    """Whether a root field is made of an entity."""
+    field = definition.extensions["strawberry-definition"]
+    return READS in field.metadata
+
+
+async def sampled(both: Both) -> Samples:
+    """The first rows of every list, with all their columns."""
+    samples = Samples()
+    query = both.schema.query_type
+    assert query is not None
+    for name, definition in query.fields.items():
+        connection = get_named_type(definition.type)
+        if not isinstance(connection, GraphQLObjectType) or "nodes" not in connection.fields or not reads(definition):
+            continue
+        node = get_named_type(connection.fields["nodes"].type)
+        assert isinstance(node, GraphQLObjectType)
+        leaves = " ".join(name for name, field in node.fields.items() if is_leaf_type(get_named_type(field.type)))
+        text = f"{{ {name}(first: 7) {{ nodes {{ {leaves} }} pageInfo {{ startCursor endCursor }} }} }}"
+        answer = await both.resolved.execute(GraphQLRequest(text))
+        take_samples(samples, both.schema, "Query", json.loads(answer.body)["data"])
+    return samples
+
+
+def told(answer: Answer) -> bytes:
+    """An answer without what no two have in common: the numbers of defects in the log."""
+    return re.sub(rb"[0-9a-f]{32}\b(?=[.\"])", b"id", answer.body)
+
+
+async def compare(both: Both, seed: int, count: int) -> Counter[str]:
+    generator = Generator(both.schema, await sampled(both), seed, roots=reads)
+    outcomes: Counter[str] = Counter()
+    for _ in range(count):
+        query = generator.query()
+        planned, resolved = await both.answers(query)
+        assert told(planned) == told(resolved), f"seed {seed}: {query.text}\n{json.dumps(query.variables)}"
+        outcomes["compiled" if planned.tables is not None else "left"] += 1
+        outcomes["errors" if planned.has_errors else "found"] += 1
+    return outcomes
+
+
+async def test_plans_answer_as_resolvers_do(both: Both) -> None:
+    outcomes = await compare(both, seed=1, count=200)
+
+    assert outcomes["compiled"] > 100, outcomes
+    assert outcomes["errors"] > 10, outcomes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 12))
+async def test_plans_answer_as_resolvers_do_for_long(both: Both, seed: int) -> None:
+    outcomes = await compare(both, seed, count=500)
+
+    assert outcomes["compiled"] > 250, outcomes
+
+
+async def test_many_at_once(both: Both) -> None:
+    generator = Generator(both.schema, await sampled(both), 99, roots=reads)
+    queries = [generator.query() for _ in range(60)]
+
+    answers = await asyncio.gather(*(both.answers(query) for query in queries))
+
+    for query, (planned, resolved) in zip(queries, answers, strict=True):
+        assert told(planned) == told(resolved), query
