@@ -195,7 +195,7 @@ def make_app(
         introspection=graphql.introspection,
     )
     executor = Executor(schema, service, limits)
-    hub = Hub(schema, service, executor.documents)
+    hub = Hub(schema, service, executor)
     app.websocket = WebSocketEndpoint(hub, executor, service)
     app.event_stream = EventStreamEndpoint(hub, executor, service)
     app.graphql = Endpoint(

@@ -115,8 +115,8 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         field.extensions.append(account_api.ScopeExtension(Scope.PREPARE))
     subscription = make_type(
         "Subscription",
-        Subscriptions(types, entities).fields,
-        "What happens, as it happens, over WebSocket (`graphql-transport-ws`).",
+        Subscriptions(types, entities, query).fields,
+        "What happens, as it happens: over WebSocket (`graphql-transport-ws`) or as server-sent events.",
     )
     schema = ClarionSchema(
         query=query,

@@ -23,6 +23,7 @@ from clarion_graphql.entities import Entity, Kind
 from clarion_graphql.enums import BlockOp, ChainName, RowOp, chain_of, named_enum
 from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to, filter_condition
+from clarion_graphql.live.live_query import live_query
 from clarion_graphql.live.sources import LogSource, Source, State, StateSource
 from clarion_graphql.pages import fetch_by
 from clarion_graphql.scalars import BigInt, Json, parse_big_int
@@ -129,13 +130,25 @@ async def _finality_states(service: Service, chain: Chain) -> list[State]:
 class Subscriptions:
     """The fields of ``Subscription``."""
 
-    def __init__(self, types: Types, entities: Iterable[Entity]) -> None:
+    def __init__(self, types: Types, entities: Iterable[Entity], query: Any) -> None:
+        """``query``: the type ``Query``."""
         self._types = types
         self._projections = [entity for entity in entities if entity.projection]
         self.fields: list[StrawberryField] = [self._blocks(), self._finality(), self._events()]
         if self._projections:
             self.fields.append(self._changes())
         self.fields += [self._row_changes(entity) for entity in self._projections]
+        self.fields.append(self._live(query))
+
+    def _live(self, query: Any) -> StrawberryField:
+        return make_field(
+            "live",
+            query,
+            "The query inside, answered now and again whenever a commit gives it another answer. Its receipt is in "
+            "`extensions`. Whoever asks the same shares the work.",
+            resolver=with_arguments(lambda root, info: live_query(info._raw_info), {}),
+            is_subscription=True,
+        )
 
     def _blocks(self) -> StrawberryField:
         message = make_type(

@@ -53,12 +53,14 @@ class Server:
         return dict(error)
 
     @contextlib.asynccontextmanager
-    async def subscribe(self, document: str, variables: Mapping[str, Any] | None = None) -> AsyncIterator[Messages]:
-        """A subscription, over a connection of its own."""
+    async def subscribe(
+        self, document: str, variables: Mapping[str, Any] | None = None, operation: str | None = None
+    ) -> AsyncIterator[Messages]:
+        """A subscription, over a connection of its own. ``operation``: which one of the document's."""
         async with connect(self.url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
             await socket.send('{"type":"connection_init"}')
             assert msgspec.json.decode(await socket.recv())["type"] == "connection_ack"
-            payload = {"query": document, "variables": dict(variables or {})}
+            payload = {"query": document, "variables": dict(variables or {}), "operationName": operation}
             await socket.send(msgspec.json.encode({"id": "1", "type": "subscribe", "payload": payload}).decode())
             yield Messages(socket)
 
@@ -91,10 +93,17 @@ class Messages:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[Server]:
-    """Serve an application on a free port, in this event loop."""
+async def serving(app: Starlette, *, compression: bool = False) -> AsyncIterator[Server]:
+    """Serve an application on a free port, in this event loop. ``compression``: of what goes over WebSocket."""
     config = uvicorn.Config(
-        app, port=0, http="httptools", ws="websockets-sansio", lifespan="on", log_config=None, access_log=False
+        app,
+        port=0,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=compression,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     with contextlib.closing(config.bind_socket()) as listener:

@@ -118,9 +118,6 @@ class Group(ABC):
         self._coming: set[Member] = set()
         self._running: asyncio.Task[None] | None = None
 
-    def __len__(self) -> int:
-        return len(self._members) + len(self._coming)
-
     def admit(self, member: Member) -> None:
         """Send a member what it has not had, and then everything that comes."""
         SUBSCRIPTIONS.inc()

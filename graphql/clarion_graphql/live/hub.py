@@ -25,10 +25,12 @@ from clarion.config import Scope
 from clarion_graphql import context, documents
 from clarion_graphql.accounts.caller import ANYONE, Caller
 from clarion_graphql.context import Service
-from clarion_graphql.documents import Documents, RequestError
+from clarion_graphql.documents import RequestError
 from clarion_graphql.errors import show_errors
-from clarion_graphql.live.groups import STALL_S, Group, Member, group_of
-from clarion_graphql.live.sources import LogSource, Source
+from clarion_graphql.execution import Executor
+from clarion_graphql.live.groups import STALL_S, Group, Member, Render, group_of
+from clarion_graphql.live.live_answers import LiveAnswers
+from clarion_graphql.live.sources import LiveQuery, LogSource, Source
 from clarion_graphql.schema import ClarionSchema
 
 #: How many requests are remembered with the group that they belong to.
@@ -52,6 +54,7 @@ class _Prepared:
     since: int | None
     source: Source
     executor: CoreExecutor[Any]
+    variables: dict[str, Any]
 
 
 class Hub:
@@ -61,11 +64,11 @@ class Hub:
     """
 
     def __init__(
-        self, schema: ClarionSchema, service: Service, read_documents: Documents, *, stall_s: float = STALL_S
+        self, schema: ClarionSchema, service: Service, executor: Executor, *, stall_s: float = STALL_S
     ) -> None:
         self._schema = schema._schema
         self._service = service
-        self._documents = read_documents
+        self._executor = executor
         self._stall_s = stall_s
         self._groups: dict[Hashable, Group] = {}
         self._prepared: OrderedDict[Request, _Prepared] = OrderedDict()
@@ -95,24 +98,44 @@ class Hub:
         else:
             self._prepared.move_to_end(request)
         member.position = prepared.since if since is None else since
-        group = self._groups.get(prepared.key)
-        if group is None:
-            group = self._groups[prepared.key] = group_of(
-                prepared.source,
-                self._service.feed,
-                self._service.log_reads,
-                partial(self._render, prepared.executor),
-                stall_s=self._stall_s,
-                abandoned=partial(self._abandoned, prepared.key),
-            )
+        group = self._live_group(prepared, caller) if isinstance(prepared.source, LiveQuery) else self._group(prepared)
         group.admit(member)
         return partial(group.leave, member)
+
+    def _group(self, prepared: _Prepared) -> Group:
+        return self._groups.get(prepared.key) or self._new_group(
+            prepared.key, prepared.source, partial(self._render, prepared.executor)
+        )
+
+    def _live_group(self, prepared: _Prepared, caller: Caller) -> Group:
+        """A live query may read what is for its caller alone: only callers that are not known share a group."""
+        query = prepared.source
+        assert isinstance(query, LiveQuery)
+        try:
+            caller.require(Scope.READ)
+        except GraphQLError as error:
+            raise RequestError([error]) from None
+        key = (prepared.key, caller.credential)
+        return self._groups.get(key) or self._new_group(
+            key, LiveAnswers(query, self._executor, prepared.variables, caller).source(), _as_it_is
+        )
+
+    def _new_group(self, key: Hashable, source: Source, render: Render) -> Group:
+        made = self._groups[key] = group_of(
+            source,
+            self._service.feed,
+            self._service.log_reads,
+            render,
+            stall_s=self._stall_s,
+            abandoned=partial(self._abandoned, key),
+        )
+        return made
 
     def _abandoned(self, key: Hashable) -> None:
         self._groups.pop(key, None)
 
     async def _prepare(self, request: Request, caller: Caller) -> _Prepared:
-        operation = self._documents.read(request.query).operation(request.operation_name)
+        operation = self._executor.documents.read(request.query).operation(request.operation_name)
         variables = _decoded(request.variables)
         executor = StrawberryGraphQLCoreExecutionContext.build(
             self._schema,
@@ -133,7 +156,7 @@ class Hub:
         since = source.since if isinstance(source, LogSource) else None
         text, rest = _without_since(request.query, operation, variables)
         key = (text, operation.name, msgspec.json.encode(rest, order="deterministic"), source.what)
-        return _Prepared(key, since, source, executor)
+        return _Prepared(key, since, source, executor, variables)
 
     async def _render(self, executor: CoreExecutor[Any], root: Any) -> bytes:
         """The answer for one message, as JSON."""
@@ -152,6 +175,10 @@ class Hub:
         if extensions := operation.extensions():
             answer["extensions"] = extensions
         return msgspec.json.encode(answer)
+
+
+async def _as_it_is(body: bytes) -> bytes:
+    return body
 
 
 def _decoded(variables: bytes) -> dict[str, Any]:

@@ -61,3 +61,12 @@ class StateSource(Source):
     what: Hashable
     chains: Sequence[Chain]
     read: Callable[[], Awaitable[Sequence[State]]]
+
+
+@dataclass(frozen=True, eq=False)
+class LiveQuery(Source):
+    """A query that is answered again when its answer is another. The answer stands under ``response_key``."""
+
+    what: Hashable
+    response_key: str
+    text: str

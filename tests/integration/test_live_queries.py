@@ -1,0 +1,100 @@
+"""Live queries: answered now, and again whenever a commit gives them another answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from support import toy
+from support.graphql import Server, serving, toy_app
+from support.live import ingest
+
+from clarion.store.store import Store
+from clarion_graphql.accounts.caller import ANYONE, Caller
+from clarion_graphql.execution import Answer, Executor, GraphQLRequest
+
+COUNT = "subscription { live { toyAccounts { totalCount } } }"
+
+
+@pytest.fixture
+async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
+    async with serving(toy_app(database_url)) as running:
+        yield running
+
+
+class TestLive:
+    """`subscription { live { … } }`."""
+
+    async def test_answers_now_and_when_the_answer_is_another(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first])
+        async with server.subscribe(COUNT) as messages:
+            assert (await messages.next()) == {"toyAccounts": {"totalCount": 1}}
+            second = toy.block(first, [toy.move("a", 2)])  # as many accounts as before
+            third = toy.block(second, [toy.move("b", 2)])
+            ingest(store, [second])
+            ingest(store, [third])
+            message = await messages.raw()
+
+        assert message["payload"]["data"] == {"live": {"toyAccounts": {"totalCount": 2}}}
+        assert message["payload"]["extensions"]["receipt"]["height"] == 3
+
+    async def test_a_reorganisation_goes_back(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first, toy.block(first, [toy.move("b", 1)], branch="lost")])
+        async with server.subscribe(COUNT) as messages:
+            assert (await messages.next())["toyAccounts"]["totalCount"] == 2
+            second = toy.block(first)
+            ingest(store, [second, toy.block(second)])
+            assert (await messages.next())["toyAccounts"]["totalCount"] == 1
+
+    async def test_with_variables_fragments_and_another_name(self, store: Store, server: Server) -> None:
+        document = """
+            query Other { blocks { ...Page } }
+            subscription Rich($least: BigInt!, $also: Boolean!) { now: live { ...Accounts } }
+            fragment Accounts on Query {
+              toyAccounts(filter: { balance: { gte: $least } }) { nodes { ...Owner note @include(if: $also) } }
+            }
+            fragment Owner on ToyAccount { owner }
+            fragment Page on BlockConnection { totalCount }
+        """
+        ingest(store, [toy.block(None, [toy.move("a", 1), toy.move("b", 5)])])
+        variables = {"least": "5", "also": False}
+        async with server.subscribe(document, variables, operation="Rich") as messages:
+            message = await messages.raw()
+
+        assert message["payload"]["data"] == {"now": {"toyAccounts": {"nodes": [{"owner": "b"}]}}}
+
+    async def test_an_error_has_the_path_of_the_subscription(self, server: Server) -> None:
+        async with server.subscribe("subscription { live { toyAccounts(first: 501) { totalCount } } }") as messages:
+            message = await messages.raw()
+
+        (error,) = message["payload"]["errors"]
+        assert error["extensions"]["code"] == "LIMIT_EXCEEDED"
+        assert error.get("path", ["live"])[0] == "live"
+
+    async def test_many_ask_the_same_and_it_is_answered_once(
+        self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first])
+        answered: list[GraphQLRequest] = []
+        execute = Executor.execute
+
+        async def counted(self: Executor, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
+            answered.append(request)
+            return await execute(self, request, caller)
+
+        monkeypatch.setattr(Executor, "execute", counted)
+        async with contextlib.AsyncExitStack() as stack:
+            everybody = [await stack.enter_async_context(server.subscribe(COUNT)) for _ in range(40)]
+            for messages in everybody:
+                assert (await messages.next())["toyAccounts"]["totalCount"] == 1
+            assert len(answered) <= 2
+            answered.clear()
+            ingest(store, [toy.block(first, [toy.move("b", 1)])])
+            for messages in everybody:
+                assert (await messages.next())["toyAccounts"]["totalCount"] == 2
+
+        assert len(answered) <= 2  # a commit may wake the group twice: by its notification and by a poll
