@@ -13,7 +13,7 @@ from psycopg import sql
 from strawberry import UNSET
 
 from clarion.chains.model import Finality
-from clarion_graphql.entities import Column, Entity, Kind, Relation
+from clarion_graphql.entities import Column, Entity, Kind, Relation, camel
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.receipt import ANCHORED, FINALITY
 from clarion_graphql.sql import TRUE, Past, Sql, Table, all_of, any_of, build, converted, converted_all, join
@@ -127,7 +127,7 @@ class _Filter:
             self._conditions += 1
             if self._conditions > MAX_CONDITIONS:
                 raise ApiError(Code.LIMIT_EXCEEDED, f"A filter holds at most {MAX_CONDITIONS} conditions.")
-            value = _not_null(value, f"{column.field_name}.{operator.name.rstrip('_')}")
+            value = _not_null(value, f"{column.field_name}.{camel(operator.name.rstrip('_'))}")
             conditions.append(_operation(column, operator.name, value))
         condition = all_of(conditions)
         return condition if column.within is None else Sql(column.within.format(condition.text), condition.parameters)
@@ -190,7 +190,7 @@ def _operation(column: Column, operator: str, value: Any) -> Sql:
         text: LiteralString = "{column} IS NULL" if value else "{column} IS NOT NULL"
         return build(text, column=column.value)
     if operator in _LISTS:
-        name = "in" if operator == "in_" else "notIn"
+        name = camel(operator.rstrip("_"))
         few = converted_all(value, lambda values: _few(values, f"{column.field_name}.{name}"))
         return build(_LISTS[operator], column=column.value, values=parameters(column, few))
     return build(_OPERATORS[operator], column=column.value, value=parameter(column, value))
