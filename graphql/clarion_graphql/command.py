@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
+import psycopg
 import structlog
 import typer
 import uvicorn
@@ -13,7 +16,8 @@ import uvicorn
 from clarion.config import ConfigurationError, Settings, load_settings
 from clarion.protocol import installed_protocols
 from clarion.serving import listen, url_of
-from clarion.store.database import migrate, open_database
+from clarion.store.database import connect, migrate, open_database
+from clarion.store.roles import require_role
 from clarion.telemetry import configure_logging, serve_metrics
 from clarion_graphql.app import GRAPHQL_PATH, make_app
 
@@ -31,9 +35,31 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load_settings({"graphql": {name: value for name, value in given.items() if value is not None}})
     configure_logging(settings.log)
-    with open_database(settings) as database_url, serve_metrics(settings.metrics):
-        migrate(database_url)
+    with _prepared_database(settings) as database_url, serve_metrics(settings.metrics):
         run(settings, database_url)
+
+
+@contextlib.contextmanager
+def _prepared_database(settings: Settings) -> Iterator[str]:
+    """URL of the database that the indexer writes, with this version's tables and the roles that settings name."""
+    replica = settings.graphql.database_url
+    if settings.database_url is not None and replica is not None:
+        url = settings.database_url.get_secret_value()
+        try:
+            connect(url).close()
+        except psycopg.OperationalError as error:  # what the replica has can be read all the same
+            log.warning("serve.primary_unavailable", error=str(error).strip())
+            yield url
+            return
+    with open_database(settings) as url:
+        migrate(url)
+        read_url = url if replica is None else replica.get_secret_value()
+        kept_in = settings.accounts.database_url
+        account_url = url if kept_in is None else kept_in.get_secret_value()
+        for role, where in ((settings.graphql.reader_role, read_url), (settings.accounts.role, account_url)):
+            if role is not None:
+                require_role(where, role)
+        yield url
 
 
 def run(settings: Settings, database_url: str) -> None:
