@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,26 +28,28 @@ ROW_TYPES = {row_type.model: row_type for row_type in protocol.row_types}
 NATIVE = "stx"
 
 
-@dataclass
-class FoldedRows:
-    """Folded rows as the source of a state."""
+class RowsSource:
+    """Rows in memory as the source of a state: JSON images by table."""
 
-    folded: Folded
+    def __init__(self, images: Mapping[type[Row], Sequence[Mapping[str, Any]]]) -> None:
+        self._rows = {
+            model: {ROW_TYPES[model].key_of(row): row for row in (ROW_TYPES[model].make(**image) for image in listed)}
+            for model, listed in images.items()
+        }
 
     def get(self, model: type[Any], key: tuple[Any, ...]) -> Any:
-        row = self.folded.get(model, key)
-        return None if row is None else ROW_TYPES[model].make(**row)
+        return self._rows[model].get(key)
 
-    def _all(self, model: type[Row]) -> list[Any]:
-        return [ROW_TYPES[model].make(**row) for row in self.folded.stored(model)]
+    def all(self, model: type[Row]) -> list[Any]:
+        return list(self._rows[model].values())
 
     def select(self, selection: Selection) -> Sequence[Any]:
-        return choose(selection, self._all(selection.model))
+        return choose(selection, self.all(selection.model))
 
     def candidates(self, pool: Pool) -> Sequence[Candidate]:
         tier, token = self.get(Tier, (pool.tier,)), self.get(Token, (pool.token,))
         found = []
-        for row in self._all(Position):
+        for row in self.all(Position):
             if (row.tier, row.token) == (pool.tier, pool.token):
                 exposure = self.get(Exposure, (row.provider, row.tier, row.token, pool.expiry_burn))
                 provider = self.get(Provider, (row.provider,))
@@ -59,12 +61,27 @@ class FoldedRows:
                         row.locked,
                         row.liability_usd8,
                         exposure.amount if exposure else TokenAmount(0),
-                        row.first_deposit_height,
+                        row.first_deposit_height or row.arrived_height or 0,
                         provider is None or provider.auto_match,
                     )
                 )
         found.sort(key=lambda one: (-capacity(one, tier, token, pool.price), one.since, one.provider))
         return found[: pool.limit]
+
+
+class FoldedRows(RowsSource):
+    """Folded rows as the source of a state, read as they are asked for."""
+
+    def __init__(self, folded: Folded) -> None:
+        super().__init__({})
+        self._folded = folded
+
+    def get(self, model: type[Any], key: tuple[Any, ...]) -> Any:
+        row = self._folded.get(model, key)
+        return None if row is None else ROW_TYPES[model].make(**row)
+
+    def all(self, model: type[Row]) -> list[Any]:
+        return [ROW_TYPES[model].make(**row) for row in self._folded.stored(model)]
 
 
 def state_of(simnet: Simnet) -> State:

@@ -1,0 +1,196 @@
+"""Quotes, matches and what-ifs over a recorded run: SQL reads what the pure functions see in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.rows import dict_row
+from support.bithedge_twin import RowsSource
+from support.graphql import Server, answering
+
+from clarion.dev.accounts import DEPLOYER
+from clarion.dev.calls import SBTC_TOKEN
+from clarion.protocols.bithedge import protocol
+from clarion.protocols.bithedge.errors import RefusedError
+from clarion.protocols.bithedge.health import position_health, price_at_ratio
+from clarion.protocols.bithedge.quoting import Quote, Terms, cover, expiry_for, quote
+from clarion.protocols.bithedge.state import State
+from clarion.protocols.bithedge.tables import Policy, Position, Tier, Token
+from clarion.protocols.bithedge.units import BasisPoints, BurnHeight, Sats, Usd8
+from clarion.replay import replay
+from clarion.store.database import connect, create_database, drop_database, with_database
+from clarion_graphql.app import make_app
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STX = f"{DEPLOYER.address}.bh-stx"
+
+
+@pytest.fixture(scope="module")
+def recorded_url(postgres_url: str, template_database: str) -> Any:
+    """A database with the recorded run."""
+    url = with_database(postgres_url, f"{template_database}_quotes")
+    create_database(url, template=template_database)
+    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", url, [protocol.deployed_by(DEPLOYER.address)])
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+async def server(recorded_url: str) -> AsyncIterator[Server]:
+    deployed = protocol.deployed_by(DEPLOYER.address)
+    app = make_app(recorded_url, protocols=[protocol], deployed={"bithedge": deployed})
+    async with answering(app) as running:
+        yield running
+
+
+@pytest.fixture
+def state(recorded_url: str) -> State:
+    """The whole of the rows in memory."""
+    with connect(recorded_url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = {
+            row_type.model: [
+                row["image"]
+                for row in cursor.execute(f"SELECT to_jsonb(t) AS image FROM {row_type.name} t").fetchall()  # type: ignore[arg-type]
+            ]
+            for row_type in protocol.row_types
+        }
+        tip = cursor.execute(
+            "SELECT b.height, b.burn_height FROM clarion.cursor c JOIN clarion.block b ON b.hash = c.hash"
+        ).fetchone()
+    assert tip is not None
+    return State(RowsSource(rows), DEPLOYER.address, tip["height"], BurnHeight(tip["burn_height"]))
+
+
+QUOTE = """
+query($type: String!, $strike: BigInt!, $notional: BigInt!, $expiry: Int!, $token: String!) {
+  quote(type: $type, strikeUsd8: $strike, notionalSat: $notional, expiryBurn: $expiry, token: $token) {
+    refusal { code }
+    quote { premium premiumUsd8 tier maxPayoutUsd8 match {
+      found coverableUsd8 collateral allocations { provider liabilityUsd8 } } }
+  }
+}
+"""
+
+
+def quote_or_code(state: State, terms: Terms) -> Quote | int:
+    """The quote, or the number of the error that the contract gives."""
+    try:
+        return quote(state, terms, "")
+    except RefusedError as refused:
+        return refused.code
+
+
+async def test_a_quote_and_its_match_are_those_of_the_rows_in_memory(server: Server, state: State) -> None:
+    spot = state.price("BTC").usd8
+    found = 0
+    for strike_bp in (7_500, 8_500, 9_300, 9_990, 10_300, 11_900):
+        for token in (STX, SBTC_TOKEN):
+            for notional in (30_000, 4_000_000, 900_000_000):
+                kind: Any = "put" if strike_bp <= 10_000 else "call"
+                strike, expiry = Usd8(spot * strike_bp // 10_000), expiry_for(state, 3)
+                terms = Terms(kind, "BTC", strike, Sats(notional), expiry, token)
+                answer = await server.data(
+                    QUOTE,
+                    {
+                        "type": kind,
+                        "strike": str(strike),
+                        "notional": str(notional),
+                        "expiry": expiry,
+                        "token": token,
+                    },
+                )
+                asked = answer["quote"]
+                expected = quote_or_code(state, terms)
+                if isinstance(expected, int):
+                    assert asked["refusal"]["code"] == expected
+                    continue
+                quoted = asked["quote"]
+                assert int(quoted["premium"]) == expected.premium
+                try:
+                    allocations = cover(state, expected)
+                except ValueError:
+                    assert not quoted["match"]["found"]
+                    continue
+                found += 1
+                assert [(part["provider"], int(part["liabilityUsd8"])) for part in quoted["match"]["allocations"]] == [
+                    (part.provider, part.liability) for part in allocations
+                ]
+    assert found >= 10
+
+
+async def test_positions_under_a_price_are_found_by_their_leverage(server: Server, state: State) -> None:
+    positions = [row for row in state.rows.all(Position) if row.liability_usd8]  # type: ignore[attr-defined]
+    assert positions
+    for token in (STX, SBTC_TOKEN):
+        token_row = state.need(Token, token)
+        prices = []
+        for row in positions:
+            if row.token == token:
+                edge = price_at_ratio(
+                    row.available + row.locked,
+                    row.liability_usd8,
+                    BasisPoints(10_000),
+                    decimals=token_row.decimals,
+                    haircut=token_row.haircut_bp,
+                )
+                assert edge is not None
+                prices += [edge - 1, edge]
+        for price in sorted(set(prices)):
+            expected = set()
+            for row in positions:
+                if row.token == token:
+                    health = position_health(
+                        row.available + row.locked,
+                        row.liability_usd8,
+                        state.need(Tier, row.tier),
+                        decimals=token_row.decimals,
+                        haircut=token_row.haircut_bp,
+                        price=price,
+                    )
+                    if health.health is not None and health.health < 10_000:
+                        expected.add((row.provider, row.tier))
+            data = await server.data(
+                "query($token: String!, $price: BigInt!) {"
+                " liquidatablePositions(token: $token, priceUsd8: $price, first: 200)"
+                " { provider tier margin liquidationPriceUsd8 }"
+                " liquidationLadder(token: $token, fromUsd8: 1, toUsd8: $price, steps: 2) { priceUsd8 positions } }",
+                {"token": token, "price": str(price)},
+            )
+            assert {(row["provider"], row["tier"]) for row in data["liquidatablePositions"]} == expected
+            assert all(row["margin"] == "INSOLVENT" for row in data["liquidatablePositions"])
+            assert data["liquidationLadder"][0]["positions"] == len(expected)
+
+
+async def test_what_is_asked_wrongly_is_said(server: Server) -> None:
+    terms = f'type: "put", notionalSat: "1000000", token: "{STX}"'
+    for arguments, complaint in (
+        (f"{terms}, days: 2", "strikeUsd8 or strikeBp"),
+        (f"{terms}, strikeBp: 9000", "expiryBurn or days"),
+        (f"{terms}, strikeBp: 9000, days: 0", "from 1 to"),
+        (f'{terms}, strikeBp: 9000, strikeUsd8: "1", days: 2', "strikeUsd8 or strikeBp"),
+    ):
+        error = await server.error(f"{{ quote({arguments}) {{ refusal {{ code }} }} }}")
+        assert complaint in error["message"]
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_checks_of_what_is_there(server: Server, state: State) -> None:
+    policy = max(row.id for row in state.rows.all(Policy))  # type: ignore[attr-defined]
+    provider = next(iter(state.rows.all(Position))).provider  # type: ignore[attr-defined]
+    data = await server.data(
+        "query($policy: Int!, $who: String!) {"
+        " exerciseCheck(policy: $policy) { eligible reasons { code name } payout }"
+        " missing: exerciseCheck(policy: 999999) { eligible }"
+        " withdrawable(address: $who) { tier token requestable withdrawable healthBp requests { ready pays } }"
+        " contractErrors(code: 6013) { name contract message } }",
+        {"policy": policy, "who": provider},
+    )
+    assert data["missing"] is None
+    assert data["exerciseCheck"]["eligible"] == (data["exerciseCheck"]["reasons"] == [])
+    assert data["contractErrors"] == [
+        {"name": "ERR-NOT-EXPIRED", "contract": "bh-policy", "message": "expiry not reached"}
+    ]
+    assert data["withdrawable"]
