@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator
@@ -9,9 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from structlog.testing import capture_logs
-from support.graphql import answering, toy_app, toy_store
+from support.graphql import Server, answering, toy_app, toy_store
+from support.graphql import serving as serving_sockets
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.messages import sign_message
@@ -478,6 +485,116 @@ class TestQuotas:
             assert await ask(client, "198.51.100.1", "198.51.100.2", "198.51.100.1") == [200, 200, 429]
             assert await ask(client, "1.1.1.1, 198.51.100.1") == [429]
             assert await ask(client, "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1") == [200, 429, 200]
+
+
+CLOCK = "subscription { blocks { op } }"
+
+
+class Socket:
+    """A WebSocket of a client."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def send(self, **message: Any) -> None:
+        await self._socket.send(msgspec.json.encode(message).decode())
+
+    async def receive(self) -> dict[str, Any]:
+        message: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(self._socket.recv(), 20))
+        return message
+
+    async def closed(self) -> int | None:
+        """The code that the server closes it with."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self.receive()
+        return self._socket.close_code
+
+
+class TestConnections:
+    """WebSockets and event streams, on a real socket."""
+
+    @pytest.fixture
+    async def server(self, database_url: str, clock: Clock) -> AsyncIterator[Server]:
+        with toy_store(database_url):
+            settings = AccountSettings(hosts=[HOST], anonymous=[Scope.READ])
+            app = toy_app(database_url, accounts=settings, quota=Quota(connections=2))
+        app.state.service.accounts._clock = clock
+        async with serving_sockets(app) as server:
+            yield server
+
+    @contextlib.asynccontextmanager
+    async def connect(
+        self, server: Server, token: str | None = None, *, in_header: bool = False
+    ) -> AsyncIterator[Socket]:
+        credential = {} if token is None else {"authorization": f"Bearer {token}"}
+        async with connect_websocket(
+            server.url,
+            subprotocols=[Subprotocol("graphql-transport-ws")],
+            additional_headers=credential if in_header else {},
+        ) as connected:
+            socket = Socket(connected)
+            await socket.send(type="connection_init", payload={} if in_header else credential)
+            yield socket
+
+    @pytest.mark.parametrize("in_header", [False, True])
+    async def test_a_key_with_the_scope_subscribes_and_a_stranger_does_not(
+        self, server: Server, in_header: bool
+    ) -> None:
+        client = Client(server.client)
+        _, secret = await client.key(await client.sign_in(), "SUBSCRIBE")
+        async with self.connect(server, secret, in_header=in_header) as known, self.connect(server) as stranger:
+            for socket in (known, stranger):
+                assert (await socket.receive())["type"] == "connection_ack"
+                await socket.send(id="1", type="subscribe", payload={"query": CLOCK})
+            assert (await known.receive())["payload"]["data"]["blocks"] == {"op": "START"}
+            refused = await stranger.receive()
+            assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "UNAUTHENTICATED")
+
+    async def test_an_unknown_credential_does_not_connect(self, server: Server) -> None:
+        async with self.connect(server, "clarion_key_x") as socket:
+            assert await socket.closed() == 4401
+
+    async def test_a_caller_has_only_so_many_connections(self, server: Server) -> None:
+        async with self.connect(server) as first, self.connect(server) as second:
+            for socket in (first, second):
+                assert (await socket.receive())["type"] == "connection_ack"
+            async with self.connect(server) as third:
+                assert await third.closed() == 4429
+        async with self.connect(server) as later:
+            assert (await later.receive())["type"] == "connection_ack"
+
+    async def test_a_connection_ends_with_its_credential(self, server: Server, clock: Clock) -> None:
+        client = Client(server.client)
+        session = await client.sign_in()
+        identifier, secret = await client.key(session, "SUBSCRIBE")
+        _, other = await client.key(session, "SUBSCRIBE", expires_at=clock.now + timedelta(hours=1))
+        async with self.connect(server, secret) as revoked, self.connect(server, other) as expired:
+            for socket in (revoked, expired):
+                assert (await socket.receive())["type"] == "connection_ack"
+            await client.data(REVOKE_KEY, {"id": identifier}, session)
+            assert await revoked.closed() == 4401
+            clock.tick(hours=1)
+            await server.app.state.service.accounts.end_connections()
+            assert await expired.closed() == 4401
+
+    async def test_an_event_stream_ends_with_its_credential(self, server: Server) -> None:
+        client = Client(server.client)
+        session = await client.sign_in()
+        identifier, secret = await client.key(session, "SUBSCRIBE")
+        headers = {"Authorization": f"Bearer {secret}", "Accept": "text/event-stream"}
+        async with server.client.stream("POST", "/graphql/stream", json={"query": CLOCK}, headers=headers) as stream:
+            assert stream.status_code == 200
+            chunks = stream.aiter_text()
+            said = ""
+            while "START" not in said:
+                said += await anext(chunks)
+            await client.data(REVOKE_KEY, {"id": identifier}, session)
+            async with asyncio.timeout(20):
+                async for _ in chunks:
+                    pass
+        refused = await server.client.post("/graphql/stream", json={"query": CLOCK}, headers=headers)
+        assert refused.status_code == 401
 
 
 class TestDatabase:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -42,9 +42,13 @@ log = structlog.get_logger(__name__)
 BELIEVED_FOR: Final = timedelta(seconds=5)
 #: How many credentials are remembered.
 MOST_REMEMBERED: Final = 10_000
-#: How often it is written down when credentials were last used, in seconds.
-NOTE_USED_S: Final = 30.0
+#: How often it is written down when credentials were last used, and looked whether those of open connections are still
+#: good, in seconds.
+ROUND_S: Final = 15.0
 MOST_NAME_CHARACTERS: Final = 100
+
+_Key = tuple[CallerKind, str]
+"""A credential's kind and id."""
 
 
 def now_utc() -> datetime:
@@ -75,15 +79,17 @@ class Accounts:
         self._quotas = Quotas(quota)
         self._proxies = proxies
         self._clock = clock
-        self._remembered: OrderedDict[tuple[CallerKind, str], tuple[datetime, Credential]] = OrderedDict()
+        self._remembered: OrderedDict[_Key, tuple[datetime, Credential]] = OrderedDict()
         self._used: dict[CallerKind, dict[str, datetime]] = {CallerKind.SESSION: {}, CallerKind.API_KEY: {}}
+        self._connections: dict[_Key, list[Callable[[], None]]] = {}
 
     async def run(self) -> None:
-        """Write down from time to time which credentials were used, until cancelled and once then."""
+        """Write down which credentials were used and end connections whose are not good any more, until cancelled."""
         try:
             while True:
-                await asyncio.sleep(NOTE_USED_S)
+                await asyncio.sleep(ROUND_S)
                 await self.note_used()
+                await self.end_connections()
         finally:
             await self.note_used()
 
@@ -99,6 +105,18 @@ class Accounts:
                 log.warning("accounts.use_not_noted", error=str(error).strip())
                 return
             self._used[kind] = {key: at for key, at in self._used[kind].items() if noted.get(key) != at}
+
+    async def end_connections(self) -> None:
+        """End the connections whose credential was revoked, here or on another server, or has expired."""
+        now = self._clock()
+        for kind, identifier in list(self._connections):
+            try:
+                credential = await self._look_up(kind, identifier, now)
+            except psycopg.OperationalError as error:
+                log.warning("accounts.database_unavailable", error=str(error).strip())
+                return
+            if credential is None or not credential.holds(now):
+                self._forget(kind, identifier)
 
     async def caller_of(self, scope: AsgiScope, authorization: str | None = None) -> Caller:
         """Who sends a request, whose id the log says from here on.
@@ -156,34 +174,59 @@ class Accounts:
         )
 
     async def _credential(self, token: Token, now: datetime) -> Credential | None:
-        key = (token.kind, token.id)
-        read_at, credential = self._remembered.get(key, (None, None))
-        if read_at is None or not timedelta(0) <= now - read_at < BELIEVED_FOR:
-            try:
-                credential = await self._store.find(token.kind, token.id)
-            except psycopg.OperationalError as error:
-                log.warning("accounts.database_unavailable", error=str(error).strip())
-                raise RefusedError(
-                    503,
-                    ApiError(Code.UNAVAILABLE, "Credentials cannot be looked up at the moment. Try again."),
-                    retry_after_s=1,
-                ) from error
-            if credential is None:
-                self._remembered.pop(key, None)
-                return None
-            self._remembered[key] = now, credential
-            self._remembered.move_to_end(key)
-            if len(self._remembered) > MOST_REMEMBERED:
-                self._remembered.popitem(last=False)
+        try:
+            credential = await self._look_up(token.kind, token.id, now)
+        except psycopg.OperationalError as error:
+            log.warning("accounts.database_unavailable", error=str(error).strip())
+            raise RefusedError(
+                503,
+                ApiError(Code.UNAVAILABLE, "Credentials cannot be looked up at the moment. Try again."),
+                retry_after_s=1,
+            ) from error
         return credential if credential is not None and token.fits(credential.secret_hash) else None
+
+    async def _look_up(self, kind: CallerKind, identifier: str, now: datetime) -> Credential | None:
+        key = (kind, identifier)
+        read_at, known = self._remembered.get(key, (None, None))
+        if read_at is not None and timedelta(0) <= now - read_at < BELIEVED_FOR:
+            return known
+        credential = await self._store.find(kind, identifier)
+        if credential is None:
+            self._remembered.pop(key, None)
+            return None
+        self._remembered[key] = now, credential
+        self._remembered.move_to_end(key)
+        if len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return credential
 
     def charge(self, caller: Caller, cost: int) -> None:
         """Take the cost of an operation off the caller's quota. Raises RefusedError (429) where that is used up."""
         self._quotas.charge(caller, cost)
 
-    def connection(self, caller: Caller) -> AbstractContextManager[None]:
-        """Count a connection while it lasts. Raises RefusedError (429) where the caller has too many."""
-        return self._quotas.connection(caller)
+    @contextlib.contextmanager
+    def connection(self, caller: Caller, end: Callable[[], None]) -> Iterator[None]:
+        """Count a connection while it lasts.
+
+        Args:
+            caller: who has it.
+            end: called, perhaps more than once, when the caller's credential is not good any more.
+
+        Raises:
+            RefusedError: (429) the caller has too many.
+        """
+        with self._quotas.connection(caller):
+            if caller.credential is None:
+                yield
+                return
+            ends = self._connections.setdefault((caller.kind, caller.credential), [])
+            ends.append(end)
+            try:
+                yield
+            finally:
+                ends.remove(end)
+                if not ends:
+                    self._connections.pop((caller.kind, caller.credential), None)
 
     async def sign_in_message(self, caller: Caller, address: str, host: str) -> tuple[str, SignInMessage]:
         """The text for a wallet to sign, and what it says. Raises ApiError."""
@@ -271,6 +314,8 @@ class Accounts:
 
     def _forget(self, kind: CallerKind, identifier: str) -> None:
         self._remembered.pop((kind, identifier), None)
+        for end in list(self._connections.get((kind, identifier), ())):
+            end()
 
     def _require_host(self, caller: Caller, host: str) -> None:
         """The page is one that users may sign in on, and the one that the browser says it is."""

@@ -120,7 +120,7 @@ class EventStreamEnvelope(Envelope):
 
     def refused(self, errors: Sequence[dict[str, Any]]) -> bytes:
         """The only message of an operation that was not executed."""
-        return self._made(b"event: next\ndata: %b\n\n" % msgspec.json.encode({"errors": errors}))
+        return self._made(b"event: next\ndata: %b\n\n" % msgspec.json.encode({"errors": errors})) + self.complete()
 
     def failed(self, errors: Sequence[dict[str, Any]]) -> bytes:
         """The message of an operation that cannot go on."""

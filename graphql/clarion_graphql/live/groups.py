@@ -11,6 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from typing import Any, Final
 
 import psycopg
@@ -317,7 +318,7 @@ class LogGroup(Group):
     def _begin(self, head: int, low: int, kept: Sequence[Message]) -> None:
         self._head, self._low = head, low
         self._keep(kept)
-        self._running = asyncio.create_task(self._run())
+        self._running = asyncio.create_task(self._run(), context=Context())
 
     async def _read(self, position: int) -> tuple[int | None, int, Sequence[Message]] | None:
         """What the feed had said, up to where the log was read, and the messages; None: ask again."""
@@ -390,7 +391,7 @@ class StateGroup(Group):
     async def _bring_up(self, member: Member) -> None:
         if self._known is None:
             self._known = asyncio.get_running_loop().create_future()
-            self._running = asyncio.create_task(self._run(self._known))
+            self._running = asyncio.create_task(self._run(self._known), context=Context())
         await asyncio.shield(self._known)
 
     def _reset(self) -> None:

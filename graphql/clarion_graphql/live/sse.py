@@ -9,23 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 import msgspec
-from graphql import OperationType
+from graphql import GraphQLError, OperationType
 
 from clarion_graphql.accounts.caller import Caller
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.context import Service
 from clarion_graphql.documents import RequestError
-from clarion_graphql.errors import InputError
+from clarion_graphql.errors import REQUEST_ID, InputError
 from clarion_graphql.execution import Executor, GraphQLRequest
+from clarion_graphql.http import Header, Origins
 from clarion_graphql.live.frames import EventStreamEnvelope
 from clarion_graphql.live.groups import Member
 from clarion_graphql.live.hub import Hub, Request
 from clarion_graphql.live.outlets import Outlet, Receive, Scope, Send, response_outlet
+from clarion_graphql.persisted import PersistedQueries
 
 #: How often a comment is sent where nothing else is, in seconds.
 KEEP_ALIVE_S: Final = 15.0
@@ -39,14 +41,15 @@ _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
-    (b"access-control-allow-origin", b"*"),
 ]
 
 
 class _Request(msgspec.Struct, rename="camel"):
-    query: str
+    query: str | None = None
     variables: msgspec.Raw = msgspec.Raw(b"{}")
     operation_name: str | None = None
+    extensions: dict[str, Any] | None = None
+    document_id: str | None = None
 
 
 class _RefusedError(Exception):
@@ -62,50 +65,70 @@ class _RefusedError(Exception):
 class EventStreamEndpoint:
     """An ASGI application that answers with an event stream."""
 
-    def __init__(self, hub: Hub, executor: Executor, service: Service, *, keep_alive_s: float = KEEP_ALIVE_S) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        executor: Executor,
+        persisted: PersistedQueries,
+        service: Service,
+        origins: Origins,
+        *,
+        max_body: int = MAX_BODY,
+        keep_alive_s: float = KEEP_ALIVE_S,
+    ) -> None:
         self._hub = hub
         self._executor = executor
+        self._persisted = persisted
         self._service = service
+        self._origins = origins
+        self._max_body = max_body
         self._keep_alive_s = keep_alive_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        ended = asyncio.Event()
         with contextlib.ExitStack() as counted:
+            headers = self._origins.headers(_header(scope, b"origin"))
             try:
                 if scope["method"] not in ("GET", "POST"):
                     raise _RefusedError(405, "Send GET or POST.", {"Allow": "GET, POST"})
-                caller = await self._caller(scope, counted)
-                request = await _read(scope, receive)
+                caller = await self._caller(scope, counted, ended.set)
+                request = await _read(scope, receive, self._max_body)
                 since = _last_event_id(scope)
             except _RefusedError as refused:
-                await _refuse(send, refused)
+                await _refuse(send, refused, headers)
                 return
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS + headers})
             # the head goes out at once: a client may wait for it long before the first event
             await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
             outlet = response_outlet(scope, send)
             try:
-                await self._answer(scope, receive, outlet, request, caller, since)
+                await self._answer(scope, receive, outlet, request, caller, since, ended)
             finally:
                 await _end(outlet, send)
 
-    async def _caller(self, scope: Scope, counted: contextlib.ExitStack) -> Caller:
+    async def _caller(self, scope: Scope, counted: contextlib.ExitStack, end: Callable[[], None]) -> Caller:
         accounts = self._service.accounts
         try:
             caller = await accounts.caller_of(scope)
-            accounts.charge(caller, 1)
-            counted.enter_context(accounts.connection(caller))
+            counted.enter_context(accounts.connection(caller, end))
         except RefusedError as refused:
             error = _RefusedError(refused.status, refused.error.message, refused.headers)
             error.errors = [dict(refused.error.formatted)]
             raise error from None
+        REQUEST_ID.set(caller.request_id or None)
         return caller
 
     async def _answer(
-        self, scope: Scope, receive: Receive, outlet: Outlet, request: _Request, caller: Caller, since: int | None
+        self,
+        scope: Scope,
+        receive: Receive,
+        outlet: Outlet,
+        request: _Request,
+        caller: Caller,
+        since: int | None,
+        ended: asyncio.Event,
     ) -> None:
-        ended = asyncio.Event()
-
         def end(too_slow: bool) -> None:
             ended.set()
             if too_slow:
@@ -114,26 +137,29 @@ class EventStreamEndpoint:
         envelope = EventStreamEnvelope(chunked=outlet.direct)
         member = Member(outlet, envelope, end)
         try:
-            operation = self._executor.documents.read(request.query).operation(request.operation_name)
+            text = self._persisted.resolve(request.query, request.extensions, request.document_id)
+            operation = self._executor.documents.read(text).operation(request.operation_name)
             if operation.type is OperationType.SUBSCRIPTION:
-                asked = Request(request.query, bytes(request.variables), request.operation_name)
+                self._service.accounts.charge(caller, 1)
+                variables = bytes(request.variables)
+                asked = Request(text, b"{}" if variables == b"null" else variables, request.operation_name)
                 leave = await self._hub.open(asked, member, caller, since=since)
                 try:
                     await self._until_over(receive, outlet, envelope, ended)
                 finally:
                     leave()
                 return
-            variables = _variables(request)
+            read_only = scope["method"] == "GET"
+            query = GraphQLRequest(text, _variables(request), request.operation_name, read_only=read_only)
+            answer = await self._executor.execute(query, caller)
+            outlet.write(envelope.answer(answer.body))
+            outlet.write(envelope.complete())
         except RequestError as refused:
             member.fail(refused.errors)
-            outlet.write(envelope.complete())
-            return
-        read_only = scope["method"] == "GET"
-        answer = await self._executor.execute(
-            GraphQLRequest(request.query, variables, request.operation_name, read_only=read_only), caller
-        )
-        outlet.write(envelope.answer(answer.body))
-        outlet.write(envelope.complete())
+        except RefusedError as refused:
+            member.fail([refused.error])
+        except GraphQLError as error:
+            member.fail([error])
 
     async def _until_over(
         self, receive: Receive, outlet: Outlet, envelope: EventStreamEnvelope, ended: asyncio.Event
@@ -168,7 +194,7 @@ async def _end(outlet: Outlet, send: Send) -> None:
     outlet.abort()
 
 
-async def _read(scope: Scope, receive: Receive) -> _Request:
+async def _read(scope: Scope, receive: Receive, max_body: int) -> _Request:
     """The request, from the address or the body. Raises _RefusedError."""
     if scope["method"] == "GET":
         return _from_address(scope["query_string"])
@@ -178,8 +204,8 @@ async def _read(scope: Scope, receive: Receive) -> _Request:
         if event["type"] == "http.disconnect":
             raise _RefusedError(400, "The body is not whole.")
         body += event.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise _RefusedError(413, f"A body has at most {MAX_BODY} bytes.")
+        if len(body) > max_body:
+            raise _RefusedError(413, f"A body has at most {max_body} bytes.")
         if not event.get("more_body", False):
             break
     try:
@@ -193,10 +219,18 @@ def _from_address(query_string: bytes) -> _Request:
         given = {name: values[-1] for name, values in parse_qs(query_string.decode("ascii"), errors="strict").items()}
     except (UnicodeError, ValueError):
         raise _RefusedError(400, "The address is not readable.") from None
-    if "query" not in given:
-        raise _RefusedError(400, "The address says no query.")
     variables = given.get("variables") or "{}"
-    return _Request(given["query"], msgspec.Raw(variables.encode()), given.get("operationName"))
+    try:
+        extensions = msgspec.json.decode(given.get("extensions") or "null", type=dict[str, Any] | None)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise _RefusedError(400, "extensions is a JSON object.") from None
+    return _Request(
+        given.get("query"),
+        msgspec.Raw(variables.encode()),
+        given.get("operationName"),
+        extensions,
+        given.get("documentId"),
+    )
 
 
 def _variables(request: _Request) -> dict[str, Any]:
@@ -208,7 +242,7 @@ def _variables(request: _Request) -> dict[str, Any]:
 
 def _last_event_id(scope: Scope) -> int | None:
     """The sequence of the last event that the client had, where it says so. Raises _RefusedError."""
-    given = next((value for name, value in scope["headers"] if name == b"last-event-id"), b"")
+    given = _header(scope, b"last-event-id")
     if not given:
         return None
     if not _SEQUENCE.match(given):
@@ -216,10 +250,17 @@ def _last_event_id(scope: Scope) -> int | None:
     return int(given)
 
 
-async def _refuse(send: Send, refused: _RefusedError) -> None:
-    headers = [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
-    headers += [(b"content-type", b"application/json"), (b"access-control-allow-origin", b"*")]
+def _header(scope: Scope, wanted: bytes) -> bytes | None:
+    return next((value for name, value in scope["headers"] if name == wanted), None)
+
+
+async def _refuse(send: Send, refused: _RefusedError, headers: list[Header]) -> None:
     body = msgspec.json.encode({"errors": refused.errors})
-    headers.append((b"content-length", b"%d" % len(body)))
+    headers = [
+        *headers,
+        *((name.lower().encode(), value.encode()) for name, value in refused.headers.items()),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -13,18 +13,19 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 import msgspec
-from graphql import OperationType
+from graphql import GraphQLError, OperationType
 
 from clarion_graphql.accounts.caller import Caller
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.context import Service
 from clarion_graphql.documents import RequestError
-from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.errors import REQUEST_ID, ApiError, Code
 from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.live.frames import Message, WebSocketEnvelope, text_frame
 from clarion_graphql.live.groups import Member
 from clarion_graphql.live.hub import Hub, Request
 from clarion_graphql.live.outlets import Outlet, Receive, Scope, Send, websocket_outlet
+from clarion_graphql.persisted import PersistedQueries
 
 SUBPROTOCOL: Final = "graphql-transport-ws"
 #: How long a client may take to send ``connection_init``, in seconds.
@@ -69,10 +70,11 @@ class _Incoming(msgspec.Struct):
 
 
 class _Subscribe(msgspec.Struct, rename="camel"):
-    query: str
+    query: str | None = None
     variables: msgspec.Raw = msgspec.Raw(b"{}")
     operation_name: str | None = None
     extensions: dict[str, Any] | None = None
+    document_id: str | None = None
 
 
 class _Refused(msgspec.Struct):
@@ -83,11 +85,20 @@ class WebSocketEndpoint:
     """An ASGI application that serves WebSockets."""
 
     def __init__(
-        self, hub: Hub, executor: Executor, service: Service, *, init_timeout_s: float = INIT_TIMEOUT_S
+        self,
+        hub: Hub,
+        executor: Executor,
+        persisted: PersistedQueries,
+        service: Service,
+        *,
+        max_message: int = MAX_MESSAGE,
+        init_timeout_s: float = INIT_TIMEOUT_S,
     ) -> None:
         self.hub = hub
         self.executor = executor
+        self.persisted = persisted
         self.service = service
+        self.max_message = max_message
         self.init_timeout_s = init_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,9 +195,10 @@ class _Connection:
         accounts = self._endpoint.service.accounts
         try:
             caller = await accounts.caller_of(self._scope, authorization if isinstance(authorization, str) else None)
-            self._counted.enter_context(accounts.connection(caller))
+            self._counted.enter_context(accounts.connection(caller, self._lose_credential))
         except RefusedError as refused:
             raise _Close(refused.close_code, _short(refused.error.message)) from None
+        REQUEST_ID.set(caller.request_id or None)
         return caller
 
     async def _next(self) -> _Incoming | None:
@@ -210,8 +222,8 @@ class _Connection:
         text = event.get("text")
         if text is None:
             raise _Close(CloseCode.BAD_REQUEST, "Messages are text")
-        if len(text) > MAX_MESSAGE:
-            raise _Close(CloseCode.TOO_BIG, f"A message has at most {MAX_MESSAGE} characters")
+        if len(text) > self._endpoint.max_message:
+            raise _Close(CloseCode.TOO_BIG, f"A message has at most {self._endpoint.max_message} characters")
         return _payload(text, _Incoming)
 
     def _go_on(self) -> None:
@@ -248,38 +260,36 @@ class _Connection:
             if len(self._operations) >= MAX_OPERATIONS:
                 said = f"A connection has at most {MAX_OPERATIONS} operations at once."
                 raise RequestError([ApiError(Code.LIMIT_EXCEEDED, said)])
-            text = payload.query
+            text = self._endpoint.persisted.resolve(payload.query, payload.extensions, payload.document_id)
             found = self._endpoint.executor.documents.read(text).operation(payload.operation_name)
             if found.type is not OperationType.SUBSCRIPTION:
                 self._operations[name] = operation
                 operation.task = asyncio.create_task(self._execute(text, payload, caller, member))
                 return
-            self._charge(caller)
+            self._endpoint.service.accounts.charge(caller, 1)
             variables = bytes(payload.variables)
             request = Request(text, b"{}" if variables == b"null" else variables, payload.operation_name)
             self._operations[name] = operation
             operation.leave = await self._endpoint.hub.open(request, member, caller)
         except RequestError as refused:
             member.fail(refused.errors)
-
-    def _charge(self, caller: Caller) -> None:
-        try:
-            self._endpoint.service.accounts.charge(caller, 1)
         except RefusedError as refused:
-            raise RequestError([refused.error]) from None
+            member.fail([refused.error])
+        except GraphQLError as error:
+            member.fail([error])
 
     async def _execute(self, text: str, payload: _Subscribe, caller: Caller, member: Member) -> None:
         """Answer a query or a mutation."""
         try:
-            self._charge(caller)
             variables = _payload(payload.variables, dict[str, Any] | None)  # type: ignore[arg-type]
-        except RequestError as refused:
-            member.fail(refused.errors)
+            asked = GraphQLRequest(text, variables, payload.operation_name)
+            answer = await self._endpoint.executor.execute(asked, caller)
+        except RefusedError as refused:
+            member.fail([refused.error])
             return
         except _Close as close:
             self._close_later(close)
             return
-        answer = await self._endpoint.executor.execute(GraphQLRequest(text, variables, payload.operation_name), caller)
         if answer.executed:
             self.outlet.write(member.envelope.next(Message(0, 0, answer.body)))
             self.outlet.write(member.envelope.complete())
@@ -295,6 +305,9 @@ class _Connection:
             operation.task.cancel()
         if operation.leave is not None:
             operation.leave()
+
+    def _lose_credential(self) -> None:
+        self._close_later(_Close(CloseCode.UNAUTHORIZED, "The credential was revoked or has expired"))
 
     def _close_later(self, close: _Close) -> None:
         """Close from outside of :meth:`run`."""
