@@ -32,7 +32,7 @@ from clarion_graphql.context import Service
 from clarion_graphql.execution import Executor
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
-from clarion_graphql.http import Endpoint, HttpOptions
+from clarion_graphql.http import Endpoint, HttpOptions, Origins
 from clarion_graphql.limits import Limits
 from clarion_graphql.live.hub import Hub
 from clarion_graphql.live.sse import EventStreamEndpoint
@@ -196,12 +196,15 @@ def make_app(
     )
     executor = Executor(schema, service, limits)
     hub = Hub(schema, service, executor)
-    app.websocket = WebSocketEndpoint(hub, executor, service)
-    app.event_stream = EventStreamEndpoint(hub, executor, service)
+    persisted = PersistedQueries(None if graphql.documents is None else read_allowed(graphql.documents))
+    app.websocket = WebSocketEndpoint(hub, executor, persisted, service, max_message=graphql.max_body_bytes)
+    app.event_stream = EventStreamEndpoint(
+        hub, executor, persisted, service, Origins(graphql.origins), max_body=graphql.max_body_bytes
+    )
     app.graphql = Endpoint(
         executor,
         callers,
-        PersistedQueries(None if graphql.documents is None else read_allowed(graphql.documents)),
+        persisted,
         ResponseCache(feed, max_bytes=graphql.cache_bytes),
         HttpOptions(
             origins=graphql.origins,

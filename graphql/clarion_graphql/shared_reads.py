@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +25,8 @@ class SharedReads:
         """The result of ``load``, or of the one that runs for ``what`` already. Raises what that raises."""
         task = self._running.get(what)
         if task is None:
-            task = self._running[what] = asyncio.create_task(self._load(load))
+            # what it says in the log, or in errors, is of nobody's request alone
+            task = self._running[what] = asyncio.create_task(self._load(load), context=Context())
             task.add_done_callback(lambda done: self._forget(what, done))
         # somebody who goes away does not take the result from the others
         result: T = await asyncio.shield(task)
