@@ -26,6 +26,9 @@ CACHED_CHARACTERS: Final = 400_000
 #: Most documents that are remembered.
 CACHED_DOCUMENTS: Final = 2_000
 
+#: Errors after which validation of a document stops: what may have been meant takes long to find.
+MOST_ERRORS: Final = 20
+
 Check = Callable[[DocumentNode], Sequence[GraphQLError]]
 
 
@@ -126,7 +129,9 @@ class Documents:
             return RequestError([GraphQLError("The document is nested too deeply.")])
         errors = list(self._check(node)) if self._check is not None else []
         try:
-            errors = errors or validate(self._schema, node, self._rules, hide_suggestions=not self._suggest)
+            errors = errors or validate(
+                self._schema, node, self._rules, max_errors=MOST_ERRORS, hide_suggestions=not self._suggest
+            )
         except RecursionError:
             return RequestError([GraphQLError("The document is nested too deeply.")])
         if errors:

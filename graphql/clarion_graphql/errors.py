@@ -95,6 +95,10 @@ class BadRequestError(ApiError):
         super().__init__(Code.BAD_REQUEST, message)
 
 
+#: What Python raises for a value in a document or a variable that does not fit its type.
+_UNFIT_VALUES: Final = (ValueError, TypeError, ArithmeticError)
+
+
 def _shown(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: with a code, and without what only the operator may know."""
     code, message, extra = _classify(error)
@@ -119,8 +123,11 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
     if isinstance(error, GraphQLSyntaxError):
         return Code.PARSE_FAILED, error.message, {}
     cause = error.original_error
-    if error.path is None and (cause is None or isinstance(cause, GraphQLError)):
+    unfit = cause is None or isinstance(cause, GraphQLError) or (error.nodes and isinstance(cause, _UNFIT_VALUES))
+    if error.path is None and unfit:
         return Code.VALIDATION_FAILED, error.message, {}
+    if isinstance(cause, psycopg.DataError) and cause.sqlstate is None:  # the driver's: it never came to a statement
+        return Code.BAD_USER_INPUT, "A text holds a zero character, which no stored text does.", {}
     if isinstance(cause, psycopg.errors.QueryCanceled):
         return Code.TIMEOUT, "The query took too long. Ask for fewer rows, or filter by height or contract.", {}
     if isinstance(cause, psycopg.OperationalError):
