@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import strawberry
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
@@ -72,7 +73,6 @@ from clarion_graphql.reads import (
     SingleRead,
 )
 from clarion_graphql.receipt import ANCHORED, FINALITY
-from clarion_graphql.schema import ClarionSchema
 from clarion_graphql.session import MAX_ROWS
 from clarion_graphql.sql import Sql, all_of, build, join, tables_in
 from clarion_graphql.types import at_most
@@ -105,7 +105,7 @@ class Compiled:
     tables: frozenset[str]
 
 
-def compile_operation(schema: ClarionSchema, operation: documents.Operation, variables: VariableValues) -> Compiled:
+def compile_operation(schema: strawberry.Schema, operation: documents.Operation, variables: VariableValues) -> Compiled:
     """What a query selects, for variables of one shape. Raises NotCompiledError, or what the builders raise."""
     return _Compiler(schema, operation, variables).compile()
 
@@ -119,7 +119,7 @@ class _Rows:
 
 
 class _Compiler:
-    def __init__(self, schema: ClarionSchema, operation: documents.Operation, variables: VariableValues) -> None:
+    def __init__(self, schema: strawberry.Schema, operation: documents.Operation, variables: VariableValues) -> None:
         self._schema = schema
         self._graphql = schema._schema
         self._operation: OperationDefinitionNode = operation.node

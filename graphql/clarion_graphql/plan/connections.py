@@ -194,18 +194,23 @@ class Connections:
         if self._free:
             self._free -= 1
             return await self._open()
-        waiting: asyncio.Future[_Connection | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[_Connection | None] = loop.create_future()
         self._waiting.append(waiting)
+        late = loop.call_later(self._timeout_s, self._give_up, waiting)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                given = await waiting
-        except (TimeoutError, asyncio.CancelledError) as given_up:
-            if waiting.done() and not waiting.cancelled():  # it came at the same moment
-                self._hand_on(waiting.result())
-            if isinstance(given_up, asyncio.CancelledError):
-                raise
-            raise psycopg_pool.PoolTimeout(f"no connection became free in {self._timeout_s} s") from None
+            given = await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
+                self._hand_on(waiting.result())  # it came at the same moment
+            raise
+        finally:
+            late.cancel()
         return await self._open() if given is None else given
+
+    def _give_up(self, waiting: asyncio.Future[_Connection | None]) -> None:
+        if not waiting.done():
+            waiting.set_exception(psycopg_pool.PoolTimeout(f"no connection became free in {self._timeout_s} s"))
 
     async def _open(self) -> _Connection:
         try:

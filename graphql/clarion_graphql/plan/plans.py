@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 import psycopg
 import psycopg_pool
+import strawberry
 from graphql import (
     DocumentNode,
     ExecutionResult,
@@ -31,7 +32,6 @@ from clarion_graphql.plan.connections import Connections, Row, Statement, parame
 from clarion_graphql.plan.json_text import Derivations
 from clarion_graphql.plan.shapes import VariableReader
 from clarion_graphql.receipt import TIPS_AS_JSON, Receipt, outdated_of, receipts_of
-from clarion_graphql.schema import ClarionSchema
 from clarion_graphql.session import POOL_SIZE
 from clarion_graphql.sql import Slot, Sql, join
 
@@ -117,7 +117,7 @@ class _Known:
 class Plans:
     """Finds or makes the plan of an operation, and runs it."""
 
-    def __init__(self, schema: ClarionSchema, pool: AsyncConnectionPool) -> None:
+    def __init__(self, schema: strawberry.Schema, pool: AsyncConnectionPool) -> None:
         """``pool`` says how to connect; its own connections are not used."""
         self._schema = schema
         options = cast("dict[str, Any]", pool.kwargs)

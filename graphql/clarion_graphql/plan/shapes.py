@@ -14,6 +14,7 @@ from graphql import (
     GraphQLBoolean,
     GraphQLError,
     GraphQLInputType,
+    GraphQLScalarType,
     GraphQLSchema,
     OperationDefinitionNode,
     Undefined,
@@ -60,6 +61,7 @@ class VariableReader:
             if isinstance(signature, GraphQLError):
                 raise signature
             self._signatures.append(signature)
+        self._leaves = [_leaf(signature.type) for signature in self._signatures]
 
     def read(self, given: Mapping[str, Any]) -> Variables | None:
         """The variables; None where they do not fit, or are too deep to say."""
@@ -67,8 +69,15 @@ class VariableReader:
             return _NONE
         values: list[Any] = []
         shape: list[Hashable] = []
-        for signature in self._signatures:
+        for signature, leaf in zip(self._signatures, self._leaves, strict=True):
             value = given.get(signature.name, Undefined)
+            if leaf is not None and value is not Undefined and value is not None:
+                try:
+                    values.append(leaf.coerce_input_value(value))
+                except Exception:  # graphql-core takes any for a value that does not fit
+                    return None
+                shape.append(_VALUE)
+                continue
             coerced = _coerced(signature, value)
             if coerced is Undefined:
                 if value is not Undefined or is_non_null_type(signature.type):
@@ -95,6 +104,12 @@ class VariableReader:
 
 
 _NONE: Final = Variables((), ())
+
+
+def _leaf(type_: GraphQLInputType) -> GraphQLScalarType | None:
+    """The type, if its values are no part of a shape and no lists."""
+    named = type_.of_type if is_non_null_type(type_) else type_
+    return named if isinstance(named, GraphQLScalarType) and _holds_values(named) else None
 
 
 def _coerced(signature: GraphQLVariableSignature, value: Any) -> Any:
