@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from clarion.config import Scope
 from clarion_graphql.errors import ApiError, Code
@@ -26,8 +27,7 @@ class CallerKind(StrEnum):
     API_KEY = "api-key"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who an operation is run for."""
 
     kind: CallerKind = CallerKind.ANONYMOUS

@@ -9,11 +9,12 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.types import Scope as AsgiScope
 
 from clarion.config import ProxyHeader
@@ -26,11 +27,12 @@ IPV6_PREFIX: Final = 64
 
 _FORWARDED_FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*("?)([^";]*)\1\s*(?:;|$)', re.IGNORECASE)
 _WITH_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|([0-9.]+):\d{1,5}")
+_PROCESS: Final = os.urandom(8).hex()
+_REQUESTS: Final = count(1)
 _REQUEST_ID: Final = re.compile(r"[0-9A-Za-z._-]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What the headers of a request say of who sends it."""
 
     client: str
@@ -122,10 +124,12 @@ def network_key(client: str) -> str:
     return client if address is None else str(address)
 
 
+@lru_cache(maxsize=1024)
 def host_of(origin: str) -> str:
     """Host and port of an ``Origin`` header in small letters; ``null`` where it names no host."""
     return urlsplit(origin).netloc.lower() or "null"
 
 
 def _new_request_id() -> str:
-    return os.urandom(16).hex()
+    """Another one for every request of every process."""
+    return f"{_PROCESS}-{next(_REQUESTS):x}"
