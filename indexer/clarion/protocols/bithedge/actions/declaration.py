@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from clarion.chains.stacks.abi import ClarityType, from_python
+from clarion.chains.stacks.abi import ClarityType, function_arguments
 from clarion.chains.stacks.clarity import Value, contract_principal, principal
 from clarion.chains.stacks.post_conditions import (
     AmountCode,
@@ -160,7 +160,13 @@ class Action:
 
     def arguments(self, call: Call) -> tuple[Value, ...]:
         """The call's Clarity arguments, in order. Raises EncodeError where a value does not fit its type."""
-        return tuple(from_python(call.given.get(one.name), one.type) for one in self.parameters)
+        interface = {
+            "functions": [
+                {"name": self.function, "args": [{"name": one.name, "type": one.type} for one in self.parameters]}
+            ]
+        }
+        given = {parameter.name: call.given.get(parameter.name) for parameter in self.parameters}
+        return function_arguments(interface, self.function, given)
 
     def post_conditions(self, call: Call) -> tuple[PostCondition, ...]:
         """What the call may move; deny mode forbids everything else."""
