@@ -73,7 +73,9 @@ def test_examples_fit_the_schema(example: Example) -> None:
     assert example.title
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/graphql.md", "docs/generic-tables.md", "docs/wallets.md", "docs/accounts.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/graphql.md", "docs/generic-tables.md", "docs/wallets.md", "docs/accounts.md"]
+)
 def test_documents_in_the_documentation_fit_the_schema(page: str) -> None:
     schema = build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
     text = (REPOSITORY / page).read_text(encoding="utf-8")
