@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import Parameter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -26,8 +27,9 @@ from clarion_graphql.filters import equal_to, filter_condition
 from clarion_graphql.live.live_query import live_query
 from clarion_graphql.live.sources import LogSource, Source, State, StateSource
 from clarion_graphql.pages import fetch_by
-from clarion_graphql.scalars import BigInt, Json, parse_big_int
+from clarion_graphql.scalars import BigInt, Bytes, Json, parse_big_int
 from clarion_graphql.sql import all_of, literal
+from clarion_graphql.transaction_state import TransactionState, read_transaction_state
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 T = TypeVar("T", Step, Change)
@@ -134,7 +136,7 @@ class Subscriptions:
         """``query``: the type ``Query``."""
         self._types = types
         self._projections = [entity for entity in entities if entity.projection]
-        self.fields: list[StrawberryField] = [self._blocks(), self._finality(), self._events()]
+        self.fields: list[StrawberryField] = [self._blocks(), self._finality(), self._events(), self._transaction()]
         if self._projections:
             self.fields.append(self._changes())
         self.fields += [self._row_changes(entity) for entity in self._projections]
@@ -198,6 +200,49 @@ class Subscriptions:
             "The highest block that is final and the highest that is anchored: as it is now, and whenever it becomes "
             "another one. What is final stays; the highest anchored block is a lower one after a reorganisation.",
             resolver=with_arguments(resolve, {"chain": (ChainName, ChainName.STACKS, "The chain.")}),
+            is_subscription=True,
+        )
+
+    def _transaction(self) -> StrawberryField:
+        message = make_type(
+            "TransactionMessage",
+            [
+                make_field("sequence", BigInt, "Where the index stood."),
+                make_field("state", TransactionState, "Where the transaction stands."),
+                make_field(
+                    "finality", Finality | None, "How final its block is; null without a canonical one."
+                ),
+                make_field(
+                    "transaction",
+                    StrawberryOptional(self._types.named["Transaction"]),
+                    "The transaction in its block, or in the highest block that lost; null while it is in none.",
+                ),
+                make_field(
+                    "waiting",
+                    StrawberryOptional(self._types.named["MempoolTransaction"]),
+                    "What the node holds or has dropped; null where it does neither.",
+                ),
+            ],
+            "Where a transaction stands.",
+        )
+
+        def resolve(root: Any, info: Info, *, tx_id: bytes, chain: Any) -> Source:
+            name, service = chain_of(chain), info.context.service
+            return StateSource(
+                ("transaction", name, tx_id), [name], lambda: read_transaction_state(service, name, tx_id)
+            )
+
+        return make_field(
+            "transaction",
+            message,
+            "Where a transaction stands: now, and whenever that is another. It may be asked for before it is sent.",
+            resolver=with_arguments(
+                resolve,
+                {
+                    "tx_id": (Bytes, Parameter.empty, "Transaction id."),
+                    "chain": (ChainName, ChainName.STACKS, "The chain."),
+                },
+            ),
             is_subscription=True,
         )
 

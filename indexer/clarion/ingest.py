@@ -16,7 +16,7 @@ from clarion.follower import Followed, Follower
 from clarion.metrics import STAGE_SECONDS
 from clarion.protocol import ProjectionError
 from clarion.store import mempool
-from clarion.store.store import Store
+from clarion.store.store import Store, notify
 
 PIPELINED_ROWS: Final = 500
 """Blocks, transactions and events together up to which a batch waits for Postgres as rarely as possible."""
@@ -85,6 +85,8 @@ def _ingest_all(
             batch.flush()
             rolled_back = followed.rolled_back > 0
             mempool.update(store.connection, store.chain, mempool_items, since=since, rolled_back=rolled_back)
+            if mempool_items:
+                notify(store.connection, store.chain, batch.tip)
             if settle is not None:
                 settle(store.connection, followed)
         committing = time.perf_counter()
