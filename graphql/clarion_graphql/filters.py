@@ -202,33 +202,63 @@ def _few(values: Sequence[Any], name: str) -> Sequence[Any]:
     return values
 
 
-_OF_FINALITY: Final[LiteralString] = (
-    "EXISTS (SELECT FROM clarion.canonical_block c JOIN clarion.cursor u ON u.chain = c.chain "
-    "JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
-    + ANCHORED
-    + " WHERE c.chain = {chain} AND c.height = {height} AND {hash} AND "
+#: The finality of the block of a row ``t`` of any chain, found by its key for each row.
+_OF_ROW: Final[LiteralString] = (
+    "(SELECT "
     + FINALITY
-    + " = ANY({wanted}))"
+    + " FROM clarion.canonical_block c JOIN clarion.cursor u ON u.chain = c.chain "
+    + "JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
+    + ANCHORED
+    + " WHERE c.chain = t.chain AND c.height = {height} AND c.hash = {hash}) = ANY({wanted})"
 )
+_FINAL_HEIGHT: Final[LiteralString] = "(SELECT u.final_height FROM clarion.cursor u WHERE u.chain = {chain})"
+#: The heights of the blocks of a chain that are anchored and not yet final: few, and read once.
+_ANCHORED_HEIGHTS: Final[LiteralString] = (
+    "ARRAY(SELECT c.height FROM clarion.cursor u JOIN clarion.canonical_block c ON c.chain = u.chain "
+    "AND c.height > coalesce(u.final_height, -1) JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
+    + ANCHORED.removeprefix("LEFT ")
+    + " WHERE u.chain = {chain})"
+)
+_OF_HEIGHT: Final[Mapping[Finality, LiteralString]] = {
+    Finality.FINAL: "{height} <= " + _FINAL_HEIGHT,
+    Finality.ANCHORED: "{height} = ANY(" + _ANCHORED_HEIGHTS + ")",
+    Finality.SOFT: "({height} > coalesce(" + _FINAL_HEIGHT + ", -1) AND {height} <> ALL(" + _ANCHORED_HEIGHTS + "))",
+}
 
 
 def _finality(entity: Entity, comparison: Any) -> Sql:
     """That the block of the row ``t`` is canonical and so final, as the indexer has it now."""
     assert entity.located is not None
-    height, block_hash = entity.located
+    height_name, hash_name = entity.located
+    height = entity.by_name[height_name].value
     wanted = set(_FINALITIES)
     for name in ("eq", "at_least"):
         value = getattr(comparison, name)
         if value is not UNSET:
-            place = _FINALITIES.index(Finality(_not_null(value, f"finality.{name}")))
+            place = _FINALITIES.index(Finality(_not_null(value, f"finality.{camel(name)}")))
             wanted &= set(_FINALITIES[place : place + 1] if name == "eq" else _FINALITIES[place:])
-    return build(
-        _OF_FINALITY,
-        chain=sql.Literal(entity.chain) if entity.chain is not None else sql.Identifier("t", "chain"),
-        height=entity.by_name[height].value,
-        hash=sql.SQL("true") if block_hash is None else sql.SQL("c.hash = {}").format(entity.by_name[block_hash].value),
-        wanted=Sql(sql.SQL("%s::text[]"), (sorted(finality.value for finality in wanted),)),
+    listed = sorted(wanted)
+    if entity.chain is None:
+        assert hash_name is not None
+        return build(
+            _OF_ROW,
+            height=height,
+            hash=entity.by_name[hash_name].value,
+            wanted=Sql(sql.SQL("%s::text[]"), ([finality.value for finality in listed],)),
+        )
+    chain = sql.Literal(entity.chain)
+    canonical = (
+        None
+        if hash_name is None
+        else build(
+            "EXISTS (SELECT FROM clarion.canonical_block c "
+            "WHERE c.chain = {chain} AND c.height = {height} AND c.hash = {hash})",
+            chain=chain,
+            height=height,
+            hash=entity.by_name[hash_name].value,
+        )
     )
+    return all_of([canonical, any_of(build(_OF_HEIGHT[finality], height=height, chain=chain) for finality in listed)])
 
 
 def _sql_value(column: Column, value: Any) -> Any:
