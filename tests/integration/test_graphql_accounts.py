@@ -13,6 +13,8 @@ import httpx
 import msgspec
 import pytest
 from structlog.testing import capture_logs
+from support import toy
+from support.bithedge_tables import insert
 from support.graphql import Server, answering, toy_app, toy_store
 from support.graphql import serving as serving_sockets
 from websockets.asyncio.client import ClientConnection
@@ -25,8 +27,12 @@ from clarion.chains.stacks.messages import sign_message
 from clarion.chains.stacks.networks import Network
 from clarion.config import Accounts as AccountSettings
 from clarion.config import GraphQL, Quota, Scope
+from clarion.follower import Follower
+from clarion.protocols.bithedge import protocol as bithedge
 from clarion.store.database import connect
 from clarion.store.roles import ACCOUNT, READER, make_roles
+from clarion.store.store import Store
+from clarion_graphql.app import make_app
 
 WALLET = PrivateKey(hashlib.sha256(b"wallet").digest() + b"\x01")
 OTHER_WALLET = PrivateKey(hashlib.sha256(b"other").digest() + b"\x01")
@@ -433,6 +439,43 @@ class TestStrangers:
         ]
         for token in (session, secret):
             assert token.rpartition("_")[2] not in str(lines)
+
+
+class TestBithedge:
+    """What BitHedge adds: roles that its registry gives, and mutations."""
+
+    @pytest.fixture
+    async def client(self, database_url: str, clock: Clock) -> AsyncIterator[Client]:
+        with connect(database_url, autocommit=True) as connection:
+            store = Store(connection, "stacks", [])
+            store.open()
+            with store.batch() as batch:
+                Follower().ingest(batch, [toy.block(None, burn=toy.burn_block(100))])
+            who = address_of(WALLET)
+            for role, until_burn in (("guardian", None), ("oracle", 100), ("keeper", 99)):
+                insert(connection, "role", role=role, who=who, until_burn=until_burn)
+            insert(connection, "role", role="governance", who=address_of(OTHER_WALLET), until_burn=None)
+        app = make_app(database_url, protocols=[bithedge], deployed={}, accounts=AccountSettings(hosts=[HOST]))
+        app.state.service.accounts._clock = clock
+        async with answering(app) as server:
+            yield Client(server.client)
+
+    async def test_roles_are_those_that_have_not_run_out(self, client: Client) -> None:
+        found = await client.data("{ me { roles { protocol role untilBurn } } }", token=await client.sign_in())
+        assert found["roles"] == [
+            {"protocol": "bithedge", "role": "guardian", "untilBurn": None},
+            {"protocol": "bithedge", "role": "oracle", "untilBurn": 100},
+        ]
+
+    async def test_transactions_are_prepared_for_whom_the_scope_allows(self, client: Client) -> None:
+        session = await client.sign_in()
+        _, reader = await client.key(session, "READ")
+        _, preparer = await client.key(session, "PREPARE")
+        document = """mutation { prepareDeposit(
+          input: { token: "none", tier: "none", amount: 1, sender: "none" }
+        ) { __typename } }"""
+        assert await client.code(document, token=reader) == "FORBIDDEN"
+        assert await client.code(document, token=preparer) == "BAD_USER_INPUT"
 
 
 ASK = "{ __typename }"
