@@ -9,8 +9,8 @@ import httpx
 
 from clarion.chains.stacks.node_client import NodeError
 
-TIMEOUT_S: Final = 120.0
-"""A request may ask for hundreds of blocks."""
+TIMEOUT_S: Final = 600.0
+"""A request may ask for hundreds of blocks, of a machine that has other work."""
 
 
 class DevnetClient:
