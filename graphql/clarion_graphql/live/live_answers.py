@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -40,7 +40,7 @@ class LiveAnswers:
 
     async def _read(self) -> list[State]:
         # whoever asks first pays for nobody: what it costs was charged when it was subscribed to
-        caller = replace(self.caller, quota_key="")
+        caller = msgspec.structs.replace(self.caller, quota_key="")
         answer = await self.executor.execute(GraphQLRequest(self.query.text, self.variables), caller)
         said = msgspec.json.decode(answer.body, type=_Answer)
         if any(error.get("extensions", {}).get("code") in _PASSING for error in said.errors):
