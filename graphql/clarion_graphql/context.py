@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import strawberry
 from psycopg_pool import AsyncConnectionPool
-from strawberry.extensions import SchemaExtension
 
 from clarion.chains.model import Chain
 from clarion.chains.stacks.networks import Network
@@ -18,7 +17,6 @@ from clarion.config import Ready
 from clarion.protocol import DeployedProtocol, Protocol
 from clarion_graphql.accounts.accounts import Accounts
 from clarion_graphql.accounts.caller import ANYONE, Caller
-from clarion_graphql.as_of import moment_of
 from clarion_graphql.feed import Feed
 from clarion_graphql.receipt import Receipt
 from clarion_graphql.session import Session
@@ -61,15 +59,7 @@ class Operation:
         self.session = service.session()
         self.cost: Mapping[str, int] | None = None
         """What `extensions.cost` says, once that is known."""
-        self.private = False
-        """Whether the answer depends on who asks, so that it is for nobody else."""
-        self._caller = caller
-
-    @property
-    def caller(self) -> Caller:
-        """Who asks. Reading it makes the answer theirs alone."""
-        self.private = True
-        return self._caller
+        self.caller = caller
 
     @asynccontextmanager
     async def message(self) -> AsyncIterator[None]:
@@ -103,30 +93,3 @@ def receipt_extensions(receipts: Mapping[Chain, Receipt], outdated: Mapping[str,
 
 
 Info = strawberry.Info[Operation, Any]
-
-
-class OperationExtension(SchemaExtension):
-    """Gives every operation its own :class:`Operation`, and every answer that read something its receipt."""
-
-    async def on_operation(self) -> AsyncIterator[None]:
-        """Make the operation's context, and give its connection back at the end."""
-        self.operation = Operation(self.execution_context.context)
-        self.execution_context.context = self.operation
-        try:
-            yield
-        finally:
-            await self.operation.session.close()
-
-    def on_execute(self) -> Iterator[None]:
-        """Note the block that a query is to be read as of."""
-        execution = self.execution_context
-        document = execution.graphql_document
-        if document is not None:
-            self.operation.session.moment = moment_of(
-                execution.schema._schema, document, execution.operation_name, execution.variables or {}
-            )
-        yield
-
-    def get_results(self) -> dict[str, Any]:
-        """``extensions``, as :meth:`Operation.extensions`."""
-        return self.operation.extensions()

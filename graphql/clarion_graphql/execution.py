@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeGuard, cast
 
 import msgspec
 import psycopg
+import strawberry
 from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType
 from graphql import execute as execute_graphql
 from strawberry.execution.is_awaitable import optimized_is_awaitable
@@ -32,7 +33,6 @@ from clarion_graphql.metrics import PLANS, observe_operation
 from clarion_graphql.plan.json_text import BrokenValueError
 from clarion_graphql.plan.plans import Plan, Plans, bound, data_of
 from clarion_graphql.receipt import Receipt
-from clarion_graphql.schema import ClarionSchema
 from clarion_graphql.waiting import wait_for_block
 
 OperationKind = Literal["query", "mutation", "subscription"]
@@ -84,7 +84,7 @@ class Executor:
 
     def __init__(
         self,
-        schema: ClarionSchema,
+        schema: strawberry.Schema,
         service: Service,
         limits: Limits = Limits(),  # noqa: B008
         *,

@@ -8,19 +8,8 @@ from inspect import Parameter
 from typing import Any, Final, cast
 
 import strawberry
-from graphql import GraphQLError, GraphQLObjectType
-from strawberry.extensions import (
-    AddValidationRules,
-    MaxAliasesLimiter,
-    MaxTokensLimiter,
-    ParserCache,
-    QueryDepthLimiter,
-    SchemaExtension,
-    ValidationCache,
-)
-from strawberry.extensions.directives import DirectivesExtension
+from graphql import GraphQLObjectType
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.execution import ExecutionContext
 
 from clarion.config import Scope
 from clarion.protocol import Protocol, installed_protocols
@@ -29,10 +18,10 @@ from clarion_graphql.accounts import api as account_api
 from clarion_graphql.aggregate_types import aggregate_field
 from clarion_graphql.as_of import as_of_directive
 from clarion_graphql.bithedge import api as bithedge
-from clarion_graphql.context import Info, OperationExtension
+from clarion_graphql.context import Info
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
-from clarion_graphql.errors import InputError, show_errors
+from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to
 from clarion_graphql.meta import meta_field
 from clarion_graphql.node_fields import node_fields
@@ -47,36 +36,10 @@ from clarion_graphql.waiting import after_tx_directive, min_block_directive
 #: What the API says about protocols beyond their tables, by protocol name.
 APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API, "stacks": stacks.API}
 
-MAX_DEPTH: Final = 15
-MAX_TOKENS: Final = 5_000
-MAX_ALIASES: Final = 50
-#: How many documents' parsing and validation are remembered.
-CACHED_DOCUMENTS: Final = 500
-
 MUTATION: Final = (
     "What can be asked for besides reading. Nothing here moves money: what concerns the chain comes back as a "
     "transaction that its sender signs and sends."
 )
-
-# made once: the cache of validated documents tells rules apart by identity
-LIMITS: Final = [
-    *QueryDepthLimiter(max_depth=MAX_DEPTH).validation_rules,
-    *MaxAliasesLimiter(max_alias_count=MAX_ALIASES).validation_rules,
-]
-
-
-class ClarionSchema(strawberry.Schema):
-    """A schema whose answers hold only errors that are for the client."""
-
-    def get_extensions(self, sync: bool = False) -> list[SchemaExtension]:
-        """Without the one that runs directives on every field: ``@asOf`` stands on the operation."""
-        return [
-            extension for extension in super().get_extensions(sync) if not isinstance(extension, DirectivesExtension)
-        ]
-
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Called once with the errors of every answer and of every message, before they are sent."""
-        show_errors(errors)
 
 
 def apis_of(protocols: Iterable[Protocol]) -> list[ProtocolApi]:
@@ -84,7 +47,7 @@ def apis_of(protocols: Iterable[Protocol]) -> list[ProtocolApi]:
     return [APIS[protocol.name] for protocol in protocols if protocol.name in APIS]
 
 
-def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
+def build_schema(protocols: Iterable[Protocol]) -> strawberry.Schema:
     """The schema that serves these protocols. Raises ValueError where two of them take the same name."""
     served = list(protocols)
     entities = [*CORE, *(entity for protocol in served for entity in entities_of(protocol, APIS.get(protocol.name)))]
@@ -118,19 +81,12 @@ def build_schema(protocols: Iterable[Protocol]) -> ClarionSchema:
         Subscriptions(types, entities, query).fields,
         "What happens, as it happens: over WebSocket (`graphql-transport-ws`) or as server-sent events.",
     )
-    schema = ClarionSchema(
+    schema = strawberry.Schema(
         query=query,
         mutation=make_type("Mutation", [*account_api.mutations(), *mutations], MUTATION),
         subscription=subscription,
         directives=[as_of_directive, min_block_directive, after_tx_directive],
         config=StrawberryConfig(scalar_map=SCALARS),
-        extensions=[
-            OperationExtension,
-            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-            lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-            lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-            lambda: AddValidationRules(LIMITS),
-        ],
     )
     for entity in entities:
         # a field says of which type its rows are, and `Node` which it is: nothing has to be asked of every row

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final, TypeGuard, cast
 
 import msgspec
+import strawberry
 from graphql import (
     ExecutionResult,
     FieldNode,
@@ -31,7 +32,6 @@ from clarion_graphql.execution import Executor
 from clarion_graphql.live.groups import STALL_S, Group, Member, Render, group_of
 from clarion_graphql.live.live_answers import LiveAnswers
 from clarion_graphql.live.sources import LiveQuery, LogSource, Source
-from clarion_graphql.schema import ClarionSchema
 
 #: How many requests are remembered with the group that they belong to.
 REMEMBERED: Final = 4_096
@@ -64,7 +64,7 @@ class Hub:
     """
 
     def __init__(
-        self, schema: ClarionSchema, service: Service, executor: Executor, *, stall_s: float = STALL_S
+        self, schema: strawberry.Schema, service: Service, executor: Executor, *, stall_s: float = STALL_S
     ) -> None:
         self._schema = schema._schema
         self._service = service

@@ -97,14 +97,14 @@ def test_the_home_page_shows_the_examples_of_the_protocols_served() -> None:
 def test_a_schema_without_protocols() -> None:
     text = sdl(build_schema([]))
 
-    assert "type Event {" in text
+    assert "type Event implements Node {" in text
     assert "ProjectionTable" not in text
 
 
 def test_a_protocol_without_declarations_is_named_after_itself() -> None:
     text = sdl(build_schema([toy.toy]))
 
-    assert "type ToyAccount {" in text
+    assert "type ToyAccount implements Node {" in text
     assert "toyAccountChanged(" in text
     assert "TOY_ACCOUNT" in text
 
