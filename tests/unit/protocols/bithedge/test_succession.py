@@ -20,6 +20,7 @@ from clarion.protocols.bithedge.tables import (
     TreasuryHolding,
     TreasuryShare,
 )
+from clarion.protocols.bithedge.units import Usd8
 
 STX: Final = f"{DEPLOYER}.bh-stx"
 GOVERNANCE: Final = f"{DEPLOYER}.bh-gov"
@@ -36,7 +37,7 @@ def test_a_replaced_module_passes_on_what_it_owns(simnet: Simnet) -> None:
         simnet.ask(op="fund", who=who, ustx=str(10**15), sats="0")
     for step in deployment.publish(deployment.sources_folder()):
         simnet.deploy_source(step.name, step.source)
-    feeds = [deployment.FeedRow(asset, 10**8, asset == "BTC") for asset in ("BTC", "STX")]
+    feeds = [deployment.FeedRow(asset, Usd8(10**8), asset == "BTC") for asset in ("BTC", "STX")]
     feeders = [deployment.FeederRow(who, 1) for who in ADDRESSES[3:6]]
     for call in deployment.bootstrap(guardian=GUARDIAN, sbtc=SBTC, feeds=feeds, feeders=feeders, parameters={}):
         must(call.contract, call.function, *call.arguments)
