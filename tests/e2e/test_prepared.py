@@ -177,6 +177,9 @@ async def test_what_is_prepared_is_signed_mined_and_ends_as_foretold(scene: Scen
         expiryBurn=world.burn_height + 6,
         token=scene.stx,
     )
+    reading = bought["prepared"]["simulation"]["reading"]
+    paid_at_most = bought["prepared"]["arguments"][6]["value"]
+    assert int(paid_at_most) == -(-int(reading["result"]["ok"]["premium"]) * 10_300 // 10_000)
     (condition,) = bought["prepared"]["postConditions"]
     assert condition["text"].startswith("You send at most")
     number = await scene.flow.scenario.reader.ask("bh-policy", "get-last-policy")

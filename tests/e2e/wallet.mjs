@@ -31,7 +31,7 @@ const prepare = `mutation($input: ${type}!) {
   prepared: ${mutation}(input: $input) {
     id sender contract function transaction nonce fee postConditionMode validUntilBurn
     arguments { name value repr hex } postConditions { principal comparison amount asset text }
-    simulation { ok isWhole result refusals { code name } } hints { nonce fee problem }
+    simulation { ok isWhole result refusals { code name } reading { function result problem } } hints { nonce fee problem }
   }
 }`;
 const publicKey = `0x${privateKeyToPublic(key)}`;

@@ -52,8 +52,7 @@ def state(recorded_url: str) -> State:
     with connect(recorded_url) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = {
             row_type.model: [
-                row["image"]
-                for row in cursor.execute(f"SELECT to_jsonb(t) AS image FROM {row_type.name} t").fetchall()  # type: ignore[arg-type]
+                row["image"] for row in cursor.execute(f"SELECT to_jsonb(t) AS image FROM {row_type.name} t").fetchall()
             ]
             for row_type in protocol.row_types
         }
@@ -138,7 +137,7 @@ async def test_positions_under_a_price_are_found_by_their_leverage(server: Serve
                 )
                 assert edge is not None
                 prices += [edge - 1, edge]
-        for price in sorted(set(prices)):
+        for price in map(Usd8, sorted(set(prices))):
             expected = set()
             for row in positions:
                 if row.token == token:

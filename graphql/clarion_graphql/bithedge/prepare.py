@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types as python_types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ import strawberry
 from strawberry.types.field import StrawberryField
 
 from clarion.chains.stacks.abi import ClarityType
-from clarion.chains.stacks.clarity import contract_principal, encode
-from clarion.chains.stacks.clarity_forms import to_json, to_repr
+from clarion.chains.stacks.clarity import Value, contract_principal, encode
+from clarion.chains.stacks.clarity_forms import decode_json, to_json, to_repr
 from clarion.chains.stacks.codec_errors import CodecError
 from clarion.chains.stacks.payloads import ContractCall, encode_payload
 from clarion.chains.stacks.post_conditions import (
@@ -37,7 +38,7 @@ from clarion_graphql.entities import camel, pascal
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt, Bytes, Json
 from clarion_graphql.transactions.store import NewPrepared, Prepared
-from clarion_graphql.transactions.unsigned import Hints, hints, signer_of, unsigned_bytes
+from clarion_graphql.transactions.unsigned import Hints, asked_of_node, hints, signer_of, unsigned_bytes
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 #: Arguments that number or count something, and heights: an `Int`. Every other `uint` is a `BigInt`.
@@ -76,6 +77,18 @@ class PreparedPostCondition:
     hex: Bytes = strawberry.field(description="The same as the transaction holds it.")
 
 
+@strawberry.type(
+    description="What a node's contracts say now of what a call depends on: a read-only function's answer."
+)
+class NodeReading:
+    """A read-only call at the node's tip, which may be another block than the receipt's."""
+
+    contract: str = strawberry.field(description="Id of the contract that is asked.")
+    function: str = strawberry.field(description="Read-only function that is asked.")
+    result: Json | None = strawberry.field(description="What it gives; null where the node did not say.")
+    problem: str | None = strawberry.field(description="Why the node did not say; null: it did.")
+
+
 @strawberry.type(description="How the call would end, foretold from the rows at the receipt's block.")
 class Simulation:
     """A call's end, by the contracts' own checks."""
@@ -90,6 +103,10 @@ class Simulation:
     )
     result: Json | None = strawberry.field(
         description="What is in the call's `(ok …)`; null where that is not foretold."
+    )
+    reading: NodeReading | None = strawberry.field(
+        description="What the node's contracts say of it; null where there is no such function, or this server asks no "
+        "node."
     )
 
 
@@ -282,7 +299,9 @@ class _Mutation:
         given |= {option.name: getattr(asked, attribute(option.name)) for option in self.action.options}
         made = await ask(info, lambda state: self._make(state, str(signer.address), given))
         length = len(encode_payload(made.payload)) + sum(map(len, made.condition_bytes)) + _ENVELOPE_BYTES
-        said = await hints(info, made.payload, str(signer.address), length)
+        said, reading = await asyncio.gather(
+            hints(info, made.payload, str(signer.address), length), _reading(info, self.action, made)
+        )
         nonce = _first(asked.own_nonce_, said.nonce)
         fee = _first(asked.own_fee_, None if said.fees is None else said.fees.middle)
         try:
@@ -309,7 +328,7 @@ class _Mutation:
                 valid_until_burn=made.valid_until,
             )
         )
-        return self._shown(made, identifier, str(signer.address), said, nonce, fee, raw)
+        return self._shown(made, identifier, str(signer.address), said, reading, nonce, fee, raw)
 
     def _make(self, state: State, sender: str, given: Mapping[str, Any]) -> _Made:
         """Everything that follows from the state. Raises ApiError."""
@@ -321,7 +340,9 @@ class _Mutation:
             )
             foretold = action.foretell(call)
             conditions = action.post_conditions(call)
-            return _Made(payload, conditions, foretold, _valid_until(action, call), state.height, state.burn_height)
+            asked = None if action.reading is None else action.reading.arguments(call)
+            until = _valid_until(action, call)
+            return _Made(payload, conditions, foretold, asked, until, state.height, state.burn_height)
         except RefusedError as refused:
             raise ApiError(
                 Code.CONTRACT_REFUSES,
@@ -336,7 +357,15 @@ class _Mutation:
             raise InputError(f"{error}.") from None
 
     def _shown(
-        self, made: _Made, identifier: str, sender: str, said: Hints, nonce: int, fee: int, raw: bytes
+        self,
+        made: _Made,
+        identifier: str,
+        sender: str,
+        said: Hints,
+        reading: NodeReading | None,
+        nonce: int,
+        fee: int,
+        raw: bytes,
     ) -> PreparedTransaction:
         action = self.action
         return PreparedTransaction(
@@ -371,6 +400,7 @@ class _Mutation:
                 is_whole=action.is_whole,
                 refusals=[contract_error(code) for code in made.foretold.refusals],
                 result=None if made.foretold.result is None else Json(made.foretold.result),
+                reading=reading,
             ),
             height=made.height,
             burn_height=made.burn_height,
@@ -385,6 +415,7 @@ class _Made:
     payload: ContractCall
     conditions: tuple[PostCondition, ...]
     foretold: Foretold
+    asked: tuple[Value, ...] | None
     valid_until: BurnHeight | None
     height: int
     burn_height: BurnHeight
@@ -398,6 +429,28 @@ class _Made:
             write_post_condition(condition, raw)
             found.append(bytes(raw))
         return found
+
+
+async def _reading(info: Info, action: Action, made: _Made) -> NodeReading | None:
+    """What the node says of a call; never an error."""
+    node = info.context.service.node
+    if node is None or action.reading is None or made.asked is None:
+        return None
+    contract = f"{made.payload.contract.issuer}.{action.reading.contract}"
+    question = node.call_read_only(
+        contract,
+        action.reading.function,
+        [encode(value) for value in made.asked],
+        sender=str(made.payload.contract.issuer),
+    )
+    problems: list[str] = []
+    raw = await asked_of_node(question, problems)
+    return NodeReading(
+        contract=contract,
+        function=action.reading.function,
+        result=None if raw is None else Json(decode_json(raw)),
+        problem=" ".join(problems) or None,
+    )
 
 
 def _valid_until(action: Action, call: Call) -> BurnHeight | None:

@@ -97,9 +97,9 @@ async def hints(info: Info, payload: ContractCall, sender: str, length: int) -> 
         return Hints(None, None, None, "This server asks no node: the wallet knows fee and nonce.")
     problems: list[str] = []
     account, fees, tip, waiting = await asyncio.gather(
-        _asked(node.account(sender), problems),
-        _asked(node.estimate_fees(encode_payload(payload), length), problems),
-        _asked(node.info(), problems),
+        asked_of_node(node.account(sender), problems),
+        asked_of_node(node.estimate_fees(encode_payload(payload), length), problems),
+        asked_of_node(node.info(), problems),
         info.context.session.value(
             literal(
                 "SELECT max(nonce)::bigint FROM clarion.mempool_transaction "
@@ -112,7 +112,8 @@ async def hints(info: Info, payload: ContractCall, sender: str, length: int) -> 
     return Hints(nonce, fees, None if tip is None else tip.chain_id, " ".join(problems) or None)
 
 
-async def _asked(question: Awaitable[T], problems: list[str]) -> T | None:
+async def asked_of_node(question: Awaitable[T], problems: list[str]) -> T | None:
+    """What a node answers, in time; None adds to ``problems`` why it did not."""
     try:
         async with asyncio.timeout(NODE_TIMEOUT_S):
             return await question

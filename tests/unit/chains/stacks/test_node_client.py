@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import stamina
 from support import toy
 
-from clarion.chains.stacks.node_client import NodeClient, NodeError, TransactionRejectedError
+from clarion.chains.stacks.node_client import FeeEstimate, NodeClient, NodeError, TransactionRejectedError
 from clarion.chains.stacks.node_payloads import PayloadError
 
 BLOCK = toy.block(None)
@@ -196,3 +197,21 @@ async def test_a_read_only_call() -> None:
         assert await node.call_read_only(contract, "get-balance", [b"\x03"], sender=toy.DEPLOYER) == b"\x03"
         with pytest.raises(NodeError, match="get-balance failed: NoSuchPublicFunction"):
             await node.call_read_only(contract, "get-balance", [b"\xff"], sender=toy.DEPLOYER)
+
+
+async def test_what_a_transaction_would_pay() -> None:
+    asked: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200, json={"estimations": [{"fee": 1}, {"fee": 20}, {"fee": 300}]})
+
+    async with client(answer) as node:
+        assert await node.estimate_fees(b"\xab", 180) == FeeEstimate(1, 20, 300)
+    assert asked == [{"transaction_payload": "ab", "estimated_len": 180}]
+
+
+async def test_a_node_that_cannot_estimate_says_so() -> None:
+    async with client(lambda _: httpx.Response(400, text='{"reason": "NoEstimateAvailable"}')) as node:
+        with pytest.raises(NodeError, match="NoEstimateAvailable"):
+            await node.estimate_fees(b"", 180)

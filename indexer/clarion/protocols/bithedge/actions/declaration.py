@@ -55,6 +55,18 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A read-only function of the contracts that says at a node what a call depends on.
+
+    ``contract`` is a short name; ``arguments`` makes the function's arguments of a call.
+    """
+
+    contract: str
+    function: str
+    arguments: Callable[[Call], tuple[Value, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Tokens that a call moves. ``who`` is :data:`SENDER` or a contract's short name, ``token`` a contract id.
 
@@ -115,7 +127,7 @@ class Action:
     be left out, each with what it is then; they are filled in the order in which they are declared, and see those
     filled before; ``not_asked`` are those that nobody needs to give. ``says`` describes arguments where
     :data:`DESCRIPTIONS` would not fit. ``check`` foretells the call; ``is_whole`` is false where the tables do not tell
-    everything that the contract checks.
+    everything that the contract checks. ``reading`` is what a node can be asked besides.
     """
 
     name: str
@@ -130,6 +142,7 @@ class Action:
     options: tuple[Option, ...] = ()
     not_asked: tuple[str, ...] = ()
     says: Mapping[str, str] = field(default_factory=dict)
+    reading: Reading | None = None
     valid_until: Callable[[Call], BurnHeight | None] = lambda call: None
     is_whole: bool = True
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from clarion.protocols.bithedge.actions.declaration import Action, Call
+from clarion.chains.stacks.clarity import StringAscii, UInt, Value, principal
+from clarion.protocols.bithedge.actions.declaration import Action, Call, Reading
 from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.health import Margin, position_health
 from clarion.protocols.bithedge.outcomes import Check
@@ -158,6 +159,11 @@ def _check_self(call: Call) -> Check[None]:
     yield from _check_take_over(call, call.sender, forced=False, to_fund=True, least=0)
 
 
+def _position_arguments(call: Call) -> tuple[Value, ...]:
+    return principal(call["provider"]), StringAscii(call["tier"]), principal(call["token"])
+
+
+_HEALTH: Final = Reading("bh-liquidation", "get-health", _position_arguments)
 _POSITION: Final = "(provider principal) (tier (string-ascii 16)) (token principal)"
 
 ACTIONS: Final = (
@@ -169,6 +175,7 @@ ACTIONS: Final = (
         caller="anyone; gives the call",
         about="Calls on a provider whose position is below its tier's warning ratio.",
         check=_check_issue,
+        reading=_HEALTH,
     ),
     Action(
         "escalate-margin-call",
@@ -178,6 +185,7 @@ ACTIONS: Final = (
         caller="anyone",
         about="Turns a soft margin call into a hard one.",
         check=_check_escalate,
+        reading=_HEALTH,
     ),
     Action(
         "resolve-margin-call",
@@ -187,6 +195,7 @@ ACTIONS: Final = (
         caller="anyone",
         about="Ends the margin call of a position that is healthy again.",
         check=_check_resolve,
+        reading=_HEALTH,
     ),
     Action(
         "liquidate",
@@ -196,6 +205,9 @@ ACTIONS: Final = (
         caller="anyone, for themselves or for the fund as taker; gives the liquidation",
         about="Takes an allocation of a failing position over, inside the vault; the sender gets a bounty.",
         check=_check_liquidate,
+        reading=Reading(
+            "bh-liquidation", "get-fair-value", lambda call: (UInt(call["policy"]), principal(call["provider"]))
+        ),
         fills={
             "taker": (lambda call: call.sender, "the sender"),
             "min-paid": (lambda call: 0, "0"),
@@ -214,6 +226,9 @@ ACTIONS: Final = (
         caller="the provider; gives the liquidation",
         about="Gives an allocation of the sender's own to the fund, without penalty, under a hard call.",
         check=_check_self,
+        reading=Reading(
+            "bh-liquidation", "get-fair-value", lambda call: (UInt(call["policy"]), principal(call.sender))
+        ),
         is_whole=False,
     ),
 )

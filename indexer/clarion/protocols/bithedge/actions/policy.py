@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from clarion.chains.stacks.clarity import StringAscii, UInt, Value, principal
 from clarion.protocols.bithedge.actions.declaration import (
     SENDER,
     Action,
     Call,
     InputError,
     Option,
+    Reading,
     Send,
     at_least,
     at_most,
@@ -57,6 +59,19 @@ def _terms(call: Call) -> Terms:
 
 def _quote(call: Call) -> Quote:
     return quote(call.state, _terms(call), call.sender)
+
+
+def _quote_arguments(call: Call) -> tuple[Value, ...]:
+    terms = _terms(call)
+    return (
+        StringAscii(terms.type),
+        StringAscii(terms.asset),
+        UInt(terms.strike),
+        UInt(terms.notional),
+        UInt(terms.expiry_burn),
+        principal(terms.token),
+        principal(call.sender),
+    )
 
 
 def _max_premium(call: Call) -> int:
@@ -271,6 +286,7 @@ ACTIONS: Final = (
             "allocations": "Who covers which part of the maximum payout; the parts sum to it.",
             "asset": "Price feed that the policy is on, such as BTC.",
         },
+        reading=Reading("bh-policy", "quote", _quote_arguments),
         valid_until=_quote_valid_until,
     ),
     Action(

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from clarion.protocols.bithedge.actions.declaration import SENDER, Action, Call, Send, at_least, exactly, no_check
+from clarion.chains.stacks.clarity import principal
+from clarion.protocols.bithedge.actions.declaration import (
+    SENDER,
+    Action,
+    Call,
+    Reading,
+    Send,
+    at_least,
+    exactly,
+    no_check,
+)
 from clarion.protocols.bithedge.actions.roles import check_governance
 from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.outcomes import Check
@@ -174,6 +184,7 @@ ACTIONS: Final = (
         caller="receiver; gives the amount",
         about="Takes everything that was shared out to the sender in a token.",
         check=_check_claim,
+        reading=Reading("bh-treasury", "get-share", lambda call: (principal(call.sender), principal(call["token"]))),
         sends=lambda call: [at_least("bh-treasury", call["token"], share_of(call.state, call.sender, call["token"]))],
     ),
     Action(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from clarion.protocols.bithedge.actions.declaration import SENDER, Action, Call, Send, at_least, exactly
+from clarion.chains.stacks.clarity import principal
+from clarion.protocols.bithedge.actions.declaration import SENDER, Action, Call, Reading, Send, at_least, exactly
 from clarion.protocols.bithedge.outcomes import Check, check_health, check_withdraw, withdrawal
 from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import Position, TokenPool, WithdrawRequest, YieldBalance
@@ -189,5 +190,6 @@ ACTIONS: Final = (
         about="Takes everything earned in a token: premiums, bounties and penalties.",
         check=_check_claim,
         sends=_claimed,
+        reading=Reading("bh-vault", "get-yield", lambda call: (principal(call.sender), principal(call["token"]))),
     ),
 )
