@@ -109,7 +109,7 @@ def make_app(
         connection_timeout_s=connection_timeout_s,
         role=graphql.reader_role,
     )
-    feed = Feed(database_url, pool if graphql.database_url is not None else None)
+    feed = Feed(database_url, read_url if graphql.database_url is not None else None)
     writes = write_pool(write_url, accounts.role)
     callers = Accounts(
         writes,

@@ -11,7 +11,6 @@ import msgspec
 import psycopg
 import structlog
 from psycopg import AsyncConnection, sql
-from psycopg_pool import AsyncConnectionPool
 
 from clarion.chains.model import Chain
 from clarion.store.store import CHANNEL
@@ -26,9 +25,57 @@ REPLICA_POLL_S: Final = (0.002, 0.1)
 CHAINS: Final[tuple[Chain, ...]] = get_args(Chain)
 
 
+#: Up to where the primary's log goes. What follows a record that ends with a page begins behind the next page's header,
+#: of at most 40 bytes (xlog_internal.h): a replica that has everything stands before that.
+_WRITTEN: Final = """
+SELECT (l.i - CASE WHEN l.page_offset <= 40 THEN l.page_offset ELSE 0 END)::text FROM (
+    SELECT i, (i - '0/0') % current_setting('wal_block_size')::numeric AS page_offset
+    FROM pg_current_wal_insert_lsn() i
+) l
+"""
+#: Whether a server replays another one's log, and whether it has a position of that. One that became primary has.
+_REPLAYED: Final = """
+SELECT pg_is_in_recovery(), NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, false)
+"""
+
+
 class _Notified(msgspec.Struct):
     chain: Chain
     sequence: int
+
+
+class _Replica:
+    """A connection to what is read, to ask how far it is: one of its own, for others wait while there is much to do."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: AsyncConnection | None = None
+        self._connected_at = 0.0
+
+    async def has(self, position: str) -> bool:
+        """Whether it has replayed a position of the write-ahead log. Raises psycopg.OperationalError."""
+        connection = await self._connect()
+        row = await (await connection.execute(_REPLAYED.encode(), (position,))).fetchone()
+        assert row is not None
+        is_replica, has_it = row
+        if not is_replica and perf_counter() - self._connected_at > POLL_S:
+            # the URL may name a replica too that was away: it is to be asked as soon as it is back
+            await self.close()
+        return bool(has_it)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _connect(self) -> AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await AsyncConnection.connect(
+                self._url, autocommit=True, application_name="clarion graphql feed", connect_timeout=5
+            )
+            self._connected_at = perf_counter()
+        return self._connection
 
 
 class Feed:
@@ -38,12 +85,12 @@ class Feed:
 
     Args:
         url: of the database that the indexer writes: notifications reach no replica.
-        replica: of what is read, where that is another one. Nothing is told before it can be read there.
+        replica_url: of what is read, where that is another one. Nothing is told before it can be read there.
     """
 
-    def __init__(self, url: str, replica: AsyncConnectionPool | None = None) -> None:
+    def __init__(self, url: str, replica_url: str | None = None) -> None:
         self._url = url
-        self._replica = replica
+        self._replica = None if replica_url is None else _Replica(replica_url)
         self._sequences: dict[Chain, int] = {}
         self._turns: Counter[Chain] = Counter()
         self._moved = asyncio.Event()
@@ -52,14 +99,18 @@ class Feed:
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again whenever the connection breaks."""
-        while True:
-            try:
-                await self._listen()
-            except psycopg.Error as error:
-                log.warning("feed.connection_lost", error=str(error).strip(), retry_in_s=POLL_S)
-            finally:
-                self.connected.clear()
-            await asyncio.sleep(POLL_S)
+        try:
+            while True:
+                try:
+                    await self._listen()
+                except psycopg.Error as error:
+                    log.warning("feed.connection_lost", error=str(error).strip(), retry_in_s=POLL_S)
+                finally:
+                    self.connected.clear()
+                await asyncio.sleep(POLL_S)
+        finally:
+            if self._replica is not None:
+                await self._replica.close()
 
     def sequence(self, chain: Chain) -> int | None:
         """The sequence of a chain's index as last heard; None before anything was."""
@@ -108,7 +159,7 @@ class Feed:
         if self._replica is None:
             return
         began = perf_counter()
-        row = await (await connection.execute("SELECT pg_current_wal_insert_lsn()::text")).fetchone()
+        row = await (await connection.execute(_WRITTEN.encode())).fetchone()
         assert row is not None
         pause, longest = REPLICA_POLL_S
         while not await self._replica_has(self._replica, row[0]):
@@ -116,20 +167,15 @@ class Feed:
             pause = min(2 * pause, longest)
         REPLICA_SECONDS.observe(perf_counter() - began)
 
-    async def _replica_has(self, replica: AsyncConnectionPool, position: str) -> bool:
-        """Whether the replica has replayed a position of the write-ahead log; one that became primary has its own."""
+    @staticmethod
+    async def _replica_has(replica: _Replica, position: str) -> bool:
         try:
-            async with replica.connection() as connection:
-                cursor = await connection.execute(
-                    "SELECT NOT pg_is_in_recovery() OR coalesce(pg_last_wal_replay_lsn() >= %s::pg_lsn, false)",
-                    (position,),
-                )
-                row = await cursor.fetchone()
+            return await replica.has(position)
         except psycopg.OperationalError as error:
             log.warning("feed.replica_unavailable", error=str(error).strip(), retry_in_s=POLL_S)
+            await replica.close()
             await asyncio.sleep(POLL_S)
             return False
-        return row is not None and bool(row[0])
 
     def _notified(self, payload: str) -> None:
         try:

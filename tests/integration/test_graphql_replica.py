@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from psycopg import AsyncConnection
 from starlette.applications import Starlette
 from support import toy
 from support.graphql import Messages, Server
@@ -22,6 +23,7 @@ from clarion.chains.model import Block
 from clarion.follower import Follower
 from clarion.store.database import connect, create_database, migrate
 from clarion.store.store import Store
+from clarion_graphql.feed import Feed
 
 DATABASE = "clarion"
 BLOCKS = "subscription ($since: BigInt) { blocks(since: $since) { sequence op block { height } } }"
@@ -254,6 +256,18 @@ async def test_while_the_primary_is_gone_the_replica_answers(servers: Cluster, c
                 servers.primary.start()
             height = chain.grow()
             assert await heights(messages, 1) == [height]
+
+
+async def test_the_end_of_the_log_is_reached_also_at_the_end_of_a_page(servers: Cluster, chain: Chain) -> None:
+    url = servers.primary.url(DATABASE)
+    feed = Feed(url, servers.replica.url(DATABASE))
+    async with await AsyncConnection.connect(url, autocommit=True) as connection, asyncio.timeout(10):
+        for _ in range(3):
+            await connection.execute("SELECT pg_switch_wal()")
+            await feed._wait_for_replica(connection)
+            chain.grow()
+    assert feed._replica is not None
+    await feed._replica.close()
 
 
 async def test_what_is_written_goes_to_the_primary(first: Server) -> None:
