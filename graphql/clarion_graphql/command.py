@@ -35,13 +35,19 @@ def serve(
     given: dict[str, Any] = {"host": host, "port": port}
     settings = load_settings({"graphql": {name: value for name, value in given.items() if value is not None}})
     configure_logging(settings.log)
-    with _prepared_database(settings) as database_url, serve_metrics(settings.metrics):
+    with prepared_database(settings) as database_url, serve_metrics(settings.metrics):
         run(settings, database_url)
 
 
 @contextlib.contextmanager
-def _prepared_database(settings: Settings) -> Iterator[str]:
-    """URL of the database that the indexer writes, with this version's tables and the roles that settings name."""
+def prepared_database(settings: Settings) -> Iterator[str]:
+    """URL of the database that the indexer writes, with this version's tables and the roles that settings name.
+
+    While that is away, a replica that is read in its place is served as it is.
+
+    Raises:
+        DatabaseError: the database cannot be used or made, or not as these roles.
+    """
     replica = settings.graphql.database_url
     if settings.database_url is not None and replica is not None:
         url = settings.database_url.get_secret_value()

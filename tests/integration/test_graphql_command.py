@@ -14,12 +14,15 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from clarion.config import ConfigurationError, Settings
-from clarion_graphql.command import run
+from clarion.store.database import DatabaseError
+from clarion.store.roles import ACCOUNT, READER, make_roles
+from clarion_graphql.command import prepared_database, run
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -86,3 +89,31 @@ def test_serves_and_ends_cleanly(start: Start) -> None:
 def test_an_unknown_protocol_is_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match="protocols names nothing, which no installed package provides"):
         run(Settings(protocols=["bithedge", "nothing"]), "postgresql:///none")
+
+
+def test_roles_that_are_not_there_are_a_clear_error(database_url: str) -> None:
+    for section in ({"graphql": {"reader_role": "nobody_here"}}, {"accounts": {"role": "nobody_here"}}):
+        settings = Settings.model_validate({"database_url": database_url, **section})
+        with (
+            pytest.raises(DatabaseError, match=r"The role nobody_here, .* `clarion db roles` makes it"),
+            prepared_database(settings),
+        ):
+            pass
+
+
+def test_roles_that_are_there_are_fine(database_url: str) -> None:
+    make_roles(database_url)
+    given = {"graphql": {"reader_role": READER}, "accounts": {"role": ACCOUNT}}
+    with prepared_database(Settings.model_validate({"database_url": database_url, **given})) as url:
+        assert url == database_url
+
+
+def test_a_replica_is_served_while_the_primary_is_gone(database_url: str) -> None:
+    gone = "postgresql://nobody@127.0.0.1:1/none"
+    settings = Settings.model_validate({"database_url": gone, "graphql": {"database_url": database_url}})
+    with capture_logs() as lines, prepared_database(settings) as url:
+        assert url == gone
+    assert [line["event"] for line in lines] == ["serve.primary_unavailable"]
+    alone = Settings.model_validate({"database_url": gone})
+    with pytest.raises(DatabaseError, match="The database none is not there"), prepared_database(alone):
+        pass
