@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from support import toy
 from support.bithedge_tables import insert
@@ -421,9 +422,13 @@ class TestStrangers:
             assert (await client.data(ME, token=other))["address"] == address_of(OTHER_WALLET)
             assert await client.data(ME) is None
 
-    async def test_every_answer_has_its_requests_id(self, client: Client) -> None:
+    async def test_every_answer_has_its_requests_id_and_so_has_the_log(self, client: Client) -> None:
         first, second = await client.post(ME), await client.post(ME, **{"X-Request-Id": "mine"})
         assert len({first.headers["x-request-id"], second.headers["x-request-id"], "mine"}) == 3
+        message = await client.message()
+        with capture_logs(processors=[merge_contextvars]) as lines:
+            signed = await client.post(SIGN_IN, {"message": message, "signature": signature(message)})
+        assert [line["request_id"] for line in lines] == [signed.headers["x-request-id"]]
 
     async def test_secrets_are_in_no_log(self, client: Client) -> None:
         with capture_logs() as lines:
