@@ -9,6 +9,7 @@ from psycopg import sql
 
 from clarion_graphql.bithedge import (
     activity,
+    availability,
     governance,
     incentives,
     oracle,
@@ -220,6 +221,7 @@ API: Final = ProtocolApi(
         risk.queries,
         incentives.queries,
         activity.queries,
+        availability.queries,
     ),
     plurals={"policy_totals": "all_policy_totals", "fee_shares": "all_fee_shares"},
     units={

@@ -9,29 +9,18 @@ from typing import Any, Final
 import strawberry
 from strawberry.types.field import StrawberryField
 
-from clarion.protocols.bithedge.health import Margin, position_health
+from clarion.protocols.bithedge.health import position_health
 from clarion.protocols.bithedge.payoff import value_usd8
 from clarion.protocols.bithedge.units import TokenAmount
 from clarion_graphql.bithedge import yields
+from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.policy_columns import INTRINSIC, PAID, PNL
 from clarion_graphql.bithedge.reading import big, known_burn, made, read
 from clarion_graphql.bithedge.yields import Movements, Window, Yield, yield_of
 from clarion_graphql.context import Info
-from clarion_graphql.enums import graphql_enum
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
-
-graphql_enum(
-    Margin,
-    {
-        "IDLE": "It backs nothing.",
-        "HEALTHY": "At its tier's warning ratio or above.",
-        "WARNING": "Below its tier's warning ratio: a soft margin call.",
-        "UNDER": "Below its tier's minimum ratio: a hard margin call.",
-        "INSOLVENT": "Worth less than it owes: it can be liquidated.",
-    },
-)
 
 _BASE: Final = "Unit: base units of the token."
 _USD: Final = "Unit: US dollars x 10^8."
@@ -54,7 +43,7 @@ class PositionFigures:
         description="Worth of its capital, less the token's haircut, per liability; null without liability or price. "
         "Unit: 1/10000."
     )
-    margin: Margin | None = strawberry.field(description="Where that health stands; null without a price.")
+    margin: MARGIN | None = strawberry.field(description="Where that health stands; null without a price.")
     deficit: BigInt | None = strawberry.field(
         description="What would bring it to its tier's warning ratio, 0 where it is there; null without a price. "
         f"{_BASE}"

@@ -52,10 +52,10 @@ from clarion.protocols.bithedge.units import (
     TokenAmount,
     Usd8,
 )
+from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.reading import big, read
 from clarion_graphql.bithedge.states import ask
 from clarion_graphql.context import Info
-from clarion_graphql.enums import graphql_enum
 from clarion_graphql.errors import InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, with_arguments
@@ -65,17 +65,6 @@ TOKEN: Final = "Unit: base units of the token."
 BASIS: Final = "Unit: 1/10000."
 MOST_POSITIONS: Final = 200
 MOST_STEPS: Final = 200
-
-graphql_enum(
-    Margin,
-    {
-        "IDLE": "It backs nothing.",
-        "HEALTHY": "At or above its tier's warning ratio.",
-        "WARNING": "Below the warning ratio: a margin call is soft.",
-        "UNDER": "Below the tier's least ratio: a margin call is hard.",
-        "INSOLVENT": "It no longer covers what it owes: it can be liquidated at once.",
-    },
-)
 
 
 @strawberry.type(description="An error of BitHedge's contracts.")
@@ -253,7 +242,7 @@ class PositionHealth:
     health_bp: BigInt | None = strawberry.field(
         description=f"Worth of the capital, less the haircut, per liability; null without liability. {BASIS}"
     )
-    margin: graphql_enum(Margin) = strawberry.field(description="Where it stands.")  # type: ignore[valid-type]
+    margin: MARGIN = strawberry.field(description="Where it stands.")
     deficit: BigInt = strawberry.field(description=f"What would bring it to the warning ratio; 0: it is there. {TOKEN}")
     warning_price_usd8: BigInt | None = strawberry.field(
         description=f"Lowest price at which it keeps its tier's warning ratio; null: none. {USD8}"
@@ -573,6 +562,17 @@ def _ratio(tier_ratios: tuple[int, int], margin: str, above: int) -> int:
     return base + above
 
 
+UNDER: Final = """
+SELECT p.provider FROM {position} p
+WHERE p.token = %s AND p.tier = %s AND p.liability_usd8 > 0
+    AND div(p.liability_usd8 * 1000000000000, greatest(p.available + p.locked, 1)) >= %s
+    AND (p.available + p.locked) * %s::numeric < p.liability_usd8 * %s::numeric
+ORDER BY div(p.liability_usd8 * 1000000000000, greatest(p.available + p.locked, 1)) DESC, p.provider
+LIMIT %s
+"""
+"""Positions of a token and a tier under a ratio, the worst first, by the index ``position_by_leverage``."""
+
+
 async def _liquidatable_field(
     root: Any,
     info: Info,
@@ -591,14 +591,7 @@ async def _liquidatable_field(
     for name, ratio in ratios:
         rows = await read(
             info.context.session,
-            """
-            SELECT p.provider FROM {position} p
-            WHERE p.token = %s AND p.tier = %s AND p.liability_usd8 > 0
-                AND div(p.liability_usd8 * 1000000000000, greatest(p.available + p.locked, 1)) >= %s
-                AND (p.available + p.locked) * %s::numeric < p.liability_usd8 * %s::numeric
-            ORDER BY div(p.liability_usd8 * 1000000000000, greatest(p.available + p.locked, 1)) DESC, p.provider
-            LIMIT %s
-            """,
+            UNDER,
             token,
             name,
             price * scale[1] * 10**12 // (scale[0] * ratio),
@@ -701,7 +694,7 @@ async def _errors_field(root: Any, info: Info, *, code: int | None) -> list[Cont
 
 _LADDER: Final[dict[str, tuple[Any, Any, str]]] = {
     "below": (
-        graphql_enum(Margin),
+        MARGIN,
         Margin.INSOLVENT,
         "Under which ratio: INSOLVENT is under 100%, UNDER the tier's least ratio, WARNING its warning ratio.",
     ),
