@@ -43,11 +43,11 @@ class ProtocolApi:
 
     ``prefix`` goes before the names of its types and fields. ``relations`` and ``derived`` columns are by table name
     without the schema; a relation's target is a table name too, or a core entity's name. ``plurals`` names lists whose
-    table names are plural, ``renamed`` columns whose name is that of a relation. ``units`` says what the tables'
-    ``NewType`` integers measure, ``scales`` how many of them make a whole one. ``log`` are entities over the chain log
-    that the protocol shows besides its tables. ``queries`` and ``mutations`` make the fields that it adds to `Query`
-    and `Mutation`, ``routes`` what it serves over HTTP beside GraphQL. ``roles`` reads the roles that its contracts
-    give an address.
+    table names are plural, ``renamed`` columns whose name is that of a relation; ``deprecated`` says of columns that
+    will go what to use instead. ``units`` says what the tables' ``NewType`` integers measure, ``scales`` how many of
+    them make a whole one. ``log`` are entities over the chain log that the protocol shows besides its tables.
+    ``queries`` and ``mutations`` make the fields that it adds to `Query` and `Mutation`, ``routes`` what it serves over
+    HTTP beside GraphQL. ``roles`` reads the roles that its contracts give an address.
     """
 
     prefix: str
@@ -58,6 +58,7 @@ class ProtocolApi:
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    deprecated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     log: Sequence[Entity] = ()
     queries: Sequence[FieldMaker] = ()
     mutations: Sequence[FieldMaker] = ()
@@ -118,6 +119,7 @@ def _columns(model: Any, table: str, api: ProtocolApi) -> list[Column]:
                 column,
                 description=f"{description}.{measured}",
                 shown_as=api.renamed.get(table, {}).get(column.name),
+                deprecated=api.deprecated.get(table, {}).get(column.name),
                 scale=scale if scale is not None and scale.is_told_by(names) else None,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from inspect import Parameter
 from typing import Any, Final, cast
 
@@ -48,8 +49,15 @@ def apis_of(protocols: Iterable[Protocol]) -> list[ProtocolApi]:
 
 
 def build_schema(protocols: Iterable[Protocol]) -> strawberry.Schema:
-    """The schema that serves these protocols. Raises ValueError where two of them take the same name."""
-    served = list(protocols)
+    """The schema that serves these protocols, made once for the same ones: that takes seconds.
+
+    Raises ValueError where two of them take the same name.
+    """
+    return _build(tuple(protocols))
+
+
+@lru_cache(maxsize=8)
+def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
     entities = [*CORE, *(entity for protocol in served for entity in entities_of(protocol, APIS.get(protocol.name)))]
     apis = apis_of(served)
     _require_different_names([name for entity in entities for name in (entity.single, entity.plural)])

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import pytest_asyncio
 from support.graphql import Server, answering
 
-from clarion.dev.accounts import DEPLOYER
 from clarion.protocols.bithedge import protocol
-from clarion.replay import replay
 from clarion.store.database import connect
 from clarion_graphql.app import make_app
+from clarion_graphql.core import CORE
+from clarion_graphql.filters import filter_condition
+from clarion_graphql.protocols import entities_of
+from clarion_graphql.schema import APIS
+from clarion_graphql.sql import build
+from clarion_graphql.types import Types
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [protocol.deployed_by(DEPLOYER.address)])
-    with connect(database_url, autocommit=True) as opened:
+def connection(recorded_bithedge_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with connect(recorded_bithedge_url, autocommit=True) as opened:
         yield opened
 
 
-@pytest.fixture
-async def server(database_url: str, connection: psycopg.Connection[Any]) -> AsyncIterator[Server]:
-    async with answering(make_app(database_url, protocols=[protocol], deployed={})) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(recorded_bithedge_url: str) -> AsyncIterator[Server]:
+    async with answering(make_app(recorded_bithedge_url, protocols=[protocol], deployed={})) as running:
         yield running
 
 
@@ -147,3 +150,24 @@ async def test_decimals_are_the_integers_in_whole_units(server: Server) -> None:
         assert Fraction(policy["premiumDecimal"]) * 10**places == int(policy["premium"])
     for transaction in data["transactions"]["nodes"]:
         assert Fraction(transaction["feeStx"]) * 10**6 == int(transaction["fee"])
+
+
+async def test_relations_in_filters_are_joined_and_begin_where_an_index_is(connection: psycopg.Connection[Any]) -> None:
+    entities = [*CORE, *entities_of(protocol, APIS["bithedge"])]
+    types = Types(entities)
+    policy = types.entities["Policy"]
+    of_provider = types.named["AllocationFilter"](provider=types.named["TextComparison"](eq="ST1"))
+    for quantifier, join_ in (("some", "Nested Loop"), ("none", "Anti Join")):
+        wanted = types.named["AllocationListFilter"](**{quantifier: of_provider})
+        condition = filter_condition(policy, types.named["PolicyFilter"](related_allocations=wanted))
+        query = build(
+            "EXPLAIN SELECT t.id FROM {source} t WHERE {condition}", source=policy.source, condition=condition
+        )
+        with connection.transaction():
+            # so few rows as a recording has are read as a whole otherwise
+            connection.execute("SET LOCAL enable_seqscan = off")
+            plan = "\n".join(line for (line,) in connection.execute(query.text, query.parameters))
+
+        assert "allocation_by_provider" in plan, plan
+        assert join_ in plan, plan
+        assert "SubPlan" not in plan, plan

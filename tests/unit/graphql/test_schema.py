@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import strawberry
 from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
@@ -16,11 +17,16 @@ from graphql import (
 from graphql import (
     build_schema as build_from_sdl,
 )
+from strawberry.schema.config import StrawberryConfig
 from support import toy
 
 from clarion.protocol import Protocol, installed_protocols
+from clarion_graphql.core import CORE
 from clarion_graphql.home import Example, examples, home_page
+from clarion_graphql.protocols import ProtocolApi, entities_of
+from clarion_graphql.scalars import SCALARS
 from clarion_graphql.schema import build_schema, sdl
+from clarion_graphql.types import Types, make_type
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMMITTED = REPOSITORY / "graphql" / "schema.graphql"
@@ -107,6 +113,18 @@ def test_a_protocol_without_declarations_is_named_after_itself() -> None:
     assert "type ToyAccount implements Node {" in text
     assert "toyAccountChanged(" in text
     assert "TOY_ACCOUNT" in text
+
+
+def test_a_column_that_will_go_says_what_to_use_instead() -> None:
+    api = ProtocolApi(prefix="toy", deprecated={"account": {"note": "Use balance."}})
+    types = Types([*CORE, *entities_of(toy.toy, api)])
+    query = make_type("Query", types.root_fields(types.entities["ToyAccount"]), "What can be read.")
+
+    text = sdl(strawberry.Schema(query, config=StrawberryConfig(scalar_map=SCALARS)))
+
+    assert 'note: String @deprecated(reason: "Use balance.")' in text
+    assert 'note: TextComparison @deprecated(reason: "Use balance.")' in text
+    assert text.count("Use balance.") == 2
 
 
 def test_two_tables_of_one_name_are_refused() -> None:
