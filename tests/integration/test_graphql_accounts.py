@@ -446,41 +446,33 @@ class TestStrangers:
             assert token.rpartition("_")[2] not in str(lines)
 
 
-class TestBithedge:
-    """What BitHedge adds: roles that its registry gives, and mutations."""
-
-    @pytest.fixture
-    async def client(self, database_url: str, clock: Clock) -> AsyncIterator[Client]:
-        with connect(database_url, autocommit=True) as connection:
-            store = Store(connection, "stacks", [])
-            store.open()
-            with store.batch() as batch:
-                Follower().ingest(batch, [toy.block(None, burn=toy.burn_block(100))])
-            who = address_of(WALLET)
-            for role, until_burn in (("guardian", None), ("oracle", 100), ("keeper", 99)):
-                insert(connection, "role", role=role, who=who, until_burn=until_burn)
-            insert(connection, "role", role="governance", who=address_of(OTHER_WALLET), until_burn=None)
-        app = make_app(database_url, protocols=[bithedge], deployed={}, accounts=AccountSettings(hosts=[HOST]))
-        app.state.service.accounts._clock = clock
-        async with answering(app) as server:
-            yield Client(server.client)
-
-    async def test_roles_are_those_that_have_not_run_out(self, client: Client) -> None:
-        found = await client.data("{ me { roles { protocol role untilBurn } } }", token=await client.sign_in())
-        assert found["roles"] == [
-            {"protocol": "bithedge", "role": "guardian", "untilBurn": None},
-            {"protocol": "bithedge", "role": "oracle", "untilBurn": 100},
-        ]
-
-    async def test_transactions_are_prepared_for_whom_the_scope_allows(self, client: Client) -> None:
+async def test_what_bithedge_adds(database_url: str, clock: Clock) -> None:
+    """Roles that its registry gives, until they have run out, and mutations, for whom the scope allows them."""
+    with connect(database_url, autocommit=True) as connection:
+        store = Store(connection, "stacks", [])
+        store.open()
+        with store.batch() as batch:
+            Follower().ingest(batch, [toy.block(None, burn=toy.burn_block(100))])
+        for role, until_burn in (("guardian", None), ("oracle", 100), ("keeper", 99)):
+            insert(connection, "role", role=role, who=address_of(WALLET), until_burn=until_burn)
+        insert(connection, "role", role="governance", who=address_of(OTHER_WALLET), until_burn=None)
+    app = make_app(database_url, protocols=[bithedge], deployed={}, accounts=AccountSettings(hosts=[HOST]))
+    app.state.service.accounts._clock = clock
+    prepare = """mutation { prepareDeposit(
+      input: { token: "none", tier: "none", amount: 1, sender: "none" }
+    ) { __typename } }"""
+    async with answering(app) as server:
+        client = Client(server.client)
         session = await client.sign_in()
+        found = await client.data("{ me { roles { protocol role untilBurn } } }", token=session)
         _, reader = await client.key(session, "READ")
         _, preparer = await client.key(session, "PREPARE")
-        document = """mutation { prepareDeposit(
-          input: { token: "none", tier: "none", amount: 1, sender: "none" }
-        ) { __typename } }"""
-        assert await client.code(document, token=reader) == "FORBIDDEN"
-        assert await client.code(document, token=preparer) == "BAD_USER_INPUT"
+        codes = [await client.code(prepare, token=key) for key in (reader, preparer)]
+    assert found["roles"] == [
+        {"protocol": "bithedge", "role": "guardian", "untilBurn": None},
+        {"protocol": "bithedge", "role": "oracle", "untilBurn": 100},
+    ]
+    assert codes == ["FORBIDDEN", "BAD_USER_INPUT"]
 
 
 ASK = "{ __typename }"
@@ -662,8 +654,9 @@ class TestDatabase:
             assert ("clarion graphql", "postgres") in roles  # the login; what it may do is the role's
 
     async def test_without_it_credentials_wait_and_strangers_are_answered(
-        self, database_url: str, clock: Clock
+        self, database_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("clarion_graphql.accounts.store.CONNECTION_TIMEOUT_S", 0.3)
         options = {"accounts": AccountSettings(hosts=[HOST], database_url="postgresql://nobody@127.0.0.1:1/none")}
         async with serving(database_url, clock, **options) as client:
             assert (await client.post("{ __typename }")).status_code == 200
