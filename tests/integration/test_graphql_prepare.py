@@ -22,8 +22,7 @@ from clarion.node import find_node
 from clarion.protocols.bithedge import protocol
 from clarion.protocols.bithedge.actions import ACTIONS
 from clarion.protocols.bithedge.actions.declaration import Action
-from clarion.replay import replay
-from clarion.store.database import connect, create_database, drop_database, with_database
+from clarion.store.database import connect
 from clarion_graphql.app import make_app
 from clarion_graphql.bithedge.prepare import field_name
 from clarion_graphql.entities import pascal
@@ -148,20 +147,10 @@ prepared {
 """
 
 
-@pytest.fixture(scope="module")
-def recorded_url(postgres_url: str, template_database: str) -> Any:
-    """A database with the recorded run."""
-    url = with_database(postgres_url, f"{template_database}_prepare")
-    create_database(url, template=template_database)
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", url, [protocol.deployed_by(DEPLOYER.address)])
-    yield url
-    drop_database(url)
-
-
 @pytest.fixture
-async def server(recorded_url: str) -> AsyncIterator[Server]:
+async def server(recorded_bithedge_url: str) -> AsyncIterator[Server]:
     deployed = protocol.deployed_by(DEPLOYER.address)
-    app = make_app(recorded_url, protocols=[protocol], deployed={"bithedge": deployed})
+    app = make_app(recorded_bithedge_url, protocols=[protocol], deployed={"bithedge": deployed})
     async with answering(app) as running:
         yield running
 
@@ -198,8 +187,8 @@ def rewritten(transactions: list[str]) -> list[str]:
     return [one["hex"] for one in json.loads(done.stdout)["transactions"]]
 
 
-async def test_every_action_is_a_transaction_that_both_codecs_read(server: Server, recorded_url: str) -> None:
-    with connect(recorded_url) as connection:
+async def test_every_action_is_a_transaction_that_both_codecs_read(server: Server, recorded_bithedge_url: str) -> None:
+    with connect(recorded_bithedge_url) as connection:
         row = connection.execute(
             "SELECT (SELECT max(opened_burn) FROM bithedge.price_round WHERE asset = 'BTC' AND state = 'closed'), "
             "(SELECT price_usd8 FROM bithedge.asset WHERE asset = 'BTC'), "
@@ -296,12 +285,14 @@ TRACKED = (
 )
 
 
-async def test_a_transaction_is_tracked_by_the_log_and_the_mempool_alone(server: Server, recorded_url: str) -> None:
+async def test_a_transaction_is_tracked_by_the_log_and_the_mempool_alone(
+    server: Server, recorded_bithedge_url: str
+) -> None:
     async def status_of(tx_id: bytes) -> dict[str, Any]:
         found: dict[str, Any] = (await server.data(TRACKED, {"tx": f"0x{tx_id.hex()}"}))["trackedTransaction"]
         return found
 
-    with connect(recorded_url, autocommit=True) as connection:
+    with connect(recorded_bithedge_url, autocommit=True) as connection:
         seen = {}
         for status in ("success", "abort_by_response", "abort_by_post_condition"):
             row = connection.execute(

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 from psycopg.rows import dict_row
-from support.bithedge_twin import RowsSource
+from support.bithedge_twin import ROW_TYPES, RowsSource
 from support.graphql import Server, answering
 
 from clarion.dev.accounts import DEPLOYER
@@ -20,36 +21,27 @@ from clarion.protocols.bithedge.quoting import Quote, Terms, cover, expiry_for, 
 from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import Policy, Position, Tier, Token
 from clarion.protocols.bithedge.units import BasisPoints, BurnHeight, Sats, Usd8
-from clarion.replay import replay
-from clarion.store.database import connect, create_database, drop_database, with_database
+from clarion.store.database import connect
 from clarion_graphql.app import make_app
+from clarion_graphql.bithedge.quotes import UNDER
+from clarion_graphql.bithedge.reading import reading
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STX = f"{DEPLOYER.address}.bh-stx"
 
 
-@pytest.fixture(scope="module")
-def recorded_url(postgres_url: str, template_database: str) -> Any:
-    """A database with the recorded run."""
-    url = with_database(postgres_url, f"{template_database}_quotes")
-    create_database(url, template=template_database)
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", url, [protocol.deployed_by(DEPLOYER.address)])
-    yield url
-    drop_database(url)
-
-
 @pytest.fixture
-async def server(recorded_url: str) -> AsyncIterator[Server]:
+async def server(recorded_bithedge_url: str) -> AsyncIterator[Server]:
     deployed = protocol.deployed_by(DEPLOYER.address)
-    app = make_app(recorded_url, protocols=[protocol], deployed={"bithedge": deployed})
+    app = make_app(recorded_bithedge_url, protocols=[protocol], deployed={"bithedge": deployed})
     async with answering(app) as running:
         yield running
 
 
 @pytest.fixture
-def state(recorded_url: str) -> State:
+def state(recorded_bithedge_url: str) -> State:
     """The whole of the rows in memory."""
-    with connect(recorded_url) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with connect(recorded_bithedge_url) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = {
             row_type.model: [
                 row["image"] for row in cursor.execute(f"SELECT to_jsonb(t) AS image FROM {row_type.name} t").fetchall()
@@ -193,3 +185,23 @@ async def test_checks_of_what_is_there(server: Server, state: State) -> None:
         {"name": "ERR-NOT-EXPIRED", "contract": "bh-policy", "message": "expiry not reached"}
     ]
     assert data["withdrawable"]
+
+
+def test_the_positions_under_a_price_are_found_by_an_index(database_url: str) -> None:
+    with connect(database_url, autocommit=True) as connection:
+        columns = [name for name in ROW_TYPES[Position].columns if name not in ("provider", "tier", "token")]
+        values = {"available": "1000", "liability_usd8": "n"}
+        connection.execute(
+            f"INSERT INTO bithedge.position (provider, tier, token, {', '.join(columns)}) "  # type: ignore[arg-type]
+            f"SELECT 'provider-' || n, 'balanced', 'token', {', '.join(values.get(name, '0') for name in columns)} "
+            "FROM generate_series(1, 20000) n"
+        )
+        connection.execute("ANALYZE bithedge.position")
+        query = reading(UNDER, "token", "balanced", 19_990 * 10**9, 19_990, 1000, 50)
+        plan = "\n".join(
+            row[0] for row in connection.execute(sql.SQL("EXPLAIN ") + query.text, query.parameters).fetchall()
+        )
+        found = connection.execute(query.text, query.parameters).fetchall()
+
+    assert "position_by_leverage" in plan
+    assert [row[0] for row in found] == [f"provider-{number}" for number in range(20_000, 19_990, -1)]
