@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support import toy
 from support.graphql import Server, serving, toy_app
+from support.index_service import until
 from support.live import ingest
 
 from clarion.store.store import Store
@@ -98,3 +99,49 @@ class TestLive:
                 assert (await messages.next())["toyAccounts"]["totalCount"] == 2
 
         assert len(answered) <= 2  # a commit may wake the group twice: by its notification and by a poll
+
+
+class TestNotAgain:
+    """A commit that changes none of the tables that a query reads."""
+
+    @pytest.mark.parametrize(
+        ("selection", "answers"),
+        [
+            ("toyAccounts { totalCount }", 1),
+            ("toyAccounts { nodes { owner } }", 1),
+            ("toyAccounts { nodes { owner finality } }", 2),  # how final a row is depends on more than the row
+            ("toyAccounts { totalCount } blocks(first: 1) { totalCount }", 2),
+        ],
+    )
+    async def test_is_not_answered_again_where_nothing_else_could_be_another(
+        self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch, selection: str, answers: int
+    ) -> None:
+        answered: list[GraphQLRequest] = []
+        execute = Executor.execute
+
+        async def counted(self: Executor, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
+            answered.append(request)
+            return await execute(self, request, caller)
+
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first])
+        async with server.subscribe(f"subscription {{ live {{ {selection} }} }}") as messages:
+            await messages.next()
+            monkeypatch.setattr(Executor, "execute", counted)
+            empty = toy.block(first)
+            ingest(store, [empty])
+            await until_sequence(server, store.tip.sequence)
+            ingest(store, [toy.block(empty, [toy.move("b", 1)])])
+            await until_sequence(server, store.tip.sequence)
+        assert len(answered) >= answers
+        assert answers > 1 or len(answered) == 1
+
+
+async def until_sequence(server: Server, sequence: int) -> None:
+    """Wait until the live query was looked at as of a sequence."""
+
+    async def reached() -> bool:
+        (group,) = server.app.websocket.hub._groups.values()
+        return bool(group._source.read.__self__._last.sequence >= sequence)
+
+    await until(reached)

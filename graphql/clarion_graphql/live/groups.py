@@ -24,6 +24,7 @@ from clarion_graphql.feed import Feed
 from clarion_graphql.live.frames import Envelope, Message
 from clarion_graphql.live.outlets import Outlet
 from clarion_graphql.live.sources import LogSource, Source, StateSource
+from clarion_graphql.live.touched import TouchedTables
 from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
 from clarion_graphql.shared_reads import SharedReads
 
@@ -42,6 +43,8 @@ _PACKET_BYTES: Final = 32 * 1024
 _MEMBERS_AT_ONCE: Final = 250
 
 Render = Callable[[Any], Awaitable[bytes]]
+#: What the feed had said when the log was read, up to where it was read, and the messages.
+_Found = tuple[int | None, int, Sequence["Message"]]
 
 
 class _TooSlowError(Exception):
@@ -250,8 +253,17 @@ class Group(ABC):
 class LogGroup(Group):
     """Members that follow a chain's log."""
 
-    def __init__(self, source: LogSource[Any], feed: Feed, reads: SharedReads, render: Render, **options: Any) -> None:
+    def __init__(
+        self,
+        source: LogSource[Any],
+        feed: Feed,
+        reads: SharedReads,
+        touched: TouchedTables,
+        render: Render,
+        **options: Any,
+    ) -> None:
         super().__init__(feed, render, **options)
+        self._touched = touched
         self._source = source
         self._reads = reads
         self._head: int | None = None
@@ -320,10 +332,10 @@ class LogGroup(Group):
         self._keep(kept)
         self._running = asyncio.create_task(self._run(), context=Context())
 
-    async def _read(self, position: int) -> tuple[int | None, int, Sequence[Message]] | None:
+    async def _read(self, position: int) -> _Found | None:
         """What the feed had said, up to where the log was read, and the messages; None: ask again."""
 
-        async def load() -> tuple[int | None, int, Sequence[Message]]:
+        async def load() -> _Found:
             # what the feed had said when the read began: the read may have begun for another member, long ago
             known = self._feed.sequence(self._source.chain)
             piece = await self._source.read(position)
@@ -345,7 +357,7 @@ class LogGroup(Group):
         try:
             while True:
                 head = self._head
-                found = await self._read(head)
+                found = await self._nothing(head) or await self._read(head)
                 if found is None:
                     continue
                 known, up_to, messages = found
@@ -359,6 +371,18 @@ class LogGroup(Group):
                     await self._feed.changed(chain, up_to)
         except Exception as error:  # the members are told what it is, and the log where it is a defect
             self._fail(error)
+
+    async def _nothing(self, head: int) -> _Found | None:
+        """That nothing came after the head, where none of the source's tables changed since; None: that it may have."""
+        tables, chain = self._source.tables, self._source.chain
+        known = self._feed.sequence(chain)
+        if tables is None or known == head:
+            return None
+        try:
+            touched = await self._touched.since(chain, head)
+        except psycopg.OperationalError:
+            return None
+        return None if touched.any_of(tables) else (known, touched.sequence, ())
 
     def _keep(self, messages: Sequence[Message]) -> None:
         self._kept.extend(messages)
@@ -462,9 +486,11 @@ async def _database_is_away(error: psycopg.OperationalError) -> None:
     await asyncio.sleep(RETRY_S)
 
 
-def group_of(source: Source, feed: Feed, reads: SharedReads, render: Render, **options: Any) -> Group:
+def group_of(
+    source: Source, feed: Feed, reads: SharedReads, touched: TouchedTables, render: Render, **options: Any
+) -> Group:
     """The group that serves a source."""
     if isinstance(source, LogSource):
-        return LogGroup(source, feed, reads, render, **options)
+        return LogGroup(source, feed, reads, touched, render, **options)
     assert isinstance(source, StateSource)
     return StateGroup(source, feed, reads, render, **options)

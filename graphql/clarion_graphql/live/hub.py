@@ -32,6 +32,7 @@ from clarion_graphql.execution import Executor
 from clarion_graphql.live.groups import STALL_S, Group, Member, Render, group_of
 from clarion_graphql.live.live_answers import LiveAnswers
 from clarion_graphql.live.sources import LiveQuery, LogSource, Source
+from clarion_graphql.live.touched import ReadTables, TouchedTables
 
 #: How many requests are remembered with the group that they belong to.
 REMEMBERED: Final = 4_096
@@ -70,6 +71,8 @@ class Hub:
         self._service = service
         self._executor = executor
         self._stall_s = stall_s
+        self._touched = TouchedTables(service.pool, service.log_reads)
+        self._read_tables = ReadTables.of_schema(schema)
         self._groups: dict[Hashable, Group] = {}
         self._prepared: OrderedDict[Request, _Prepared] = OrderedDict()
 
@@ -117,14 +120,19 @@ class Hub:
             raise RequestError([error]) from None
         key = (prepared.key, caller.credential)
         return self._groups.get(key) or self._new_group(
-            key, LiveAnswers(query, self._executor, prepared.variables, caller).source(), _as_it_is
+            key, self._live_answers(query, prepared.variables, caller).source(), _as_it_is
         )
+
+    def _live_answers(self, query: LiveQuery, variables: dict[str, Any], caller: Caller) -> LiveAnswers:
+        reads = self._read_tables.of(query, variables)
+        return LiveAnswers(query, variables, self._executor, self._touched, reads, caller)
 
     def _new_group(self, key: Hashable, source: Source, render: Render) -> Group:
         made = self._groups[key] = group_of(
             source,
             self._service.feed,
             self._service.log_reads,
+            self._touched,
             render,
             stall_s=self._stall_s,
             abandoned=partial(self._abandoned, key),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 import psycopg
 
+from clarion.chains.model import Chain
 from clarion_graphql.accounts.caller import Caller
 from clarion_graphql.errors import Code
 from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.feed import CHAINS
 from clarion_graphql.live.sources import LiveQuery, State, StateSource
+from clarion_graphql.live.touched import TouchedTables
 
 #: Errors that say nothing of the query: it is asked again.
 _PASSING: Final = frozenset({Code.UNAVAILABLE.value})
@@ -25,27 +27,51 @@ class _Answer(msgspec.Struct):
     extensions: msgspec.Raw = msgspec.Raw(b"")
 
 
-@dataclass(frozen=True)
 class LiveAnswers:
-    """The answers to a live query, for one caller or for all that are not known."""
+    """The answers to a live query, for one caller or for all that are not known.
 
-    query: LiveQuery
-    executor: Executor
-    variables: Mapping[str, Any]
-    caller: Caller
+    ``reads``: the tables that it reads and their chain, where the answer depends on nothing else.
+    """
+
+    def __init__(
+        self,
+        query: LiveQuery,
+        variables: Mapping[str, Any],
+        executor: Executor,
+        touched: TouchedTables,
+        reads: tuple[Chain, frozenset[str]] | None,
+        caller: Caller,
+    ) -> None:
+        self._query = query
+        self._variables = variables
+        self._executor = executor
+        self._touched = touched
+        self._reads = reads
+        # what a run costs was charged when it was subscribed to
+        self._caller = msgspec.structs.replace(caller, quota_key="")
+        self._last: State | None = None
 
     def source(self) -> StateSource:
         """The answers as a source; each is made anew after a commit."""
-        return StateSource(self.query.what, CHAINS, self._read)
+        return StateSource(self._query.what, CHAINS, self._read)
 
     async def _read(self) -> list[State]:
-        # whoever asks first pays for nobody: what it costs was charged when it was subscribed to
-        caller = msgspec.structs.replace(self.caller, quota_key="")
-        answer = await self.executor.execute(GraphQLRequest(self.query.text, self.variables), caller)
+        if self._last is not None and self._reads is not None:
+            chain, tables = self._reads
+            touched = await self._touched.since(chain, self._last.sequence)
+            if not touched.any_of(tables):
+                self._last = replace(self._last, sequence=touched.sequence)
+                return [self._last]
+        self._last = await self._answer()
+        return [self._last]
+
+    async def _answer(self) -> State:
+        asked = GraphQLRequest(self._query.text, self._variables)
+        answer = await self._executor.execute(asked, self._caller)
         said = msgspec.json.decode(answer.body, type=_Answer)
         if any(error.get("extensions", {}).get("code") in _PASSING for error in said.errors):
             raise psycopg.OperationalError(said.errors[0]["message"])
-        name = msgspec.json.encode(self.query.response_key)
+        name = msgspec.json.encode(self._query.response_key)
         data = bytes(said.data)
         parts = [b'{"data":', data if data == b"null" else b"{%b:%b}" % (name, data)]
         errors = msgspec.json.encode([self._shown(error) for error in said.errors]) if said.errors else b""
@@ -55,11 +81,11 @@ class LiveAnswers:
             parts += [b',"extensions":', bytes(said.extensions)]
         parts.append(b"}")
         receipt = next(iter(answer.receipts.values()), None)
-        return [State("answer", data + errors, b"".join(parts), 0 if receipt is None else receipt.sequence)]
+        return State("answer", data + errors, b"".join(parts), 0 if receipt is None else receipt.sequence)
 
     def _shown(self, error: dict[str, Any]) -> dict[str, Any]:
         """An error as it is of the subscription: its path begins there, and its place is none of the client's text."""
         shown = {name: value for name, value in error.items() if name != "locations"}
         if "path" in shown:
-            shown["path"] = [self.query.response_key, *shown["path"]]
+            shown["path"] = [self._query.response_key, *shown["path"]]
         return shown

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLResolveInfo,
@@ -38,7 +39,9 @@ def live_query(info: GraphQLResolveInfo[Any]) -> LiveQuery:
     used = _Fragments(info.fragments)
     used.visit(selected)
     text = print_ast(DocumentNode(definitions=(query, *used.found.values())))
-    return LiveQuery(("live", info.path.key, text), str(info.path.key), text)
+    fields = [node.name.value for node in selected if isinstance(node, FieldNode)]
+    roots = frozenset(fields) if len(fields) == len(selected) else None
+    return LiveQuery(("live", info.path.key, text), str(info.path.key), text, roots)
 
 
 class _Fragments(Visitor):

@@ -65,8 +65,12 @@ class StateSource(Source):
 
 @dataclass(frozen=True, eq=False)
 class LiveQuery(Source):
-    """A query that is answered again when its answer is another. The answer stands under ``response_key``."""
+    """A query that is answered again when its answer is another. The answer stands under ``response_key``.
+
+    ``roots``: the fields of ``Query`` that it asks for; None where that takes more than a look.
+    """
 
     what: Hashable
     response_key: str
     text: str
+    roots: frozenset[str] | None
