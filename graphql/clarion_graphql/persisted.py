@@ -135,14 +135,21 @@ def read_allowed(path: Path) -> dict[str, str]:
     for name, text in documents.items():
         try:
             parse(text, no_location=True)
-        except (GraphQLError, TypeError) as error:
+        except GraphQLError as error:
             raise ConfigurationError(f"graphql.documents: {name} in {path} is no GraphQL document: {error}") from error
     return documents
 
 
+class _Operation(msgspec.Struct):
+    id: str
+    body: str
+
+
+class _Manifest(msgspec.Struct):
+    operations: list[_Operation]
+
+
 def _documents_in(value: Any) -> dict[str, str]:
     if isinstance(value, dict) and isinstance(value.get("operations"), list):
-        return {str(operation["id"]): operation["body"] for operation in value["operations"]}
-    if isinstance(value, dict):
-        return {str(name): text for name, text in value.items()}
-    raise msgspec.ValidationError("it is neither an object of texts by id nor a manifest of persisted queries")
+        return {operation.id: operation.body for operation in msgspec.convert(value, _Manifest).operations}
+    return msgspec.convert(value, dict[str, str])

@@ -1,0 +1,113 @@
+"""Answers that are kept: for how long, how many, and which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clarion_graphql.execution import Answer
+from clarion_graphql.response_cache import CachedAnswer, ResponseCache
+
+
+class FeedOfTests:
+    """Turns when it is told to."""
+
+    def __init__(self) -> None:
+        self.turns: Counter[str] = Counter()
+        self.connected = asyncio.Event()
+        self.connected.set()
+
+    def turn(self, chain: str) -> int:
+        return self.turns[chain]
+
+
+def cache(max_bytes: int = 100_000) -> tuple[ResponseCache, FeedOfTests]:
+    feed = FeedOfTests()
+    return ResponseCache(cast("Any", feed), max_bytes=max_bytes), feed
+
+
+def answer(
+    body: bytes = b"{}",
+    *,
+    cacheable: bool = True,
+    has_errors: bool = False,
+    tables: Collection[str] | None = ("toy.account",),
+) -> CachedAnswer:
+    known = None if tables is None else frozenset(tables)
+    return CachedAnswer(Answer(body, True, has_errors, "query", cacheable=cacheable, tables=known))
+
+
+def test_until_any_chain_moves() -> None:
+    kept, feed = cache()
+    for chain in ("stacks", "bitcoin"):
+        given_answer = answer()
+        kept.put(b"request", given_answer, kept.now())
+        assert kept.get(b"request") is given_answer
+        assert kept.get(b"another") is None
+        feed.turns[chain] += 1
+        assert kept.get(b"request") is None
+
+
+def test_an_answer_that_was_read_before_a_commit_is_not_kept_after_it() -> None:
+    kept, feed = cache()
+    before = kept.now()
+    feed.turns["stacks"] += 1
+    kept.put(b"request", answer(), before)
+
+    assert kept.get(b"request") is None
+
+
+def test_nothing_is_given_without_a_feed() -> None:
+    kept, feed = cache()
+    kept.put(b"request", answer(), kept.now())
+    feed.connected.clear()
+    assert kept.get(b"request") is None
+    feed.connected.set()
+    assert kept.get(b"request") is not None
+
+
+def test_what_is_not_kept() -> None:
+    kept, _ = cache()
+    for unkept in (
+        answer(cacheable=False),
+        answer(has_errors=True),
+        answer(tables=None),
+        answer(tables=["toy.account", "clarion.mempool_transaction"]),
+        answer(b"x" * 90_000),
+    ):
+        kept.put(b"request", unkept, kept.now())
+        assert kept.get(b"request") is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 12_000), st.integers(0, 3_000))))
+def test_no_more_than_the_bytes_allowed(requests: list[tuple[int, int, int]]) -> None:
+    kept, _ = cache(40_000)
+    for number, size, encoded in requests:
+        request = b"%d" % number
+        found = kept.get(request)
+        if found is None:
+            found = answer(b"x" * size)
+            kept.put(request, found, kept.now())
+        if "gzip" not in found.encoded:
+            kept.encoded(request, found, "gzip", b"y" * encoded)
+
+        held = sum(kept._size(request, one) for request, one in kept._answers.items())
+        assert kept._bytes == held
+        assert held <= 40_000
+
+
+def test_the_least_used_is_dropped_first() -> None:
+    kept, _ = cache(12_000)
+    for name in b"abcdefgh":  # as many as there is room for
+        kept.put(bytes([name]), answer(b"x" * 400), kept.now())
+    assert kept.get(b"a") is not None
+    kept.put(b"i", answer(b"x" * 400), kept.now())
+
+    assert kept.get(b"b") is None
+    assert kept.get(b"a") is not None
+    assert kept.get(b"i") is not None
