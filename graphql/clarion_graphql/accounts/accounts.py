@@ -108,14 +108,16 @@ class Accounts:
 
     async def end_connections(self) -> None:
         """End the connections whose credential was revoked, here or on another server, or has expired."""
-        now = self._clock()
-        for kind, identifier in list(self._connections):
+        for kind in (CallerKind.SESSION, CallerKind.API_KEY):
+            connected = {identifier for of_kind, identifier in self._connections if of_kind is kind}
+            if not connected:
+                continue
             try:
-                credential = await self._look_up(kind, identifier, now)
+                good = await self._store.good(kind, connected, self._clock())
             except psycopg.OperationalError as error:
                 log.warning("accounts.database_unavailable", error=str(error).strip())
                 return
-            if credential is None or not credential.holds(now):
+            for identifier in connected - good:
                 self._forget(kind, identifier)
 
     async def caller_of(self, scope: AsgiScope, authorization: str | None = None) -> Caller:
@@ -174,31 +176,26 @@ class Accounts:
         )
 
     async def _credential(self, token: Token, now: datetime) -> Credential | None:
-        try:
-            credential = await self._look_up(token.kind, token.id, now)
-        except psycopg.OperationalError as error:
-            log.warning("accounts.database_unavailable", error=str(error).strip())
-            raise RefusedError(
-                503,
-                ApiError(Code.UNAVAILABLE, "Credentials cannot be looked up at the moment. Try again."),
-                retry_after_s=1,
-            ) from error
+        key = (token.kind, token.id)
+        read_at, credential = self._remembered.get(key, (None, None))
+        if read_at is None or not timedelta(0) <= now - read_at < BELIEVED_FOR:
+            try:
+                credential = await self._store.find(token.kind, token.id)
+            except psycopg.OperationalError as error:
+                log.warning("accounts.database_unavailable", error=str(error).strip())
+                raise RefusedError(
+                    503,
+                    ApiError(Code.UNAVAILABLE, "Credentials cannot be looked up at the moment. Try again."),
+                    retry_after_s=1,
+                ) from error
+            if credential is None:
+                self._remembered.pop(key, None)
+                return None
+            self._remembered[key] = now, credential
+            self._remembered.move_to_end(key)
+            if len(self._remembered) > MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
         return credential if credential is not None and token.fits(credential.secret_hash) else None
-
-    async def _look_up(self, kind: CallerKind, identifier: str, now: datetime) -> Credential | None:
-        key = (kind, identifier)
-        read_at, known = self._remembered.get(key, (None, None))
-        if read_at is not None and timedelta(0) <= now - read_at < BELIEVED_FOR:
-            return known
-        credential = await self._store.find(kind, identifier)
-        if credential is None:
-            self._remembered.pop(key, None)
-            return None
-        self._remembered[key] = now, credential
-        self._remembered.move_to_end(key)
-        if len(self._remembered) > MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
-        return credential
 
     def charge(self, caller: Caller, cost: int) -> None:
         """Take the cost of an operation off the caller's quota. Raises RefusedError (429) where that is used up."""

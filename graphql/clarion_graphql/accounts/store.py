@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -38,6 +38,11 @@ _FIND_API_KEY: Final = """
 SELECT secret_hash, address, NULL::text, scopes, expires_at, revoked_at FROM clarion_account.api_key WHERE id = %s
 """
 _FIND: Final = {CallerKind.SESSION: _FIND_SESSION, CallerKind.API_KEY: _FIND_API_KEY}
+_GOOD: Final = {
+    kind: f"SELECT id FROM clarion_account.{table} WHERE id = ANY(%s) AND revoked_at IS NULL "
+    "AND (expires_at IS NULL OR expires_at > %s)"
+    for kind, table in ((CallerKind.SESSION, "session"), (CallerKind.API_KEY, "api_key"))
+}
 _ADD_SESSION: Final = f"""
 INSERT INTO clarion_account.session (id, secret_hash, address, host, nonce, created_at, expires_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_SESSION}
@@ -177,6 +182,12 @@ class AccountStore:
         secret_hash, address, host, scopes, expires_at, revoked_at = row
         allowed = EVERY_SCOPE if scopes is None else frozenset(map(Scope, scopes))
         return Credential(bytes(secret_hash), address, host, allowed, expires_at, revoked_at)
+
+    async def good(self, kind: CallerKind, identifiers: Collection[str], now: datetime) -> set[str]:
+        """Those of some sessions or keys that are neither revoked nor expired, by id."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_GOOD[kind].encode(), (list(identifiers), now))
+            return {identifier for (identifier,) in await cursor.fetchall()}
 
     async def add_session(
         self, token: Token, message: SignInMessage, now: datetime, expires_at: datetime
