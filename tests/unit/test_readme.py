@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
-from graphql import build_schema, parse, validate
+from graphql import GraphQLSchema, build_schema, parse, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
+
+
+@cache
+def committed_schema() -> GraphQLSchema:
+    return build_schema((ROOT / "graphql" / "schema.graphql").read_text())
 
 
 def test_there_are_queries_and_a_subscription() -> None:
@@ -20,8 +26,7 @@ def test_there_are_queries_and_a_subscription() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: " ".join(document.split()[:2]))
 def test_a_document_fits_the_schema(document: str) -> None:
-    schema = build_schema((ROOT / "graphql" / "schema.graphql").read_text())
-    assert validate(schema, parse(document)) == []
+    assert validate(committed_schema(), parse(document)) == []
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)]+)\)", README))

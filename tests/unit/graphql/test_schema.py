@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLObjectType,
+    GraphQLSchema,
     parse,
     validate,
 )
@@ -33,6 +35,12 @@ COMMITTED = REPOSITORY / "graphql" / "schema.graphql"
 PROTOCOLS = list(installed_protocols().values())
 
 
+@cache
+def committed() -> GraphQLSchema:
+    """The schema that is committed, read once: it is long."""
+    return build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
+
+
 def test_the_committed_schema_is_the_code_s() -> None:
     assert sdl(build_schema(PROTOCOLS)) == COMMITTED.read_text(encoding="utf-8"), (
         "the schema changed: python -m clarion_graphql.schema > graphql/schema.graphql"
@@ -40,7 +48,7 @@ def test_the_committed_schema_is_the_code_s() -> None:
 
 
 def test_everything_is_described() -> None:
-    schema = build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
+    schema = committed()
     bare = []
     for name, kind in schema.type_map.items():
         if name.startswith("__") or name in ("Int", "Float", "String", "Boolean", "ID"):
@@ -59,7 +67,7 @@ def test_everything_is_described() -> None:
 
 
 def test_amounts_are_big_integers_and_say_their_unit() -> None:
-    schema = build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
+    schema = committed()
     policy = schema.type_map["Policy"]
     assert isinstance(policy, GraphQLObjectType)
 
@@ -73,7 +81,7 @@ def test_amounts_are_big_integers_and_say_their_unit() -> None:
 
 @pytest.mark.parametrize("example", examples(["bithedge", "stacks"]), ids=lambda example: example.name)
 def test_examples_fit_the_schema(example: Example) -> None:
-    schema = build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
+    schema = committed()
 
     assert validate(schema, parse(example.document)) == []
     assert example.title
@@ -83,7 +91,7 @@ def test_examples_fit_the_schema(example: Example) -> None:
     "page", ["README.md", "docs/graphql.md", "docs/generic-tables.md", "docs/wallets.md", "docs/accounts.md"]
 )
 def test_documents_in_the_documentation_fit_the_schema(page: str) -> None:
-    schema = build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
+    schema = committed()
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     documents = re.findall(r"```graphql\n(.*?)```", text, re.DOTALL)
 
