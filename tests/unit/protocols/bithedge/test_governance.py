@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from support.bithedge_rows import DEPLOYER
 from support.bithedge_simnet import ADDRESSES, SBTC, Simnet
+from support.bithedge_twin import ForetellingSimnet
 
 from clarion.chains.stacks.clarity import (
     NONE,
@@ -61,7 +62,7 @@ def text(value: str) -> Value:
 
 @pytest.fixture
 def simnet() -> Any:
-    with Simnet.start() as machine:
+    with ForetellingSimnet.start() as machine:
         for who in ADDRESSES:
             machine.ask(op="fund", who=who, ustx=str(10**15), sats=str(10**11))
         for step in deployment.publish(deployment.sources_folder()):
@@ -269,3 +270,54 @@ def test_a_flag_stays_what_governance_made_it(simnet: Simnet) -> None:
     (row,) = simnet.folded.all(ProposalAction)
     assert (row["kind"], row["arguments"]) == ("set-flag", {"name": "create", "on": False})
     assert row["proposal"] == proposal
+
+
+def uints(**values: int) -> dict[str, Value]:
+    return {name.replace("_", "-"): UInt(value) for name, value in values.items()}
+
+
+def test_what_governance_may_set_is_foretold(simnet: Simnet) -> None:
+    """Within the bounds it is set, outside them it is refused: as every call of this machine is foretold."""
+    rules = uints(
+        strike_min_bp=6_000,
+        strike_max_bp=7_000,
+        max_duration_burn=100,
+        premium_mult_bp=7_000,
+        ratio_min_bp=11_000,
+        ratio_warn_bp=11_500,
+        max_policy_bp=2_000,
+        max_expiry_bp=2_000,
+    )
+    tier = Tuple({**rules, "active": Bool(True)})
+    simnet.must("bh-params", "set-tier", text("deep"), tier, NONE)
+    for wrong in ({"strike-min-bp": UInt(4_999)}, {"ratio-warn-bp": UInt(10_999)}, {"max-policy-bp": UInt(0)}):
+        row = Tuple({**rules, "active": Bool(True), **wrong})
+        assert simnet.call("bh-params", "set-tier", text("deep"), row, NONE).code == 2009
+    assert simnet.call("bh-params", "set-tier", text("deep"), tier, NONE, sender=GUARDIAN).code == 2001
+    token = {"asset": text("STX"), "asset-name": text("stx"), "native": Bool(True), "active": Bool(True)}
+    numbers = uints(decimals=6, haircut_bp=2_000, cap=10**12)
+    simnet.must("bh-params", "set-token", principal(STX), Tuple({**token, **numbers}), NONE)
+    assert (
+        simnet.call(
+            "bh-params", "set-token", principal(STX), Tuple({**token, **numbers, "haircut-bp": UInt(5_001)}), NONE
+        ).code
+        == 2011
+    )
+    assert (
+        simnet.call(
+            "bh-params", "set-token", principal(STX), Tuple({**token, **numbers, "decimals": UInt(7)}), NONE
+        ).code
+        == 2012
+    )
+    simnet.must("bh-params", "add-switch", text("dance"), NONE)
+    assert simnet.call("bh-params", "add-switch", text("dance"), NONE).code == 2017
+    simnet.must("bh-params", "set-flag", text("dance"), Bool(True), NONE)
+    simnet.must("bh-params", "set-metric", text("steps"), text("fund"), UInt(5), text("dance"), NONE)
+    assert simnet.call("bh-params", "set-metric", text("steps"), text("fund"), UInt(5), text("sing"), NONE).code == 2007
+    simnet.must("bh-params", "trip-breaker", text("dance"), text("tired"), sender=GUARDIAN)
+    assert simnet.call("bh-params", "trip-breaker", text("dance"), text("tired"), sender=GUARDIAN).code == 2008
+    simnet.must("bh-params", "reset-breaker", text("dance"), NONE)
+    assert simnet.call("bh-registry", "handover", principal(GUARDIAN)).code == 1019
+    simnet.must("bh-registry", "stand-for-governance", sender=GUARDIAN)
+    simnet.must("bh-registry", "handover", principal(GUARDIAN))
+    assert simnet.call("bh-registry", "handover", principal(GUARDIAN)).code == 1003
