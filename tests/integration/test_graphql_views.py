@@ -57,8 +57,16 @@ class Log:
     """All events of the canonical chain, in order."""
 
     all: Sequence[Told]
-    tip: int
-    burn: int
+    burns: Sequence[int]
+    """The Bitcoin block of each block, by height."""
+
+    @property
+    def tip(self) -> int:
+        return len(self.burns) - 1
+
+    @property
+    def burn(self) -> int:
+        return self.burns[-1]
 
     def of(self, kind: type[E], *, upto: int | None = None) -> list[tuple[Told, E]]:
         return [
@@ -77,11 +85,12 @@ class Log:
 
 
 @pytest.fixture(scope="module")
-def recorded_url(postgres_url: str) -> Iterator[str]:
-    url = with_database(postgres_url, "clarion_views")
-    create_database(url)
-    migrate(url)
+def recorded_url(postgres_url: str, template_database: str) -> Iterator[str]:
+    url = with_database(postgres_url, f"{template_database}_views")
+    create_database(url, template=template_database)
     replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", url, [DEPLOYED])
+    with connect(url, autocommit=True) as connection:
+        connection.execute("ANALYZE")
     yield url
     drop_database(url)
 
@@ -99,17 +108,17 @@ def log(recorded_url: str) -> Log:
             "WHERE e.contract LIKE %s AND e.kind = 'print' ORDER BY e.height, e.tx_index, e.event_index",
             (f"{DEPLOYER.address}.bh-%",),
         ).fetchall()
-        found = connection.execute(
-            "SELECT c.height, b.burn_height FROM clarion.cursor c JOIN clarion.block b USING (chain, hash)"
-        ).fetchone()
-    assert found is not None
+        burns = connection.execute(
+            "SELECT b.burn_height FROM clarion.canonical_block c JOIN clarion.block b USING (chain, hash) "
+            "ORDER BY c.height"
+        ).fetchall()
     return Log(
         [
             Told(height, burn, time, f"0x{tx_id.hex()}", msgspec.convert(value, told.EVENTS[name, topic]))
             for height, burn, time, tx_id, name, topic, value in rows
             if name in NAMES
         ],
-        *found,
+        [burn for (burn,) in burns],
     )
 
 
@@ -122,7 +131,7 @@ async def server(recorded_url: str) -> AsyncIterator[Server]:
 
 def heights_to_ask(log: Log) -> list[int]:
     """Blocks in which a lot stands open, and the tip."""
-    return [60, 120, 2150, log.tip]
+    return [60, 2150, log.tip]
 
 
 # Prices
@@ -295,7 +304,7 @@ async def test_how_the_oracle_and_its_providers_do(server: Server, log: Log) -> 
 
 def policies_at(log: Log, height: int) -> dict[int, dict[str, Any]]:
     """What the derived fields of every policy are at a block."""
-    burn = max((one.burn for one in log.all if one.height <= height), default=0) if height < log.tip else log.burn
+    burn = log.burns[height]
     expected: dict[int, dict[str, Any]] = {}
     for _, made in log.of(told.PolicyCreated, upto=height):
         price = log.price(made.asset, upto=height)
@@ -505,9 +514,8 @@ def yield_of(capital: Capital, own: Callable[[str, str, str], bool], start: int,
 YIELD = "yields { fromBurn toBurn earned paidOut takenOver timeWeightedCapital apyBp netApyBp }"
 
 
-@pytest.mark.parametrize("days", [1, 14, 3650])
-async def test_pools(server: Server, log: Log, days: int) -> None:
-    for height in heights_to_ask(log):
+async def test_pools(server: Server, log: Log) -> None:
+    for height, days in ((60, 1), (2150, 14), (log.tip, 3650)):
         capital = capital_at(log, height)
         for token in {key[2] for key in capital.images}:
             data = await server.data(
@@ -641,11 +649,75 @@ async def test_pools_over_time(
     assert some_apy
 
 
+async def test_how_much_can_be_covered(server: Server, log: Log) -> None:
+    height, duration = 60, 20
+    burn = log.burns[height]
+    step = parameter(log, "expiry-step", upto=height)
+    expiry = -(-(burn + duration) // step) * step
+    spot = log.price("BTC", upto=height)
+    assert spot is not None
+    off = {e.provider for _, e in log.of(told.AutomatchSet, upto=height) if not e.on}
+    on = {e.provider for _, e in log.of(told.AutomatchSet, upto=height) if e.on}
+    assert not off & on
+    exposures: dict[tuple[str, str, str, int], int] = {}
+    for one in log.all:
+        if one.height <= height:
+            match one.event:
+                case (
+                    told.CollateralLocked()
+                    | told.CollateralReleased()
+                    | told.AllocationMovedOut()
+                    | told.AllocationMovedIn() as e
+                ):
+                    exposures[e.provider, e.tier, e.token, e.expiry_burn] = e.exposure_after
+    images = capital_at(log, height).images
+    tiers = {e.name: e for _, e in log.of(told.TierSet, upto=height)}
+    least = parameter(log, "min-allocation-usd8", upto=height)
+    for percent in (97, 85, 40):
+        strike = spot * percent // 100
+        fits = [t for t in tiers.values() if t.active and t.strike_min_bp <= strike * 10_000 // spot < t.strike_max_bp]
+        data = await server.data(
+            f'query($strike: BigInt!) @asOf(height: {height}) {{ tierAvailability(type: "put", strikeUsd8: $strike, '
+            f"durationBurn: {duration}) {{ tier expiryBurn spotUsd8 tokens {{ token positions coverableUsd8 }} }} }}",
+            {"strike": str(strike)},
+        )
+        found = data["tierAvailability"]
+        assert (found["expiryBurn"], found["spotUsd8"]) == (expiry, str(spot))
+        if not fits:
+            assert (found["tier"], found["tokens"]) == (None, [])
+            continue
+        tier = fits[0]
+        assert found["tier"] == tier.name
+        assert found["tokens"]
+        for row in found["tokens"]:
+            token = row["token"]
+            terms = [e for _, e in log.of(told.TokenSet, upto=height) if e.token == token][-1]
+            price = log.price(terms.asset, upto=height)
+            assert price is not None
+            rooms = []
+            for (who, name, of), image in images.items():
+                if (name, of) != (tier.name, token) or who in off:
+                    continue
+                capital = image.available_after + image.locked_after
+                free = min(
+                    image.available_after - image.requested_after,
+                    capital * tier.max_policy_bp // 10_000,
+                    capital * tier.max_expiry_bp // 10_000 - exposures.get((who, name, of, expiry), 0),
+                )
+                scale = 10**terms.decimals * tier.ratio_min_bp
+                own = free * price * (10_000 - terms.haircut_bp) // scale
+                left = capital * price * (10_000 - terms.haircut_bp) // scale - image.liability_usd8_after
+                if (room := min(own, left)) >= least:
+                    rooms.append(room)
+            best = sorted(rooms, reverse=True)[:10]
+            assert (row["positions"], row["coverableUsd8"]) == (len(best), str(sum(best)))
+
+
 # Addresses
 
 
 async def test_what_providers_have(server: Server, log: Log) -> None:
-    for height in (120, log.tip):
+    for height in (log.tip,):
         capital = capital_at(log, height)
         providers = sorted({key[0] for key in capital.images})
         assert len(providers) > 5
@@ -951,7 +1023,7 @@ async def test_what_is_stopped(server: Server, log: Log) -> None:
         assert checks["events"]["state"] == "OK"
         ends = ends_at(log, height)
         made = [e for _, e in log.of(told.PolicyCreated, upto=height) if e.policy not in ends]
-        burn = max(one.burn for one in log.all if one.height <= height) if height < log.tip else log.burn
+        burn = log.burns[height]
         assert checks["settlement"]["count"] == sum(event.expiry_burn <= burn for event in made)
     assert any(one.event.name for one in tripped)
 
@@ -991,7 +1063,7 @@ async def test_rewards_can_be_claimed_with_the_proofs(server: Server, log: Log) 
             if at.height <= height and (e.who, e.program, e.epoch) == (claim.who, claim.program, claim.epoch)
         ]
         assert found["claimed"] == str(sum(before))
-        burn = max(at.burn for at in log.all if at.height <= height)
+        burn = log.burns[height]
         gone = min(burn, epoch.vested_burn) - epoch.posted_burn
         vested = claim.entitled * gone // (epoch.vested_burn - epoch.posted_burn)
         assert found["vested"] == str(vested)
@@ -1168,6 +1240,7 @@ VIEWS = """{
   pool(token: "TOKEN") { owed whole { capital providers yields { apyBp toBurn } } tiers { tier capital } }
   poolHistory(token: "TOKEN", interval: HOUR) { start height locked apyBp }
   tierStats { tier token capital yields { netApyBp } }
+  tierAvailability(type: "put", strikeUsd8: "9500000000000", durationBurn: 20) { tier tokens { coverableUsd8 } }
   protocolStatus { stopped modules { module } }
   platformAnalytics(interval: HOUR) { start newPolicies activeAccounts tokens { token payouts } }
   systemHealth { state checks { name detail } }
@@ -1181,25 +1254,23 @@ VIEWS = """{
 }"""
 
 
+@pytest.mark.parametrize("upto", [120, pytest.param(2160, marks=pytest.mark.slow)])
 async def test_views_as_of_a_block_are_those_of_an_index_that_ends_there(
-    server: Server, log: Log, recorded_url: str, empty_database_url: str
+    server: Server, log: Log, recorded_url: str, empty_database_url: str, upto: int
 ) -> None:
     who = Counter(e.provider for _, e in log.of(told.CollateralLocked)).most_common(1)[0][0]
     document = VIEWS.replace("TOKEN", STX).replace("WHO", who)
     migrate(empty_database_url)
     with connect(recorded_url) as connection, connect(empty_database_url, autocommit=True) as other:
         canonical = connection.execute("SELECT hash FROM clarion.canonical_block ORDER BY height").fetchall()
-        blocks = chain_log.load(connection, "stacks", [block_hash for (block_hash,) in canonical])
+        blocks = chain_log.load(connection, "stacks", [block_hash for (block_hash,) in canonical[:upto]])
         store = Store(other, "stacks", [DEPLOYED])
         store.open()
-        async with answering(make_app(empty_database_url, protocols=[protocol], deployed={})) as shorter:
-            done = 0
-            for upto in (120, 2160):
-                with store.batch() as batch:
-                    for block in blocks[done:upto]:
-                        batch.append(block)
-                        batch.apply(block)
-                done = upto
-                then = await server.data(f"query @asOf(height: {blocks[upto - 1].height}) {document}")
-                now = await shorter.data(document)
-                assert then == now
+        with store.batch() as batch:
+            for block in blocks:
+                batch.append(block)
+                batch.apply(block)
+    app = make_app(empty_database_url, protocols=[protocol], deployed={"bithedge": DEPLOYED})
+    async with answering(app) as shorter:
+        then = await server.data(f"query @asOf(height: {blocks[-1].height}) {document}")
+        assert then == await shorter.data(document)
