@@ -17,6 +17,9 @@ _LARGEST_PART: Final = 8
 #: Tables that change without the feed being told.
 _UNHEARD: Final = frozenset({"clarion.mempool_transaction"})
 
+_HITS: Final = CACHE.labels("hit")
+_MISSES: Final = CACHE.labels("miss")
+
 Turns = tuple[int, ...]
 
 
@@ -51,10 +54,10 @@ class ResponseCache:
         self._forget_old()
         found = self._answers.get(request)
         if found is None or not self._feed.connected.is_set():
-            CACHE.labels("miss").inc()
+            _MISSES.inc()
             return None
         self._answers.move_to_end(request)
-        CACHE.labels("hit").inc()
+        _HITS.inc()
         return found
 
     def now(self) -> Turns:
