@@ -141,6 +141,7 @@ async def scene(start_devnet: Callable[..., Any], database_url: str) -> AsyncIte
         yield Scene(flow, server, devnet.url, connection)
 
 
+@pytest.mark.slow
 async def test_what_is_prepared_is_signed_mined_and_ends_as_foretold(scene: Scene) -> None:
     cast = scene.flow.scenario.cast
     buyer, provider, stranger = cast.buyers[0], cast.providers[0], cast.keeper
