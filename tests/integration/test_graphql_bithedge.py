@@ -1,4 +1,4 @@
-"""BitHedge over GraphQL: every table, relation and example on a real Postgres, and where policies stand."""
+"""BitHedge over GraphQL: every table and relation on a real Postgres, and where policies stand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
 from clarion_graphql.entities import Entity, Kind
-from clarion_graphql.home import examples
 from clarion_graphql.protocols import entities_of
 from clarion_graphql.schema import APIS
 
@@ -81,21 +80,6 @@ async def test_every_table_in_a_list_and_by_key_with_every_field_and_relation(
             expected = {"finality": "SOFT"}
             found = node[relation.name]
             assert found == ({"nodes": [expected], "totalCount": 1} if relation.many else expected), relation.name
-
-
-@pytest.mark.parametrize(
-    "example",
-    [example for example in examples(["bithedge"]) if "subscription" not in example.document],
-    ids=lambda example: example.name,
-)
-async def test_every_example_query_runs(connection: psycopg.Connection[Any], server: Server, example: Any) -> None:
-    insert(connection, "policy", state="active", type="put")
-    insert(connection, "asset")
-
-    answer = await server.query(example.document)
-
-    assert "errors" not in answer
-    assert answer["extensions"]["receipt"]["height"] == 1
 
 
 async def test_where_policies_stand(connection: psycopg.Connection[Any], server: Server) -> None:

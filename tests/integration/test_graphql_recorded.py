@@ -12,7 +12,6 @@ from support.graphql import Server, answering
 
 from clarion.dev.accounts import DEPLOYER
 from clarion.protocols.bithedge import protocol
-from clarion.replay import replay
 from clarion.store import chain_log
 from clarion.store.database import connect, migrate
 from clarion.store.store import Store
@@ -23,10 +22,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-async def server(database_url: str) -> AsyncIterator[Server]:
+async def server(recorded_bithedge_url: str) -> AsyncIterator[Server]:
     deployed = protocol.deployed_by(DEPLOYER.address)
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [deployed])
-    app = make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed})
+    app = make_app(recorded_bithedge_url, protocols=[protocol], deployed={"bithedge": deployed})
     async with answering(app) as running:
         yield running
 
@@ -56,7 +54,7 @@ async def all_nodes(server: Server, name: str, selection: str) -> list[dict[str,
         after = data[name]["pageInfo"]["endCursor"]
 
 
-async def test_what_a_recorded_run_answers(server: Server, database_url: str) -> None:
+async def test_what_a_recorded_run_answers(server: Server, recorded_bithedge_url: str) -> None:
     for name, document in documents().items():
         answer = await server.query(document)
         assert "errors" not in answer, (name, answer["errors"])
@@ -64,7 +62,7 @@ async def test_what_a_recorded_run_answers(server: Server, database_url: str) ->
     policies = await all_nodes(
         server, "policies", "id state status expiryBurn events { totalCount } allocations { totalCount }"
     )
-    with connect(database_url) as connection:
+    with connect(recorded_bithedge_url) as connection:
         # found through three transactions; here, through the whole log
         events = connection.execute(
             "SELECT (v.value ->> 'policy')::int, count(*) FROM clarion.event e "
@@ -83,8 +81,8 @@ async def test_what_a_recorded_run_answers(server: Server, database_url: str) ->
     assert ended == {state for _, state in states} - {"active"}
 
 
-async def test_the_whole_log_can_be_read_in_pages(server: Server, database_url: str) -> None:
-    with connect(database_url) as connection:
+async def test_the_whole_log_can_be_read_in_pages(server: Server, recorded_bithedge_url: str) -> None:
+    with connect(recorded_bithedge_url) as connection:
         canonical = connection.execute(
             "SELECT e.height, e.tx_index, e.event_index FROM clarion.event e "
             "JOIN clarion.canonical_block c ON c.chain = e.chain AND c.hash = e.block_hash"
@@ -115,11 +113,11 @@ WHOLE = """{
 
 
 async def test_as_of_a_block_is_what_an_index_that_ends_there_answers(
-    server: Server, database_url: str, empty_database_url: str
+    server: Server, recorded_bithedge_url: str, empty_database_url: str
 ) -> None:
     deployed = protocol.deployed_by(DEPLOYER.address)
     migrate(empty_database_url)
-    with connect(database_url) as connection, connect(empty_database_url, autocommit=True) as other:
+    with connect(recorded_bithedge_url) as connection, connect(empty_database_url, autocommit=True) as other:
         canonical = connection.execute("SELECT hash FROM clarion.canonical_block ORDER BY height").fetchall()
         blocks = chain_log.load(connection, "stacks", [block_hash for (block_hash,) in canonical])
         store = Store(other, "stacks", [deployed])
