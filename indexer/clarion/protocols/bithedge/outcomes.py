@@ -18,7 +18,6 @@ from clarion.protocols.bithedge.payoff import (
     intrinsic_usd8,
     payoff_usd8,
     settlement,
-    tokens_down,
 )
 from clarion.protocols.bithedge.state import Price, State
 from clarion.protocols.bithedge.tables import Allocation, Policy, PolicyLock, Position, Token, WithdrawRequest
@@ -204,8 +203,3 @@ def free_until_warning(position: Position, token: Token, ratio_warn: int, price:
         needed = ceil_div(ratio_warn * 10**token.decimals * position.liability_usd8, price * (BP - token.haircut_bp))
     capital = position.available + position.locked
     return TokenAmount(max(0, min(position.available - position.requested, capital - position.requested - needed)))
-
-
-def payout_in_tokens(payoff: Usd8, token: Token, price: Usd8) -> TokenAmount:
-    """A payoff in base units of the token, before any shortfall."""
-    return tokens_down(payoff, token.decimals, price)
