@@ -131,10 +131,10 @@ async def last_block_before_burn(session: Session, burn: int) -> int:
     return int(found[0][0]) if found else -1
 
 
-def starts_of(interval: Interval, first: int | None, last: int) -> list[int]:
+def starts_of(interval: Interval, first: int | None, last: int, most: int) -> list[int]:
     """Where the buckets from one moment to another begin, and where the last of them ends, in Unix seconds.
 
-    Raises ApiError for more than :data:`MOST_BUCKETS`, and where ``first`` is after ``last``.
+    Raises ApiError for more than ``most``, and where ``first`` is after ``last``.
     """
     step = _SECONDS[interval]
     newest = bucket_start(last, interval)
@@ -142,26 +142,24 @@ def starts_of(interval: Interval, first: int | None, last: int) -> list[int]:
     if oldest > newest:
         raise InputError("from is after to, or after the tip of the chain.")
     count = (newest - oldest) // step + 1
-    if count > MOST_BUCKETS:
-        raise ApiError(
-            Code.LIMIT_EXCEEDED, f"These are {count} buckets; at most {MOST_BUCKETS}: take a longer interval."
-        )
+    if count > most:
+        raise ApiError(Code.LIMIT_EXCEEDED, f"These are {count} intervals; at most {most}: take longer ones.")
     return list(range(oldest, newest + step + 1, step))
 
 
-async def moments(session: Session, given: Mapping[str, Any]) -> list[int]:
+async def moments(session: Session, given: Mapping[str, Any], most: int = MOST_BUCKETS) -> list[int]:
     """:func:`starts_of` of the arguments :data:`ARGUMENTS`; nothing while the index is empty."""
     found = await read(session, _TIP)
     if not found:
         return []
     tip: int = found[0][0]
     first, last = (_seconds(given.get(name)) for name in ("from_", "to"))
-    return starts_of(Interval(given["interval"]), first, tip if last is None else min(last, tip))
+    return starts_of(Interval(given["interval"]), first, tip if last is None else min(last, tip), most)
 
 
-async def buckets(session: Session, given: Mapping[str, Any]) -> list[Bucket]:
+async def buckets(session: Session, given: Mapping[str, Any], most: int = MOST_BUCKETS) -> list[Bucket]:
     """The buckets that the arguments :data:`ARGUMENTS` ask for, oldest first, without those before the first block."""
-    starts = await moments(session, given)
+    starts = await moments(session, given, most)
     if not starts:
         return []
     found = await read(session, _LAST_BEFORE_TIME, starts)

@@ -23,6 +23,9 @@ from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
 
+#: Most intervals of a pool's history: each is a look into the change log.
+MOST_POINTS: Final = 200
+
 _BASE: Final = "Unit: base units of the token."
 
 
@@ -271,17 +274,21 @@ async def _require_kept(session: Session, table: str, height: int) -> None:
 async def _rows_at(session: Session, token: str, tier: str | None, heights: Sequence[int]) -> list[Sequence[Any]]:
     """A pool's row as of blocks that the index has; all zero where it was not there yet."""
     await _require_kept(session, "bithedge.token_pool" if tier is None else "bithedge.tier_pool", min(heights))
+    distinct = sorted(set(heights))  # intervals without a block are as the one before
     if tier is None:
-        rows = await read(session, _TOKEN_ROWS, list(heights), token)
+        rows = await read(session, _TOKEN_ROWS, distinct, token)
     else:
-        rows = await read(session, _TIER_ROWS, list(heights), token, tier)
-    return [(burn, *(value or 0 for value in row)) for burn, *row in rows]
+        rows = await read(session, _TIER_ROWS, distinct, token, tier)
+    found = {
+        height: (burn, *(value or 0 for value in row)) for height, (burn, *row) in zip(distinct, rows, strict=True)
+    }
+    return [found[height] for height in heights]
 
 
 def _history_field() -> StrawberryField:
     async def resolve(root: Any, info: Info, *, token: str, tier: str | None, **given: Any) -> list[PoolBucket]:
         session = info.context.session
-        wanted = await intervals.buckets(session, given)
+        wanted = await intervals.buckets(session, given, most=MOST_POINTS)
         if not wanted:
             return []
         first = wanted[0].before
@@ -316,7 +323,7 @@ def _history_field() -> StrawberryField:
         list[PoolBucket],
         "A token's pool over time, oldest first: its row as of the last block of each interval, from the change log, "
         "and what the row's sums grew by. Exact, as far back as the change log is kept. Intervals before the first "
-        f"block are left out; at most {intervals.MOST_BUCKETS}.",
+        f"block are left out; at most {MOST_POINTS}.",
         resolver=with_arguments(
             resolve,
             {"token": _TOKEN, "tier": (str | None, None, "Risk tier; all of them without."), **intervals.ARGUMENTS},
