@@ -69,9 +69,19 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str, *, init: bool = True, subprotocol: str = "graphql-transport-ws") -> AsyncIterator[Client]:
-    """A connection; ``init``: that the server has acknowledged."""
-    async with connect(url, subprotocols=[Subprotocol(subprotocol)], max_size=None) as socket:
+async def connected(
+    url: str, *, init: bool = True, subprotocol: str = "graphql-transport-ws", slow: bool = False
+) -> AsyncIterator[Client]:
+    """A connection.
+
+    Args:
+        url: where the WebSocket is.
+        init: that the server has acknowledged.
+        subprotocol: what is offered.
+        slow: it takes from its socket only what it is asked for; a client that is quick takes what there is.
+    """
+    options: dict[str, Any] = {"max_queue": 16, "close_timeout": 0.1} if slow else {"max_queue": None}
+    async with connect(url, subprotocols=[Subprotocol(subprotocol)], max_size=None, **options) as socket:
         client = Client(socket)
         if init:
             await client.say({"type": "connection_init"})
