@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: How long open requests may take after SIGTERM, in seconds.
 SHUTDOWN_S: Final = 5
+#: How many files are asked for where the system sets no limit.
+MOST_FILES: Final = 65_536
 
 
 def serve(
@@ -88,6 +91,7 @@ def run(settings: Settings, database_url: str) -> None:
         quota=settings.quota,
         ready=settings.ready,
     )
+    _allow_many_connections()
     where = settings.graphql
     listening = listen(where.host, where.port, what="GraphQL server", section="GRAPHQL", also=", or give --port")
     config = uvicorn.Config(
@@ -105,6 +109,14 @@ def run(settings: Settings, database_url: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     _Server(config).run(sockets=[listening])
+
+
+def _allow_many_connections() -> None:
+    """Let the process open as many files as it may: every connection is one, and 1,024 is a common limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else most
+    with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class _Server(uvicorn.Server):

@@ -217,16 +217,15 @@ class Group(ABC):
                     position = member.position
                     if not member.live or position is None or position >= last.position:
                         continue
-                    outlet = member.outlet
-                    if position >= first or not outlet.ready:
-                        self._fall_behind(member)
-                        continue
                     key = member.envelope.key
                     data = written.get(key)
                     if data is None:
                         data = written[key] = member.envelope.packet(packet)
-                    for piece in data:
-                        outlet.write(piece)
+                    if position >= first or not member.outlet.offer(data[0]):
+                        self._fall_behind(member)
+                        continue
+                    for piece in data[1:]:
+                        member.outlet.write(piece)
                     member.position, member.sequence, member.started = last.position, last.sequence, True
                     sent += 1
                 MESSAGES.inc(sent * len(packet))

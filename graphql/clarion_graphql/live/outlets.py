@@ -40,6 +40,13 @@ class Outlet(ABC):
     def closed(self) -> bool:
         """Whether nothing can be written any more."""
 
+    def offer(self, data: bytes) -> bool:
+        """Have one message sent where it is ready; whether it was."""
+        if not self.ready:
+            return False
+        self.write(data)
+        return True
+
     @abstractmethod
     def write(self, data: bytes) -> None:
         """Have one message sent. What is written after the end of the connection is lost."""
@@ -75,6 +82,14 @@ class DirectWebSocket(Outlet):
     def closed(self) -> bool:
         """Whether nothing can be written any more."""
         return self._protocol.close_sent or self._transport.is_closing()
+
+    def offer(self, data: bytes) -> bool:
+        """Have one message sent where it is ready; whether it was. It is what everything sent to many goes through."""
+        transport = self._transport
+        if self._writable.is_set() and not self._protocol.close_sent and not transport.is_closing():
+            transport.write(data)
+            return True
+        return False
 
     def write(self, data: bytes) -> None:
         """Have one message sent. What is written after the end of the connection is lost."""
