@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from support.graphql import answering
+from support.graphql import NO_CACHE, answering
 
 from clarion.dev.accounts import DEPLOYER
 from clarion.protocols.bithedge import protocol
@@ -51,7 +51,9 @@ async def test_every_example_runs_and_the_commands_do_what_it_says(database_url:
         found = {query: connection.execute(query.encode()).fetchall() for query in examples("sql")}
         assert len(found) >= 6
         assert all(rows for query, rows in found.items() if "clarion.kept" not in query)
-        async with answering(make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed})) as server:
+        async with answering(
+            make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, graphql=NO_CACHE)
+        ) as server:
             queries = [text for text in examples("graphql") if not text.startswith("subscription")]
             for text in queries:
                 answer = await server.query(text, {"height": 200} if "$height" in text else None)

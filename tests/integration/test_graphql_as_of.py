@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from graphql import get_named_type
 from support import toy
-from support.graphql import Server, answering, toy_app
+from support.graphql import NO_CACHE, Server, answering, toy_app
 
 from clarion.chains.model import Block
 from clarion.protocols.bithedge import protocol as bithedge
@@ -182,7 +182,7 @@ async def test_every_list_of_every_protocol_can_be_read_as_of_a_block(database_u
         if get_named_type(field.type).name.endswith("Connection")
     ]
     assert len(lists) > 40
-    async with answering(make_app(database_url, protocols=protocols, deployed={})) as server:
+    async with answering(make_app(database_url, protocols=protocols, deployed={}, graphql=NO_CACHE)) as server:
         for start in range(0, len(lists), 10):
             fields = " ".join(
                 f"{name}(first: 1) {{ totalCount nodes {{ __typename }} }}" for name in lists[start : start + 10]

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from support import toy
 from support.bithedge_tables import insert
-from support.graphql import Server, answering
+from support.graphql import NO_CACHE, Server, answering
 
 from clarion.follower import Follower
 from clarion.protocols.bithedge import protocol
@@ -39,7 +39,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 async def server(database_url: str, connection: psycopg.Connection[Any]) -> AsyncIterator[Server]:
     deployed = {"bithedge": protocol.deployed_by(toy.DEPLOYER)}
-    app = make_app(database_url, protocols=[protocol], deployed=deployed)
+    app = make_app(database_url, protocols=[protocol], deployed=deployed, graphql=NO_CACHE)
     async with answering(app) as running:
         yield running
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from support import toy
 from support.bithedge_tables import insert
-from support.graphql import Server, answering
+from support.graphql import NO_CACHE, Server, answering
 
 from clarion.follower import Follower
 from clarion.protocols.bithedge import protocol
@@ -218,7 +218,9 @@ class TestProjections:
     @pytest.fixture
     async def server(self, database_url: str, connection: psycopg.Connection[Any]) -> AsyncIterator[Server]:
         deployed = {"bithedge": protocol.deployed_by(toy.DEPLOYER)}
-        async with answering(make_app(database_url, protocols=[protocol], deployed=deployed)) as running:
+        async with answering(
+            make_app(database_url, protocols=[protocol], deployed=deployed, graphql=NO_CACHE)
+        ) as running:
             yield running
 
     async def test_both(self, server: Server) -> None:

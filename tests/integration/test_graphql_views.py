@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 import pytest_asyncio
-from support.graphql import Server, answering
+from support.graphql import NO_CACHE, Server, answering
 
 from clarion.chains.stacks.clarity import bytes_from_hex
 from clarion.dev.accounts import DEPLOYER
@@ -1270,7 +1270,7 @@ async def test_views_as_of_a_block_are_those_of_an_index_that_ends_there(
             for block in blocks:
                 batch.append(block)
                 batch.apply(block)
-    app = make_app(empty_database_url, protocols=[protocol], deployed={"bithedge": DEPLOYED})
+    app = make_app(empty_database_url, protocols=[protocol], deployed={"bithedge": DEPLOYED}, graphql=NO_CACHE)
     async with answering(app) as shorter:
         then = await server.data(f"query @asOf(height: {blocks[-1].height}) {document}")
         assert then == await shorter.data(document)

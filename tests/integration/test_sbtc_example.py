@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from support import node_posts, toy
 from support.bithedge_simnet import ADDRESSES, REPOSITORY, Simnet
-from support.graphql import answering
+from support.graphql import NO_CACHE, answering
 
 from clarion.chains.model import Block, BurnBlock
 from clarion.chains.stacks import clarity as cl
@@ -292,7 +292,7 @@ async def test_the_documented_questions_are_answered(
     ingest(opened(connection, protocol.deployed_on("mainnet")), list(chain.items()))
     page = (REPOSITORY / "docs" / "protocols.md").read_text(encoding="utf-8")
     (document,) = [text for text in re.findall(r"```graphql\n(.*?)```", page, re.DOTALL) if "sbtc" in text]
-    app = make_app(database_url, protocols=[protocol], deployed={})
+    app = make_app(database_url, protocols=[protocol], deployed={}, graphql=NO_CACHE)
     async with answering(app) as server:
         answer = await server.query(document)
     assert "errors" not in answer
