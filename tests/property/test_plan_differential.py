@@ -114,10 +114,10 @@ async def compare(both: Both, seed: int, count: int) -> Counter[str]:
 
 
 async def test_plans_answer_as_resolvers_do(both: Both) -> None:
-    outcomes = await compare(both, seed=1, count=200)
+    outcomes = await compare(both, seed=1, count=80)
 
-    assert outcomes["compiled"] > 100, outcomes
-    assert outcomes["errors"] > 10, outcomes
+    assert outcomes["compiled"] > 40, outcomes
+    assert outcomes["errors"] > 3, outcomes
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ async def test_plans_answer_as_resolvers_do_for_long(both: Both, seed: int) -> N
 
 async def test_many_at_once(both: Both) -> None:
     generator = Generator(both.schema, await sampled(both), 99, roots=reads)
-    queries = [generator.query() for _ in range(60)]
+    queries = [generator.query() for _ in range(30)]
 
     answers = await asyncio.gather(*(both.answers(query) for query in queries))
 
