@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from graphql import get_named_type
+from graphql import get_named_type, is_required_argument
 from support import toy
 from support.graphql import NO_CACHE, Server, answering, toy_app
 
@@ -180,6 +180,8 @@ async def test_every_list_of_every_protocol_can_be_read_as_of_a_block(database_u
         name
         for name, field in schema._schema.query_type.fields.items()
         if get_named_type(field.type).name.endswith("Connection")
+        and "totalCount" in get_named_type(field.type).fields  # a view that is no table's list may not count
+        and not any(is_required_argument(argument) for argument in field.args.values())
     ]
     assert len(lists) > 40
     async with answering(make_app(database_url, protocols=protocols, deployed={}, graphql=NO_CACHE)) as server:
