@@ -42,7 +42,7 @@ def read_pool(
     """A closed pool whose transactions are read-only snapshots, read as ``role`` where given."""
     options = (
         "-c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on "
-        f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC" + (f" -c role={role}" if role else "")
+        f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off" + (f" -c role={role}" if role else "")
     )
     pool = make_pool(url, max_size=POOL_SIZE, options=options, application_name="clarion graphql")
     pool.timeout = connection_timeout_s
