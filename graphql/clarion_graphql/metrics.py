@@ -19,6 +19,7 @@ PLANS: Final = Counter(
 )
 ERRORS: Final = Counter("clarion_graphql_errors", "Errors in answers, by extensions.code.", ["code"])
 SUBSCRIPTIONS: Final = Gauge("clarion_graphql_subscriptions", "Open subscriptions.")
+GROUPS: Final = Gauge("clarion_graphql_subscription_groups", "Subscriptions that are different from each other.")
 MESSAGES: Final = Counter("clarion_graphql_messages", "Messages of subscriptions.")
 REPLICA_SECONDS: Final = Histogram(
     "clarion_graphql_replica_seconds", "Time from hearing of a commit until the replica that is read has it."

@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator
 
 READ_BYTES = 1 << 18
+QUIET_SECONDS = 1.0
+"""After the end of the input: when nothing comes for so long, nothing is under way."""
 HEIGHT = re.compile(rb'"height":(\d+)')
 AT_ONCE = 100
 """Clients that connect at a time: a listener's queue is short."""
@@ -100,10 +102,14 @@ def main() -> None:
     unread: dict[int, bytes] = {}
     heights: dict[int, list[float]] = {}
     over = False
-    while not over:
-        for number, _ in poll.poll():
+    while True:
+        ready = poll.poll(QUIET_SECONDS if over else None)
+        if not ready:
+            break
+        for number, _ in ready:
             if number == 0:
                 over = not os.read(0, 1)
+                poll.unregister(0)
                 continue
             size = by_number[number].recv_into(view)
             now = time.monotonic()

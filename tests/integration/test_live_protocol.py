@@ -75,7 +75,6 @@ class TestConnection:
             '{"type":"subscribe","id":"1"}',
             '{"type":"subscribe","id":1,"payload":{"query":"{ __typename }"}}',
             '{"type":"subscribe","id":"","payload":{"query":"{ __typename }"}}',
-            '{"type":"subscribe","id":"1","payload":{}}',
             '{"type":"subscribe","id":"1","payload":{"query":1}}',
             '{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","variables":[]}}',
             '{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","operationName":1}}',

@@ -33,6 +33,7 @@ from clarion_graphql.live.groups import STALL_S, Group, Member, Render, group_of
 from clarion_graphql.live.live_answers import LiveAnswers
 from clarion_graphql.live.sources import LiveQuery, LogSource, Source
 from clarion_graphql.live.touched import ReadTables, TouchedTables
+from clarion_graphql.metrics import GROUPS
 
 #: How many requests are remembered with the group that they belong to.
 REMEMBERED: Final = 4_096
@@ -137,10 +138,12 @@ class Hub:
             stall_s=self._stall_s,
             abandoned=partial(self._abandoned, key),
         )
+        GROUPS.inc()
         return made
 
     def _abandoned(self, key: Hashable) -> None:
-        self._groups.pop(key, None)
+        del self._groups[key]
+        GROUPS.dec()
 
     async def _prepare(self, request: Request, caller: Caller) -> _Prepared:
         operation = self._executor.documents.read(request.query).operation(request.operation_name)
