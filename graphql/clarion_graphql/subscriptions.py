@@ -209,9 +209,7 @@ class Subscriptions:
             [
                 make_field("sequence", BigInt, "Where the index stood."),
                 make_field("state", TransactionState, "Where the transaction stands."),
-                make_field(
-                    "finality", Finality | None, "How final its block is; null without a canonical one."
-                ),
+                make_field("finality", Finality | None, "How final its block is; null without a canonical one."),
                 make_field(
                     "transaction",
                     StrawberryOptional(self._types.named["Transaction"]),

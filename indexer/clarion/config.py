@@ -127,7 +127,7 @@ def _rate(value: object) -> object:
             limits.parse_many(value)
         except ValueError as error:
             raise ValueError(
-                f"{value!r} is no rate such as `100000/minute`, or several joined by `;` such as `50/second;1000/minute`"
+                f"{value!r} is no rate such as `100000/minute`, or several joined by `;`: `50/second;1000/minute`"
             ) from error
     return value
 
