@@ -65,7 +65,7 @@ class Both:
 
 @pytest.fixture
 async def both(recorded_url: str) -> AsyncIterator[Both]:
-    app = make_app(recorded_url, protocols=PROTOCOLS, deployed={})
+    app = make_app(recorded_url, protocols=PROTOCOLS, deployed={}, connection_timeout_s=60, statement_timeout_ms=60_000)
     async with app.router.lifespan_context(app):
         both = Both(app.state.service)
         yield both
