@@ -1,0 +1,1 @@
+"""Charms: programmable assets in Bitcoin transactions, as spells write them."""
