@@ -16,9 +16,18 @@ A protocol is a Python package that exposes one :class:`Protocol` under the entr
     def moved(event: FtTransfer, at: EventContext, rows: Rows) -> None:
         ...
 
-A handler reads its event, its context and rows, and nothing else: no clock, no network, no randomness. Contracts are
-named by short names. Which contract ids those are is said per network by the package (``contracts``), by who deployed
-them, or follows from the chain: see ``by_trait`` and ``by_factory`` and :mod:`clarion.discovery`.
+A handler reads its event, its context and rows, and nothing else: no clock, no network, no randomness. Contracts of
+Stacks are named by short names. Which contract ids those are is said per network by the package (``contracts``), by who
+deployed them, or follows from the chain: see ``by_trait`` and ``by_factory`` and :mod:`clarion.discovery`.
+
+A protocol of Bitcoin sees every transaction with a spell and every one that spends charms without, and finds in its
+parameters what it is about::
+
+    protocol = Protocol("tokens", tables=[Holding], chain="bitcoin")
+
+    @protocol.on_any(kind=EventKind.SPELL)
+    def spell(event: SpellEvent, at: EventContext, rows: Rows) -> None:
+        ...
 """
 
 from __future__ import annotations
@@ -33,8 +42,9 @@ from typing import Any, Final, get_type_hints
 
 import msgspec
 
-from clarion.asset_events import PAYLOADS
-from clarion.chains.model import Block, BlockRef, Event, EventKind, JsonValue, Transaction
+from clarion.asset_events import PAYLOADS as ASSET_PAYLOADS
+from clarion.chains.bitcoin.charms.events import SpellEvent, SpendEvent
+from clarion.chains.model import BITCOIN_KINDS, Block, BlockRef, Chain, Event, EventKind, JsonValue, Transaction
 from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.discovery import DiscoveredContract, absolute_trait, declared_traits, deployments, is_contract_id
 from clarion.event_shapes import Shape
@@ -53,6 +63,9 @@ STX: Final = "STX"
 Handler = Callable[[Any, "EventContext", Rows], None]
 Register = Callable[[Callable[..., None]], Callable[..., None]]
 
+#: Makes a protocol's parameters from the network and what a deployment says for it; raises ValueError.
+Parameters = Callable[[str, Mapping[str, Any]], Any]
+
 #: What selects an event of a contract: its kind, and for a print its topic ("" for other kinds).
 Selector = tuple[EventKind, str]
 
@@ -62,20 +75,22 @@ class EventContext(msgspec.Struct, frozen=True, gc=False):
 
     block: BlockRef
     burn_height: int
-    """Height of the Bitcoin block it is anchored to; 0 where the source could not tell."""
+    """Height of the Bitcoin block it is anchored to (on Bitcoin: its own); 0 where the source could not tell."""
     time: int
     """Unix seconds of the block; 0 where the source could not tell."""
     tx_id: bytes
     sender: str
-    """The transaction's origin; empty for one made on Bitcoin."""
+    """The transaction's origin; empty for one of or made on Bitcoin."""
     contract: str
-    """Id of the contract that printed or defines the asset; empty for events about STX."""
+    """Id of the contract that printed or defines the asset; empty for events about STX and of Bitcoin."""
     topic: str
     tx_index: int
     event_index: int
     """Ordinal within the transaction; -1 for the deployment of a contract, which comes before the block's events."""
     raw: bytes | None = None
     """Consensus bytes of what was printed or of an NFT's identifier; None for other events."""
+    parameters: Any = None
+    """What the protocol made of what the deployment says for it (``Protocol.parameters``)."""
 
     @property
     def height(self) -> int:
@@ -84,8 +99,8 @@ class EventContext(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def tx_text(self) -> str:
-        """The transaction's id as text columns hold it: ``0x`` and hexadecimal."""
-        return f"0x{self.tx_id.hex()}"
+        """The transaction's id as text columns hold it: hexadecimal, on Stacks after ``0x``."""
+        return self.tx_id.hex() if self.block.chain == "bitcoin" else f"0x{self.tx_id.hex()}"
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -141,7 +156,7 @@ _Routes = Mapping[tuple[str | None, EventKind, str], _Route]
 
 @dataclass(eq=False)
 class Protocol:
-    """One set of contracts with its tables and handlers.
+    """One set of contracts with its tables and handlers, on one chain.
 
     ``name`` is also the Postgres schema of its tables. ``contracts`` says for short names which contract they are on a
     network: ``{"sbtc-token": {"mainnet": "SM3….sbtc-token"}}``.
@@ -153,6 +168,10 @@ class Protocol:
     version: int = 1
     """Raised by the package's author when handlers or tables change: the projection is then made anew."""
     contracts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    chain: Chain = "stacks"
+    parameters: Parameters | None = None
+    """Makes what handlers find in their context's ``parameters`` from the network's name and what the deployment says
+    for the protocol (the setting ``parameters``), which it checks. None: it takes nothing, and they find nothing."""
     log_indexes: Mapping[str, str] = field(default_factory=dict)
     """Indexes on the chain log that its questions need, by name: what follows ``CREATE INDEX <name> ON``."""
     row_types: tuple[RowType, ...] = field(init=False)
@@ -178,9 +197,10 @@ class Protocol:
         asset event belongs to the contract that defines the asset, whichever contract moved it.
 
         The handler's first parameter says what it gets: a ``msgspec.Struct`` (the event's fields are checked against
-        it; those of asset events are in :mod:`clarion.asset_events`) or ``dict`` (as they are).
+        it; those of asset events are in :mod:`clarion.asset_events`, those of Bitcoin in
+        :mod:`clarion.chains.bitcoin.charms.events`) or ``dict`` (as they are).
         """
-        selector = _selector(topic, kind)
+        selector = self._selector(topic, kind)
 
         def register(handler: Callable[..., None]) -> Callable[..., None]:
             key = (contract, selector)
@@ -196,7 +216,7 @@ class Protocol:
 
         Which contracts it looks at can be narrowed: see ``only`` of :meth:`deployed_at`.
         """
-        selector = _selector(topic, kind)
+        selector = self._selector(topic, kind)
 
         def register(handler: Callable[..., None]) -> Callable[..., None]:
             if selector in self._any:
@@ -260,12 +280,13 @@ class Protocol:
         only: Collection[str] | None = None,
         network: str = "",
         deployer: str = "",
+        parameters: Mapping[str, Any] | None = None,
     ) -> DeployedProtocol:
         """Bind short names to contract ids: ``{"bh-vault": "ST1….bh-vault"}``.
 
         ``only``: ids of the contracts that ``on_any`` and ``on_deployment`` handlers look at, and :data:`STX` for
         events about STX (None: all). ``network`` and ``deployer`` are needed where a trait is named by network or
-        relative to the deployer. Raises ValueError.
+        relative to the deployer. ``parameters`` is what the deployment says for the protocol. Raises ValueError.
         """
         unknown = contracts.keys() - self.short_names()
         if unknown:
@@ -277,14 +298,43 @@ class Protocol:
                 raise ValueError(f"{self.name} does not say which trait its {name} contracts have on {network}")
             traits[absolute_trait(found, deployer)] = name
         short_of = {identifier: short for short, identifier in contracts.items()}
-        return DeployedProtocol(self, short_of, traits, None if only is None else frozenset(only))
+        return DeployedProtocol(
+            self,
+            short_of,
+            traits,
+            None if only is None else frozenset(only),
+            self._parameters_of(network, parameters or {}),
+        )
 
-    def deployed_by(self, deployer: str, *, network: str = "", only: Collection[str] | None = None) -> DeployedProtocol:
+    def _parameters_of(self, network: str, given: Mapping[str, Any]) -> Any:
+        if self.parameters is not None:
+            return self.parameters(network, given)
+        if given:
+            raise ValueError(f"{self.name} takes no parameters: {', '.join(sorted(given))}")
+        return None
+
+    def _selector(self, topic: str | None, kind: EventKind) -> Selector:
+        if (kind in BITCOIN_KINDS) != (self.chain == "bitcoin"):
+            raise ValueError(f"{self.name} is a protocol of {self.chain}, which has no events of the kind {kind.value}")
+        if (topic is not None) != (kind is EventKind.PRINT):
+            raise ValueError("a print is selected by its topic, every other event by its kind alone")
+        return kind, topic or ""
+
+    def deployed_by(
+        self,
+        deployer: str,
+        *,
+        network: str = "",
+        only: Collection[str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> DeployedProtocol:
         """Bind every short name to the contract of that name under one deployer's address."""
         contracts = {short: f"{deployer}.{short}" for short in self.short_names()}
-        return self.deployed_at(contracts, only=only, network=network, deployer=deployer)
+        return self.deployed_at(contracts, only=only, network=network, deployer=deployer, parameters=parameters)
 
-    def deployed_on(self, network: str, *, only: Collection[str] | None = None) -> DeployedProtocol:
+    def deployed_on(
+        self, network: str, *, only: Collection[str] | None = None, parameters: Mapping[str, Any] | None = None
+    ) -> DeployedProtocol:
         """Bind every short name to what the package says it is on ``network``. Raises ValueError where it does not."""
         contracts = {}
         for short in sorted(self.short_names()):
@@ -292,7 +342,7 @@ class Protocol:
             if identifier is None:
                 raise ValueError(f"{self.name} does not say which contract {short} is on {network}")
             contracts[short] = identifier
-        return self.deployed_at(contracts, only=only, network=network)
+        return self.deployed_at(contracts, only=only, network=network, parameters=parameters)
 
 
 def check_protocol_name(name: str) -> None:
@@ -304,23 +354,22 @@ def check_protocol_name(name: str) -> None:
         )
 
 
-def _selector(topic: str | None, kind: EventKind) -> Selector:
-    if (topic is not None) != (kind is EventKind.PRINT):
-        raise ValueError("a print is selected by its topic, every other event by its kind alone")
-    return kind, topic or ""
-
-
 def _registered(handler: Callable[..., None], kind: EventKind) -> _Registered:
     first = next(iter(inspect.signature(handler).parameters))
     payload = get_type_hints(handler)[first]
     is_struct = isinstance(payload, type) and issubclass(payload, msgspec.Struct)
-    if is_struct and payload in _ASSET_PAYLOADS and PAYLOADS.get(kind) is not payload:
+    if is_struct and payload in _PAYLOADS.values() and _PAYLOADS.get(kind) is not payload:
         raise TypeError(f"{handler.__name__} handles {kind.value}, whose payload is no {payload.__name__}")
     shape = Shape(payload) if is_struct and kind is EventKind.PRINT else None
     return _Registered(handler, payload if is_struct else None, shape)
 
 
-_ASSET_PAYLOADS: Final = frozenset(PAYLOADS.values())
+_PAYLOADS: Final[Mapping[EventKind, type[Any]]] = {
+    **ASSET_PAYLOADS,
+    EventKind.SPELL: SpellEvent,
+    EventKind.SPEND: SpendEvent,
+}
+"""The payload of each kind of event that is no print."""
 
 
 class DeployedProtocol:
@@ -332,8 +381,11 @@ class DeployedProtocol:
         contracts: Mapping[str, str],
         traits: Mapping[str, str] | None = None,
         only: frozenset[str] | None = None,
+        parameters: Any = None,
     ) -> None:
         self.protocol = protocol
+        self.parameters = parameters
+        """What its handlers find in their context."""
         self.contracts: Mapping[str, str] = contracts
         """Contract id to short name, of the contracts known beforehand."""
         self.traits: Mapping[str, str] = traits or {}
@@ -363,9 +415,9 @@ class DeployedProtocol:
 
     @property
     def binding(self) -> Mapping[str, Any]:
-        """What it follows, as JSON: contracts by id, traits, factories, kinds of events of all contracts."""
+        """What it follows, as JSON: contracts by id, traits, factories, kinds of any contract's events, parameters."""
         protocol = self.protocol
-        return {
+        followed = {
             "contracts": dict(sorted(self.contracts.items())),
             "traits": dict(sorted(self.traits.items())),
             "factories": sorted([f.name, f.factory, f.topic, f.field] for f in protocol._factories),
@@ -373,6 +425,9 @@ class DeployedProtocol:
             "deployments": protocol._deployment is not None,
             "only": None if self.only is None else sorted(self.only),
         }
+        if self.parameters is not None:
+            followed["parameters"] = msgspec.to_builtins(self.parameters, order="sorted", str_keys=True)
+        return followed
 
     def begin_block(self, block: Block, rows: Rows) -> None:
         """Take up contracts that the block's transactions deployed; before any of its events.
@@ -388,7 +443,7 @@ class DeployedProtocol:
                 version = payload.get("clarity_version") if isinstance(payload, dict) else None
                 deployment = Deployment(source, version if isinstance(version, int) else None)
                 event = Event(transaction.index, -1, EventKind.UNKNOWN, contract, "deployment", None)
-                self._handle(registered, deployment, _context(event, block, transaction), rows)
+                self._handle(registered, deployment, self._context(event, block, transaction), rows)
             for trait in declared_traits(source, contract.partition(".")[0]):
                 name = self.traits.get(trait)
                 if name is not None:
@@ -414,7 +469,7 @@ class DeployedProtocol:
         if route.made is not None:
             named = _contract_named(event, route.made.field)
             self._discover(named, route.made.name, "factory", block, transaction, rows)
-        context = _context(event, block, transaction)
+        context = self._context(event, block, transaction)
         for registered, payload in zip(route.wanted, payloads, strict=True):
             self._handle(registered, payload, context, rows)
 
@@ -474,31 +529,31 @@ class DeployedProtocol:
                 found_tx=f"0x{transaction.id.hex()}",
             )
 
+    def _context(self, event: Event, block: Block, transaction: Transaction) -> EventContext:
+        burn = block.burn
+        return EventContext(
+            block.ref,
+            burn.height if burn else 0,
+            block.time or 0,
+            transaction.id,
+            transaction.sender or "",
+            event.contract or "",
+            event.topic,
+            event.tx_index,
+            event.index,
+            event.raw,
+            self.parameters,
+        )
+
     def _handle(self, registered: _Registered, payload: Any, context: EventContext, rows: Rows) -> None:
         try:
             registered.handler(payload, context, rows)
         except Exception as error:
             raise ProjectionError(
-                f"{self.protocol.name} failed on {context.contract or 'STX'} {context.topic} in {context.block}, "
+                f"{self.protocol.name} failed on {f'{context.contract} {context.topic}'.lstrip()} in {context.block}, "
                 f"transaction {context.tx_text}, event {context.event_index}: {type(error).__name__}: {error}. "
                 f"Nothing of the block was written; update the protocol's package and start again."
             ) from error
-
-
-def _context(event: Event, block: Block, transaction: Transaction) -> EventContext:
-    burn = block.burn
-    return EventContext(
-        block.ref,
-        burn.height if burn else 0,
-        block.time or 0,
-        transaction.id,
-        transaction.sender or "",
-        event.contract or "",
-        event.topic,
-        event.tx_index,
-        event.index,
-        event.raw,
-    )
 
 
 def _value(event: Event) -> JsonValue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Union
+from typing import Final, Literal, Union
 
 from msgspec import Struct
 
@@ -17,7 +17,10 @@ JsonValue = Union[None, bool, int, str, list["JsonValue"], dict[str, "JsonValue"
 
 
 class EventKind(StrEnum):
-    """What a contract said: a ``print``, or something that happened to an asset."""
+    """What a contract said: a ``print``, or something that happened to an asset.
+
+    On Bitcoin: what a transaction does to charms, by its ``spell``, or by a ``spend`` without one.
+    """
 
     PRINT = "print"
     STX_TRANSFER = "stx_transfer"
@@ -30,7 +33,13 @@ class EventKind(StrEnum):
     NFT_TRANSFER = "nft_transfer"
     NFT_MINT = "nft_mint"
     NFT_BURN = "nft_burn"
+    SPELL = "spell"
+    SPEND = "spend"
     UNKNOWN = "unknown"
+
+
+#: Kinds of events of Bitcoin; all others are of Stacks.
+BITCOIN_KINDS: Final = frozenset({EventKind.SPELL, EventKind.SPEND})
 
 
 class TransactionStatus(StrEnum):
@@ -56,7 +65,7 @@ class Finality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """Names one block. A Stacks block's ``hash`` is its index block hash."""
+    """Names one block. A Stacks block's ``hash`` is its index block hash, a Bitcoin block's is in display order."""
 
     chain: Chain
     height: int
