@@ -2,6 +2,8 @@
 
 Fork choice for Stacks, as a node makes it: the highest block wins, the first seen among equals, but no block whose
 Bitcoin block has been replaced. A Bitcoin reorg therefore rolls back the Stacks blocks anchored to it and only those.
+For Bitcoin the highest block wins too, the first seen among equals: between two changes of the difficulty that is the
+branch with the most work, and a source gives nothing but what its node's own choice led to.
 What is final stays: a branch that leaves below it is kept in the chain log, told of, and not followed.
 """
 

@@ -1,4 +1,4 @@
-"""Applies what waits in the inbox, one batch a transaction: the writing half of the index service."""
+"""Applies what waits in the inbox or what sources give, one batch a transaction: the writing half of the services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 import structlog
 
 from clarion.batch_size import MOST_BYTES, BatchSize
-from clarion.chains.model import Block, BlockRef
+from clarion.chains.model import Block, BlockRef, Chain
 from clarion.chains.stacks.node_payloads import Item, PayloadError, decode_post
 from clarion.follower import Followed, Follower, Refused
 from clarion.ingest import ingest_all, stage
@@ -57,25 +57,27 @@ class Applied:
 
 
 class Worker:
-    """Applies posts from the inbox to one store. For one thread at a time."""
+    """Applies what is said of one chain to its store. For one thread at a time. The inbox is of Stacks' posts."""
 
     def __init__(
         self,
         database_url: str,
         protocols: Sequence[DeployedProtocol],
         *,
+        chain: Chain = "stacks",
         start_height: int,
         final_depth: int = FINAL_DEPTH,
         behind_blocks: int = 10,
     ) -> None:
         self._url = database_url
+        self._chain: Chain = chain
         self._protocols = protocols
         self._start_height = start_height
         self._final_depth = final_depth
         self._store: Store | None = None
         self._size = BatchSize(posts=BATCH_POSTS, most_posts=10 * BATCH_POSTS)
         #: What is known of the sources; for the worker's thread alone.
-        self.sources = Sources("stacks", behind_blocks=behind_blocks)
+        self.sources = Sources(chain, behind_blocks=behind_blocks)
 
     @property
     def store(self) -> Store:
@@ -93,19 +95,19 @@ class Worker:
         connection = connect(self._url, autocommit=True)
         if self._store is None:
             try:
-                require_tables(connection, "stacks", self._protocols)
+                require_tables(connection, self._chain, self._protocols)
                 if made := restore_indexes(connection):
                     log.info("indexes_made", names=made)
             except BaseException:
                 connection.close()
                 raise
-            store = Store(connection, "stacks", self._protocols, final_depth=self._final_depth)
+            store = Store(connection, self._chain, self._protocols, final_depth=self._final_depth)
             store.open()
             self._store = store
             known = self.sources.load(connection)
             self._follower = Follower(start_height=self._start_height, known_sources=known)
             # What an older version could not read, this one may.
-            if retried := inbox.retry_failed(connection):
+            if self._chain == "stacks" and (retried := inbox.retry_failed(connection)):
                 log.info("failed_posts_tried_again", posts=retried)
         else:
             self._store.connection.close()

@@ -40,6 +40,28 @@ class _Stored:
     parent_hash: bytes | None
 
 
+class SelfAnchored:
+    """What stands for it in Bitcoin's own index: a block counts where it is canonical, so none is orphaned beside that.
+
+    What Stacks nodes tell of Bitcoin is of no concern to it.
+    """
+
+    def asked(self, hashes: Iterable[bytes]) -> Callable[[], None]:
+        """Nothing has to be asked."""
+        return lambda: None
+
+    def prefetch(self, hashes: Iterable[bytes]) -> None:
+        """Nothing has to be asked."""
+
+    def is_canonical(self, burn_hash: bytes) -> bool:
+        """Always."""
+        return True
+
+    def is_orphaned(self, burn_hash: bytes | None) -> bool:
+        """Never."""
+        return False
+
+
 class BurnChain:
     """The Bitcoin chain within one database transaction.
 

@@ -156,6 +156,8 @@ def load(connection: Connection[Any], chain: Chain, hashes: Iterable[bytes]) -> 
             raise LookupError(f"{chain} block 0x{block_hash.hex()} is not in the chain log")
         _, height, parent_hash, time, burn_height, burn_hash, extra, burn_parent, burn_time = blocks[block_hash]
         burn = None if burn_hash is None else BurnBlock(burn_height, burn_hash, burn_parent, burn_time)
+        if chain == "bitcoin":
+            burn = BurnBlock(height, block_hash, parent_hash, time)
         loaded.append(
             Block(
                 BlockRef(chain, height, block_hash, parent_hash),

@@ -16,7 +16,7 @@ from psycopg import Connection, Cursor, pq
 from clarion.chains.model import Block, BlockRef, BurnBlock, Chain
 from clarion.protocol import DeployedProtocol
 from clarion.store import chain_log, copy
-from clarion.store.burn_chain import Announced, BurnChain
+from clarion.store.burn_chain import Announced, BurnChain, SelfAnchored
 from clarion.store.chain_log import Header
 from clarion.store.change_log import CHANGE_COLUMNS, change_rows
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
@@ -30,7 +30,7 @@ from clarion.store.write_rows import write_rows
 
 #: The Postgres notification channel; one message per commit, a JSON object {chain, height, hash, sequence}.
 CHANNEL: Final = "clarion"
-#: How many Bitcoin blocks on top of its own make a Stacks block final, unless a setting says otherwise.
+#: How many Bitcoin blocks on top of its own make a block final, unless a setting says otherwise.
 FINAL_DEPTH: Final = 6
 DIGEST_COLUMNS: Final = b"clarion.digest (chain, protocol, generation, height, digest)"
 STEP_COLUMNS: Final = b"clarion.step (chain, sequence, op, height, hash)"
@@ -273,8 +273,9 @@ class Batch:
         self._anomalies: list[AnomalyAt] = []
         self._may_be_final = False
         self._if_undone: list[Callable[[], None]] = []
-        #: Bitcoin blocks: which are known and count.
-        self.burns = BurnChain(store.connection)
+        self._told_of_bitcoin = BurnChain(store.connection)
+        #: Which Bitcoin blocks count: those of Stacks blocks, as Stacks nodes tell.
+        self.burns: BurnChain | SelfAnchored = self._told_of_bitcoin if self._chain == "stacks" else SelfAnchored()
 
     @property
     def tip(self) -> Tip:
@@ -477,7 +478,9 @@ class Batch:
 
         One that would replace Bitcoin blocks that final blocks are anchored to is refused.
         """
-        announced = self.burns.announce(burn, at_once=at_once, final_height=self._final_burn_height)
+        if self._chain != "stacks":
+            raise ValueError(f"{burn} was announced for the {self._chain} index, whose blocks are anchored to themselves")
+        announced = self._told_of_bitcoin.announce(burn, at_once=at_once, final_height=self._final_burn_height)
         self._may_be_final |= announced in (Announced.ADDED, Announced.REORG)
         return announced
 
@@ -491,6 +494,8 @@ class Batch:
 
     def lowest_burn_orphaned(self) -> int | None:
         """Height of the lowest canonical block that is not final and whose Bitcoin block has been replaced, or None."""
+        if self._chain != "stacks":
+            return None
         self.flush()
         found = self._connection.execute(
             """
@@ -515,6 +520,8 @@ class Batch:
         A Stacks branch lies within one branch of Bitcoin: what the ancestors of an anchored block are anchored to are
         ancestors of its own Bitcoin block. Returns whether every canonical block that is not final is anchored now.
         """
+        if self._chain != "stacks":
+            return True
         self.flush()
         unanchored = self._connection.execute(
             """
@@ -531,7 +538,7 @@ class Batch:
             (self._chain, -1 if self.final_height is None else self.final_height),
         ).fetchall()
         learned = {(height, burn_hash) for height, burn_hash, above in unanchored if burn_hash and not above}
-        if learned and self.burns.learn(learned):
+        if learned and self._told_of_bitcoin.learn(learned):
             self._may_be_final = True
         return not any(above for _, _, above in unanchored)
 
@@ -596,10 +603,14 @@ class Batch:
         """Note the highest block that is deep enough: under Bitcoin's tip and under the tip of this chain both.
 
         Bitcoin's alone does not tell: a node that catches up knows its whole chain long before the blocks on it, and
-        still finds forks among those. A subquery that gives a value keeps Postgres from joining whole tables: it goes
+        still finds forks among those. On Bitcoin its own tip is all there is. A subquery that gives a value keeps Postgres from joining whole tables: it goes
         down from the tip and stops at the first block that is deep enough.
         """
         store = self._store
+        self._may_be_final = False
+        if self._chain != "stacks":
+            self._advance_final_height_of_bitcoin()
+            return
         found = self._connection.execute(
             """
             WITH deep AS MATERIALIZED (
@@ -628,7 +639,17 @@ class Batch:
         ).fetchone()
         if found is not None:
             store.final_height = found[0]
-        self._may_be_final = False
+
+    def _advance_final_height_of_bitcoin(self) -> None:
+        store = self._store
+        found = self._connection.execute(
+            "UPDATE clarion.cursor c SET final_height = k.height FROM clarion.canonical_block k "
+            "WHERE c.chain = %(chain)s AND k.chain = c.chain AND k.height = %(deep)s "
+            "AND k.height > coalesce(c.final_height, -1) RETURNING c.final_height",
+            {"chain": self._chain, "deep": (self._tip.height or 0) - store.final_depth},
+        ).fetchone()
+        if found is not None:
+            store.final_height = found[0]
 
     def _write_log(self, *, moved: bool, retraction: bool = False) -> None:
         """``moved``: whether there are steps, which were handed to Postgres or are about to be."""

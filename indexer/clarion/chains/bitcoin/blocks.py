@@ -1,0 +1,192 @@
+"""Bitcoin blocks: header, where their transactions are and what these spend, and the root of their ids."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import Struct
+
+from clarion.chains.bitcoin.transactions import (
+    BitcoinTransaction,
+    TransactionError,
+    double_sha256,
+    read_compact_size,
+    read_transaction,
+    write_compact_size,
+    write_transaction,
+)
+
+HEADER_BYTES: Final = 80
+MAX_BLOCK_BYTES: Final = 4_000_000
+OUTPOINT_BYTES: Final = 36
+"""Of an outpoint as transactions hold it: the id in internal order and the output's index, least byte first."""
+
+_header: Final = struct.Struct("<I32s32sIII")
+
+
+class BlockHeader(Struct, frozen=True, gc=False):
+    """A block's header. Hashes are in display order, ``time`` is Unix seconds."""
+
+    hash: bytes
+    version: int
+    parent_hash: bytes
+    merkle_root: bytes
+    time: int
+    bits: int
+    nonce: int
+
+
+@dataclass(slots=True)
+class Outline:
+    """Where a block's transactions begin (and, last, where they end), and every outpoint that they spend, in order."""
+
+    starts: list[int]
+    outpoints: list[bytes]
+    weight: int
+
+
+def parse_header(data: bytes) -> BlockHeader:
+    """The header that a block begins with. Raises TransactionError."""
+    if len(data) < HEADER_BYTES:
+        raise TransactionError(f"{len(data)} bytes are no block: its header alone has {HEADER_BYTES}")
+    version, parent_hash, root, time, bits, nonce = _header.unpack_from(data)
+    block_hash = double_sha256(data[:HEADER_BYTES])[::-1]
+    return BlockHeader(block_hash, version, parent_hash[::-1], root[::-1], time, bits, nonce)
+
+
+def write_header(header: BlockHeader) -> bytes:
+    """The header's bytes."""
+    parent_hash, root = header.parent_hash[::-1], header.merkle_root[::-1]
+    return _header.pack(header.version, parent_hash, root, header.time, header.bits, header.nonce)
+
+
+def outline(data: bytes) -> Outline:
+    """Go through a block's transactions without reading more of them than their lengths and what they spend.
+
+    Raises TransactionError where the bytes do not end with the last transaction.
+    """
+    try:
+        found = _outline(data)
+    except (IndexError, struct.error) as error:
+        raise TransactionError(f"the block of {len(data)} bytes is cut off") from error
+    if found.starts[-1] != len(data):
+        raise TransactionError(f"the block's transactions end at byte {found.starts[-1]} of {len(data)}")
+    return found
+
+
+def _outline(data: bytes) -> Outline:
+    # Every block goes through here and every few nanoseconds count: lengths below 253 are their own byte.
+    starts: list[int] = []
+    outpoints: list[bytes] = []
+    note = outpoints.append
+    witness_bytes = 0
+    transactions, at = read_compact_size(data, HEADER_BYTES)
+    for _ in range(transactions):
+        starts.append(at)
+        inputs = data[at + 4]
+        if segwit := not inputs:
+            if data[at + 5] != 1:
+                raise TransactionError(f"the transaction at byte {at} has no inputs or an unknown flag")
+            at += 6
+            inputs = data[at]
+        else:
+            at += 4
+        if inputs < 253:
+            at += 1
+        else:
+            inputs, at = read_compact_size(data, at)
+        for _ in range(inputs):
+            note(data[at : at + OUTPOINT_BYTES])
+            length = data[at + OUTPOINT_BYTES]
+            if length < 253:
+                at += 41 + length
+            else:
+                length, at = read_compact_size(data, at + OUTPOINT_BYTES)
+                at += 4 + length
+        outputs = data[at]
+        if outputs < 253:
+            at += 1
+        else:
+            outputs, at = read_compact_size(data, at)
+        for _ in range(outputs):
+            length = data[at + 8]
+            if length < 253:
+                at += 9 + length
+            else:
+                length, at = read_compact_size(data, at + 8)
+                at += length
+        if segwit:
+            before = at
+            for _ in range(inputs):
+                items = data[at]
+                if items < 253:
+                    at += 1
+                else:
+                    items, at = read_compact_size(data, at)
+                for _ in range(items):
+                    length = data[at]
+                    if length < 253:
+                        at += 1 + length
+                    else:
+                        length, at = read_compact_size(data, at)
+                        at += length
+            witness_bytes += at - before + 2
+        at += 4
+    starts.append(at)
+    return Outline(starts, outpoints, 4 * at - 3 * witness_bytes)
+
+
+def transactions_of(data: bytes) -> list[BitcoinTransaction]:
+    """All transactions of a block, read whole. Raises TransactionError."""
+    count, at = read_compact_size(data, HEADER_BYTES)
+    found = []
+    for _ in range(count):
+        transaction, at = read_transaction(data, at)
+        found.append(transaction)
+    if at != len(data):
+        raise TransactionError(f"the block's transactions end at byte {at} of {len(data)}")
+    return found
+
+
+def merkle_root(ids: Sequence[bytes]) -> bytes:
+    """The root of a block's transaction ids (both in display order).
+
+    A list whose end repeats has the root of the list without it (CVE-2012-2459); whoever judges blocks by their root
+    alone has to refuse a repeated id.
+    """
+    level = [tx_id[::-1] for tx_id in ids]
+    while len(level) > 1:
+        if len(level) % 2:
+            level.append(level[-1])
+        level = [double_sha256(level[place] + level[place + 1]) for place in range(0, len(level), 2)]
+    return level[0][::-1]
+
+
+def check_transactions(data: bytes) -> None:
+    """Raise TransactionError where a block's transactions are not those that its header stands for."""
+    ids = [transaction.id for transaction in transactions_of(data)]
+    if len(set(ids)) != len(ids) or not ids or merkle_root(ids) != parse_header(data).merkle_root:
+        raise TransactionError("the block's transactions are not those of its header")
+
+
+def write_block(header: BlockHeader, transactions: Sequence[BitcoinTransaction]) -> bytes:
+    """The block's bytes."""
+    parts = [write_header(header), write_compact_size(len(transactions)), *map(write_transaction, transactions)]
+    return b"".join(parts)
+
+
+def new_block(
+    parent_hash: bytes,
+    transactions: Sequence[BitcoinTransaction],
+    *,
+    time: int,
+    bits: int = 0x207FFFFF,
+    nonce: int = 0,
+    version: int = 0x20000000,
+) -> bytes:
+    """The bytes of a block of these transactions; its hash is what it comes to, whatever ``bits`` ask for."""
+    root = merkle_root([transaction.id for transaction in transactions])
+    return write_block(BlockHeader(b"", version, parent_hash, root, time, bits, nonce), transactions)
