@@ -279,7 +279,8 @@ async def read_finality(pool: AsyncConnectionPool, chain: Chain) -> list[Finalit
                 SELECT k.height, k.hash FROM clarion.canonical_block k
                 WHERE k.chain = u.chain AND k.height >= coalesce(u.final_height, 0) ORDER BY k.height DESC LIMIT {limit}
             ) k JOIN clarion.block b ON b.chain = u.chain AND b.hash = k.hash
-            JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash
+            LEFT JOIN clarion.canonical_burn_block a ON a.height = b.burn_height AND a.hash = b.burn_hash
+            WHERE a.hash IS NOT NULL OR u.chain = 'bitcoin'
         ) x
         JOIN clarion.canonical_block k ON k.chain = u.chain AND k.height = x.height
         JOIN clarion.block t ON t.chain = u.chain AND t.hash = k.hash

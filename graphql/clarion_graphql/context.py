@@ -60,6 +60,8 @@ class Operation:
         self.cost: Mapping[str, int] | None = None
         """What `extensions.cost` says, once that is known."""
         self.caller = caller
+        self.chains: frozenset[Chain] | None = None
+        """The chains that it reads, where that is known: receipts are theirs."""
 
     @asynccontextmanager
     async def message(self) -> AsyncIterator[None]:
@@ -70,13 +72,23 @@ class Operation:
         finally:
             await self.session.close()
 
+    @property
+    def receipts(self) -> dict[Chain, Receipt]:
+        """The receipts of what was read so far, of the chains that the operation is about; empty where nothing was."""
+        return receipts_for(self.chains, self.session.was_read)
+
     def extensions(self) -> dict[str, Any]:
-        """``extensions`` of the answer: the receipt of the chain that most of the API is about, and all if several.
+        """``extensions`` of the answer: the receipt of the chain that was read, and where several were, of each.
 
         ``outdated`` is there where rows of a protocol were read that are not the receipt's.
         """
         cost = {} if self.cost is None else {"cost": self.cost}
-        return {**cost, **receipt_extensions(self.session.was_read, self.session.outdated)}
+        return {**cost, **receipt_extensions(self.receipts, self.session.outdated)}
+
+
+def receipts_for(chains: frozenset[Chain] | None, receipts: Mapping[Chain, Receipt]) -> dict[Chain, Receipt]:
+    """Those of the receipts that are of these chains; all where it is not known which were read."""
+    return {chain: receipt for chain, receipt in receipts.items() if chains is None or chain in chains}
 
 
 def receipt_extensions(receipts: Mapping[Chain, Receipt], outdated: Mapping[str, int | None]) -> dict[str, Any]:

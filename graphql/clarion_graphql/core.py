@@ -283,6 +283,7 @@ BURN_BLOCK: Final = Entity(
     single="burnBlock",
     plural="burnBlocks",
     order=(("height", True),),
+    chain="stacks",
 )
 
 ANOMALY: Final = Entity(
@@ -334,6 +335,7 @@ MEMPOOL_TRANSACTION: Final = Entity(
     single="mempoolTransaction",
     plural="mempoolTransactions",
     order=(("received_at", True),),
+    chain="stacks",
 )
 
 

@@ -83,8 +83,16 @@ graphql_enum(
     Finality,
     {
         "SOFT": "Seen.",
-        "ANCHORED": "Its Bitcoin block is known and canonical.",
+        "ANCHORED": "Its Bitcoin block is known and canonical; a Bitcoin block that counts is so at once.",
         "FINAL": "That Bitcoin block is deep enough to be irreversible in practice.",
     },
 )
-graphql_enum(EventKind, {"PRINT": "What a contract printed.", "UNKNOWN": "A kind that this version does not know."})
+graphql_enum(
+    EventKind,
+    {
+        "PRINT": "What a contract printed.",
+        "SPELL": "A Bitcoin transaction's spell: what it says that its inputs and outputs hold of charms.",
+        "SPEND": "A Bitcoin transaction without a spell that spends outputs which hold charms: these are gone.",
+        "UNKNOWN": "A kind that this version does not know.",
+    },
+)

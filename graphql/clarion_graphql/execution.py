@@ -24,7 +24,8 @@ from clarion.chains.model import Chain
 from clarion.config import Scope
 from clarion_graphql import context, documents
 from clarion_graphql.accounts.caller import ANYONE, Caller
-from clarion_graphql.as_of import moment_of
+from clarion_graphql.as_of import moments_of
+from clarion_graphql.chains import chains_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, Code, show_errors
@@ -69,6 +70,8 @@ class Answer:
     kind: OperationKind | None = None
     operation_name: str | None = None
     receipts: Mapping[Chain, Receipt] = field(default_factory=dict)
+    chains: frozenset[Chain] | None = None
+    """The chains that it was read from; None where that may be any."""
     cacheable: bool = False
     tables: frozenset[str] | None = None
     """The tables (``schema.name``) that it was read from; None where that is not known."""
@@ -134,9 +137,10 @@ class Executor:
             running.cost = cost_extension(cost, self._limits)
             self._service.accounts.charge(caller, cost)
             if operation.node.directives:
-                await wait_for_block(self._service, self._schema, operation.document, operation.name, variables)
-                running.session.moment = moment_of(self._schema, operation.document, operation.name, variables)
-            if running.session.moment is None and operation.type is OperationType.QUERY:
+                await wait_for_block(self._service, self._schema, operation, variables)
+                running.session.moments = moments_of(self._schema, operation, variables)
+            running.chains = chains_of(self._schema, operation, variables)
+            if not running.session.moments and operation.type is OperationType.QUERY:
                 answer = await self._read(operation, variables, running)
                 if answer is not None:
                     return answer
@@ -167,9 +171,9 @@ class Executor:
         except (psycopg.Error, BrokenValueError, ApiError, TypeError, ValueError):
             PLANS.labels("stepped_aside").inc()
             return None
-        extensions = selected.receipts.members
+        receipts, extensions = selected.receipts.of(running.chains)
         if outdated := selected.outdated:
-            told = context.receipt_extensions(selected.receipts.by_chain, outdated)
+            told = context.receipt_extensions(receipts, outdated)
             extensions = msgspec.json.encode(told)[1:-1]
         if running.cost is not None:
             extensions = b'"cost":' + msgspec.json.encode(running.cost) + (b"," + extensions if extensions else b"")
@@ -179,7 +183,8 @@ class Executor:
             has_errors=False,
             kind="query",
             operation_name=operation.name,
-            receipts=selected.receipts.by_chain,
+            receipts=receipts,
+            chains=running.chains,
             cacheable=True,
             tables=selected.tables,
         )
@@ -257,5 +262,6 @@ def _answer(operation: documents.Operation, result: ExecutionResult, running: co
         has_errors=bool(errors),
         kind=_KINDS[operation.type],
         operation_name=operation.name,
-        receipts=running.session.was_read,
+        receipts=running.receipts,
+        chains=running.chains,
     )

@@ -216,8 +216,8 @@ _FINAL_HEIGHT: Final[LiteralString] = "(SELECT u.final_height FROM clarion.curso
 _ANCHORED_HEIGHTS: Final[LiteralString] = (
     "ARRAY(SELECT c.height FROM clarion.cursor u JOIN clarion.canonical_block c ON c.chain = u.chain "
     "AND c.height > coalesce(u.final_height, -1) JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash "
-    + ANCHORED.removeprefix("LEFT ")
-    + " WHERE u.chain = {chain})"
+    + ANCHORED
+    + " WHERE u.chain = {chain} AND (a.hash IS NOT NULL OR u.chain = 'bitcoin'))"
 )
 _OF_HEIGHT: Final[Mapping[Finality, LiteralString]] = {
     Finality.FINAL: "{height} <= " + _FINAL_HEIGHT,

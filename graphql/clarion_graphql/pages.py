@@ -246,7 +246,7 @@ async def fetch_by(
     # a table as it was is a query of its own: conditions reach its indexes, a join does not
     each = (
         None
-        if session.moment is None
+        if not session.moments
         else [
             build("{column} = ANY({values})", column=column.value, values=parameters(column, list(set(values))))
             for column, values in zip(columns, zip(*keys, strict=True), strict=True)

@@ -9,7 +9,6 @@ from typing import Any, Final
 from starlette.routing import Route
 from strawberry.types.field import StrawberryField
 
-from clarion.chains.model import Chain
 from clarion.protocol import Protocol
 from clarion_graphql.accounts.roles import RoleReader
 from clarion_graphql.context import Service
@@ -51,7 +50,6 @@ class ProtocolApi:
     """
 
     prefix: str
-    chain: Chain = "stacks"
     relations: Mapping[str, Sequence[Relation]] = field(default_factory=dict)
     derived: Mapping[str, Sequence[Column]] = field(default_factory=dict)
     plurals: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +90,7 @@ def entities_of(protocol: Protocol, api: ProtocolApi | None = None) -> list[Enti
                     for relation in shown.relations.get(table, ())
                 ],
                 located=("updated_height", None),
-                chain=shown.chain,
+                chain=protocol.chain,
                 projection=True,
             )
         )

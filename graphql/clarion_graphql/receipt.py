@@ -12,9 +12,15 @@ from psycopg import AsyncConnection
 from clarion.chains.model import Chain, Finality
 from clarion_graphql.scalars import hex_text
 
-#: The finality of a canonical block ``b`` of the chain of the cursor ``u``, beside :data:`ANCHORED`.
+#: The finality of a canonical block ``b`` of the chain of the cursor ``u``, beside :data:`ANCHORED`. A Bitcoin block
+#: is its own anchor.
 FINALITY: Final[LiteralString] = (
-    "CASE WHEN b.height <= u.final_height THEN 'final' WHEN a.hash IS NOT NULL THEN 'anchored' ELSE 'soft' END"
+    "CASE WHEN b.height <= u.final_height THEN 'final' "
+    "WHEN a.hash IS NOT NULL OR u.chain = 'bitcoin' THEN 'anchored' ELSE 'soft' END"
+)
+#: Height of the highest Bitcoin block that counts, of the index of the cursor ``u``.
+_BURN_TIP: Final[LiteralString] = (
+    "CASE u.chain WHEN 'bitcoin' THEN u.height ELSE (SELECT max(height) FROM clarion.canonical_burn_block) END"
 )
 #: The Bitcoin block that the block ``b`` is anchored to, where it is known and counts.
 ANCHORED: Final[LiteralString] = (
@@ -24,7 +30,7 @@ ANCHORED: Final[LiteralString] = (
 
 _TIPS: Final = f"""
 SELECT u.chain, u.height, u.hash, b.burn_height, b.burn_hash, CASE WHEN u.hash IS NOT NULL THEN {FINALITY} END,
-    u.digest, u.sequence, (SELECT max(height) FROM clarion.canonical_burn_block), (
+    u.digest, u.sequence, {_BURN_TIP}, (
         SELECT jsonb_object_agg(p.name, (
             SELECT max(k.height) FROM clarion.canonical_block k
             WHERE p.generation > 0 AND k.chain = p.chain AND k.sequence <= p.stopped_sequence
@@ -45,7 +51,7 @@ FROM ({_TIPS}) r (chain, height, hash, burn_height, burn_hash, finality, digest,
 """
 _AS_OF: Final = f"""
 SELECT u.chain, k.height, k.hash, b.burn_height, b.burn_hash, {FINALITY},
-    clarion.digest_at(k.chain, k.height), k.sequence, (SELECT max(height) FROM clarion.canonical_burn_block)
+    clarion.digest_at(k.chain, k.height), k.sequence, {_BURN_TIP}
 FROM clarion.canonical_block k
 JOIN clarion.cursor u ON u.chain = k.chain
 JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash

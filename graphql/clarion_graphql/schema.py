@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from inspect import Parameter
 from typing import Any, Final, cast
@@ -17,8 +17,10 @@ from clarion.protocol import Protocol, installed_protocols
 from clarion_graphql import stacks
 from clarion_graphql.accounts import api as account_api
 from clarion_graphql.aggregate_types import aggregate_field
+from clarion_graphql.as_of import NAME as AS_OF
 from clarion_graphql.as_of import as_of_directive
 from clarion_graphql.bithedge import api as bithedge
+from clarion_graphql.chains import of_chain
 from clarion_graphql.context import Info
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
@@ -46,6 +48,17 @@ MUTATION: Final = (
 def apis_of(protocols: Iterable[Protocol]) -> list[ProtocolApi]:
     """What the API says about those of these protocols that it says something about."""
     return [APIS[protocol.name] for protocol in protocols if protocol.name in APIS]
+
+
+def _fields_of(protocols: Iterable[Protocol], types: Types, makers: Callable[[ProtocolApi], Any]) -> list[Any]:
+    """The fields that protocols add to a root type, each marked with its protocol's chain."""
+    return [
+        of_chain(field, protocol.chain)
+        for protocol in protocols
+        if protocol.name in APIS
+        for make_fields in makers(APIS[protocol.name])
+        for field in make_fields(types)
+    ]
 
 
 def build_schema(protocols: Iterable[Protocol]) -> strawberry.Schema:
@@ -76,12 +89,12 @@ def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
             *(aggregate_field(types, entity) for entity in entities),
             *node_fields(types),
-            *(field for api in apis for make_fields in api.queries for field in make_fields(types)),
+            *_fields_of(served, types, lambda api: api.queries),
             *account_api.queries([api.roles for api in apis if api.roles is not None]),
         ],
         "Everything that can be read. An operation is read in one snapshot; `extensions.receipt` says of which block.",
     )
-    mutations = [field for api in apis for make_fields in api.mutations for field in make_fields(types)]
+    mutations = _fields_of(served, types, lambda api: api.mutations)
     for field in mutations:
         field.extensions.append(account_api.ScopeExtension(Scope.PREPARE))
     subscription = make_type(
@@ -96,6 +109,9 @@ def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
         directives=[as_of_directive, min_block_directive, after_tx_directive],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
+    as_of = schema._schema.get_directive(AS_OF)
+    assert as_of is not None
+    as_of.is_repeatable = True  # Strawberry has no word for it
     for entity in entities:
         # a field says of which type its rows are, and `Node` which it is: nothing has to be asked of every row
         cast("GraphQLObjectType", schema._schema.type_map[entity.name]).is_type_of = None

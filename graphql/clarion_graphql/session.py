@@ -74,8 +74,8 @@ class Session:
     """What one operation reads. The snapshot is taken when something is first asked for."""
 
     def __init__(self, pool: AsyncConnectionPool, *, max_rows: int = MAX_ROWS) -> None:
-        self.moment: Moment | None = None
-        """The block to read as of; set before anything is read. None: the tip."""
+        self.moments: Sequence[Moment] = ()
+        """The blocks to read as of, of each chain one; set before anything is read. None of them: the tips."""
         self._pool = pool
         self._past: PastTables | None = None
         self._stack = AsyncExitStack()
@@ -111,11 +111,10 @@ class Session:
         return self._connection
 
     async def _read_receipts(self, connection: AsyncConnection[Any]) -> None:
-        if self.moment is None:
-            self._receipts = await read_receipts(connection)
+        if self.moments:
+            self._receipts, self._past = await past_tables(connection, self.moments)
         else:
-            receipt, self._past = await past_tables(connection, self.moment)
-            self._receipts = {receipt.chain: receipt}
+            self._receipts = await read_receipts(connection)
 
     async def close(self) -> None:
         """Give the connection back, once the statement that may still run on it has ended. What waits reads nothing."""
@@ -129,7 +128,7 @@ class Session:
         return self._receipts
 
     async def receipts(self) -> dict[Chain, Receipt]:
-        """The tip of every chain in this snapshot, or the block that everything is read as of."""
+        """The tip of every chain in this snapshot, or the blocks that everything is read as of."""
         await self.open()
         return self._receipts
 
@@ -155,7 +154,7 @@ class Session:
 
     async def row(self, text: bytes, parameters: Sequence[bytes | None], tables: Iterable[str]) -> list[bytes | None]:
         """The only row of a statement with ``$1`` … over these tables as they are now, all in Postgres' text format."""
-        assert self.moment is None
+        assert not self.moments
         connection = await self.open()
         self._note_outdated(tables)
         async with self._reading:

@@ -46,7 +46,7 @@ FROM clarion.inbox
 """
 _PROTOCOLS: Final = """
 SELECT name, generation, stopped_sequence IS NOT NULL, next_generation IS NOT NULL, next_ready, next_height
-FROM clarion.protocol WHERE chain = %s
+FROM clarion.protocol
 """
 
 
@@ -129,6 +129,7 @@ class ProtocolStatus:
 
     name: str = strawberry.field(description="Its name.")
     title: str = strawberry.field(description="Its name for people.")
+    chain: ChainName = strawberry.field(description="The chain that it reads.")
     state: str = strawberry.field(
         description="`live`: its rows are at the tip. `filling`, `waiting`: rows are yet to be made. `rebuilding`: "
         "they are at the tip and are made anew beside. `replacing`: they stand still until those of a changed package "
@@ -159,7 +160,7 @@ class Status:
 async def read_status(info: Info) -> Status:
     """Everything ``status`` says, in the operation's snapshot."""
     service, session = info.context.service, info.context.session
-    if session.moment is not None:
+    if session.moments:
         raise InputError("status tells of now: ask for it without @asOf.")
     receipts = await session.receipts()
     chains = []
@@ -186,7 +187,7 @@ async def read_status(info: Info) -> Status:
             )
         )
     ((depth, failed, oldest),) = await session.fetch(literal(_INBOX))
-    known = {name: rest for name, *rest in await session.fetch(literal(_PROTOCOLS, "stacks"), at_most=MOST_PROTOCOLS)}
+    known = {name: rest for name, *rest in await session.fetch(literal(_PROTOCOLS), at_most=MOST_PROTOCOLS)}
     inbox = InboxStatus(depth=depth, failed=failed, oldest_seconds=oldest)
     outdated: dict[str, int | None] = {}
     for receipt in receipts.values():
@@ -241,6 +242,7 @@ def _protocol(protocol: Protocol, deployed: DeployedProtocol | None, known: Sequ
     return ProtocolStatus(
         name=protocol.name,
         title=protocol.title or protocol.name,
+        chain=ChainName(protocol.chain),
         state=state_of(generation, stopped=stopped, filling=filling, ready=ready, enabled=True),
         filled_height=filled,
         contracts=_contracts(deployed),

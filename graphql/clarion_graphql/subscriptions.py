@@ -315,12 +315,17 @@ class Subscriptions:
         def resolve(
             root: Any, info: Info, *, table: Any, key: Sequence[str] | None, since: int | None, chain: Any
         ) -> Source:
-            name, pool = chain_of(chain), info.context.service.pool
+            pool = info.context.service.pool
             if key is not None and table is None:
                 raise InputError("key is a primary key of a table: give table too.")
             name_of_table = None if table is None else str(table)
+            name = _chain_of_changes(chain, None if name_of_table is None else by_table[name_of_table])
             text = None if key is None else _key_text(by_table[str(table)], key)
-            tables = sorted(by_table) if name_of_table is None else [name_of_table]
+            tables = (
+                sorted(entity.table for entity in self._projections if entity.chain == name)
+                if name_of_table is None
+                else [name_of_table]
+            )
             return _source(
                 info.context.service,
                 name,
@@ -345,6 +350,7 @@ class Subscriptions:
                     "Only the row with this primary key: its columns in order, numbers as digits.",
                 ),
             },
+            (ChainName | None, None, "The chain; null: the table's, or without one Stacks."),
         )
 
     def _row_fields(self) -> list[StrawberryField]:
@@ -412,8 +418,9 @@ def _subscription(
     description: str,
     resolve: Callable[..., Source],
     arguments: Mapping[str, tuple[Any, Any, str]] | None = None,
+    chain: tuple[Any, Any, str] = (ChainName, ChainName.STACKS, "The chain."),
 ) -> StrawberryField:
-    declared = {**(arguments or {}), "since": SINCE, "chain": (ChainName, ChainName.STACKS, "The chain.")}
+    declared = {**(arguments or {}), "since": SINCE, "chain": chain}
     return make_field(name, message, description, resolver=with_arguments(resolve, declared), is_subscription=True)
 
 
@@ -442,6 +449,16 @@ def _final_height() -> Any:
         "Height up to which everything is final when this message is sent; null while nothing is.",
         resolver=with_arguments(resolve, {}),
     )
+
+
+def _chain_of_changes(given: Any, entity: Entity | None) -> Chain:
+    """The chain whose changes are asked for. Raises InputError where it is not the table's."""
+    if entity is None:
+        return "stacks" if given is None else chain_of(given)
+    assert entity.chain is not None
+    if given is not None and chain_of(given) != entity.chain:
+        raise InputError(f"{entity.table} is a table of {entity.chain}, not of {chain_of(given)}.")
+    return entity.chain
 
 
 def _fields(entity: Entity, row: Any) -> Any:

@@ -58,7 +58,9 @@ async def read_transaction_state(service: Service, chain: Chain, tx_id: bytes) -
         receipt = (await session.receipts()).get(chain)
         sequence = 0 if receipt is None else receipt.sequence
         mined = await _mined(session, chain, tx_id)
-        waiting = await fetch_one(session, MEMPOOL_TRANSACTION, equal_to(MEMPOOL_TRANSACTION, {"tx_id": tx_id}))
+        waiting = None
+        if chain == MEMPOOL_TRANSACTION.chain:
+            waiting = await fetch_one(session, MEMPOOL_TRANSACTION, equal_to(MEMPOOL_TRANSACTION, {"tx_id": tx_id}))
         finality = None
         if mined is not None and mined.canonical:
             finality = await finality_of(session, chain, mined.height, mined.block_hash)

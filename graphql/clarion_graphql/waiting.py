@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import psycopg
 import strawberry
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, get_directive_values, get_operation_ast
-from graphql.execution.values import get_variable_values
+from graphql import GraphQLError, GraphQLSchema
+from graphql.execution.values import get_argument_values, get_variable_values
 from strawberry.directive import DirectiveLocation
 
 from clarion.chains.model import Chain
+from clarion_graphql.chains import only_chain_of
 from clarion_graphql.context import Service
+from clarion_graphql.documents import Operation
 from clarion_graphql.enums import ChainName, chain_of
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.feed import POLL_S
@@ -76,53 +78,45 @@ class _State:
     mempool: str | None
 
 
-def requirements_of(
-    schema: GraphQLSchema, document: DocumentNode, operation_name: str | None, variables: Mapping[str, Any]
-) -> list[Requirement]:
-    """What ``@minBlock`` and ``@afterTx`` ask for in an operation; an argument that is null asks for nothing.
+def requirements_of(schema: GraphQLSchema, operation: Operation, variables: Mapping[str, Any]) -> list[Requirement]:
+    """What ``@minBlock`` and ``@afterTx`` ask for in an operation; one whose argument is null asks for nothing.
 
     Raises InputError where ``@minBlock`` has both its arguments, or a timeout is out of bounds.
     """
-    operation = get_operation_ast(document, operation_name)
-    if operation is None or not operation.directives:
+    directives = [node for node in operation.node.directives or () if node.name.value in (MIN_BLOCK, AFTER_TX)]
+    if not directives:
         return []
-    values = get_variable_values(schema, operation.variable_definitions or (), dict(variables))
+    values = get_variable_values(schema, operation.node.variable_definitions or (), dict(variables))
     if isinstance(values, list):
         return []  # variables that do not fit: execution says so, and reads nothing
-    definitions = [definition for definition in schema.directives if definition.name in (MIN_BLOCK, AFTER_TX)]
-    return list(
-        _requirements(
-            {definition.name: get_directive_values(definition, operation, values) for definition in definitions}
-        )
-    )
-
-
-def _requirements(given: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Requirement]:
-    for name, arguments in given.items():
-        if arguments is None:
-            continue
+    requirements = []
+    for node in directives:
+        name = node.name.value
+        definition = schema.get_directive(name)
+        assert definition is not None
+        arguments = get_argument_values(definition, node, values)
         timeout = arguments["timeoutMs"]
         if not 0 <= timeout <= MAX_TIMEOUT_MS:
             raise InputError(f"@{name}: timeoutMs is from 0 to {MAX_TIMEOUT_MS}.")
         height, block_hash, tx_id = (arguments.get(key) for key in ("height", "hash", "txId"))
         if height is not None and block_hash is not None:
             raise InputError("@minBlock takes a block's height or its hash, not both.")
-        if height is not None or block_hash is not None or tx_id is not None:
-            yield Requirement(chain_of(arguments["chain"]), height, block_hash, tx_id, timeout)
+        if height is None and block_hash is None and tx_id is None:
+            continue
+        named = arguments.get("chain")
+        chain = only_chain_of(schema, operation, variables, name) if named is None else chain_of(named)
+        requirements.append(Requirement(chain, height, block_hash, tx_id, timeout))
+    return requirements
 
 
 async def wait_for_block(
-    service: Service,
-    schema: GraphQLSchema,
-    document: DocumentNode,
-    operation_name: str | None,
-    variables: Mapping[str, Any],
+    service: Service, schema: GraphQLSchema, operation: Operation, variables: Mapping[str, Any]
 ) -> None:
     """Wait until the index has what an operation requires. To be awaited before its snapshot is taken.
 
     Raises ApiError with NOT_YET where that takes longer than the operation allows.
     """
-    for requirement in requirements_of(schema, document, operation_name, variables):
+    for requirement in requirements_of(schema, operation, variables):
         await _wait(service, requirement)
 
 
@@ -175,6 +169,7 @@ def _not_yet(requirement: Requirement, state: _State) -> ApiError:
 
 
 _TIMEOUT: Final = f"How long to wait, in milliseconds, at most {MAX_TIMEOUT_MS}; 0 does not wait."
+_CHAIN: Final = "The chain; null: the one that the query reads."
 
 
 @strawberry.directive(
@@ -191,7 +186,7 @@ def min_block_directive(
         Bytes | None,
         strawberry.argument(description="Hash of a block that is to be canonical; for Stacks the index block hash."),
     ] = None,
-    chain: Annotated[ChainName, strawberry.argument(description="The chain.")] = ChainName.STACKS,
+    chain: Annotated[ChainName | None, strawberry.argument(description=_CHAIN)] = None,
     timeout_ms: Annotated[int, strawberry.argument(description=_TIMEOUT)] = DEFAULT_TIMEOUT_MS,
 ) -> None:
     """What the schema says of ``@minBlock``; :func:`wait_for_block` reads it."""
@@ -205,7 +200,7 @@ def min_block_directive(
 )
 def after_tx_directive(
     tx_id: Annotated[Bytes | None, strawberry.argument(description="Transaction id; null does not wait.")] = None,
-    chain: Annotated[ChainName, strawberry.argument(description="The chain.")] = ChainName.STACKS,
+    chain: Annotated[ChainName | None, strawberry.argument(description=_CHAIN)] = None,
     timeout_ms: Annotated[int, strawberry.argument(description=_TIMEOUT)] = DEFAULT_TIMEOUT_MS,
 ) -> None:
     """What the schema says of ``@afterTx``; :func:`wait_for_block` reads it."""

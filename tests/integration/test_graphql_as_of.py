@@ -224,7 +224,7 @@ async def test_what_still_reads_when_an_operation_ends_reads_nothing(
     pool = read_pool(database_url, statement_timeout_ms=50)
     async with pool:
         session = Session(pool)
-        session.moment = Moment("stacks", 2, None)
+        session.moments = [Moment("stacks", 2, None)]
         with connect(database_url) as blocking:
             blocking.execute("LOCK TABLE clarion.kept IN ACCESS EXCLUSIVE MODE")
             reads = [asyncio.create_task(session.fetch(accounts)) for _ in range(6)]
@@ -233,7 +233,7 @@ async def test_what_still_reads_when_an_operation_ends_reads_nothing(
             ended = await asyncio.gather(*reads, return_exceptions=True)
             blocking.rollback()
         after = Session(pool)
-        after.moment = session.moment
+        after.moments = session.moments
         assert len(await after.fetch(accounts)) == 2
         await after.close()
 

@@ -53,7 +53,7 @@ class LiveAnswers:
 
     def source(self) -> StateSource:
         """The answers as a source; each is made anew after a commit."""
-        return StateSource(self._query.what, CHAINS, self._read)
+        return StateSource(self._query.what, CHAINS if self._reads is None else (self._reads[0],), self._read)
 
     async def _read(self) -> list[State]:
         if self._last is not None and self._reads is not None:

@@ -25,7 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from clarion.chains.model import Chain
 from clarion_graphql import documents
-from clarion_graphql.context import receipt_extensions
+from clarion_graphql.context import receipt_extensions, receipts_for
 from clarion_graphql.metrics import PLANS
 from clarion_graphql.plan.compile import Compiled, RootField, compile_operation
 from clarion_graphql.plan.connections import Connections, Row, Statement, parameter
@@ -48,13 +48,20 @@ _HEAD: Final = (
 _HEAD_COLUMNS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
 class Receipts:
     """The receipts of a snapshot, and how they stand in ``extensions``."""
 
-    by_chain: Mapping[Chain, Receipt]
-    members: bytes
-    """``"receipt":…``, without braces; empty without receipts."""
+    def __init__(self, by_chain: Mapping[Chain, Receipt]) -> None:
+        self.by_chain = by_chain
+        self._of: dict[frozenset[Chain] | None, tuple[Mapping[Chain, Receipt], bytes]] = {}
+
+    def of(self, chains: frozenset[Chain] | None) -> tuple[Mapping[Chain, Receipt], bytes]:
+        """Those of some chains (None: all), and ``"receipt":…`` of them, without braces; empty without any."""
+        found = self._of.get(chains)
+        if found is None:
+            receipts = receipts_for(chains, self.by_chain)
+            found = self._of[chains] = receipts, msgspec.json.encode(receipt_extensions(receipts, {}))[1:-1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class Plans:
         options = cast("dict[str, Any]", pool.kwargs)
         self._connections = Connections(cast("str", pool.conninfo), size=POOL_SIZE, timeout_s=pool.timeout, **options)
         self._snapshot: bytes = b""
-        self._receipts = Receipts({}, b"")
+        self._receipts = Receipts({})
 
     def plan(self, operation: documents.Operation, given: Mapping[str, Any]) -> tuple[Plan, Sequence[Any]] | None:
         """The plan of an operation and the values for it; None where its resolvers are to answer."""
@@ -186,8 +193,7 @@ class Plans:
                 if attempts_left == 0 or isinstance(error, psycopg_pool.PoolTimeout | psycopg.errors.QueryCanceled):
                     raise
         if row[1] is not None:
-            read = receipts_of(row[1])
-            receipts = Receipts(read, msgspec.json.encode(receipt_extensions(read, {}))[1:-1])
+            receipts = Receipts(receipts_of(row[1]))
             self._snapshot, self._receipts = row[0] or b"", receipts
         return Selected(data_of(plan, row), receipts, plan.tables)
 
