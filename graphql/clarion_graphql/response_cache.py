@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
+from clarion.chains.model import Chain
 from clarion_graphql.execution import Answer
 from clarion_graphql.feed import CHAINS, Feed
 from clarion_graphql.metrics import CACHE
@@ -34,10 +35,10 @@ class CachedAnswer:
 
 
 class ResponseCache:
-    """Keeps the answers to requests, byte for byte the same ones, while the feed hears of no commit.
+    """Keeps the answers to requests, byte for byte the same ones, while the feed hears of no commit to their chains.
 
-    An answer is kept where its snapshot was taken after the feed's last news, and given while there are no others: so
-    none is older than what the feed knows. While the feed is not connected nothing is given.
+    An answer is kept where its snapshot was taken after the feed's last news of its chains, and given while there are
+    no others: so none is older than what the feed knows. While the feed is not connected nothing is given.
     """
 
     def __init__(self, feed: Feed, *, max_bytes: int) -> None:
@@ -72,7 +73,7 @@ class ResponseCache:
         if size * _LARGEST_PART > self._max_bytes:
             return
         self._forget_old()
-        if executed_after != self._turns or request in self._answers:
+        if request in self._answers or _is_of(given, self._moved_since(executed_after)):
             return
         self._answers[request] = answer
         self._bytes += size
@@ -92,10 +93,22 @@ class ResponseCache:
     def _forget_old(self) -> None:
         turns = self.now()
         if turns != self._turns:
+            moved = self._moved_since(turns)
             self._turns = turns
-            self._answers.clear()
-            self._bytes = 0
+            for request in [request for request, kept in self._answers.items() if _is_of(kept.answer, moved)]:
+                self._bytes -= self._size(request, self._answers.pop(request))
+
+    def _moved_since(self, turns: Turns) -> frozenset[Chain]:
+        """The chains of which the feed knew something else then."""
+        if not self._turns:
+            return frozenset(CHAINS)
+        return frozenset(chain for chain, then, now in zip(CHAINS, turns, self._turns, strict=True) if then != now)
 
     @staticmethod
     def _size(request: bytes, answer: CachedAnswer) -> int:
         return _ENTRY_BYTES + len(request) + len(answer.answer.body) + sum(map(len, answer.encoded.values()))
+
+
+def _is_of(answer: Answer, chains: frozenset[Chain]) -> bool:
+    """Whether an answer was read from one of these chains, or may have been."""
+    return bool(chains) and (answer.chains is None or not chains.isdisjoint(answer.chains))

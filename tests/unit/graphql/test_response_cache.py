@@ -10,6 +10,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clarion.chains.model import Chain
 from clarion_graphql.execution import Answer
 from clarion_graphql.response_cache import CachedAnswer, ResponseCache
 
@@ -37,12 +38,37 @@ def answer(
     cacheable: bool = True,
     has_errors: bool = False,
     tables: Collection[str] | None = ("toy.account",),
+    chains: Collection[Chain] | None = None,
 ) -> CachedAnswer:
     known = None if tables is None else frozenset(tables)
-    return CachedAnswer(Answer(body, True, has_errors, "query", cacheable=cacheable, tables=known))
+    read = None if chains is None else frozenset(chains)
+    return CachedAnswer(Answer(body, True, has_errors, "query", cacheable=cacheable, tables=known, chains=read))
 
 
-def test_until_any_chain_moves() -> None:
+def test_until_one_of_its_chains_moves() -> None:
+    kept, feed = cache()
+    given_answers = {
+        b"stacks": answer(chains=["stacks"]),
+        b"bitcoin": answer(chains=["bitcoin"]),
+        b"both": answer(chains=["stacks", "bitcoin"]),
+    }
+    for request, given_answer in given_answers.items():
+        kept.put(request, given_answer, kept.now())
+    before = kept.now()
+    feed.turns["bitcoin"] += 1
+    assert [kept.get(request) is not None for request in given_answers] == [True, False, False]
+
+    for request, given_answer in given_answers.items():
+        kept.put(request, given_answer, before)
+    assert [kept.get(request) is not None for request in given_answers] == [True, False, False]
+
+    feed.turns["stacks"] += 1
+    assert kept.get(b"stacks") is None
+    kept.put(b"bitcoin", given_answers[b"bitcoin"], kept.now())
+    assert kept.get(b"bitcoin") is given_answers[b"bitcoin"]
+
+
+def test_until_any_chain_moves_where_its_chains_are_not_known() -> None:
     kept, feed = cache()
     for chain in ("stacks", "bitcoin"):
         given_answer = answer()
