@@ -1,4 +1,4 @@
-"""Verification keys of the Charms protocol. ``keys.json`` beside this module says what the figures are, and the source."""
+"""Verification keys of the Charms protocol. ``keys.json`` beside this module says what its figures are, and whose."""
 
 from __future__ import annotations
 
