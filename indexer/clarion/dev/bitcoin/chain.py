@@ -12,18 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from clarion.chains.bitcoin.transactions import (
-    BitcoinTransaction,
-    TransactionError,
-    double_sha256,
-    read_compact_size,
-    read_transaction,
-    write_transaction,
-)
+from clarion.chains.bitcoin.blocks import BlockHeader, parse_header, transactions_of
+from clarion.chains.bitcoin.transactions import BitcoinTransaction, TransactionError, write_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.kernel import BlockRejectedError, Kernel
+from clarion.dev.bitcoin.scripts import is_unspendable
 
-HEADER_BYTES: Final = 80
 MEDIAN_BLOCKS: Final = 11
 """The time of a block is to be after the median of this many blocks before it (BIP 113)."""
 COINBASE_MATURITY: Final = 100
@@ -48,18 +42,6 @@ class Coin(NamedTuple):
     coinbase: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The 80 bytes that a block's hash is of."""
-
-    version: int
-    parent: bytes
-    merkle_root: bytes
-    time: int
-    bits: int
-    nonce: int
-
-
 @dataclass(slots=True)
 class ChainBlock:
     """A block that the kernel took. ``spent`` is what its transactions spend, input by input; empty until it was on the
@@ -68,7 +50,7 @@ class ChainBlock:
 
     hash: bytes
     height: int
-    header: Header
+    header: BlockHeader
     transactions: tuple[BitcoinTransaction, ...]
     raw: bytes
     spent: list[list[Coin]] = field(default_factory=list)
@@ -76,7 +58,7 @@ class ChainBlock:
     @property
     def parent(self) -> bytes:
         """Hash of the block before."""
-        return self.header.parent
+        return self.header.parent_hash
 
 
 class Switch(NamedTuple):
@@ -88,22 +70,6 @@ class Switch(NamedTuple):
 
 class UnknownBlockError(Exception):
     """No block of this hash is known."""
-
-
-def parse_block(raw: bytes) -> tuple[bytes, Header, tuple[BitcoinTransaction, ...]]:
-    """Hash, header and transactions of a serialized block. Raises TransactionError."""
-    if len(raw) < HEADER_BYTES + 1:
-        raise TransactionError(f"{len(raw)} bytes are too few for a block")
-    version, parent, root, time, bits, nonce = struct.unpack_from("<i32s32sIII", raw)
-    count, at = read_compact_size(raw, HEADER_BYTES)
-    transactions = []
-    for _ in range(count):
-        transaction, at = read_transaction(raw, at)
-        transactions.append(transaction)
-    if at != len(raw):
-        raise TransactionError(f"{len(raw) - at} bytes follow the block's last transaction")
-    header = Header(version, parent[::-1], root[::-1], time, bits, nonce)
-    return double_sha256(raw[:HEADER_BYTES])[::-1], header, tuple(transactions)
 
 
 class BlockChain:
@@ -122,9 +88,9 @@ class BlockChain:
         self._transactions: dict[bytes, BitcoinTransaction] = {}
         self._invalid: set[bytes] = set()
         genesis = self._kernel.genesis()
-        digest, header, transactions = parse_block(genesis)
-        self.blocks[digest] = ChainBlock(digest, 0, header, transactions, genesis, [[]])
-        self.active.append(digest)
+        header = parse_header(genesis)
+        self.blocks[header.hash] = ChainBlock(header.hash, 0, header, tuple(transactions_of(genesis)), genesis, [[]])
+        self.active.append(header.hash)
         self._file = None
         if file is not None:
             self._replay(file)
@@ -216,18 +182,18 @@ class BlockChain:
 
     def _take(self, raw: bytes) -> Switch:
         try:
-            digest, header, transactions = parse_block(raw)
+            header, transactions = parse_header(raw), tuple(transactions_of(raw))
         except (TransactionError, IndexError, struct.error):
             raise BlockRejectedError("block decode failed") from None
-        if digest in self.blocks:
+        if header.hash in self.blocks:
             raise BlockRejectedError("duplicate")
-        parent = self.blocks.get(header.parent)
+        parent = self.blocks.get(header.parent_hash)
         if parent is None:
             raise BlockRejectedError("prev-blk-not-found")
         if self._invalid and self.is_invalid(parent):
             raise BlockRejectedError("bad-prevblk")
         self._kernel.submit(raw)
-        self.blocks[digest] = ChainBlock(digest, parent.height + 1, header, transactions, raw)
+        self.blocks[header.hash] = ChainBlock(header.hash, parent.height + 1, header, transactions, raw)
         self._transactions.update((transaction.id, transaction) for transaction in transactions)
         return self._follow()
 
@@ -263,7 +229,7 @@ class BlockChain:
             block.spent.append(gone)
             for index, output in enumerate(transaction.outputs):
                 coin = Coin(output.amount, output.script, block.height, transaction.is_coinbase)
-                if not output.script.startswith(b"\x6a"):  # OP_RETURN: nobody can ever spend it
+                if not is_unspendable(output.script):
                     self.coins[OutPoint(transaction.id, index)] = coin
             self.mined[transaction.id] = block.hash
         self.active.append(block.hash)

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from clarion.chains.bitcoin.addresses import address_of
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, double_sha256, write_transaction
 from clarion.chains.bitcoin.units import SATS_PER_BITCOIN
 from clarion.dev.bitcoin.chain import BlockChain, ChainBlock, Coin, block_fees
 from clarion.dev.bitcoin.mempool import Entry, Mempool
 from clarion.dev.bitcoin.miner import REGTEST_BITS, TARGET
-from clarion.dev.bitcoin.scripts import address_of, script_type
+from clarion.dev.bitcoin.scripts import script_type
 
 Form = dict[str, Any]
 
@@ -103,7 +105,7 @@ def transaction_form(transaction: BitcoinTransaction, *, spent: Sequence[Coin] |
 def script_form(script: bytes) -> Form:
     """A locking script."""
     form: Form = {"hex": script.hex(), "type": script_type(script)}
-    address = address_of(script)
+    address = address_of(script, BitcoinNetwork.REGTEST)
     return form | {"address": address} if address else form
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from clarion.chains.bitcoin.transactions import BitcoinTransaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.chain import COINBASE_MATURITY, BlockChain, Coin, OutPoint, Switch, transaction_fee
-from clarion.dev.bitcoin.scripts import is_witness_program
+from clarion.dev.bitcoin.scripts import is_unspendable, is_witness_program
 
 MAX_STANDARD_WEIGHT: Final = 400_000
 LEAST_STRIPPED_BYTES: Final = 65
@@ -246,7 +246,7 @@ class Mempool:
             raise RejectedError("tx-size-small")
         carried = 0
         for output in transaction.outputs:
-            if output.script.startswith(b"\x6a"):
+            if is_unspendable(output.script):
                 carried += len(output.script)
             elif output.amount < dust_limit(output.script):
                 raise RejectedError("dust")

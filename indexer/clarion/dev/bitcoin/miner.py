@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Final
 
+from clarion.chains.bitcoin.blocks import merkle_root, new_block, parse_header
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     Input,
     Output,
     double_sha256,
     new_transaction,
-    write_compact_size,
     write_transaction,
 )
 from clarion.chains.bitcoin.units import Sats
@@ -21,7 +20,6 @@ SUBSIDY: Final = Sats(50 * 100_000_000)
 HALVING_INTERVAL: Final = 150
 """Blocks after which the subsidy halves on regtest (Bitcoin Core, ``kernel/chainparams.cpp``)."""
 MAX_BLOCK_WEIGHT: Final = 4_000_000
-BLOCK_VERSION: Final = 0x2000_0000
 REGTEST_BITS: Final = 0x207F_FFFF
 TARGET: Final = 0x7FFFFF << (8 * (0x20 - 3))
 _WITNESS_COMMITMENT: Final = bytes.fromhex("6a24aa21a9ed")
@@ -31,16 +29,6 @@ _NO_TRANSACTION: Final = bytes(32)
 def subsidy(height: int) -> Sats:
     """New coins in the block at this height."""
     return Sats(SUBSIDY >> (height // HALVING_INTERVAL))
-
-
-def merkle_root(hashes: Sequence[bytes]) -> bytes:
-    """The root over hashes in internal order."""
-    level = list(hashes)
-    while len(level) > 1:
-        if len(level) % 2:
-            level.append(level[-1])
-        level = [double_sha256(level[at] + level[at + 1]) for at in range(0, len(level), 2)]
-    return level[0]
 
 
 def script_number(value: int) -> bytes:
@@ -65,9 +53,8 @@ def make_block(
 
     ``tag`` (up to 90 bytes) stands in the coinbase: blocks that differ in nothing else have different hashes by it.
     """
-    witness_root = merkle_root(
-        [_NO_TRANSACTION, *(double_sha256(write_transaction(transaction)) for transaction in transactions)]
-    )
+    witness_ids = [double_sha256(write_transaction(transaction))[::-1] for transaction in transactions]
+    witness_root = merkle_root([_NO_TRANSACTION, *witness_ids])[::-1]
     commitment = _WITNESS_COMMITMENT + double_sha256(witness_root + _NO_TRANSACTION)
     mark = script_number(height) + bytes((len(tag),)) + tag
     coinbase = new_transaction(
@@ -75,10 +62,9 @@ def make_block(
         (Output(Sats(subsidy(height) + fees), script), Output(Sats(0), commitment)),
     )
     everything = [coinbase, *transactions]
-    root = merkle_root([transaction.id[::-1] for transaction in everything])
-    fixed = struct.pack("<i", BLOCK_VERSION) + parent[::-1] + root + struct.pack("<II", time, REGTEST_BITS)
     nonce = 0
-    while int.from_bytes(double_sha256(header := fixed + struct.pack("<I", nonce)), "little") > TARGET:
+    while True:
+        block = new_block(parent, everything, time=time, bits=REGTEST_BITS, nonce=nonce)
+        if int.from_bytes(parse_header(block).hash) <= TARGET:
+            return block
         nonce += 1
-    body = b"".join(write_transaction(transaction) for transaction in everything)
-    return header + write_compact_size(len(everything)) + body

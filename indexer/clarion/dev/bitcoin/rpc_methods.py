@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from clarion.chains.bitcoin.addresses import AddressError, script_of
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     TransactionError,
@@ -35,7 +37,6 @@ from clarion.dev.bitcoin.mempool import MAX_PACKAGE, MISSING_INPUTS, Entry, Reje
 from clarion.dev.bitcoin.miner import REGTEST_BITS, TARGET
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.rpc_errors import Code, RpcError
-from clarion.dev.bitcoin.scripts import AddressError, script_of
 
 VERSION: Final = 300_000
 """The release of Core whose answers these are: 30.0."""
@@ -523,7 +524,7 @@ def _script(text: str) -> bytes:
     if text.startswith("raw(") and text.endswith(")"):
         return _bytes(text[4:-1], "script is not hexadecimal")
     try:
-        return script_of(text)
+        return script_of(text, BitcoinNetwork.REGTEST)
     except AddressError as error:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, f"Error: Invalid address: {error}") from None
 
