@@ -44,8 +44,11 @@ class Outline:
     """Where a block's transactions begin (and, last, where they end), and every outpoint that they spend, in order."""
 
     starts: list[int]
+    first_inputs: list[int]
+    """Of each transaction: which of :attr:`outpoints` is its first."""
     outpoints: list[bytes]
     weight: int
+    """Of the block."""
 
 
 def parse_header(data: bytes) -> BlockHeader:
@@ -80,12 +83,14 @@ def outline(data: bytes) -> Outline:
 def _outline(data: bytes) -> Outline:
     # Every block goes through here and every few nanoseconds count: lengths below 253 are their own byte.
     starts: list[int] = []
+    first_inputs: list[int] = []
     outpoints: list[bytes] = []
     note = outpoints.append
     witness_bytes = 0
     transactions, at = read_compact_size(data, HEADER_BYTES)
     for _ in range(transactions):
         starts.append(at)
+        first_inputs.append(len(outpoints))
         inputs = data[at + 4]
         if segwit := not inputs:
             if data[at + 5] != 1:
@@ -136,7 +141,7 @@ def _outline(data: bytes) -> Outline:
             witness_bytes += at - before + 2
         at += 4
     starts.append(at)
-    return Outline(starts, outpoints, 4 * at - 3 * witness_bytes)
+    return Outline(starts, first_inputs, outpoints, 4 * at - 3 * witness_bytes)
 
 
 def transactions_of(data: bytes) -> list[BitcoinTransaction]:
