@@ -44,19 +44,22 @@ T = TypeVar("T")
 class Structures(Generic[T]):
     """What ``examine`` finds in bytes, remembered by their structure.
 
-    ``examine`` gives what it found, and the spans (from, to) whose bytes it does not depend on; it may depend on all
-    others. What it raises is not remembered.
+    ``examine`` gives what it found, never None, and the spans (from, to) whose bytes it does not depend on; it may
+    depend on all others. What it raises is not remembered.
     """
 
-    _MOST: Final = 8192
+    _MOST: Final = 16_384
     _MOST_ALIKE: Final = 8
-    """How many are kept for one owner and length: each is compared with."""
+    """How many structures are kept of one owner and length, apart from what the bytes are that do not vary: each is
+    compared with.
+    """
     _LONGEST: Final = 1024
     """Longer bytes are examined anew each time, so that the memory is bounded."""
 
     def __init__(self, examine: Callable[[bytes], tuple[T, Sequence[tuple[int, int]]]]) -> None:
         self._examine = examine
-        self._known: dict[tuple[Hashable, int], list[tuple[int, int, T]]] = {}
+        self._known: dict[tuple[Hashable, int], list[tuple[int, dict[int, T]]]] = {}
+        """By owner and length: masks of what does not vary, each with what was found, by what these bytes are."""
         self._count = 0
 
     def found(self, owner: Hashable, raw: bytes) -> T:
@@ -65,9 +68,10 @@ class Structures(Generic[T]):
         known = self._known.get(key)
         if known is not None:
             number = _from_bytes(raw)
-            for mask, fixed, found in known:
-                if number & mask == fixed:
-                    return found
+            for mask, found_in in known:
+                remembered = found_in.get(number & mask)
+                if remembered is not None:
+                    return remembered
         found, free = self._examine(raw)
         if len(raw) <= self._LONGEST:
             self._remember(key, raw, found, free)
@@ -82,11 +86,13 @@ class Structures(Generic[T]):
             mask_bytes[start:end] = bytes(end - start)
         mask = _from_bytes(mask_bytes)
         alike = self._known.setdefault(key, [])
-        if len(alike) == self._MOST_ALIKE:
-            alike.pop(0)
-        else:
-            self._count += 1
-        alike.append((mask, _from_bytes(raw) & mask, found))
+        found_in = next((found_in for other, found_in in alike if other == mask), None)
+        if found_in is None:
+            if len(alike) == self._MOST_ALIKE:
+                self._count -= len(alike.pop(0)[1])
+            alike.append((mask, found_in := {}))
+        found_in[_from_bytes(raw) & mask] = found
+        self._count += 1
 
 
 def _skip(
@@ -201,23 +207,19 @@ def examine_value(raw: bytes) -> tuple[str, list[tuple[int, int]]]:
     return NO_TOPIC, free
 
 
-def examine_arguments(raw: bytes) -> tuple[int, list[tuple[int, int]]]:
-    """How many values there are: a count of four bytes precedes them."""
-    free: list[tuple[int, int]] = []
-    try:
-        count = _count_that_follow(raw, 0)
-        at = 4
-        for _ in range(count):
-            at = _skip(raw, at, 0, free)
-    except IndexError:
-        raise DecodeError("more bytes", len(raw), "the end") from None
-    if at != len(raw):
-        raise DecodeError("the end", at, f"{len(raw) - at} more bytes")
-    return count, free
+def skip_arguments(raw: bytes, at: int, free: list[tuple[int, int]]) -> int:
+    """The position after a count of values and these. Adds to ``free`` the spans of which nothing depends.
+
+    Raises ``DecodeError``, or ``IndexError`` where the bytes end before.
+    """
+    count = _count_that_follow(raw, at)
+    at += 4
+    for _ in range(count):
+        at = _skip(raw, at, 0, free)
+    return at
 
 
 _values: Final = Structures(examine_value)
-_arguments: Final = Structures(examine_arguments)
 
 
 def topic_of_value(owner: str, raw: bytes) -> str:
@@ -232,8 +234,3 @@ def topic_of_value(owner: str, raw: bytes) -> str:
 def check_value(owner: str, raw: bytes) -> None:
     """Raise ``DecodeError`` where ``raw`` has not the structure of a Clarity value."""
     _values.found(owner, raw)
-
-
-def check_arguments(owner: Hashable, raw: bytes) -> None:
-    """Raise ``DecodeError`` where ``raw`` has not the structure of a count of Clarity values and these."""
-    _arguments.found(owner, raw)

@@ -20,7 +20,7 @@ from clarion.chains.stacks.codec_errors import CodecError
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.payloads import MEMO_LENGTH, ContractCall, TokenTransfer
 from clarion.chains.stacks.post_conditions import AmountCode, PostConditionMode
-from clarion.chains.stacks.structure import check_arguments
+from clarion.chains.stacks.structure import Structures, skip_arguments
 from clarion.chains.stacks.transactions import MAX_TRANSACTION_BYTES, AnchorMode
 from clarion.chains.stacks.wire import MAX_CONTRACT_NAME_BYTES
 
@@ -38,9 +38,11 @@ class Summary(NamedTuple):
 
 # version, chain id, authorization type, hash mode, signer
 _SIGNER: Final = Struct(">B4xBB20s")
-# nonce, fee, key encoding, signature, anchor mode, post-condition mode, count of post-conditions
-_HEAD: Final = Struct(">QQB65xBBI")
-_HEAD_BYTES: Final = _SIGNER.size + _HEAD.size
+# nonce, fee, key encoding, signature
+_FEE_AND_KEY: Final = Struct(">QQB65x")
+_HEAD_BYTES: Final = _SIGNER.size + _FEE_AND_KEY.size
+# anchor mode, post-condition mode, count of post-conditions
+_MODES: Final = Struct(">BBI")
 _ADDRESS_VERSIONS: Final = {network.transaction_version: bytes((network.single_sig_version,)) for network in Network}
 _KEY_ENCODINGS: Final = frozenset(encoding.value for encoding in KeyEncoding)
 _ANCHOR_MODES: Final = frozenset(mode.value for mode in AnchorMode)
@@ -64,29 +66,14 @@ def summarise(raw: bytes) -> Summary | None:
     if not _HEAD_BYTES < len(raw) <= MAX_TRANSACTION_BYTES:
         return None
     sender = _sender(raw[: _SIGNER.size])
-    nonce, fee, key, anchor, mode, conditions = _HEAD.unpack_from(raw, _SIGNER.size)
-    if (
-        sender is None
-        or key not in _KEY_ENCODINGS
-        or anchor not in _ANCHOR_MODES
-        or mode not in _POST_CONDITION_MODES
-        or conditions > len(raw) - _HEAD_BYTES
-    ):
+    nonce, fee, key = _FEE_AND_KEY.unpack_from(raw, _SIGNER.size)
+    if sender is None or key not in _KEY_ENCODINGS:
         return None
     try:
-        at = _HEAD_BYTES
-        for _ in range(conditions):
-            at = _skip_condition(raw, at)
-        payload_kind = raw[at]
-        if payload_kind == _CALL:
-            contract, function = _call(raw, at + 1)
-            return Summary(ContractCall.kind, sender, nonce, fee, contract, function)
-        if payload_kind == _TRANSFER:
-            _check_transfer(raw, at + 1)
-            return Summary(TokenTransfer.kind, sender, nonce, fee, None, None)
+        kind, contract, function = _requests.found(None, raw[_HEAD_BYTES:])
     except (_OtherError, CodecError, IndexError):
-        pass
-    return None
+        return None
+    return Summary(kind, sender, nonce, fee, contract, function)
 
 
 @lru_cache(maxsize=65_536)
@@ -99,29 +86,47 @@ def _sender(signer: bytes) -> str | None:
     return address_text(address_version + hash160)
 
 
-def _check_transfer(raw: bytes, at: int) -> None:
+def _examine_request(raw: bytes) -> tuple[tuple[str, str | None, str | None], list[tuple[int, int]]]:
+    """Kind, contract and function of what follows a transaction's authorization; the spans of which nothing depends."""
+    if len(raw) < _MODES.size:
+        raise _OtherError
+    anchor, mode, conditions = _MODES.unpack_from(raw)
+    if anchor not in _ANCHOR_MODES or mode not in _POST_CONDITION_MODES or conditions > len(raw):
+        raise _OtherError
+    free: list[tuple[int, int]] = []
+    at = _MODES.size
+    for _ in range(conditions):
+        at = _skip_condition(raw, at, free)
+    payload_kind = raw[at]
+    if payload_kind == _CALL:
+        (contract, function), at = _member(raw, at + 1)
+        if skip_arguments(raw, at, free) != len(raw):
+            raise _OtherError
+        return (ContractCall.kind, contract, function), free
+    if payload_kind == _TRANSFER:
+        _check_transfer(raw, at + 1, free)
+        return (TokenTransfer.kind, None, None), free
+    raise _OtherError
+
+
+def _check_transfer(raw: bytes, at: int, free: list[tuple[int, int]]) -> None:
     recipient = raw[at]
-    at = _skip_address(raw, at + 1)
+    at = _skip_address(raw, at + 1, free)
     if recipient == _CONTRACT_PRINCIPAL:
         _, at = read_contract_name(raw, at)
     elif recipient != _STANDARD_PRINCIPAL:
         raise _OtherError
     if at + _AMOUNT_BYTES + MEMO_LENGTH != len(raw):
         raise _OtherError
+    free.append((at, len(raw)))
 
 
-def _call(raw: bytes, at: int) -> tuple[str, str]:
-    (contract, function), at = _member(raw, at)
-    check_arguments((contract, function), raw[at:])
-    return contract, function
-
-
-def _skip_condition(raw: bytes, at: int) -> int:
+def _skip_condition(raw: bytes, at: int, free: list[tuple[int, int]]) -> int:
     """The position after a condition about STX or a fungible token."""
     kind, subject = raw[at], raw[at + 1]
     at += 2
     if subject != _ORIGIN:
-        at = _skip_address(raw, at)
+        at = _skip_address(raw, at, free)
         if subject == _CONTRACT_SUBJECT:
             at = _skip_contract_name(raw, at)
         elif subject != _ADDRESS_SUBJECT:
@@ -133,12 +138,14 @@ def _skip_condition(raw: bytes, at: int) -> int:
     end = at + 1 + _AMOUNT_BYTES
     if raw[at] not in _AMOUNT_CODES or end > len(raw):
         raise _OtherError
+    free.append((at + 1, end))
     return end
 
 
-def _skip_address(raw: bytes, at: int) -> int:
+def _skip_address(raw: bytes, at: int, free: list[tuple[int, int]]) -> int:
     if raw[at] >= _ADDRESS_VERSION_LIMIT:
         raise _OtherError
+    free.append((at + 1, at + _ADDRESS_BYTES))
     return at + _ADDRESS_BYTES
 
 
@@ -159,7 +166,10 @@ def _member(raw: bytes, at: int) -> tuple[tuple[str, str], int]:
 
 @lru_cache(maxsize=16_384)
 def _read_member(raw: bytes) -> tuple[str, str]:
-    at = _skip_contract_name(raw, _skip_address(raw, 0))
+    at = _skip_contract_name(raw, _skip_address(raw, 0, []))
     contract_name, _ = read_contract_name(raw, _ADDRESS_BYTES)
     name, _ = read_clarity_name(raw, at)
     return contract_text(raw[:_ADDRESS_BYTES], contract_name), name
+
+
+_requests: Final = Structures(_examine_request)
