@@ -6,26 +6,25 @@ the transactions before: a spell's proof is also a proof of the spells that made
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from clarion.chains.bitcoin.addresses import address_of
 from clarion.chains.bitcoin.charms import keys, proofs
 from clarion.chains.bitcoin.charms.events import AppUse, Output, SpellEvent, SpellStatus
 from clarion.chains.bitcoin.charms.groth16 import Pairings, Statement, verify_all
 from clarion.chains.bitcoin.charms.locate import Envelope, envelopes
 from clarion.chains.bitcoin.charms.spells import Spell, SpellFormatError, committed, public_values, read_payload
 from clarion.chains.bitcoin.charms.values import to_json
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import BitcoinTransaction
 from clarion.chains.bitcoin.units import outpoint_text
 
 _NOT_REPRODUCIBLE: Final = 0
 """The version whose public values are in a form that only its own program writes."""
-
-Address = Callable[[bytes], str | None]
-"""What a script pays to on the network; None where it has no address form."""
 
 
 class _Verdict(Struct):
@@ -41,8 +40,12 @@ class _Unreadable(Struct):
     verdict: _Verdict
 
 
-def decode_transactions(
-    transactions: Sequence[BitcoinTransaction], address: Address, *, accept_mock: bool, by: Pairings | None = None
+def read_spells(
+    transactions: Sequence[BitcoinTransaction],
+    network: BitcoinNetwork,
+    *,
+    accept_mock: bool,
+    by: Pairings | None = None,
 ) -> list[SpellEvent | None]:
     """What each transaction says of charms; None where it is not marked as having a spell.
 
@@ -51,7 +54,7 @@ def decode_transactions(
     events: list[SpellEvent | None] = []
     open_proofs: list[tuple[int, Statement]] = []
     for place, transaction in enumerate(transactions):
-        event, statement = _decode(transaction, address, accept_mock)
+        event, statement = _decode(transaction, network, accept_mock)
         events.append(event)
         if statement is not None:
             open_proofs.append((place, statement))
@@ -63,14 +66,14 @@ def decode_transactions(
     return events
 
 
-def decode_transaction(transaction: BitcoinTransaction, address: Address, *, accept_mock: bool) -> SpellEvent | None:
-    """What one transaction says of charms: see :func:`decode_transactions`."""
-    (event,) = decode_transactions([transaction], address, accept_mock=accept_mock)
+def read_spell(transaction: BitcoinTransaction, network: BitcoinNetwork, *, accept_mock: bool) -> SpellEvent | None:
+    """What one transaction says of charms: see :func:`read_spells`."""
+    (event,) = read_spells([transaction], network, accept_mock=accept_mock)
     return event
 
 
 def _decode(
-    transaction: BitcoinTransaction, address: Address, accept_mock: bool
+    transaction: BitcoinTransaction, network: BitcoinNetwork, accept_mock: bool
 ) -> tuple[SpellEvent | None, Statement | None]:
     unreadable: list[_Unreadable] = []
     for envelope in envelopes(transaction):
@@ -84,11 +87,11 @@ def _decode(
             unreadable.append(_Unreadable(envelope, error.version, verdict))
             continue
         verdict = _verdict(spell, proof, transaction, accept_mock)
-        return _event(transaction, envelope, spell, verdict, address), verdict.statement
+        return _event(transaction, envelope, spell, verdict, network), verdict.statement
     if not unreadable:
         return None, None
     later = (tried for tried in unreadable if tried.verdict.status == "unsupported")
-    return _unreadable_event(transaction, next(later, unreadable[0]), address), None
+    return _unreadable_event(transaction, next(later, unreadable[0]), network), None
 
 
 def _verdict(spell: Spell, proof: bytes, transaction: BitcoinTransaction, accept_mock: bool) -> _Verdict:
@@ -123,7 +126,7 @@ def _unsupported(version: int | None) -> _Verdict | None:
 
 
 def _event(
-    transaction: BitcoinTransaction, envelope: Envelope, spell: Spell, verdict: _Verdict, address: Address
+    transaction: BitcoinTransaction, envelope: Envelope, spell: Spell, verdict: _Verdict, network: BitcoinNetwork
 ) -> SpellEvent:
     versioned = spell.versioned_apps or {}
     apps: list[AppUse] = []
@@ -141,7 +144,7 @@ def _event(
         )
     return SpellEvent(
         inputs=[spent.outpoint for spent in transaction.inputs],
-        outputs=outputs(transaction, address),
+        outputs=outputs(transaction, network),
         status=verdict.status,
         failed_step=verdict.failed_step,
         version=spell.version,
@@ -155,10 +158,10 @@ def _event(
     )
 
 
-def _unreadable_event(transaction: BitcoinTransaction, tried: _Unreadable, address: Address) -> SpellEvent:
+def _unreadable_event(transaction: BitcoinTransaction, tried: _Unreadable, network: BitcoinNetwork) -> SpellEvent:
     return SpellEvent(
         inputs=[spent.outpoint for spent in transaction.inputs],
-        outputs=outputs(transaction, address),
+        outputs=outputs(transaction, network),
         status=tried.verdict.status,
         failed_step=tried.verdict.failed_step,
         version=tried.version,
@@ -172,9 +175,11 @@ def _unreadable_event(transaction: BitcoinTransaction, tried: _Unreadable, addre
     )
 
 
-def outputs(transaction: BitcoinTransaction, address: Address) -> list[Output]:
+def outputs(transaction: BitcoinTransaction, network: BitcoinNetwork) -> list[Output]:
     """The transaction's outputs as events hold them."""
-    return [Output(output.amount, output.script_text, address(output.script)) for output in transaction.outputs]
+    return [
+        Output(output.amount, output.script_text, address_of(output.script, network)) for output in transaction.outputs
+    ]
 
 
 def _outpoint(ref: bytes) -> str:
