@@ -112,18 +112,41 @@ _TO_BLOCK: Final = (("chain", "chain"), ("block_hash", "hash"))
 BLOCK: Final = Entity(
     name="Block",
     table="clarion.block",
-    description="A block as it arrived, canonical or not. A Stacks block's hash is its index block hash.",
+    description="A block as it arrived, canonical or not. A Stacks block's hash is its index block hash. Of a Bitcoin "
+    "block only the transactions that matter to Charms are kept: those with a spell, and those that spend charms.",
     columns=[
         _HIDDEN_CHAIN,
         Column("height", Kind.INT, "Height on its chain."),
         _plain("hash", Kind.BYTES, "Hash; for Stacks the index block hash.", search=True),
         _plain("parent_hash", Kind.BYTES, "Hash of the block it builds on.", search=True),
         _plain("time", Kind.UNIX_TIME, "When it was made, as its header says.", nullable=True),
-        _plain("burn_height", Kind.INT, "Height of the Bitcoin block it is anchored to.", nullable=True, search=True),
-        _plain("burn_hash", Kind.BYTES, "Hash of the Bitcoin block it is anchored to.", nullable=True, search=True),
-        _plain("transaction_count", Kind.INT, "How many transactions it holds.", search=True),
+        _plain(
+            "burn_height",
+            Kind.INT,
+            "Height of the Bitcoin block it is anchored to; on Bitcoin its own.",
+            nullable=True,
+            search=True,
+        ),
+        _plain(
+            "burn_hash",
+            Kind.BYTES,
+            "Hash of the Bitcoin block it is anchored to; on Bitcoin its own.",
+            nullable=True,
+            search=True,
+        ),
+        _plain(
+            "transaction_count",
+            Kind.INT,
+            "How many of its transactions are here: on Stacks all, on Bitcoin those that matter.",
+            search=True,
+        ),
         _plain("event_count", Kind.INT, "How many events its transactions emitted.", search=True),
-        _plain("extra", Kind.JSON, "What the source said beyond this: tenure height, consensus hash, block hash."),
+        _plain(
+            "extra",
+            Kind.JSON,
+            "What the source said beyond this: tenure height, consensus hash, block hash; on Bitcoin how many "
+            "transactions it has in all, its size and its weight.",
+        ),
         _canonical_column("hash"),
     ],
     key=("chain", "hash"),
@@ -164,13 +187,14 @@ TRANSACTION: Final = Entity(
         _plain(
             "kind",
             Kind.TEXT,
-            "Its payload's name, `burn_operation` for one made on Bitcoin, `undecodable` where `decodeError` says why.",
+            "Its payload's name, `burn_operation` for one made on Bitcoin, `undecodable` where `decodeError` says why. "
+            "Of one of Bitcoin `spell`, or `spend` for one without a spell that spends charms.",
             search=True,
         ),
         _plain("sender", Kind.TEXT, "Address it is from.", nullable=True, search=True),
         _plain("sponsor", Kind.TEXT, "Address that pays the fee for it.", nullable=True, search=True),
         _plain("nonce", Kind.BIG_INT, "The sender's counter.", nullable=True, search=True),
-        _plain("fee", Kind.BIG_INT, "Fee in micro-STX.", nullable=True, search=True, scale=MICRO_STX),
+        _plain("fee", Kind.BIG_INT, "Fee in micro-STX; null on Bitcoin.", nullable=True, search=True, scale=MICRO_STX),
         _plain("contract", Kind.TEXT, "Contract it calls or deploys.", nullable=True, search=True),
         _plain("function", Kind.TEXT, "Function it calls.", nullable=True, search=True),
         Column(
@@ -184,7 +208,7 @@ TRANSACTION: Final = Entity(
             orderable=False,
         ),
         _plain("result", Kind.BYTES, "The Clarity value it returned, in consensus encoding.", nullable=True),
-        _plain("raw", Kind.BYTES, "The signed transaction in consensus encoding."),
+        _plain("raw", Kind.BYTES, "The signed transaction in the chain's own encoding."),
         _plain("vm_error", Kind.TEXT, "Why it failed, in the node's words.", nullable=True),
         _plain("decode_error", Kind.TEXT, "Why it could not be read.", nullable=True),
         _canonical_column("block_hash"),
@@ -211,7 +235,8 @@ TRANSACTION: Final = Entity(
 EVENT: Final = Entity(
     name="Event",
     table="clarion.event",
-    description="One thing a contract said, or that happened to an asset.",
+    description="One thing a contract said, or that happened to an asset; on Bitcoin what a transaction does to "
+    "charms.",
     columns=[
         _HIDDEN_CHAIN,
         _HEIGHT,
@@ -231,7 +256,8 @@ EVENT: Final = Entity(
         Column(
             "value",
             Kind.JSON,
-            "What was printed, or the asset event's fields.",
+            "What was printed, or the asset event's fields. Of a spell what it says, with the transaction's inputs and "
+            "outputs; of a spend without one the same, and which inputs held charms.",
             nullable=True,
             derive=_value_of,
             needs=("kind", "value", "raw"),

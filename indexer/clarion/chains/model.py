@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final, Literal, Union
 
 from msgspec import Struct
@@ -63,8 +64,7 @@ class Finality(StrEnum):
     FINAL = "final"
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRef:
+class BlockRef(Struct, frozen=True, gc=False):
     """Names one block. A Stacks block's ``hash`` is its index block hash, a Bitcoin block's is in display order."""
 
     chain: Chain
@@ -76,8 +76,7 @@ class BlockRef:
         return f"{self.chain} block {self.height} (0x{self.hash.hex()})"
 
 
-@dataclass(frozen=True, slots=True)
-class BurnBlock:
+class BurnBlock(Struct, frozen=True, gc=False):
     """A Bitcoin block as a Stacks node reports it. ``parent_hash`` and ``time`` are absent in old payloads."""
 
     height: int
@@ -167,8 +166,7 @@ def _identity(tx: Transaction) -> tuple[object, ...]:
     return (tx.index, tx.id, who, asked, tx.status, tx.result, tx.vm_error, tx.decode_error)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True, gc=False):
     """A block with everything in it.
 
     ``time`` is Unix seconds. ``burn`` is the Bitcoin block it is anchored to (for Bitcoin: itself), None only where
@@ -204,5 +202,8 @@ class Block:
         return len(self.events)
 
     def transaction(self, index: int) -> Transaction:
-        """The transaction in that place of the block."""
-        return self.transactions[index]
+        """The transaction in that place of the block, of which there may be only some here."""
+        transactions = self.transactions
+        if index < len(transactions) and transactions[index].index == index:
+            return transactions[index]
+        return transactions[bisect_left(transactions, index, key=attrgetter("index"))]
