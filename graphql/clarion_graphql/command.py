@@ -21,6 +21,7 @@ from clarion.store.database import connect, migrate, open_database
 from clarion.store.roles import require_role
 from clarion.telemetry import configure_logging, serve_metrics
 from clarion_graphql.app import GRAPHQL_PATH, make_app
+from clarion_graphql.connection import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +97,7 @@ def run(settings: Settings, database_url: str) -> None:
     listening = listen(where.host, where.port, what="GraphQL server", section="GRAPHQL", also=", or give --port")
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         access_log=False,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -27,6 +27,7 @@ from clarion_graphql.accounts.caller import Caller
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.errors import REQUEST_ID, ApiError, BadRequestError, Code, show_errors
 from clarion_graphql.execution import Answer, Executor, GraphQLRequest
+from clarion_graphql.metrics import CACHE
 from clarion_graphql.persisted import PersistedQueries
 from clarion_graphql.response_cache import CachedAnswer, ResponseCache
 
@@ -44,6 +45,9 @@ EVENT_STREAM: Final = b"text/event-stream"
 _SMALLEST_COMPRESSED: Final = 1_400
 #: Longer ones are compressed in a thread.
 _LARGEST_INLINE: Final = 256 * 1024
+
+_HITS: Final = CACHE.labels("hit")
+_MISSES: Final = CACHE.labels("miss")
 
 _ALLOWED_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 _EXPOSED_HEADERS: Final = b"ETag, Retry-After, X-Request-Id"
@@ -110,18 +114,48 @@ def _refused(status: int, code: Code, message: str, *headers: Header) -> _HttpEr
     return _HttpError(status, ApiError(code, message), *headers)
 
 
+class Head:
+    """What the headers of a request say: the same of every request that has the same ones."""
+
+    __slots__ = ("accepted", "coding", "headers", "is_json", "media_type")
+
+    def __init__(self, headers: Iterable[Header]) -> None:
+        self.headers = dict(headers)
+        self.accepted = _accepted(self.headers.get(b"accept", b""))
+        self.media_type = next((name for name in self.accepted if name in _CONTENT_TYPES), None)
+        """Of the answer; None where the client takes none that there is."""
+        self.coding = _coding(self.headers.get(b"accept-encoding", b""))
+        """Of a long answer."""
+        self.is_json = _is_json(self.headers.get(b"content-type", b""))
+
+
+class Response(NamedTuple):
+    """What is sent back."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
 class _Exchange:
-    """One request and the way its answer goes."""
+    """One request on the way to its response."""
 
-    __slots__ = ("coding", "headers", "media_type", "method", "receive", "request_id", "scope", "send")
+    __slots__ = ("body", "head", "headers", "method", "receive", "request_id", "scope")
 
-    def __init__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        self.scope, self.receive, self.send = scope, receive, send
+    def __init__(self, scope: AsgiScope, head: Head, receive: Receive | None, body: bytes | None = None) -> None:
+        """``body``: the whole of it, where it need not be received."""
+        self.scope, self.head, self.receive, self.body = scope, head, receive, body
         self.method: str = scope["method"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.media_type = JSON
-        self.coding: str | None = None
+        self.headers = head.headers
         self.request_id = b""
+
+
+class _StreamError(Exception):
+    """The request is one for the endpoint of event streams; ``body``: what was read of it already."""
+
+    def __init__(self, body: bytes | None = None) -> None:
+        super().__init__()
+        self.body = body
 
 
 class Endpoint:
@@ -154,73 +188,100 @@ class Endpoint:
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, Head(scope["headers"]), receive)
+        try:
+            status, headers, body = await self._respond(exchange)
+        except _StreamError as asked:
+            assert self._event_stream is not None
+            await self._event_stream(scope, receive if asked.body is None else _again(asked.body, receive), send)
+            return
+        # nothing was sent yet but by a connection that has ended, and to that nothing more is
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
+
+    async def post(self, scope: AsgiScope, head: Head, body: bytes) -> Response:
+        """The response to a POST whose body is there, by a client that takes no event streams."""
+        return await self._respond(_Exchange(scope, head, None, body))
+
+    def kept(self, scope: AsgiScope, head: Head, body: bytes) -> Response | None:
+        """The response to such a POST where that is kept and anybody may have it; None: :meth:`post` makes one."""
+        found = self._cache.get(body)
+        if found is None or head.media_type is None or not head.is_json:
+            return None
+        coding = self._coding_for(head, found.answer.body)
+        caller = self._accounts.anonymous(scope)
+        if caller is None or Scope.READ not in caller.scopes or (coding is not None and coding not in found.encoded):
+            return None
+        try:
+            self._accounts.charge(caller, 1)
+        except RefusedError:
+            return None
+        _HITS.inc()
+        exchange = _Exchange(scope, head, None, body)
+        exchange.request_id = caller.request_id.encode()
+        return self._answered(exchange, found, coding, ())
+
+    async def _respond(self, exchange: _Exchange) -> Response:
         self._running += 1
         try:
-            await self._serve(exchange)
+            return await self._serve(exchange)
+        except _StreamError:
+            raise
         except RefusedError as refused:
             headers = [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
-            await self._send_error(exchange, refused.status, refused.error, headers)
+            return await self._error(exchange, refused.status, refused.error, headers)
         except _HttpError as refused:
-            await self._send_error(exchange, refused.status, refused.error, refused.headers)
+            return await self._error(exchange, refused.status, refused.error, refused.headers)
         except Exception as error:
-            # nothing was sent yet but by a connection that has ended, and to that nothing more is
-            await self._send_error(exchange, 500, GraphQLError("A defect.", original_error=error))
+            return await self._error(exchange, 500, GraphQLError("A defect.", original_error=error))
         finally:
             self._running -= 1
 
-    async def _serve(self, exchange: _Exchange) -> None:
+    async def _serve(self, exchange: _Exchange) -> Response:
         if exchange.method == "OPTIONS":
-            await self._preflight(exchange)
-            return
+            return self._preflight(exchange)
         if self._running > self._options.max_requests:
             raise _refused(503, Code.UNAVAILABLE, "The server has too much to do. Try again.", (b"retry-after", b"1"))
         if exchange.method not in ("GET", "HEAD", "POST"):
             message = f"{exchange.method} is no way to ask: send queries with GET or POST, mutations with POST."
             raise _refused(405, Code.METHOD_NOT_ALLOWED, message, (b"allow", _ALLOWED_METHODS))
-        accepted = _accepted(exchange.headers.get(b"accept", b""))
-        if accepted[:1] == (EVENT_STREAM,) and self._event_stream is not None:
-            await self._event_stream(exchange.scope, exchange.receive, exchange.send)
-            return
+        if exchange.head.accepted[:1] == (EVENT_STREAM,) and self._event_stream is not None:
+            raise _StreamError
         caller = await self._accounts.caller_of(exchange.scope)
         exchange.request_id = caller.request_id.encode()
         REQUEST_ID.set(caller.request_id)
         self._accounts.charge(caller, 1)
-        if self._options.compression:
-            exchange.coding = _coding(exchange.headers.get(b"accept-encoding", b""))
-        if exchange.method == "POST":
-            await self._post(exchange, accepted, caller)
-        else:
-            await self._get(exchange, accepted, caller)
+        return await (self._post if exchange.method == "POST" else self._get)(exchange, caller)
 
-    async def _post(self, exchange: _Exchange, accepted: tuple[bytes, ...], caller: Caller) -> None:
-        self._negotiate(exchange, accepted)
-        content_type = exchange.headers.get(b"content-type", b"")
-        if not _is_json(content_type):
+    async def _post(self, exchange: _Exchange, caller: Caller) -> Response:
+        self._require_media_type(exchange)
+        if not exchange.head.is_json:
             raise _refused(415, Code.BAD_REQUEST, "The body has to be JSON: send `Content-Type: application/json`.")
         if b"content-encoding" in exchange.headers:
             raise _refused(415, Code.BAD_REQUEST, "The body has to be sent as it is, without Content-Encoding.")
-        body = await self._body(exchange)
+        body = exchange.body
+        if body is None:
+            body = await self._body(exchange)
+        elif len(body) > self._options.max_body_bytes:
+            raise self._too_large()
         if body.lstrip()[:1] == b"[":
-            await self._batch(exchange, body, caller)
-            return
+            return await self._batch(exchange, body, caller)
         answer = await self._answer(body, lambda: _decoded(_ONE, body), caller, read_only=False)
-        if answer.answer.kind == "subscription" and EVENT_STREAM in accepted and self._event_stream is not None:
-            await self._event_stream(exchange.scope, _again(body, exchange.receive), exchange.send)
-            return
-        await self._send_answer(exchange, body, answer)
+        streams = EVENT_STREAM in exchange.head.accepted and self._event_stream is not None
+        if answer.answer.kind == "subscription" and streams:
+            raise _StreamError(body)
+        return await self._send_answer(exchange, body, answer)
 
-    async def _get(self, exchange: _Exchange, accepted: tuple[bytes, ...], caller: Caller) -> None:
+    async def _get(self, exchange: _Exchange, caller: Caller) -> Response:
         query: bytes = exchange.scope["query_string"]
         given = _parameters(query)
         if (
-            HTML in accepted
+            HTML in exchange.head.accepted
             and self._page is not None
             and given.keys().isdisjoint(("query", "documentId", "extensions"))
         ):
-            await self._send(exchange, 200, self._page, [(b"content-type", b"text/html; charset=utf-8")])
-            return
-        self._negotiate(exchange, accepted)
+            return self._response(exchange, 200, self._page, [(b"content-type", b"text/html; charset=utf-8")])
+        self._require_media_type(exchange)
         if len(query) > self._options.max_body_bytes:
             raise self._too_large()
         answer = await self._answer(b"GET?" + query, lambda: _from_parameters(given), caller, read_only=True)
@@ -233,11 +294,10 @@ class Endpoint:
             lasting = b"private, no-cache"
         headers = [(b"cache-control", lasting), (b"etag", etag)]
         if not answer.answer.has_errors and _matches(exchange.headers.get(b"if-none-match", b""), etag):
-            await self._send(exchange, 304, b"", headers)
-        else:
-            await self._send_answer(exchange, b"GET?" + query, answer, headers)
+            return self._response(exchange, 304, b"", headers)
+        return await self._send_answer(exchange, b"GET?" + query, answer, headers)
 
-    async def _batch(self, exchange: _Exchange, body: bytes, caller: Caller) -> None:
+    async def _batch(self, exchange: _Exchange, body: bytes, caller: Caller) -> Response:
         most = self._options.max_batch
         if most <= 1:
             raise _HttpError(400, BadRequestError("This server takes one operation in a request, no batch."))
@@ -248,14 +308,16 @@ class Endpoint:
         # one after another: a batch takes no more of the database's connections than a single operation
         answers = [await self._execute(request, caller, read_only=False) for request in requests]
         joined = b"[" + b",".join(answer.body for answer in answers) + b"]"
-        await self._send_body(exchange, 200, joined)
+        return await self._json_or_shorter(exchange, 200, joined)
 
     async def _answer(
         self, key: bytes, decode: Callable[[], _Request], caller: Caller, *, read_only: bool
     ) -> CachedAnswer:
         found = self._cache.get(key)
         if found is not None and Scope.READ in caller.scopes:
+            _HITS.inc()
             return found
+        _MISSES.inc()
         before = self._cache.now()
         answer = CachedAnswer(await self._execute(decode(), caller, read_only=read_only))
         self._cache.put(key, answer, before)
@@ -278,12 +340,14 @@ class Endpoint:
         length = exchange.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > limit:
             raise self._too_large()
+        receive = exchange.receive
+        assert receive is not None
         parts: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(self._options.body_timeout_s):
                 while True:
-                    message = await exchange.receive()
+                    message = await receive()
                     if message["type"] == "http.disconnect":
                         raise _refused(400, Code.BAD_REQUEST, "The request ended before its body did.")
                     part: bytes = message.get("body", b"")
@@ -307,71 +371,69 @@ class Endpoint:
         return _refused(413, Code.LIMIT_EXCEEDED, f"A request holds at most {limit} bytes.", _CLOSE)
 
     @staticmethod
-    def _negotiate(exchange: _Exchange, accepted: tuple[bytes, ...]) -> None:
-        for media_type in accepted:
-            if media_type in (JSON, RESPONSE_JSON):
-                exchange.media_type = media_type
-                return
-        raise _refused(
-            406, Code.BAD_REQUEST, "Answers are application/graphql-response+json or application/json: accept one."
-        )
+    def _require_media_type(exchange: _Exchange) -> None:
+        if exchange.head.media_type is None:
+            raise _refused(
+                406, Code.BAD_REQUEST, "Answers are application/graphql-response+json or application/json: accept one."
+            )
 
     async def _send_answer(
         self, exchange: _Exchange, key: bytes, cached: CachedAnswer, headers: Sequence[Header] = ()
-    ) -> None:
+    ) -> Response:
+        coding = self._coding_for(exchange.head, cached.answer.body)
+        if coding is not None and coding not in cached.encoded:
+            self._cache.encoded(key, cached, coding, await _compressed(coding, cached.answer.body))
+        return self._answered(exchange, cached, coding, headers)
+
+    def _answered(
+        self, exchange: _Exchange, cached: CachedAnswer, coding: str | None, headers: Sequence[Header]
+    ) -> Response:
         answer = cached.answer
         status, extra = 200, list(headers)
         if not answer.executed:
             if answer.kind == "mutation" and exchange.method != "POST":
                 status = 405
                 extra.append((b"allow", b"POST"))
-            elif exchange.media_type == RESPONSE_JSON:
+            elif exchange.head.media_type == RESPONSE_JSON:
                 status = 400
-        coding = self._coding_for(exchange, answer.body)
         if coding is None:
-            await self._send_json(exchange, status, answer.body, extra)
-            return
-        body = cached.encoded.get(coding)
-        if body is None:
-            body = await _compressed(coding, answer.body)
-            self._cache.encoded(key, cached, coding, body)
-        await self._send_json(exchange, status, body, [*extra, (b"content-encoding", coding.encode())])
+            return self._json(exchange, status, answer.body, extra)
+        return self._json(exchange, status, cached.encoded[coding], [*extra, (b"content-encoding", coding.encode())])
 
-    async def _send_error(
+    async def _error(
         self, exchange: _Exchange, status: int, error: GraphQLError, headers: Sequence[Header] = ()
-    ) -> None:
+    ) -> Response:
         errors = [error]
         show_errors(errors)
         body = msgspec.json.encode({"errors": [shown.formatted for shown in errors]})
-        await self._send_body(exchange, status, body, [*headers, (b"cache-control", b"no-store")])
+        return await self._json_or_shorter(exchange, status, body, [*headers, (b"cache-control", b"no-store")])
 
-    async def _send_body(self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header] = ()) -> None:
-        coding = self._coding_for(exchange, body)
+    async def _json_or_shorter(
+        self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header] = ()
+    ) -> Response:
+        coding = self._coding_for(exchange.head, body)
         if coding is None:
-            await self._send_json(exchange, status, body, headers)
-        else:
-            shorter = await _compressed(coding, body)
-            await self._send_json(exchange, status, shorter, [*headers, (b"content-encoding", coding.encode())])
+            return self._json(exchange, status, body, headers)
+        shorter = await _compressed(coding, body)
+        return self._json(exchange, status, shorter, [*headers, (b"content-encoding", coding.encode())])
 
-    @staticmethod
-    def _coding_for(exchange: _Exchange, body: bytes) -> str | None:
-        return exchange.coding if len(body) >= _SMALLEST_COMPRESSED else None
+    def _coding_for(self, head: Head, body: bytes) -> str | None:
+        return head.coding if self._options.compression and len(body) >= _SMALLEST_COMPRESSED else None
 
-    async def _send_json(self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header]) -> None:
-        content_type = _CONTENT_TYPES[exchange.media_type]
-        await self._send(exchange, status, body, [(b"content-type", content_type), *headers])
+    def _json(self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header]) -> Response:
+        content_type = _CONTENT_TYPES[exchange.head.media_type or JSON]
+        return self._response(exchange, status, body, [(b"content-type", content_type), *headers])
 
-    async def _send(self, exchange: _Exchange, status: int, body: bytes, headers: list[Header]) -> None:
+    def _response(self, exchange: _Exchange, status: int, body: bytes, headers: list[Header]) -> Response:
         if status not in (204, 304):
-            headers.append((b"content-length", str(len(body)).encode()))
+            headers.append((b"content-length", b"%d" % len(body)))
         if exchange.request_id:
             headers.append((b"x-request-id", exchange.request_id))
         headers.append((b"vary", self._vary))
         headers += self._origins.headers(exchange.headers.get(b"origin"))
-        await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
-        await exchange.send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
+        return Response(status, headers, body)
 
-    async def _preflight(self, exchange: _Exchange) -> None:
+    def _preflight(self, exchange: _Exchange) -> Response:
         headers: list[Header] = [(b"allow", _ALLOWED_METHODS)]
         if self._origins.headers(exchange.headers.get(b"origin")):
             asked = exchange.headers.get(b"access-control-request-headers", b"content-type")
@@ -380,7 +442,7 @@ class Endpoint:
                 (b"access-control-allow-headers", asked),
                 (b"access-control-max-age", b"86400"),
             ]
-        await self._send(exchange, 204, b"", headers)
+        return self._response(exchange, 204, b"", headers)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

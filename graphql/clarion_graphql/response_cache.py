@@ -9,7 +9,6 @@ from typing import Final
 from clarion.chains.model import Chain
 from clarion_graphql.execution import Answer
 from clarion_graphql.feed import CHAINS, Feed
-from clarion_graphql.metrics import CACHE
 
 #: What an entry takes beside its request and its answer, in bytes, about.
 _ENTRY_BYTES: Final = 1_000
@@ -17,9 +16,6 @@ _ENTRY_BYTES: Final = 1_000
 _LARGEST_PART: Final = 8
 #: Tables that change without the feed being told.
 _UNHEARD: Final = frozenset({"clarion.mempool_transaction"})
-
-_HITS: Final = CACHE.labels("hit")
-_MISSES: Final = CACHE.labels("miss")
 
 Turns = tuple[int, ...]
 
@@ -55,10 +51,8 @@ class ResponseCache:
         self._forget_old()
         found = self._answers.get(request)
         if found is None or not self._feed.connected.is_set():
-            _MISSES.inc()
             return None
         self._answers.move_to_end(request)
-        _HITS.inc()
         return found
 
     def now(self) -> Turns:

@@ -24,6 +24,7 @@ from clarion.config import GraphQL
 from clarion.protocols.bithedge import protocol
 from clarion_graphql import app as app_module
 from clarion_graphql.command import listen
+from clarion_graphql.connection import Connection
 from clarion_graphql.documents import Operation
 from clarion_graphql.execution import Executor
 from clarion_graphql.plan.connections import parameter
@@ -62,7 +63,7 @@ def main() -> None:
     else:
         app_module.Executor = functools.partial(Executor, plans=way == "compiled")  # type: ignore[attr-defined]
         app = app_module.make_app(url, protocols=[protocol], deployed={}, graphql=GraphQL(cache_bytes=0))
-    config = uvicorn.Config(app, http="httptools", access_log=False, log_config=None, lifespan="auto")
+    config = uvicorn.Config(app, http=Connection, access_log=False, log_config=None, proxy_headers=False)
     listening = listen("127.0.0.1", 0, what="benchmark", section="GRAPHQL", also="")
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     uvicorn.Server(config).run(sockets=[listening])

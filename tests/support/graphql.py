@@ -20,6 +20,7 @@ from clarion.config import GraphQL
 from clarion.store.database import connect as connect_database
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.connection import Connection
 from support import toy
 
 NO_CACHE: Final = GraphQL(cache_bytes=0)
@@ -98,12 +99,13 @@ async def serving(app: Starlette, *, compression: bool = False) -> AsyncIterator
     config = uvicorn.Config(
         app,
         port=0,
-        http="httptools",
+        http=Connection,
         ws="websockets-sansio",
         ws_per_message_deflate=compression,
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     with contextlib.closing(config.bind_socket()) as listener:

@@ -21,7 +21,7 @@ from clarion.chains.stacks.networks import Network
 from clarion.config import Accounts as AccountSettings
 from clarion.config import Quota, Scope
 from clarion_graphql.accounts.caller import Caller, CallerKind
-from clarion_graphql.accounts.client import Proxies, network_key
+from clarion_graphql.accounts.client import Proxies, Request, network_key
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.accounts.message import SignInMessage, new_message, read_message
 from clarion_graphql.accounts.quotas import Quotas
@@ -75,7 +75,7 @@ class Accounts:
         self._store = AccountStore(pool)
         self._network = network
         self._settings = settings
-        self._anonymous = frozenset(settings.anonymous)
+        self._anonymous_scopes = frozenset(settings.anonymous)
         self._quotas = Quotas(quota)
         self._proxies = proxies
         self._clock = clock
@@ -132,15 +132,23 @@ class Accounts:
         """
         request = self._proxies.read(scope)
         structlog.contextvars.bind_contextvars(request_id=request.request_id)
-        anonymous = Caller(
-            scopes=self._anonymous,
+        caller = self._anonymous(request)
+        given = request.authorization if authorization is None else authorization
+        return caller if given is None else await self._known_caller(given, caller)
+
+    def anonymous(self, scope: AsgiScope) -> Caller | None:
+        """Who sends a request without a credential; None for one with."""
+        request = self._proxies.read(scope)
+        return self._anonymous(request) if request.authorization is None else None
+
+    def _anonymous(self, request: Request) -> Caller:
+        return Caller(
+            scopes=self._anonymous_scopes,
             quota_key=f"address {network_key(request.client)}",
             client=request.client,
             origin=request.origin,
             request_id=request.request_id,
         )
-        given = request.authorization if authorization is None else authorization
-        return anonymous if given is None else await self._known_caller(given, anonymous)
 
     async def _known_caller(self, authorization: str, anonymous: Caller) -> Caller:
         scheme, _, text = authorization.partition(" ")
