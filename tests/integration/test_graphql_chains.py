@@ -211,7 +211,7 @@ class TestTheChainLogOfBitcoin:
         assert (event["kind"], event["topic"], event["contract"]) == ("SPELL", "spell", None)
         assert event["value"]["outs"] == [{"0": "4"}, {"0": "6"}]
         (spend,) = found["events"]["nodes"]
-        assert (spend["height"], spend["value"]["spent"]) == (102, [0])
+        assert (spend["height"], spend["value"]["spent"]) == (102, ["0"])
 
     async def test_status_tells_of_both(self, server: Server) -> None:
         status = (
