@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import psycopg
+from msgspec.structs import replace
 
 from clarion.chains.model import Block, EventKind
 from clarion.chains.stacks.node_client import NodeClient

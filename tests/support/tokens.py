@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import structs
+from msgspec.structs import replace
 
 from clarion.chains.model import Block, Event, EventKind, JsonValue, Transaction, TransactionStatus
 from clarion.chains.stacks import clarity as cl

@@ -40,8 +40,7 @@ EVENT_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRows:
+class BlockRows(msgspec.Struct, frozen=True, gc=False):
     """A block's rows of the chain log, packed for :mod:`clarion.store.copy` with the columns above."""
 
     block: bytes
@@ -79,8 +78,7 @@ class Interest:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PackedBlock(Block):
+class PackedBlock(Block, frozen=True, gc=False):
     """A block with its packed rows.
 
     ``transactions`` and ``events`` hold only those that matter beyond the chain log: what ``interest`` says, what could

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from clarion.chains.model import BlockRef
 from clarion.store.digest import EMPTY_DIGEST, combined_digest, protocol_digest

@@ -9,7 +9,6 @@ Formats: stacks-blockchain-api 9, ``src/api/controllers/db-controller.ts`` and `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from msgspec import structs
@@ -150,7 +149,7 @@ def block_from_api(header: BlockHeader, details: Sequence[TransactionDetails], r
     ]
     # The API leaves out what failed on Bitcoin; what comes after it keeps its place in the block all the same.
     events = [structs.replace(event, tx_index=transactions[event.tx_index].index) for event in block.events]
-    return replace(block, transactions=tuple(transactions), events=tuple(events))
+    return structs.replace(block, transactions=tuple(transactions), events=tuple(events))
 
 
 def _time(header: BlockHeader, details: Sequence[TransactionDetails]) -> int | None:

@@ -6,7 +6,6 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 from starlette.responses import JSONResponse
 from support import toy
 from support.hiro_api import HiroApi
