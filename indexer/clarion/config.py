@@ -34,6 +34,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.stacks.networks import Network
 
 ENV_PREFIX: Final = "CLARION_"
@@ -68,6 +69,13 @@ class SourceName(StrEnum):
 
     OBSERVER = "observer"
     HIRO = "hiro"
+
+
+class BitcoinSourceName(StrEnum):
+    """Where Bitcoin's blocks come from."""
+
+    RPC = "rpc"
+    ESPLORA = "esplora"
 
 
 class Scope(StrEnum):
@@ -213,6 +221,63 @@ class Hiro(_Section):
     poll_seconds: float = _setting(
         10.0, "How often the API is asked at the tip, where it does not call by itself.", unit="seconds", gt=0
     )
+
+
+class Bitcoin(_Section):
+    """Bitcoin and the charms in its transactions, which are indexed where `bitcoin.sources` names a source."""
+
+    sources: Annotated[list[BitcoinSourceName], NoDecode, BeforeValidator(_split_at_commas)] = _setting(
+        [],
+        "Where blocks come from: `rpc` (a Bitcoin Core node), `esplora` (an Esplora-compatible REST API) or both; "
+        "separated by commas in the environment. Empty: Bitcoin is not indexed.",
+    )
+    network: BitcoinNetwork = _setting(BitcoinNetwork.REGTEST, "Bitcoin network: mainnet, testnet4, signet or regtest.")
+    rpc_url: HttpUrl | None = _setting(
+        None, "RPC address of the node. Not set: 127.0.0.1 and the network's usual port."
+    )
+    rpc_user: str | None = _setting(None, "The node's `rpcuser`, where it is not asked with a cookie file.")
+    rpc_password: SecretStr | None = _setting(None, "The node's `rpcpassword`.")
+    rpc_cookie_file: Path | None = _setting(
+        None, "The file `.cookie` in the node's data folder, which it writes anew at each start."
+    )
+    esplora_url: HttpUrl | None = _setting(
+        None, "Address of the API, up to and without `/blocks/tip/height`: `https://blockstream.info/api`."
+    )
+    start_height: int = _setting(
+        0, "First block to index. Charms that were made below it are not known.", unit="Bitcoin blocks", ge=0
+    )
+    finality_depth: int = _setting(
+        6, "How many blocks on top make a block count as final.", unit="Bitcoin blocks", ge=1
+    )
+    behind_blocks: int = _setting(
+        2,
+        "How many blocks the index may be behind the highest healthy source and be relied on, and a source below the "
+        "index's tip without being behind.",
+        unit="Bitcoin blocks",
+        ge=0,
+    )
+    poll_seconds: float = _setting(
+        5.0, "How often a source is asked at the tip that does not tell of blocks by itself.", unit="seconds", gt=0
+    )
+    processes: int | None = _setting(
+        None,
+        "How many processes go through blocks while many are missing; 0 for none. Not set: one for each processor "
+        "but one, and at least two.",
+        ge=0,
+    )
+    mock_spells: bool = _setting(
+        False, "Take spells as true that say of themselves that their proof means nothing. On regtest alone."
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.mock_spells and self.network is not BitcoinNetwork.REGTEST:
+            raise ValueError(f"mock_spells would take anything for true on {self.network}: it is for regtest alone")
+        if BitcoinSourceName.ESPLORA in self.sources and self.esplora_url is None:
+            raise ValueError("sources has esplora, and esplora_url does not say where the API is")
+        if self.rpc_user is not None and self.rpc_cookie_file is not None:
+            raise ValueError("rpc_user and rpc_cookie_file are two ways to sign in: set one of them")
+        return self
 
 
 class GraphQL(_Section):
@@ -418,14 +483,21 @@ class Settings(BaseModel):
         "Contracts that a protocol which looks at all of them is narrowed to, by protocol; `STX` for what happens to "
         "STX. Not set: all. A change makes the protocol's rows anew.",
     )
-    sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_split_at_commas), Field(min_length=1)] = _setting(
+    parameters: dict[str, dict[str, Any]] = _setting(
+        {},
+        "What a protocol is told beyond this, by protocol: see the protocol's own page. In the environment as JSON. A "
+        "change makes the protocol's rows anew.",
+    )
+    sources: Annotated[list[SourceName], NoDecode, BeforeValidator(_split_at_commas)] = _setting(
         [SourceName.OBSERVER],
-        "Where blocks come from: `observer` (a node posts them), `hiro` (a Stacks Blockchain API is asked for them) or "
-        "both; separated by commas in the environment. May be changed at any time: nothing is indexed again.",
+        "Where Stacks' blocks come from: `observer` (a node posts them), `hiro` (a Stacks Blockchain API is asked for "
+        "them) or both; separated by commas in the environment. Empty: Stacks is not indexed. May be changed at any "
+        "time: nothing is indexed again.",
     )
     observer: Observer = Field(default_factory=Observer)
     node: Node = Field(default_factory=Node)
     hiro: Hiro = Field(default_factory=Hiro)
+    bitcoin: Bitcoin = Field(default_factory=Bitcoin)
     graphql: GraphQL = Field(default_factory=GraphQL)
     accounts: Accounts = Field(default_factory=Accounts)
     quota: Quota = Field(default_factory=Quota)
@@ -438,7 +510,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _what_is_by_protocol_is_of_enabled_ones(self) -> Self:
-        for name, by_protocol in (("deployers", self.deployers), ("only", self.only)):
+        named: tuple[tuple[str, Mapping[str, Any]], ...] = (
+            ("deployers", self.deployers),
+            ("only", self.only),
+            ("parameters", self.parameters),
+        )
+        for name, by_protocol in named:
             if unknown := sorted(by_protocol.keys() - set(self.protocols)):
                 raise ValueError(f"{name} names {', '.join(unknown)}, which protocols does not enable")
         return self

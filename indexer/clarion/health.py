@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import psycopg
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Gauge, generate_latest
 from psycopg import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -101,6 +101,8 @@ class IndexHealth:
         self._limits = limits
         self._revision = script_directory().get_current_head()
         self._connection: AsyncConnection[Any] | None = None
+        self._shown: list[tuple[Gauge, tuple[str, ...]]] = []
+        """What was measured by name last time."""
         self._lock = asyncio.Lock()
 
     async def close(self) -> None:
@@ -128,6 +130,8 @@ class IndexHealth:
     async def _read(self, connection: AsyncConnection[Any]) -> IndexFacts:
         row = await (await connection.execute(_FACTS, (self._chain,))).fetchone()
         assert row is not None
+        if self._chain != "stacks":  # the inbox is of Stacks' posts
+            row = (*row[:-3], 0, 0, 0.0)
         sources = await (await connection.execute(_SOURCES, (self._chain,))).fetchall()
         return IndexFacts(*(*row, tuple(SourceFacts(*source) for source in sources)))
 
@@ -162,27 +166,34 @@ class IndexHealth:
 
     async def measure(self) -> IndexFacts:
         """Read the facts and set the metrics to them. Raises psycopg.Error."""
-        facts = await self.facts()
+        facts, chain = await self.facts(), self._chain
         if facts.height is not None:
-            metrics.INDEX_HEIGHT.set(facts.height)
+            metrics.INDEX_HEIGHT.labels(chain).set(facts.height)
         if facts.final_height is not None:
-            metrics.FINAL_HEIGHT.set(facts.final_height)
+            metrics.FINAL_HEIGHT.labels(chain).set(facts.final_height)
         if facts.tip_age_seconds is not None:
-            metrics.TIP_AGE_SECONDS.set(facts.tip_age_seconds)
-        metrics.LAG_BLOCKS.set(math.nan if facts.lag_blocks is None else facts.lag_blocks)
-        metrics.INBOX_PENDING.set(facts.inbox_pending)
-        metrics.INBOX_FAILED.set(facts.inbox_failed)
-        metrics.INBOX_OLDEST_SECONDS.set(facts.inbox_oldest_seconds)
-        for gauge in (metrics.SOURCE_AGE_SECONDS, metrics.SOURCE_HEIGHT, metrics.SOURCE_HEALTHY, metrics.ANOMALIES):
-            gauge.clear()
+            metrics.TIP_AGE_SECONDS.labels(chain).set(facts.tip_age_seconds)
+        metrics.LAG_BLOCKS.labels(chain).set(math.nan if facts.lag_blocks is None else facts.lag_blocks)
+        if chain == "stacks":
+            metrics.INBOX_PENDING.set(facts.inbox_pending)
+            metrics.INBOX_FAILED.set(facts.inbox_failed)
+            metrics.INBOX_OLDEST_SECONDS.set(facts.inbox_oldest_seconds)
+        anomalies = await self._ask(self._count_anomalies)
+        for gauge, labels in self._shown:
+            gauge.remove(*labels)
+        self._shown.clear()
         for source in facts.sources:
-            metrics.SOURCE_AGE_SECONDS.labels(source.name).set(source.age_seconds)
-            metrics.SOURCE_HEALTHY.labels(source.name).set(source.state == SourceState.HEALTHY)
+            self._show(metrics.SOURCE_AGE_SECONDS, source.name, source.age_seconds)
+            self._show(metrics.SOURCE_HEALTHY, source.name, source.state == SourceState.HEALTHY)
             if source.height is not None:
-                metrics.SOURCE_HEIGHT.labels(source.name).set(source.height)
-        for kind, count in (await self._ask(self._count_anomalies)).items():
-            metrics.ANOMALIES.labels(kind).set(count)
+                self._show(metrics.SOURCE_HEIGHT, source.name, source.height)
+        for kind, count in anomalies.items():
+            self._show(metrics.ANOMALIES, kind, count)
         return facts
+
+    def _show(self, gauge: Gauge, name: str, value: float) -> None:
+        gauge.labels(self._chain, name).set(value)
+        self._shown.append((gauge, (self._chain, name)))
 
 
 def facts_json(facts: IndexFacts) -> dict[str, JsonValue]:

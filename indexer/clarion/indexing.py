@@ -1,7 +1,7 @@
 """The index service: takes what sources tell, keeps it, and applies it, until it is told to stop.
 
-A node posts to the observer; the inbox keeps that until the worker has applied it. Blocks that are missing are asked of
-whoever can give them.
+Of Stacks: a node posts to the observer; the inbox keeps that until the worker has applied it. Blocks that are missing
+are asked of whoever can give them. Of Bitcoin: see :mod:`clarion.bitcoin_indexing`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -21,7 +21,8 @@ from starlette.applications import Starlette
 
 from clarion import hiro_feed, metrics
 from clarion.backfill import Backfills
-from clarion.chains.model import JsonValue
+from clarion.bitcoin_indexing import BitcoinProbes, BitcoinService
+from clarion.chains.model import Chain, JsonValue
 from clarion.chains.stacks.hashing import index_block_hash
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.chains.stacks.observer import observer_app
@@ -31,21 +32,21 @@ from clarion.discovery import is_contract_id
 from clarion.fetcher import BlockGiver, Fetcher
 from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
 from clarion.hiro_feed import HiroFeed
-from clarion.progress import Progress
-from clarion.protocol import STX, DeployedProtocol, installed_protocols
+from clarion.protocol import STX, DeployedProtocol, Protocol, installed_protocols
 from clarion.protocols import stacks
 from clarion.pruning import Pruner, retention_of
+from clarion.reporting import Reporter
 from clarion.serving import Server, listen, url_of
 from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
 from clarion.store.log_indexes import LogIndexKeeper
+from clarion.tasks import cancel
 from clarion.worker import Applied, Worker
 
 IDLE_POLL_SECONDS: Final = 5.0
 """How often the inbox is looked at unasked: posts that were put aside may be let in again by another process."""
 RECONNECT_SECONDS: Final = (0.2, 5.0)
 """Shortest and longest pause between attempts to reach a database that went away."""
-CANCEL_AGAIN_SECONDS: Final = 1.0
 WATCH_SECONDS: Final = 15.0
 """How often the node is asked where it stands."""
 
@@ -54,10 +55,11 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
+def deployed_protocols(settings: Settings, chain: Chain | None = None) -> list[DeployedProtocol]:
     """The protocols the settings enable, each at its deployer's address, or else where its package says it is.
 
-    Raises ConfigurationError where one is not installed or nobody says who deployed it.
+    ``chain``: those of this chain alone. Raises ConfigurationError where one is not installed, nobody says who deployed
+    it, or it cannot do with what it is told.
     """
     installed = installed_protocols() if settings.protocols else {}
     deployed = []
@@ -67,15 +69,21 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
             raise ConfigurationError(
                 f"protocols: {name} is not installed; installed are {', '.join(sorted(installed)) or 'none'}"
             )
+        if chain not in (None, protocol.chain):
+            continue
+        if protocol.chain == "bitcoin":
+            deployed.append(_told(settings, protocol))
+            continue
         deployer, network = settings.deployers.get(name), settings.network.value
+        parameters = settings.parameters.get(name)
         only = settings.only.get(name) or None
         if wrong := [contract for contract in only or () if contract != STX and not is_contract_id(contract)]:
             raise ConfigurationError(f"only: {name}: {', '.join(wrong)}: neither a contract's id nor {STX}")
         try:
             bound = (
-                protocol.deployed_by(deployer, network=network, only=only)
+                protocol.deployed_by(deployer, network=network, only=only, parameters=parameters)
                 if deployer
-                else protocol.deployed_on(network, only=only)
+                else protocol.deployed_on(network, only=only, parameters=parameters)
             )
         except ValueError as error:
             raise ConfigurationError(
@@ -86,11 +94,32 @@ def deployed_protocols(settings: Settings) -> list[DeployedProtocol]:
     return deployed
 
 
-class IndexService:
-    """The observer, the worker, the fetcher of missing blocks and the probes over one database."""
+def _told(settings: Settings, protocol: Protocol) -> DeployedProtocol:
+    """A protocol of Bitcoin with what the settings tell it."""
+    try:
+        return protocol.deployed_on(
+            settings.bitcoin.network.value, parameters=settings.parameters.get(protocol.name, {})
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"parameters: {protocol.name}: {error}") from None
 
-    def __init__(self, settings: Settings, database_url: str, protocols: Sequence[DeployedProtocol]) -> None:
+
+class IndexService:
+    """The observer, the worker, the fetcher of missing blocks and the probes over one database.
+
+    ``bitcoin``: runs beside it; the probes tell of both.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        protocols: Sequence[DeployedProtocol],
+        *,
+        bitcoin: BitcoinService | None = None,
+    ) -> None:
         self._settings = settings
+        self._bitcoin = bitcoin
         self._worker = Worker(
             database_url,
             protocols,
@@ -131,7 +160,7 @@ class IndexService:
             database_url, "stacks", retention_of(settings), interval_seconds=settings.retention.interval_seconds
         )
         self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
-        self._progress = Progress()
+        self._reporter = Reporter("stacks")
         self._stop = asyncio.Event()
         self._posted = asyncio.Event()
         self._problem: str | None = None
@@ -148,7 +177,7 @@ class IndexService:
         Raises FencedOutError, ProjectionError or ServiceError.
         """
         settings = self._settings
-        probes = probe_routes(self._alive, self._ready, self._health.measure)
+        probes = probe_routes(self._alive, self._ready, self._measure)
         observer = observer_app(
             self._keep,
             max_body_bytes=settings.observer.max_body_bytes,
@@ -199,7 +228,7 @@ class IndexService:
             self.stop()
             for server, _ in servers:
                 server.should_exit = True
-            await _cancel(background)
+            await cancel(background)
             ended = await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._inbox.close()
             await self._health.close()
@@ -259,7 +288,7 @@ class IndexService:
                 note: tuple[Any, ...] = (self._worker.note_failure, "node", str(error) or repr(error))
             else:
                 block_hash = index_block_hash(info.stacks_tip, info.stacks_tip_consensus_hash)
-                self._progress.targets["node"] = info.stacks_tip_height
+                self._reporter.targets["node"] = info.stacks_tip_height
                 where = (info.stacks_tip_height, block_hash, info.burn_block_height)
                 note = (self._worker.note_answer, "node", *where)
             with contextlib.suppress(psycopg.OperationalError):  # the worker finds out and connects again
@@ -273,42 +302,19 @@ class IndexService:
             await asyncio.wait_for(event.wait(), seconds)
 
     def _report(self, applied: Applied, seconds: float) -> None:
-        lag = applied.waited_seconds + seconds
-        metrics.INDEXED_BLOCKS.inc(len(applied.blocks))
-        metrics.INDEXED_EVENTS.inc(applied.events)
-        metrics.ROLLED_BACK_BLOCKS.inc(applied.rolled_back)
-        metrics.FAILED_POSTS.inc(applied.failed)
-        metrics.REFUSED_REWRITES.inc(len(applied.refused))
-        if applied.posts:
-            metrics.BATCH_SECONDS.observe(seconds)
-            metrics.LAG_SECONDS.observe(lag)
-        if (height := self._worker.store.tip.height) is not None:
-            metrics.INDEX_HEIGHT.set(height)
-        if applied.rolled_back:
-            metrics.REORG_DEPTH.observe(applied.rolled_back)
-            log.warning("rolled_back", blocks=applied.rolled_back)
-        for refused in applied.refused:
-            write = log.debug if refused.continues else log.error
-            write("rewrite_of_final_blocks_refused", source=refused.source, detail=refused.detail, remedy=REMEDY)
-        if applied.blocks:
-            tip = applied.blocks[-1]
-            log.info(
-                "indexed",
-                height=tip.height,
-                hash=f"0x{tip.hash.hex()}",
-                blocks=len(applied.blocks),
-                events=applied.events,
-                ms=round(seconds * 1000),
-                lag_ms=round(lag * 1000),
-            )
-            if self._hiro is not None and self._hiro.tip_height is not None:
-                self._progress.targets[hiro_feed.NAME] = self._hiro.tip_height
-            if line := self._progress.add(tip.height, len(applied.blocks), applied.events):
-                log.info("progress", **line)
+        if self._hiro is not None and self._hiro.tip_height is not None:
+            self._reporter.targets[hiro_feed.NAME] = self._hiro.tip_height
+        self._reporter.applied(applied, seconds, self._worker.store.tip.height)
 
     async def _alive(self) -> tuple[Reasons, dict[str, JsonValue]]:
         ended = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
-        return [*ended, *self._watch.reasons()], {}
+        of_bitcoin = [] if self._bitcoin is None else await self._bitcoin.alive()
+        return [*ended, *self._watch.reasons(), *of_bitcoin], {}
+
+    async def _measure(self) -> None:
+        await self._health.measure()
+        if self._bitcoin is not None:
+            await self._bitcoin.measure()
 
     async def _ready(self) -> tuple[Reasons, dict[str, JsonValue]]:
         reasons, answer = await self._alive()
@@ -330,23 +336,10 @@ class IndexService:
         else:
             reasons += self._health.reasons(facts)
             answer |= facts_json(facts)
+        if self._bitcoin is not None:
+            of_bitcoin, answer["bitcoin"] = await self._bitcoin.ready()
+            reasons += [reason for reason in of_bitcoin if reason not in reasons]
         return reasons, answer
-
-
-REMEDY: Final = (
-    "if that source is wrong, repair it; if it is right, clarion rewind --accept-final-loss: see docs/operations.md"
-)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended.
-
-    Before Python 3.12 ``asyncio.wait_for`` loses a cancellation that comes in the moment its wait ends.
-    """
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def run_indexer(
@@ -355,26 +348,56 @@ async def run_indexer(
     protocols: Sequence[DeployedProtocol] | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Index what a node posts until SIGTERM or SIGINT; then the batch in hand is finished.
+    """Index the chains that the settings name sources of until SIGTERM or SIGINT; then the batch in hand is finished.
 
-    Opens and migrates the database, and takes the chain over from any earlier indexer. ``protocols``: other than what
-    the settings enable. ``ready`` is given the observer's URL once it listens. Raises ConfigurationError,
-    DatabaseError, FencedOutError, ProjectionError or ServiceError, each with a message for whoever runs this.
+    Opens and migrates the database, and takes the chains over from any earlier indexer. ``protocols``: other than what
+    the settings enable. ``ready`` is given the observer's URL once it listens; without Stacks that of the metrics, or
+    an empty text. Raises ConfigurationError, DatabaseError, FencedOutError, ProjectionError or ServiceError, each with
+    a message for whoever runs this.
     """
+    if not settings.sources and not settings.bitcoin.sources:
+        raise ConfigurationError("sources and bitcoin.sources are empty: there is nothing to index")
     deployed = deployed_protocols(settings) if protocols is None else protocols
     with open_database(settings) as url:
         migrate(url)
-        service = IndexService(settings, url, deployed)
-        with _stopped_by_signals(service):
-            await service.run(ready)
+        bitcoin: BitcoinService | None = None
+        services: list[tuple[Callable[[], None], Awaitable[None]]] = []
+        if settings.bitcoin.sources:
+            bitcoin = BitcoinService(settings, url, [one for one in deployed if one.protocol.chain == "bitcoin"])
+            services.append((bitcoin.stop, bitcoin.run()))
+        if settings.sources:
+            of_stacks = [one for one in deployed if one.protocol.chain == "stacks"]
+            stacks_service = IndexService(settings, url, of_stacks, bitcoin=bitcoin)
+            services.append((stacks_service.stop, stacks_service.run(ready)))
+        elif bitcoin is not None:
+            probes = BitcoinProbes(bitcoin, settings.metrics)
+            services.append((probes.stop, probes.run(ready)))
+        await _run_together(services)
+
+
+async def _run_together(services: Sequence[tuple[Callable[[], None], Awaitable[None]]]) -> None:
+    """Run services, each with what stops it, until a signal or until the first of them ends."""
+
+    def stop() -> None:
+        for stop_one, _ in services:
+            stop_one()
+
+    with _on_signals(stop):
+        tasks = [asyncio.ensure_future(running) for _, running in services]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        stop()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in ended:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(service: IndexService) -> Iterator[None]:
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
-        loop.add_signal_handler(number, service.stop)
+        loop.add_signal_handler(number, stop)
     try:
         yield
     finally:

@@ -60,8 +60,8 @@ pytestmark = pytest.mark.usefixtures("toy_tables")
 
 async def test_what_a_node_posts_is_indexed_and_counted(database_url: str, connection: psycopg.Connection[Any]) -> None:
     blocks = chain(5)
-    blocks_before = counted("clarion_indexed_blocks_total")
-    events_before = counted("clarion_indexed_events_total")
+    blocks_before = counted("clarion_indexed_blocks_total", chain="stacks")
+    events_before = counted("clarion_indexed_events_total", chain="stacks")
     posts_before = counted("clarion_observer_posts_total", path="/new_block", status="200")
     async with running(settings_for(database_url)) as node:
         assert (await node.post("/new_burn_block", body(burn_payload(toy.burn_block(1))))).status_code == 200
@@ -73,10 +73,10 @@ async def test_what_a_node_posts_is_indexed_and_counted(database_url: str, conne
     assert (health["inbox_failed"], health["missing_blocks"], health["lag_blocks"]) == (0, [], 0)
     assert index_of(connection) == fresh_index(connection, blocks)
     assert connection.execute("SELECT count(*) FROM clarion.inbox").fetchone() == (0,)
-    assert counted("clarion_indexed_blocks_total") - blocks_before == 5
-    assert counted("clarion_indexed_events_total") - events_before == 5
+    assert counted("clarion_indexed_blocks_total", chain="stacks") - blocks_before == 5
+    assert counted("clarion_indexed_events_total", chain="stacks") - events_before == 5
     assert counted("clarion_observer_posts_total", path="/new_block", status="200") - posts_before == 5
-    assert counted("clarion_index_height") == 5
+    assert counted("clarion_index_height", chain="stacks") == 5
 
 
 async def test_answers_are_what_a_nodes_strict_parser_accepts(

@@ -166,7 +166,7 @@ async def test_a_rewrite_of_final_blocks_is_told_everywhere_and_the_good_chain_g
 ) -> None:
     blocks = chain(12)
     rewriting = chain(14, on=blocks[2], branch="rewriting")
-    refused_before = counted("clarion_refused_rewrites_total")
+    refused_before = counted("clarion_refused_rewrites_total", chain="stacks")
     async with (
         running(settings_for(database_url, finality_burn_depth=3)) as service,
         node_at("127.0.0.2", service) as good,
@@ -185,7 +185,7 @@ async def test_a_rewrite_of_final_blocks_is_told_everywhere_and_the_good_chain_g
 
         await until(alarmed)
         assert sources(connection)["observer:127.0.0.3"][1] == "rewrites_final"
-        assert counted("clarion_refused_rewrites_total") > refused_before
+        assert counted("clarion_refused_rewrites_total", chain="stacks") > refused_before
         kinds = connection.execute("SELECT kind, count(*) FROM clarion.anomaly GROUP BY kind").fetchall()
         assert kinds == [("rewrites_final", 1)]
         for block in blocks[10:]:
@@ -216,9 +216,15 @@ async def test_the_probes_are_on_the_metrics_port_too(database_url: str, connect
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["ready"]) == (200, True)
         lines = (await client.get("/metrics")).text.splitlines()
-        assert {"clarion_index_height 1.0", "clarion_inbox_pending 0.0", "clarion_index_lag_blocks 0.0"} <= set(lines)
-        assert 'clarion_source_height{source="observer:127.0.0.1"} 1.0' in lines
-        assert any(line.startswith('clarion_source_age_seconds{source="observer:127.0.0.1"}') for line in lines)
+        assert {
+            'clarion_index_height{chain="stacks"} 1.0',
+            "clarion_inbox_pending 0.0",
+            'clarion_index_lag_blocks{chain="stacks"} 0.0',
+        } <= set(lines)
+        assert 'clarion_source_height{chain="stacks",source="observer:127.0.0.1"} 1.0' in lines
+        assert any(
+            line.startswith('clarion_source_age_seconds{chain="stacks",source="observer:127.0.0.1"}') for line in lines
+        )
         assert any(line.startswith('clarion_index_stage_seconds_count{stage="commit"}') for line in lines)
         assert (await client.post("/new_block", content=payload(block))).status_code == 404
 

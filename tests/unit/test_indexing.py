@@ -1,11 +1,11 @@
-"""How the index service ends what runs beside it."""
+"""How a service ends what runs beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-from clarion import indexing
+from clarion import tasks
 
 
 async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
@@ -23,5 +23,5 @@ async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
     task = asyncio.create_task(loses_one())
     await begun.wait()
     async with asyncio.timeout(60):
-        await indexing._cancel([task])
+        await tasks.cancel([task])
     assert (lost, task.cancelled()) == (1, True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -15,7 +16,8 @@ from msgspec import Struct
 
 from clarion.chains.bitcoin.addresses import address_of
 from clarion.chains.bitcoin.blocks import BlockHeader, Outline, outline, parse_header
-from clarion.chains.bitcoin.charms.events import Output, SpellEvent, SpendEvent
+from clarion.chains.bitcoin.charms.events import SpellEvent, SpendEvent
+from clarion.chains.bitcoin.charms.verify import decode_transactions, outputs
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.tracked import Tracked
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, TransactionError, parse_transaction
@@ -35,6 +37,13 @@ MARK: Final = b"spell"
 
 SpellReader = Callable[[Sequence[BitcoinTransaction]], list[SpellEvent | None]]
 """Reads and verifies the spells of a block's transactions; None for one that has none."""
+
+
+def read_spells_of(
+    transactions: Sequence[BitcoinTransaction], *, network: BitcoinNetwork, accept_mock: bool
+) -> list[SpellEvent | None]:
+    """Read and verify the spells of transactions of a network; with the other two given, a :data:`SpellReader`."""
+    return decode_transactions(transactions, partial(address_of, network=network), accept_mock=accept_mock)
 
 
 class FoundSpell(Struct, frozen=True):
@@ -85,7 +94,7 @@ class Scanner:
     """Makes blocks of the chain log of blocks that are given parent first, and remembers what spells gave charms."""
 
     def __init__(self, network: BitcoinNetwork, tracked: Tracked) -> None:
-        self._network = network
+        self._address = partial(address_of, network=network)
         self._tracked = tracked
 
     def block(self, data: bytes, scanned: Scanned, height: int) -> Block:
@@ -99,7 +108,7 @@ class Scanner:
             raw = data[found.starts[place] : found.starts[place + 1]]
             transaction = parse_transaction(raw)
             event = SpendEvent(
-                [given.outpoint for given in transaction.inputs], outputs_of(transaction, self._network), spent
+                [given.outpoint for given in transaction.inputs], outputs(transaction, self._address), spent
             )
             logged.append(_logged(place, transaction.id, raw, EventKind.SPEND, event))
         logged.sort(key=lambda pair: pair[0].index)
@@ -122,11 +131,6 @@ class Scanner:
             if place not in with_spell:
                 spends.setdefault(place, []).append(number - first_inputs[place])
         return spends
-
-
-def outputs_of(transaction: BitcoinTransaction, network: BitcoinNetwork) -> list[Output]:
-    """A transaction's outputs as events hold them."""
-    return [Output(made.amount, made.script_text, address_of(made.script, network)) for made in transaction.outputs]
 
 
 def _logged(
