@@ -15,10 +15,11 @@ import structlog
 from starlette.applications import Starlette
 
 from clarion.backfill import Backfills
+from clarion.chains.bitcoin.charms.verify import read_spells
 from clarion.chains.bitcoin.esplora import Esplora
 from clarion.chains.bitcoin.poller import BitcoinPoller, ReadBlock
 from clarion.chains.bitcoin.rpc import BitcoinRpc
-from clarion.chains.bitcoin.scanner import Scanner, read_spells_of
+from clarion.chains.bitcoin.scanner import Scanner
 from clarion.chains.bitcoin.source import BitcoinSourceError, BlockSource, SourceTip
 from clarion.chains.bitcoin.tracked import Tracked
 from clarion.chains.model import JsonValue
@@ -262,7 +263,7 @@ class _Feed:
         self.source = source
         self._service = service
         settings = service.settings
-        reader = partial(read_spells_of, network=settings.network, accept_mock=settings.mock_spells)
+        reader = partial(read_spells, network=settings.network, accept_mock=settings.mock_spells)
         self._poller = BitcoinPoller(
             source,
             self,

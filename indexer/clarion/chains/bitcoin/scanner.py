@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from clarion.chains.bitcoin.addresses import address_of
 from clarion.chains.bitcoin.blocks import BlockHeader, Outline, outline, parse_header
 from clarion.chains.bitcoin.charms.events import SpellEvent, SpendEvent
-from clarion.chains.bitcoin.charms.verify import decode_transactions, outputs
+from clarion.chains.bitcoin.charms.verify import outputs
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.tracked import Tracked
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, TransactionError, parse_transaction
@@ -36,14 +34,8 @@ MARK: Final = b"spell"
 """What every transaction with a spell has in it, in an output's script or in a witness."""
 
 SpellReader = Callable[[Sequence[BitcoinTransaction]], list[SpellEvent | None]]
-"""Reads and verifies the spells of a block's transactions; None for one that has none."""
-
-
-def read_spells_of(
-    transactions: Sequence[BitcoinTransaction], *, network: BitcoinNetwork, accept_mock: bool
-) -> list[SpellEvent | None]:
-    """Read and verify the spells of transactions of a network; with the other two given, a :data:`SpellReader`."""
-    return decode_transactions(transactions, partial(address_of, network=network), accept_mock=accept_mock)
+"""Reads and verifies the spells of a block's transactions, None for one that has none: ``charms.verify.read_spells`` of
+a network."""
 
 
 class FoundSpell(Struct, frozen=True):
@@ -94,7 +86,7 @@ class Scanner:
     """Makes blocks of the chain log of blocks that are given parent first, and remembers what spells gave charms."""
 
     def __init__(self, network: BitcoinNetwork, tracked: Tracked) -> None:
-        self._address = partial(address_of, network=network)
+        self._network = network
         self._tracked = tracked
 
     def block(self, data: bytes, scanned: Scanned, height: int) -> Block:
@@ -108,7 +100,7 @@ class Scanner:
             raw = data[found.starts[place] : found.starts[place + 1]]
             transaction = parse_transaction(raw)
             event = SpendEvent(
-                [given.outpoint for given in transaction.inputs], outputs(transaction, self._address), spent
+                [given.outpoint for given in transaction.inputs], outputs(transaction, self._network), spent
             )
             logged.append(_logged(place, transaction.id, raw, EventKind.SPEND, event))
         logged.sort(key=lambda pair: pair[0].index)
