@@ -25,6 +25,7 @@ _length = Struct(">i").pack
 _bigint = Struct(">iq").pack
 _jsonb = Struct(">iB").pack
 _numeric = Struct(">ihHHH").pack
+_numeric_of_one_digit = Struct(">ihHHHH").pack
 _NUMERIC_BASE: Final = 10_000
 _NEGATIVE: Final = 0x4000
 _JSONB_VERSION: Final = 1
@@ -72,6 +73,8 @@ def numeric(value: int | None) -> bytes:
     """A field of type ``numeric`` that is a whole number."""
     if value is None:
         return NULL
+    if 0 < value < _NUMERIC_BASE:
+        return _numeric_of_one_digit(10, 1, 0, 0, 0, value)
     rest = abs(value)
     digits: list[int] = []
     while rest:

@@ -24,6 +24,7 @@ from clarion.store import copy
 if TYPE_CHECKING:  # decoding processes need neither, and start in a fraction of the time without
     from clarion.protocol import DeployedProtocol
 
+_ALWAYS: Final = frozenset((EventKind.UNKNOWN,))
 #: Postgres puts the keys of a jsonb column into an order of its own.
 _json = msgspec.json.Encoder().encode
 
@@ -111,14 +112,11 @@ class PackedBlock(Block, frozen=True, gc=False):
 
 def packed(block: Block, interest: Interest) -> PackedBlock:
     """The block with its rows packed, and without what nobody is interested in."""
-    contracts, kinds = interest.contracts, interest.kinds
-    events = tuple(
-        [
-            event
-            for event in block.events
-            if kinds is None or event.contract in contracts or event.kind in kinds or event.kind is EventKind.UNKNOWN
-        ]
-    )
+    contracts, kinds, deployments = interest.contracts, interest.kinds, interest.deployments
+    events = block.events
+    if kinds is not None:
+        kinds |= _ALWAYS
+        events = tuple([event for event in events if event.contract in contracts or event.kind in kinds])
     needed = {event.tx_index for event in events}
     transactions = tuple(
         [
@@ -127,7 +125,7 @@ def packed(block: Block, interest: Interest) -> PackedBlock:
             if tx.index in needed
             or tx.decode_error is not None
             or tx.interface is not None
-            or (interest.deployments and tx.kind == SmartContract.kind)
+            or (deployments and tx.kind == SmartContract.kind)
         ]
     )
     counts = len(block.transactions), len(block.events)

@@ -422,8 +422,7 @@ def decode_drop_mempool_tx(body: bytes) -> MempoolDrop:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, gc=False):
     """Where in which payload something is read: what an error says."""
 
     path: str
