@@ -21,6 +21,7 @@ from clarion_graphql.as_of import NAME as AS_OF
 from clarion_graphql.as_of import as_of_directive
 from clarion_graphql.bithedge import api as bithedge
 from clarion_graphql.chains import of_chain
+from clarion_graphql.charms import api as charms
 from clarion_graphql.context import Info
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
@@ -37,7 +38,7 @@ from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.waiting import after_tx_directive, min_block_directive
 
 #: What the API says about protocols beyond their tables, by protocol name.
-APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API, "stacks": stacks.API}
+APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API, "charms": charms.API, "stacks": stacks.API}
 
 MUTATION: Final = (
     "What can be asked for besides reading. Nothing here moves money: what concerns the chain comes back as a "

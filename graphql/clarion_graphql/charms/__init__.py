@@ -1,0 +1,1 @@
+"""How the API shows Charms on Bitcoin: every app, whatever it does."""

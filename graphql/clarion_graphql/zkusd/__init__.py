@@ -1,0 +1,1 @@
+"""How the API shows zkUSD: vaults, stability pool, prices, and what follows from them."""
