@@ -121,25 +121,31 @@ def replay(
                 progress(replayed)
         replayed.tip = store.tip
         keep_log_indexes(connection, [deployed.protocol for deployed in protocols])
-        found = connection.execute(
-            """
-            WITH RECURSIVE waiting AS (
-                SELECT b.hash FROM clarion.block b WHERE b.chain = 'stacks'
-                AND NOT EXISTS (SELECT FROM clarion.block p WHERE p.chain = b.chain AND p.hash = b.parent_hash)
-                AND NOT EXISTS (SELECT FROM clarion.canonical_block c WHERE c.chain = b.chain AND c.hash = b.hash)
-                AND b.height > (SELECT min(height) FROM clarion.canonical_block WHERE chain = 'stacks')
-                UNION
-                SELECT b.hash FROM clarion.block b JOIN waiting w ON b.chain = 'stacks' AND b.parent_hash = w.hash
-            )
-            SELECT (SELECT count(*) FROM clarion.canonical_block WHERE chain = 'stacks'),
-            (SELECT count(*) FROM clarion.block WHERE chain = 'stacks'),
-            (SELECT count(*) FROM waiting), (SELECT count(*) FROM clarion.anomaly WHERE chain = 'stacks')
-            """
-        ).fetchone()
-        assert found is not None
-        replayed.canonical, known, replayed.waiting, replayed.anomalies = found
-        replayed.orphaned = known - replayed.canonical - replayed.waiting
+        _count_index(connection, replayed)
     return replayed
+
+
+def _count_index(connection: psycopg.Connection[Any], replayed: Replayed) -> None:
+    """Count what is in the whole index. Only blocks that do not count are looked at one by one: they are few."""
+    found = connection.execute(
+        """
+        WITH RECURSIVE other AS MATERIALIZED (
+            SELECT b.hash, b.parent_hash, b.height FROM clarion.block b WHERE b.chain = 'stacks'
+            AND NOT EXISTS (SELECT FROM clarion.canonical_block c WHERE c.chain = b.chain AND c.hash = b.hash)
+        ), waiting AS (
+            SELECT o.hash FROM other o
+            WHERE NOT EXISTS (SELECT FROM clarion.block p WHERE p.chain = 'stacks' AND p.hash = o.parent_hash)
+            AND o.height > (SELECT min(height) FROM clarion.canonical_block WHERE chain = 'stacks')
+            UNION
+            SELECT o.hash FROM other o JOIN waiting w ON o.parent_hash = w.hash
+        )
+        SELECT (SELECT count(*) FROM clarion.canonical_block WHERE chain = 'stacks'), (SELECT count(*) FROM other),
+        (SELECT count(*) FROM waiting), (SELECT count(*) FROM clarion.anomaly WHERE chain = 'stacks')
+        """
+    ).fetchone()
+    assert found is not None
+    replayed.canonical, others, replayed.waiting, replayed.anomalies = found
+    replayed.orphaned = others - replayed.waiting
 
 
 @contextlib.contextmanager
