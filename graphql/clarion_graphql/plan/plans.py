@@ -39,12 +39,12 @@ from clarion_graphql.sql import Slot, Sql, join
 MOST_PLANS: Final = 64
 
 _PLACEHOLDER: Final = re.compile("%(%|s)")
-#: The snapshot that the statement reads, and the receipts in it where it is not the one that is known ($1).
-#: On a replica the name of a snapshot does not say all.
-_HEAD: Final = (
-    "SELECT pg_current_snapshot()::text, CASE WHEN pg_current_snapshot()::text = $1 AND NOT pg_is_in_recovery() "
-    f"THEN NULL ELSE ({TIPS_AS_JSON}) END"
-)
+#: The name of the snapshot that a statement reads; null on a replica, where that does not say all.
+_SNAPSHOT: Final = "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_snapshot()::text END"
+#: What comes before an operation's own columns: the snapshot and the receipts in it.
+_HEAD: Final = f"SELECT {_SNAPSHOT}, ({TIPS_AS_JSON})"
+#: The same without the receipts, which cost more than many a query.
+_SHORT_HEAD: Final = f"SELECT {_SNAPSHOT}, NULL"
 _HEAD_COLUMNS: Final = 2
 
 
@@ -53,6 +53,8 @@ class Receipts:
 
     def __init__(self, by_chain: Mapping[Chain, Receipt]) -> None:
         self.by_chain = by_chain
+        self.outdated = any(receipt.outdated for receipt in by_chain.values())
+        """Some protocol's rows are not the tip's."""
         self._of: dict[frozenset[Chain] | None, tuple[Mapping[Chain, Receipt], bytes]] = {}
 
     def of(self, chains: frozenset[Chain] | None) -> tuple[Mapping[Chain, Receipt], bytes]:
@@ -63,12 +65,19 @@ class Receipts:
             found = self._of[chains] = receipts, msgspec.json.encode(receipt_extensions(receipts, {}))[1:-1]
         return found
 
+    def outdated_of(self, tables: frozenset[str]) -> dict[str, int | None]:
+        """The protocols of these tables whose rows are not the tip's, and of which block those are."""
+        return outdated_of(self.by_chain, tables)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A statement for an operation with variables of one shape. The first of its parameters is the known snapshot."""
+    """What to run for an operation with variables of one shape."""
 
-    statement: Statement
+    first: Statement
+    """Gives the snapshot, the receipts in it, and the fields' JSON."""
+    again: Statement
+    """The same without the receipts: where it gives the snapshot that these are known of, they need not be read."""
     parameters: Sequence[Any]
     fields: Sequence[RootField]
     texts: Sequence[bytes]
@@ -91,26 +100,16 @@ class Plan:
         return ExecutionResult({root.name: constants.get(root.name) for root in self.fields}, errors)
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """What a plan read: the JSON of ``data``."""
-
-    data: bytes
-    receipts: Receipts
-    tables: frozenset[str]
-
-    @property
-    def outdated(self) -> dict[str, int | None]:
-        """Protocols that were read although their rows are not the tip's, and of which block those are."""
-        return outdated_of(self.receipts.by_chain, self.tables)
-
-
 @dataclass(slots=True)
 class _Shape:
     """The plans of one shape, by the values that they depend on all the same; None where there can be none."""
 
     fixed: set[int] = field(default_factory=set)
     plans: OrderedDict[Hashable, Plan | None] = field(default_factory=OrderedDict)
+
+    def key(self, values: Sequence[Any]) -> Hashable:
+        """What the plan for these values is found by; not to be hashed where it depends on a list."""
+        return tuple([values[index] for index in sorted(self.fixed)]) if self.fixed else ()
 
 
 @dataclass(slots=True)
@@ -129,7 +128,7 @@ class Plans:
         self._schema = schema
         options = cast("dict[str, Any]", pool.kwargs)
         self._connections = Connections(cast("str", pool.conninfo), size=POOL_SIZE, timeout_s=pool.timeout, **options)
-        self._snapshot: bytes = b""
+        self._snapshot: bytes | None = None
         self._receipts = Receipts({})
 
     def plan(self, operation: documents.Operation, given: Mapping[str, Any]) -> tuple[Plan, Sequence[Any]] | None:
@@ -147,7 +146,7 @@ class Plans:
             _forget_oldest(known.shapes)
         values = variables.values
         try:
-            key = tuple(values[index] for index in sorted(shape.fixed))
+            key = shape.key(values)
             if key in shape.plans:
                 found = shape.plans[key]
                 return None if found is None else (found, values)
@@ -158,7 +157,7 @@ class Plans:
         if len(shape.fixed) != before:  # plans made before may depend on these values as well
             shape.plans.clear()
         try:
-            shape.plans[tuple(values[index] for index in sorted(shape.fixed))] = made
+            shape.plans[shape.key(values)] = made
         except TypeError:
             return None
         _forget_oldest(shape.plans)
@@ -180,22 +179,27 @@ class Plans:
         PLANS.labels("not_made" if made is None else "made").inc()
         return made
 
-    async def run(self, plan: Plan, values: Sequence[Any]) -> Selected:
-        """What a plan reads. Raises psycopg.Error, and whatever is wrong with a value."""
+    async def run(self, plan: Plan, values: Sequence[Any]) -> tuple[bytes, Receipts]:
+        """The JSON of ``data``, and the receipts. Raises psycopg.Error, and whatever is wrong with a value."""
         parameters = bound(plan, values)
-        for attempts_left in reversed(range(POOL_SIZE + 1)):
-            snapshot, receipts = self._snapshot, self._receipts
+        if self._snapshot is not None:
+            row = await self._row(plan.again, parameters)
+            if row[0] is not None and row[0] == self._snapshot:
+                return data_of(plan, row), self._receipts
+        row = await self._row(plan.first, parameters)
+        receipts = self._receipts = Receipts(receipts_of(row[1] or b"[]"))
+        self._snapshot = row[0]
+        return data_of(plan, row), receipts
+
+    async def _row(self, statement: Statement, parameters: Sequence[bytes | None]) -> Row:
+        for _ in range(POOL_SIZE):
             try:
-                row = await self._connections.run(plan.statement, [snapshot, *parameters])
-                break
+                return await self._connections.run(statement, parameters)
             except psycopg.OperationalError as error:
                 # a restart of the database breaks every connection there was
-                if attempts_left == 0 or isinstance(error, psycopg_pool.PoolTimeout | psycopg.errors.QueryCanceled):
+                if isinstance(error, psycopg_pool.PoolTimeout | psycopg.errors.QueryCanceled):
                     raise
-        if row[1] is not None:
-            receipts = Receipts(receipts_of(row[1]))
-            self._snapshot, self._receipts = row[0] or b"", receipts
-        return Selected(data_of(plan, row), receipts, plan.tables)
+        return await self._connections.run(statement, parameters)
 
     def close(self) -> None:
         """Close the connections."""
@@ -203,12 +207,14 @@ class Plans:
 
 
 def bound(plan: Plan, values: Sequence[Any]) -> list[bytes | None]:
-    """The parameters of a plan after the first. Raises InputError for a value that means nothing."""
+    """The parameters of a plan. Raises InputError for a value that means nothing."""
     return [parameter(given.read(values) if isinstance(given, Slot) else given) for given in plan.parameters]
 
 
 def data_of(plan: Plan, row: Row, resolved: Mapping[str, Any] | None = None) -> bytes:
     """The JSON of ``data``, of a row of the plan and of what resolvers gave."""
+    if len(plan.fields) == 1 and isinstance(plan.fields[0].text, Sql):
+        return b"%b%b}" % (plan.texts[0], plan.derivations.fill(row[_HEAD_COLUMNS] or b"null"))
     columns = iter(row[_HEAD_COLUMNS:])
     parts: list[bytes] = []
     for root, text in zip(plan.fields, plan.texts, strict=True):
@@ -227,10 +233,11 @@ def _plan(operation: documents.Operation, compiled: Compiled) -> Plan | None:
     if not columns:
         return None
     selected = join(columns, ", ")
-    places = iter(range(2, len(selected.parameters) + 2))
+    places = iter(range(1, len(selected.parameters) + 1))
     text = _PLACEHOLDER.sub(lambda found: "%" if found[1] == "%" else f"${next(places)}", selected.text.as_string())
     return Plan(
         Statement(f"{_HEAD}, {text}"),
+        Statement(f"{_SHORT_HEAD}, {text}"),
         selected.parameters,
         compiled.fields,
         [
