@@ -182,6 +182,14 @@ export class Transaction {
     return found[0];
   }
 
+  /**
+   * Whether `app`, of tag s, takes part: it has charms in the inputs and in the outputs. Then its contract runs for this
+   * transaction too, and decides on its own charms.
+   */
+  involves(app: App): bool {
+    return app.tag == SCROLL && this.find(this.ins, app).length > 0 && this.find(this.outs, app).length > 0;
+  }
+
   /** Sum of the amounts of the token `app` in `side`. */
   sum(side: Entries[], app: App): u64 {
     const found = this.find(side, app);
