@@ -1,0 +1,261 @@
+"""Builds transactions with spells for regtest: well-formed, and with a proof that says of itself that it is a mock.
+
+A draft says what is spent and what is made. `check` refuses what the protocol would refuse, the contracts of the apps
+included; `spell_transaction` writes it down without asking, so that tests can also write what nobody should accept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from clarion.chains.bitcoin.charms.apps import AppInput, AppOutput, AppTransaction, check_contracts
+from clarion.chains.bitcoin.charms.cbor import Value
+from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
+from clarion.chains.bitcoin.charms.locate import MARKER
+from clarion.chains.bitcoin.charms.spells import App, Spell, write_payload
+from clarion.chains.bitcoin.charms.spells import Coin as SpellCoin
+from clarion.chains.bitcoin.charms.values import from_json
+from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
+from clarion.chains.bitcoin.units import Sats
+from clarion.chains.model import JsonValue
+from clarion.dev.bitcoin.chain import Coin, OutPoint
+from clarion.dev.bitcoin.keys import Key
+from clarion.dev.bitcoin.mempool import dust_limit
+from clarion.dev.bitcoin.signing import sign_leaf
+
+CHARM_SATS: Final = Sats(1_000)
+"""What an output with charms holds unless it is said otherwise."""
+SCROLL_TAG: Final = "s"
+FIRST_WITH_SCROLLS: Final = 15
+FIRST_IN_OUTPUT: Final = 9
+"""Spells of earlier versions are written in a witness."""
+MAX_PUSH_BYTES: Final = 520
+FINAL_BUT_REPLACEABLE: Final = 0xFFFFFFFD
+
+MOCK_PROOF: Final = bytes.fromhex(
+    "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+    "93e02b6052719f607dacd3a088274f65596bd0d09920b61ab5da61bbdc7f5049334cf11213945d57e5ac7d055d042b7e"
+    "024aa2b2f08f0a91260805272dc51051c6e47ad4fa403b02b4510b647ae3d1770bac0326a805bbefd48056c8c121bdb8"
+    "97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb"
+)
+"""Three points of BLS12-381, its generators, compressed: what a mock proof has to be to be read. It proves nothing."""
+
+_OP_RETURN, _OP_IF, _OP_ENDIF, _OP_CHECKSIG = b"\x6a", b"\x63", b"\x68", b"\xac"
+_TAPROOT_WITNESS: Final = (bytes(64),)
+_SEGWIT_WITNESS: Final = (bytes(72), bytes(33))
+
+
+class DraftError(ValueError):
+    """The protocol would refuse this spell, or Bitcoin its transaction. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpellInput:
+    """What a spell spends: a coin with the charms that lie on it."""
+
+    outpoint: OutPoint
+    coin: Coin
+    charms: Mapping[App, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SpellOutput:
+    """What a spell makes: satoshis under a script, with charms or without. ``beamed_to`` is the hash of the place on
+    another chain that the charms go to.
+    """
+
+    script: bytes
+    charms: Mapping[App, JsonValue] = field(default_factory=dict)
+    amount: Sats = CHARM_SATS
+    beamed_to: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpellDraft:
+    """A spell that is yet to be written. Apps that the inputs or outputs have need no public input here."""
+
+    inputs: Sequence[SpellInput]
+    outputs: Sequence[SpellOutput]
+    public_inputs: Mapping[App, JsonValue] = field(default_factory=dict)
+    refs: Sequence[OutPoint] | None = None
+    version: int = LATEST_VERSION
+
+    @property
+    def coins(self) -> list[Coin]:
+        """What the inputs spend."""
+        return [spent.coin for spent in self.inputs]
+
+    def apps(self) -> dict[App, JsonValue]:
+        """All apps with their public inputs, in the protocol's order."""
+        found = set(self.public_inputs)
+        for charms in (*(spent.charms for spent in self.inputs), *(output.charms for output in self.outputs)):
+            found.update(charms)
+        return {app: self.public_inputs.get(app) for app in sorted(found)}
+
+
+def token_app(app: App) -> App:
+    """The same app's amounts (tag ``t``)."""
+    return msgspec.structs.replace(app, tag="t")
+
+
+def outpoint_identity(outpoint: OutPoint) -> bytes:
+    """The identity of an app that is deployed by spending this outpoint: SHA-256 of ``txid:vout``."""
+    return hashlib.sha256(f"{outpoint.tx_id.hex()}:{outpoint.vout}".encode()).digest()
+
+
+def spell_of(draft: SpellDraft) -> Spell:
+    """The draft in the protocol's words."""
+    apps = draft.apps()
+    place = {app: index for index, app in enumerate(apps)}
+    beamed = {index: output.beamed_to for index, output in enumerate(draft.outputs) if output.beamed_to}
+    scrolls = [index for index, output in enumerate(draft.outputs) if any(a.tag == SCROLL_TAG for a in output.charms)]
+    return Spell(
+        version=draft.version,
+        inputs=None,
+        refs=None if draft.refs is None else [_outpoint_bytes(ref) for ref in draft.refs],
+        outs=[{place[app]: from_json(data) for app, data in output.charms.items()} for output in draft.outputs],
+        beamed_outs=beamed or None,
+        coins=None,
+        scrolls=scrolls if scrolls and draft.version >= FIRST_WITH_SCROLLS else None,
+        apps=[(app, from_json(given)) for app, given in apps.items()],
+        versioned_apps=None,
+        mock=True,
+    )
+
+
+def payload(draft: SpellDraft) -> bytes:
+    """The spell and its mock proof, as they stand in a transaction."""
+    return write_payload(spell_of(draft), MOCK_PROOF)
+
+
+def check(draft: SpellDraft, contracts: Mapping[bytes, bytes]) -> list[App]:
+    """Refuse what the protocol would refuse; gives the apps whose contracts were asked.
+
+    ``contracts`` are modules by verification key.
+
+    Raises:
+        DraftError: nothing or too little is spent, an outpoint comes twice, or an output is dust.
+        SpellNotAllowedError: an amount is none, or a contract is needed that is not given.
+        AppRefusedError: a contract refuses.
+    """
+    if not draft.inputs:
+        raise DraftError("a spell spends something")
+    if len({spent.outpoint for spent in draft.inputs}) < len(draft.inputs):
+        raise DraftError("an outpoint is spent twice")
+    for index, output in enumerate(draft.outputs):
+        if output.amount < dust_limit(output.script):
+            raise DraftError(f"output {index} has {output.amount} satoshis, fewer than are relayed")
+    transaction = AppTransaction(
+        ins=[
+            AppInput(
+                _outpoint_bytes(spent.outpoint), SpellCoin(spent.coin.amount, spent.coin.script), _data(spent.charms)
+            )
+            for spent in draft.inputs
+        ],
+        outs=[AppOutput(SpellCoin(output.amount, output.script), _data(output.charms)) for output in draft.outputs],
+        public_inputs=_data(draft.apps()),
+    )
+    return check_contracts(transaction, contracts)
+
+
+def spell_transaction(draft: SpellDraft, *, change: bytes, feerate: int) -> BitcoinTransaction:
+    """The unsigned transaction of a spell in an output (from version 9 on): its outputs, the spell, the change.
+
+    ``feerate`` is in satoshis per 1,000 virtual bytes.
+
+    Raises:
+        DraftError: what is spent does not pay for what is made and the fee.
+    """
+    carrier = Output(Sats(0), _OP_RETURN + _push(MARKER) + _push(payload(draft)))
+    made = [*(Output(output.amount, output.script) for output in draft.outputs), carrier]
+    return with_change([spent.outpoint for spent in draft.inputs], draft.coins, made, change=change, feerate=feerate)
+
+
+def witness_transactions(
+    draft: SpellDraft, funding: SpellInput, committer: Key, *, change: bytes, feerate: int
+) -> tuple[BitcoinTransaction, BitcoinTransaction]:
+    """The transactions of a spell in a witness (before version 9): one that commits to it, and the spell's own.
+
+    The first spends ``funding`` and is unsigned; the second ends with an input that spends the first by the script with
+    the spell, which ``committer`` has signed, and is otherwise unsigned. That input pays the fee.
+
+    Raises:
+        DraftError: the funding is too little.
+    """
+    leaf = _leaf(payload(draft), committer)
+    script = committer.taproot_script_over(leaf)
+    made = [Output(output.amount, output.script) for output in draft.outputs]
+    missing = sum(output.amount for output in made) - sum(coin.amount for coin in draft.coins)
+    size = sum(len(output.script) + 9 for output in made) + 110 * (len(draft.inputs) + 1) + len(leaf) // 4
+    needed = Sats(max(missing, 0) + size * feerate // 1_000 + dust_limit(change))
+    commit = with_change([funding.outpoint], [funding.coin], [Output(needed, script)], change=change, feerate=feerate)
+    committed = Coin(needed, script, None, coinbase=False)
+    outpoints = [spent.outpoint for spent in draft.inputs] + [OutPoint(commit.id, 0)]
+    coins = [*draft.coins, committed]
+    given = sum(coin.amount for coin in coins)
+    left = Sats(given - sum(output.amount for output in made) - size * feerate // 1_000)
+    unsigned = new_transaction(
+        tuple(Input(*outpoint, b"", FINAL_BUT_REPLACEABLE) for outpoint in outpoints), (*made, Output(left, change))
+    )
+    return commit, sign_leaf(unsigned, len(outpoints) - 1, coins, committer, leaf)
+
+
+def with_change(
+    outpoints: Sequence[OutPoint], coins: Sequence[Coin], outputs: Sequence[Output], *, change: bytes, feerate: int
+) -> BitcoinTransaction:
+    """An unsigned transaction that pays ``feerate`` (satoshis per 1,000 virtual bytes); the rest goes to ``change``.
+
+    Raises:
+        DraftError: the coins do not pay for the outputs and the fee.
+    """
+    inputs = tuple(
+        Input(*outpoint, b"", FINAL_BUT_REPLACEABLE, _witness_size(coin.script))
+        for outpoint, coin in zip(outpoints, coins, strict=True)
+    )
+    rest = sum(coin.amount for coin in coins) - sum(output.amount for output in outputs)
+    made = (*outputs, Output(Sats(0), change))
+    left = rest - _fee(new_transaction(inputs, made), feerate)
+    if left >= dust_limit(change):
+        made = (*outputs, Output(Sats(left), change))
+    else:
+        made = tuple(outputs)
+        if rest < _fee(new_transaction(inputs, made), feerate):
+            raise DraftError(f"the coins leave {rest} satoshis, which do not pay the fee")
+    return new_transaction(tuple(msgspec.structs.replace(one, witness=()) for one in inputs), made)
+
+
+def _fee(transaction: BitcoinTransaction, feerate: int) -> int:
+    return -(-transaction.virtual_size * feerate // 1_000)
+
+
+def _witness_size(script: bytes) -> tuple[bytes, ...]:
+    return _SEGWIT_WITNESS if script.startswith(b"\x00") else _TAPROOT_WITNESS
+
+
+def _leaf(data: bytes, owner: Key) -> bytes:
+    pieces = [data[at : at + MAX_PUSH_BYTES] for at in range(0, len(data), MAX_PUSH_BYTES)]
+    body = _push(MARKER) + b"".join(_push(piece) for piece in pieces)
+    return b"\x00" + _OP_IF + body + _OP_ENDIF + _push(owner.x_only) + _OP_CHECKSIG
+
+
+def _push(data: bytes) -> bytes:
+    if len(data) <= 75:
+        return bytes((len(data),)) + data
+    if len(data) < 1 << 8:
+        return b"\x4c" + len(data).to_bytes(1, "little") + data
+    if len(data) < 1 << 16:
+        return b"\x4d" + len(data).to_bytes(2, "little") + data
+    return b"\x4e" + len(data).to_bytes(4, "little") + data
+
+
+def _outpoint_bytes(outpoint: OutPoint) -> bytes:
+    return outpoint.tx_id[::-1] + outpoint.vout.to_bytes(4, "little")
+
+
+def _data(charms: Mapping[App, JsonValue]) -> dict[App, Value]:
+    return {app: from_json(data) for app, data in charms.items()}
