@@ -17,6 +17,7 @@ from clarion_graphql.decimals import Scale
 from clarion_graphql.entities import (
     Column,
     Entity,
+    Kind,
     Relation,
     camel,
     columns_of,
@@ -112,13 +113,16 @@ def _columns(model: Any, table: str, api: ProtocolApi) -> list[Column]:
             description = description or "Height of the block that last changed the row"
         unit = api.units.get(column.unit)
         measured = f" Unit: {unit}." if unit else ""
+        scale = scale if scale is not None and scale.is_told_by(names) else None
         columns.append(
             replace(
                 column,
+                # an amount can be larger than GraphQL's Int
+                kind=Kind.BIG_INT if scale is not None and column.kind is Kind.INT else column.kind,
                 description=f"{description}.{measured}",
                 shown_as=api.renamed.get(table, {}).get(column.name),
                 deprecated=api.deprecated.get(table, {}).get(column.name),
-                scale=scale if scale is not None and scale.is_told_by(names) else None,
+                scale=scale,
             )
         )
     # what every row has comes after what it is

@@ -36,9 +36,15 @@ from clarion_graphql.status import Status, read_status
 from clarion_graphql.subscriptions import Subscriptions
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.waiting import after_tx_directive, min_block_directive
+from clarion_graphql.zkusd import api as zkusd
 
 #: What the API says about protocols beyond their tables, by protocol name.
-APIS: Final[Mapping[str, ProtocolApi]] = {"bithedge": bithedge.API, "charms": charms.API, "stacks": stacks.API}
+APIS: Final[Mapping[str, ProtocolApi]] = {
+    "bithedge": bithedge.API,
+    "charms": charms.API,
+    "stacks": stacks.API,
+    "zkusd": zkusd.API,
+}
 
 MUTATION: Final = (
     "What can be asked for besides reading. Nothing here moves money: what concerns the chain comes back as a "
