@@ -68,7 +68,7 @@ class Tx:
             return SpendEvent(list(self.spends), outputs, list(range(len(self.spends))))
         made = {app for out in self.makes for app in out.charms}
         names = sorted({*made, *self.inputs, *self.lists})
-        apps = [AppUse(*name.split("/"), public_input=self.inputs.get(name)) for name in names]
+        apps = [_app(name, self.inputs.get(name)) for name in names]
         return SpellEvent(
             inputs=list(self.spends),
             outputs=outputs,
@@ -85,10 +85,17 @@ class Tx:
         )
 
 
+def _app(name: str, public_input: JsonValue) -> AppUse:
+    tag, identity, vk = name.split("/")
+    return AppUse(tag, identity, vk, public_input)
+
+
 class Chain:
     """Blocks of such transactions, folded as an index folds them; the last ones can be taken back."""
 
-    def __init__(self, parameters: Mapping[str, Any] | None = None, *, network: str = "regtest", start: int = 100) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Any] | None = None, *, network: str = "regtest", start: int = 100
+    ) -> None:
         self.deployed: DeployedProtocol = protocol.deployed_on(network, parameters=parameters)
         self.tables: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
         self.projector = Projector([self.deployed], self._load)
@@ -107,9 +114,12 @@ class Chain:
         events, mined, ids = [], [], []
         for index, tx in enumerate(transactions):
             event = tx.event()
-            tx_id = tx.id or hashlib.sha256(
-                msgspec.json.encode([branch, list(tx.spends), msgspec.to_builtins(event)])
-            ).hexdigest()
+            tx_id = (
+                tx.id
+                or hashlib.sha256(
+                    msgspec.json.encode([branch, list(tx.spends), msgspec.to_builtins(event)])
+                ).hexdigest()
+            )
             kind = EventKind.SPEND if isinstance(event, SpendEvent) else EventKind.SPELL
             events.append(Event(index, 0, kind, None, kind.value, msgspec.to_builtins(event)))
             mined.append(_transaction(index, bytes.fromhex(tx_id), kind.value))

@@ -134,7 +134,12 @@ def test_is_read_in_full() -> None:
     assert chain.kinds(SET_MINTER) == ["MinterSet"]
 
     [vault] = chain.rows(Vault)
-    assert (vault["genesis"], vault["outpoint"], vault["live"], vault["genuine"]) == (f"{MINT}:1", f"{MINT}:1", True, True)
+    assert (vault["genesis"], vault["outpoint"], vault["live"], vault["genuine"]) == (
+        f"{MINT}:1",
+        f"{MINT}:1",
+        True,
+        True,
+    )
     assert (vault["utxo_sats"], vault["backed"], vault["liquidation_price8"]) == (547, False, 264_000_000_000)
     assert (vault["at_risk_since_height"], vault["interest_rate_bps"]) == (None, 100)
     [version] = chain.rows(VaultVersion)
