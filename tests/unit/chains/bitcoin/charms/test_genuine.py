@@ -1,0 +1,68 @@
+"""Real transactions: what they are known to be, and that nothing of them can be changed."""
+
+from pathlib import Path
+
+import pytest
+from support.charms import genuine_spells
+
+from clarion.chains.bitcoin.charms.locate import envelopes
+from clarion.chains.bitcoin.charms.pairings_py_ecc import PyEccPairings
+from clarion.chains.bitcoin.charms.spells import read_payload, write_payload
+from clarion.chains.bitcoin.charms.verify import read_spell, read_spells
+from clarion.chains.bitcoin.networks import BitcoinNetwork
+
+STATUSES = {True: "verified", False: "invalid", None: "invalid"}
+
+
+def test_they_are_what_is_known_of_them(chain_data: Path) -> None:
+    genuine = genuine_spells(chain_data)
+    events = read_spells([tx for _, tx in genuine], BitcoinNetwork.TESTNET4, accept_mock=False)
+    for (known, transaction), event in zip(genuine, events, strict=True):
+        assert event is not None
+        assert transaction.id.hex() == known["txid"]
+        assert event.version == known["spell_version"]
+        assert event.status == STATUSES[known["proof_verifies"]], event.failed_step
+        assert event.acceptable == (known["proof_verifies"] is True)
+        assert event.location == ("op_return" if known["spell_version"] >= 9 else "witness")
+
+
+def test_one_by_one_they_are_the_same(chain_data: Path) -> None:
+    genuine = genuine_spells(chain_data)
+    together = read_spells([tx for _, tx in genuine], BitcoinNetwork.MAINNET, accept_mock=False)
+    assert [read_spell(tx, BitcoinNetwork.MAINNET, accept_mock=False) for _, tx in genuine] == together
+
+
+def test_those_that_are_refused_say_why(chain_data: Path) -> None:
+    refused = {
+        known["spell_version"]: read_spell(tx, BitcoinNetwork.TESTNET4, accept_mock=False)
+        for known, tx in genuine_spells(chain_data)
+        if not known["proof_verifies"]
+    }
+    mock, development = refused[6], refused[10]
+    assert mock is not None
+    assert mock.mock
+    assert (mock.failed_step or "").startswith("mock:")
+    assert development is not None
+    assert (development.failed_step or "").startswith("proof_pairing:")
+
+
+def test_a_mock_is_a_mock_where_mocks_are_accepted(chain_data: Path) -> None:
+    for known, transaction in genuine_spells(chain_data):
+        event = read_spell(transaction, BitcoinNetwork.REGTEST, accept_mock=True)
+        assert event is not None
+        expected = "mock" if known["proof_verifies"] is None else STATUSES[known["proof_verifies"]]
+        assert event.status == expected
+
+
+def test_their_payloads_are_written_as_they_were(chain_data: Path) -> None:
+    for known, transaction in genuine_spells(chain_data):
+        (envelope,) = envelopes(transaction)
+        assert envelope.payload is not None
+        assert write_payload(*read_payload(envelope.payload)) == envelope.payload, known["txid"]
+
+
+@pytest.mark.slow
+def test_python_alone_comes_to_the_same(chain_data: Path) -> None:
+    transactions = [tx for _, tx in genuine_spells(chain_data)]
+    fast = read_spells(transactions, BitcoinNetwork.MAINNET, accept_mock=False)
+    assert read_spells(transactions, BitcoinNetwork.MAINNET, accept_mock=False, by=PyEccPairings()) == fast
