@@ -5,6 +5,7 @@ NPM := $(PY) -m clarion.node npm --prefix contracts
 # what npm writes when it has installed everything
 CLIENTS := tests/clients/node_modules/.package-lock.json
 POSTGRAPHILE := tests/bench/postgraphile/node_modules/.package-lock.json
+CHARMS := contracts/charms/node_modules/.package-lock.json
 ARGS ?=
 
 # Compiled modules are kept, though not beside the sources: processes are many here, and compiling is most of a start.
@@ -31,12 +32,13 @@ test-all: setup $(CLIENTS) ## Run every test
 	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench $(ARGS)
 	$(NPM) test
 
-check: setup ## Run the linters, the type checkers and the migration check
+check: setup $(CHARMS) ## Run the linters, the type checkers and the migration check
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m mypy examples/sbtc/clarion_sbtc
 	$(NPM) run types
+	$(PY) -m clarion.node npm --prefix contracts/charms run check
 	$(PY) tools/migrations.py check
 	$(PY) tools/bithedge_events.py --check
 
@@ -47,7 +49,7 @@ format: setup ## Format the Python code and repair what the linter can
 bench: setup $(POSTGRAPHILE) ## Run the benchmarks
 	$(PY) -m pytest tests/bench -m "slow or not slow" -s $(ARGS)
 
-$(CLIENTS) $(POSTGRAPHILE): %/node_modules/.package-lock.json: %/package-lock.json | setup
+$(CLIENTS) $(POSTGRAPHILE) $(CHARMS): %/node_modules/.package-lock.json: %/package-lock.json | setup
 	$(PY) -m clarion.node npm ci --prefix $* --loglevel=error
 	@touch $@
 
@@ -64,12 +66,12 @@ events: setup ## Write what follows from contracts/events.json: structs and docu
 lock: setup ## Lock again after a change of dependencies (options of uv in ARGS, such as --upgrade)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev \
 		$(ARGS) pyproject.toml --output-file requirements.lock
-	for folder in contracts tests/clients tests/bench/postgraphile; do \
+	for folder in contracts contracts/charms tests/clients tests/bench/postgraphile; do \
 		$(PY) -m clarion.node npm install --package-lock-only --prefix $$folder || exit 1; done
 
 clean: ## Remove everything that make and clarion made here, the embedded database too
 	@if [ -x $(PY) ]; then $(PY) tools/clean.py; fi
 	@$(PYTHON) tools/bootstrap.py --remove
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist contracts/.cache contracts/coverage \
-		tests/clients/node_modules tests/bench/postgraphile/node_modules
+		tests/clients/node_modules tests/bench/postgraphile/node_modules contracts/charms/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
