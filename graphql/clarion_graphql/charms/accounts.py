@@ -32,7 +32,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             make_field("holder", str, "The address or script that was asked for."),
             make_field("outputs", int, "Its outputs that hold charms."),
             make_field("sats", BigInt, f"{_SATS} Unit: satoshis."),
-            make_field("btc", Decimal, f"{_SATS} Unit: BTC."),
+            make_field("satsBtc", Decimal, f"{_SATS} Unit: BTC."),
             make_field(
                 "firstHeight",
                 int | None,
@@ -61,7 +61,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             holder=holder,
             outputs=outputs,
             sats=sats,
-            btc=decimal_text(int(sats), 8),
+            satsBtc=decimal_text(int(sats), 8),
             first_height=first,
             last_height=last,
             balances=await TABLES.rows(session, balance, "t." + whose + " ORDER BY t.app", holder),
