@@ -49,6 +49,12 @@ _SUMMED: Final = (Kind.INT, Kind.BIG_INT)
 _ORDERED: Final = (Kind.INT, Kind.BIG_INT, Kind.TIME, Kind.UNIX_TIME)
 
 
+#: Buckets that are all of one length, in seconds.
+_BUCKET_SECONDS: Final = {TimeBucket.HOUR: 3_600, TimeBucket.DAY: 86_400, TimeBucket.WEEK: 604_800}
+#: When a bucket of each of them begins: Monday, 5 January 1970, in Unix time.
+_MONDAY: Final = 345_600
+
+
 @dataclass(frozen=True, slots=True)
 class GroupKey:
     """A column to group by, as it is or cut down to a bucket's start."""
@@ -62,7 +68,13 @@ class GroupKey:
         """The key over the row ``t``."""
         value = self.column.value
         if self.bucket is not None:
-            return sql.SQL("date_trunc({}, {}, 'UTC')").format(sql.Literal(self.bucket.value), self.column.selected)
+            seconds = _BUCKET_SECONDS.get(self.bucket)
+            if seconds is None:
+                return sql.SQL("date_trunc({}, {}, 'UTC')").format(sql.Literal(self.bucket.value), self.column.selected)
+            # date_trunc finds its time zone by name, again for every row
+            return sql.SQL("date_bin('{} seconds', {}, to_timestamp({}))").format(
+                sql.SQL(str(seconds)), self.column.selected, sql.SQL(str(_MONDAY))
+            )
         if self.every is not None:
             # the remainder is one of a division that rounds down, for numbers below 0 too
             return sql.SQL("({value} - mod(mod({value}, {every}) + {every}, {every}))").format(
