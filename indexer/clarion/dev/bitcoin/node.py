@@ -20,6 +20,11 @@ COINBASE_ROOM: Final = 4_000
 """Weight that a block's own transaction is left."""
 
 
+def block_tag(seed: int, number: int) -> bytes:
+    """What stands in the coinbase of the ``number``-th block that a node has seen: it makes the coinbase unique."""
+    return f"clarion {seed} {number}".encode()
+
+
 class RegtestNode:
     """A node on its own. Blocks are kept in ``folder`` where one is given, and continued from there.
 
@@ -70,7 +75,7 @@ class RegtestNode:
             script=script,
             transactions=transactions,
             fees=self._fees(transactions),
-            tag=f"clarion {self._seed} {len(self.chain.blocks)}".encode(),
+            tag=block_tag(self._seed, len(self.chain.blocks)),
         )
         self.submit(raw, time=time)
         return list(self.chain.blocks.values())[-1]

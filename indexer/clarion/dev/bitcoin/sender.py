@@ -1,12 +1,15 @@
-"""Sends for a regtest's cast: asks the contracts, builds, signs, hands over to the node, and sees the result at once."""
+"""Sends for a regtest's cast: asks the contracts, builds, signs, hands over to the node, and sees the result."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from clarion.chains.bitcoin.rpc import RpcError
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output, write_transaction
 from clarion.chains.bitcoin.units import Sats
+from clarion.dev.bitcoin import rpc_errors
 from clarion.dev.bitcoin.chain import Coin
 from clarion.dev.bitcoin.chain_view import Call, ChainView
 from clarion.dev.bitcoin.keys import Key
@@ -19,11 +22,14 @@ FEERATE: Final = 2_000
 
 
 def call_of(methods: RpcMethods) -> Call:
-    """Asks a node in this process, without a connection."""
+    """Asks a node in this process, without a connection; raises what a client of one elsewhere raises (RpcError)."""
 
     async def call(method: str, *parameters: object) -> object:
-        answer = getattr(methods, method)(*parameters)
-        return await answer if hasattr(answer, "__await__") else answer
+        try:
+            answer = getattr(methods, method)(*parameters)
+            return await answer if inspect.isawaitable(answer) else answer
+        except rpc_errors.RpcError as error:
+            raise RpcError(error.message, error.code) from None
 
     return call
 
@@ -31,7 +37,7 @@ def call_of(methods: RpcMethods) -> Call:
 class Sender:
     """Sends for everybody whose key it has.
 
-    Raises from every method whatever the node's client raises where the node refuses.
+    Every method raises RpcError where the node refuses a transaction.
     """
 
     def __init__(self, call: Call, view: ChainView, keys: Sequence[Key], contracts: Mapping[bytes, bytes]) -> None:

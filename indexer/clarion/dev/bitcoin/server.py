@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from clarion.dev.bitcoin.node import RegtestNode
+from clarion.dev.bitcoin.premine import MINER, premine
 from clarion.dev.bitcoin.rpc import rpc_app, write_cookie
 from clarion.dev.bitcoin.rpc_methods import Clock, RpcMethods
-from clarion.serving import Server, url_of
+from clarion.dev.bitcoin.sender import call_of
+from clarion.dev.bitcoin.zkusd_scenario import ZkUsdScenario
+from clarion.serving import Server, listen, url_of
+from clarion.tasks import cancel
 
 COOKIE_NAME: Final = ".cookie"
 GRACE_S: Final = 1
@@ -48,8 +54,60 @@ async def serving(
         cookie.unlink(missing_ok=True)
 
 
-async def mine_at_interval(methods: RpcMethods, address: str, *, interval_s: float) -> None:
-    """Mine a block every so often, with the rewards to ``address``, until cancelled."""
+@dataclass(frozen=True, slots=True)
+class RegtestOptions:
+    """How a regtest is run. ``interval_ms`` is the time between blocks; 0: only when asked."""
+
+    host: str
+    port: int
+    folder: Path
+    seed: int
+    interval_ms: int
+    scenario: bool
+
+
+async def run_regtest(options: RegtestOptions, ready: Callable[[RegtestAccess], None]) -> None:
+    """Run a regtest until SIGINT or SIGTERM; the chain in its folder goes on, an empty one is given its first blocks.
+
+    Raises:
+        KernelMissingError: the consensus library is not installed.
+        ServiceError: the port is taken.
+    """
+    listening = listen(options.host, options.port, what="regtest's RPC", section="REGTEST")
+    node = RegtestNode(options.folder, seed=options.seed)
+    try:
+        if not node.chain.height:
+            premine(node, time=wall_clock())
+        async with serving(node, listening, options.folder, clock=wall_clock) as access:
+            ready(access)
+            running = [asyncio.create_task(stop_signal())]
+            if options.interval_ms:
+                running.append(asyncio.create_task(_mine(access.methods, options.interval_ms)))
+            if options.scenario:
+                scenario = ZkUsdScenario(call_of(access.methods), seed=options.seed)
+                running.append(asyncio.create_task(scenario.run()))
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await cancel(running)
+            for task in done:
+                task.result()
+    finally:
+        node.close()
+
+
+def wall_clock() -> int:
+    """Unix time now."""
+    return int(time.time())
+
+
+async def stop_signal() -> None:
+    """Return at SIGINT or SIGTERM."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await stopping.wait()
+
+
+async def _mine(methods: RpcMethods, interval_ms: int) -> None:
     while True:
-        await asyncio.sleep(interval_s)
-        methods.generatetoaddress(1, address)
+        await asyncio.sleep(interval_ms / 1_000)
+        methods.generatetoaddress(1, MINER.address)

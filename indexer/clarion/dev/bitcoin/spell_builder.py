@@ -108,7 +108,7 @@ def outpoint_identity(outpoint: OutPoint) -> bytes:
     return hashlib.sha256(f"{outpoint.tx_id.hex()}:{outpoint.vout}".encode()).digest()
 
 
-def spell_of(draft: SpellDraft) -> Spell:
+def spell_of(draft: SpellDraft, *, mock: bool = True) -> Spell:
     """The draft in the protocol's words."""
     apps = draft.apps()
     place = {app: index for index, app in enumerate(apps)}
@@ -124,13 +124,18 @@ def spell_of(draft: SpellDraft) -> Spell:
         scrolls=scrolls if scrolls and draft.version >= FIRST_WITH_SCROLLS else None,
         apps=[(app, from_json(given)) for app, given in apps.items()],
         versioned_apps=None,
-        mock=True,
+        mock=mock,
     )
 
 
-def payload(draft: SpellDraft) -> bytes:
-    """The spell and its mock proof, as they stand in a transaction."""
-    return write_payload(spell_of(draft), MOCK_PROOF)
+def payload(draft: SpellDraft, *, mock: bool = True) -> bytes:
+    """The spell and its mock proof, as they stand in a transaction; without ``mock`` it claims to be proven."""
+    return write_payload(spell_of(draft, mock=mock), MOCK_PROOF)
+
+
+def spell_carrier(data: bytes) -> Output:
+    """The output that carries a payload (from version 9 on)."""
+    return Output(Sats(0), _OP_RETURN + _push(MARKER) + _push(data))
 
 
 def check(draft: SpellDraft, contracts: Mapping[bytes, bytes]) -> list[App]:
@@ -171,8 +176,7 @@ def spell_transaction(draft: SpellDraft, *, change: bytes, feerate: int) -> Bitc
     Raises:
         DraftError: what is spent does not pay for what is made and the fee.
     """
-    carrier = Output(Sats(0), _OP_RETURN + _push(MARKER) + _push(payload(draft)))
-    made = [*(Output(output.amount, output.script) for output in draft.outputs), carrier]
+    made = [*(Output(output.amount, output.script) for output in draft.outputs), spell_carrier(payload(draft))]
     return with_change([spent.outpoint for spent in draft.inputs], draft.coins, made, change=change, feerate=feerate)
 
 

@@ -250,6 +250,8 @@ class ZkUsd:
         pool = self.pool()
         before = next(iter(self.deposits(owner)), None)
         left = gained = 0
+        if before is None and not value:
+            raise NotPossibleError(f"{owner.name} has no deposit")
         if before is not None:
             left, gained = compounded(before.data, pool.data), gain(before.data, pool.data)
         spent = self._coins(owner) + self._zkusd(owner, max(value - left, 0))
