@@ -385,6 +385,17 @@ class Devnet(_Section):
     seed: int = _setting(1, "Where hashes and made-up activity start from: the same seed gives the same chain.", ge=0)
 
 
+class Regtest(_Section):
+    """The local Bitcoin that `clarion regtest` and `clarion dev` run."""
+
+    host: str = _setting("127.0.0.1", "Address the regtest's RPC listens on.")
+    port: Port = _setting(18443, "Port the regtest's RPC listens on; 0 takes a free one.")
+    block_interval_ms: int = _setting(
+        3_000, "Time between blocks; 0 mines only when asked to.", unit="milliseconds", ge=0
+    )
+    seed: int = _setting(1, "Where coins and made-up activity start from: the same seed gives the same apps.", ge=0)
+
+
 class Keeper(_Section):
     """The keeper, which sends the transactions that anyone may send."""
 
@@ -502,6 +513,7 @@ class Settings(BaseModel):
     accounts: Accounts = Field(default_factory=Accounts)
     quota: Quota = Field(default_factory=Quota)
     devnet: Devnet = Field(default_factory=Devnet)
+    regtest: Regtest = Field(default_factory=Regtest)
     keeper: Keeper = Field(default_factory=Keeper)
     log: Log = Field(default_factory=Log)
     metrics: Metrics = Field(default_factory=Metrics)
