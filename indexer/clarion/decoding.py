@@ -34,7 +34,7 @@ from clarion.chains.stacks.node_payloads import NEW_BLOCK, Item, PayloadError, d
 from clarion.chains.stacks.recording import Lines, RecordingError, posts_of
 from clarion.store.packed import BlockRows, Interest, PackedBlock, packed
 
-PIECES_AHEAD: Final = 12
+PIECES_AHEAD: Final = 20
 """How many pieces of a file each process may be ahead of what is taken: that bounds the memory, and lets the processes
 decode while a batch is written.
 """
