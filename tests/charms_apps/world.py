@@ -424,7 +424,8 @@ class World(Ledger):
         self._use_oracle(draft)
         self._supply(draft, (RESERVE if whole else 0) - paid)
         draft.ins.append(self.where(self.pool))
-        self._pool_out(draft, self.offset_pool(pool, paid, seized - bonus))
+        # where the pool cannot pay, a draft that takes what is there
+        self._pool_out(draft, self.offset_pool(pool, min(paid, available), seized - bonus))
         draft.outs.append(Out(script(who), bonus))
         draft.inputs[self.token] = None
         if not whole:
@@ -441,6 +442,7 @@ class World(Ledger):
     def offset_pool(pool: Any, debt: int, coins: int) -> Any:
         """The pool after it has paid ``debt`` and received ``coins``."""
         total = pool["total_zkusd"]
+        assert debt < total
         total_sum = pool["sum_s"] + coins * PRODUCT_UNIT * pool["product_p"] // total
         scales = 0
         while (product := pool["product_p"] * (total - debt) * SCALE**scales // total) < SCALE:
