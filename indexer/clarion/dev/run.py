@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import shutil
@@ -48,6 +49,9 @@ class DevOptions:
     exit_after_settlements: int | None = None
     block_interval_ms: int = 1_000
     burn_interval_ms: int = 3_000
+    zkusd: bool = True
+    """Whether a Bitcoin runs beside, with zkUSD on it."""
+    bitcoin_interval_ms: int = 3_000
 
 
 def dev_folder(settings: Settings) -> Path:
@@ -67,6 +71,20 @@ def settings_of_last_run(settings: Settings) -> Settings:
     given = tomllib.loads(path.read_text(encoding="utf-8"))
     del given["database_url"]  # it leads to a server that ends with the run
     return Settings.model_validate(given)
+
+
+def check_installed(settings: Settings) -> None:
+    """Whether everything is there that a dev run by these settings needs.
+
+    Raises:
+        DevError, NodeNotFoundError: something is missing; the message says how to get it, or how to do without.
+    """
+    devnet_command(settings)
+    if "zkusd" in settings.protocols and importlib.util.find_spec("pbk") is None:
+        raise DevError(
+            "zkUSD's Bitcoin needs the package py-bitcoinkernel, which is among the development dependencies. Run "
+            "`make setup`, or leave it out with --no-zkusd."
+        )
 
 
 def devnet_command(settings: Settings, *, observe: bool = True) -> list[str]:
@@ -108,7 +126,7 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
         tree = ProcessTree(folder / "logs")
         leftovers = tree.end_leftovers()
         ran = settings_of_run(settings, options, folder)
-        devnet_command(ran)  # what is missing is said before anything is changed
+        check_installed(ran)  # what is missing is said before anything is changed
         view: View = Lines() if options.headless or not sys.stdout.isatty() else LiveView(ran)
         stack.enter_context(view)
         if leftovers:
@@ -134,14 +152,23 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
         "devnet": _usable_port(settings.devnet.host, settings.devnet.port, "the devnet", "--devnet-port"),
         "observer": _usable_port(settings.observer.host, settings.observer.port, "the indexer", "--observer-port"),
     }
-    hosts = {"graphql": settings.graphql.host, "devnet": settings.devnet.host, "observer": settings.observer.host}
+    if options.zkusd:
+        ports["regtest"] = _usable_port(settings.regtest.host, settings.regtest.port, "Bitcoin", "--bitcoin-port")
+    hosts = {
+        "graphql": settings.graphql.host,
+        "devnet": settings.devnet.host,
+        "observer": settings.observer.host,
+        "regtest": settings.regtest.host,
+    }
     urls = {name: f"http://{hosts[name]}:{port}" for name, port in ports.items()}
     key_file = folder / "keeper.key"
+    bitcoin = _bitcoin_settings(options, folder, hosts["regtest"], ports["regtest"]) if options.zkusd else {}
     return Settings.model_validate(
         {
             "state_dir": folder,
             "network": "devnet",
-            "protocols": ["bithedge"],
+            "protocols": ["bithedge", *(("charms", "zkusd") if options.zkusd else ())],
+            **bitcoin,
             "deployers": {"bithedge": DEPLOYER.address},
             "graphql": {"host": hosts["graphql"], "port": ports["graphql"]},
             "observer": {"host": hosts["observer"], "port": ports["observer"]},
@@ -157,6 +184,29 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
             "log": {"level": settings.log.level, "format": settings.log.format},
         }
     )
+
+
+def _bitcoin_settings(options: DevOptions, folder: Path, host: str, port: int) -> dict[str, Any]:
+    """Settings of the regtest and of its index. The apps that will be deployed follow from the seed."""
+    from clarion.dev.bitcoin.premine import zkusd_apps
+
+    return {
+        "parameters": {"zkusd": zkusd_apps(options.seed).parameters("dev")},
+        "bitcoin": {
+            "sources": ["rpc"],
+            "network": "regtest",
+            "rpc_url": f"http://{host}:{port}",
+            "rpc_cookie_file": folder / "regtest" / ".cookie",
+            "mock_spells": True,
+            "processes": 0,
+        },
+        "regtest": {
+            "host": host,
+            "port": port,
+            "block_interval_ms": options.bitcoin_interval_ms,
+            "seed": options.seed,
+        },
+    }
 
 
 def _usable_port(host: str, port: int, who: str, option: str) -> int:
@@ -193,7 +243,7 @@ def _prepare(settings: Settings, options: DevOptions, folder: Path, server: Embe
     else:
         # the marker goes first and comes last: what a kill leaves between the two is not continued
         kept.unlink(missing_ok=True)
-        for leftover in ("devnet", "logs"):
+        for leftover in ("devnet", "regtest", "logs"):
             shutil.rmtree(folder / leftover, ignore_errors=True)
         drop_database(url)
         view.say("starting afresh: a new chain, an empty index")
@@ -218,13 +268,26 @@ def write_settings(folder: Path, settings: Settings, url: str) -> None:
 
 
 def _toml_line(name: str, value: Any) -> str:
-    return f"{name} = {json.dumps(value)}"  # strings, whole numbers and lists of strings read the same in both
+    return f"{name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(_toml_line(json.dumps(name), inner) for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)  # texts, whole numbers, true and false read the same in both
 
 
 def start_chain(tree: ProcessTree, settings: Settings, folder: Path) -> None:
-    """Start the devnet and the indexer, with the settings that `write_settings` left in ``folder``."""
+    """Start the chains and the indexer, with the settings that `write_settings` left in ``folder``."""
     tree.start("index", _clarion("index"), _environment(folder))
     tree.start("devnet", devnet_command(settings), _environment(folder))
+
+
+def start_bitcoin(tree: ProcessTree, folder: Path) -> None:
+    """Start the regtest with zkUSD's cast."""
+    tree.start("regtest", _clarion("regtest"), _environment(folder))
 
 
 def start_readers(tree: ProcessTree, folder: Path) -> None:
@@ -280,6 +343,8 @@ def _watch(
                     view.say(f"first block indexed after {elapsed:.1f} s")
                 # not earlier: where processors are few, starting everything at once would make all of it late
                 start_readers(tree, settings.state_dir)
+                if options.zkusd:
+                    start_bitcoin(tree, settings.state_dir)
             if first_settlement and snapshot.settled:
                 first_settlement = False
                 view.say(f"first policy settled after {elapsed:.1f} s")

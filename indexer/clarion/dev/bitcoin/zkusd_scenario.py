@@ -127,7 +127,7 @@ class ZkUsdScenario:
         try:
             await doing
         except (NotPossibleError, DraftError, AppRefusedError, RpcError) as error:
-            log.info(f"{note}: not now", why=str(error))
+            log.debug(f"{note}: not now", why=str(error))
             return False
         log.info(note)
         return True
