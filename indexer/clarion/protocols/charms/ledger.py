@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from clarion.chains.bitcoin.charms.events import AppUse, Output, SpellEvent
-from clarion.chains.bitcoin.units import Sats
+from clarion.chains.bitcoin.units import Sats, script_key
 from clarion.chains.model import JsonValue
 from clarion.protocol import EventContext
 from clarion.protocols.charms.metadata import read_metadata
@@ -24,9 +23,6 @@ BEAMED_OUT: Final = "beamed_out"
 DESTROYED: Final = "destroyed"
 UNKNOWN: Final = "unknown"
 BURNED: Final = "burned"
-
-MOST_SCRIPT_BYTES: Final = 256
-"""A longer script is known by its hash: whoever makes an output decides about it, and it must fit into an index."""
 
 _MOST_AMOUNT: Final = (1 << 64) - 1
 
@@ -72,7 +68,8 @@ class Ledger:
                 else:
                     token.unknown = _plus(token.unknown, amount)
                 self._hold(token, holder_of(charm), -amount, -1)
-                self._transfer(charm.app, kind, holder_of(charm), None, amount=amount)
+                if amount:
+                    self._transfer(charm.app, kind, holder_of(charm), None, amount=amount)
             elif charm.origin is not None:
                 self._end_nft(charm, state, kind)
 
@@ -307,13 +304,6 @@ def amount_of(tag: str, data: JsonValue) -> TokenAmount | None:
     if tag == TOKEN and type(data) is int and 0 <= data <= _MOST_AMOUNT:
         return TokenAmount(data)
     return None
-
-
-def script_key(script: str) -> str:
-    """How a script (``0x`` hex) is written in columns with an index."""
-    if len(script) <= 2 + 2 * MOST_SCRIPT_BYTES:
-        return script
-    return f"sha256:{hashlib.sha256(bytes.fromhex(script[2:])).hexdigest()}"
 
 
 def holder_of(charm: Charm) -> Holder:
