@@ -173,3 +173,30 @@ def test_least_vault(world: World) -> None:
     world.open_vault("ann", 50_000, wanted)
     world.check_invariants()
     assert world.state["protocol"]["total_debt"] >= MIN_DEBT
+
+
+def test_the_pool_is_nearly_emptied_again_and_again(world: World) -> None:
+    """The product falls through two scales; deposits of every age receive what they are owed, never more."""
+    world.open_vault("bob", 1_000 * BITCOIN, 2_000_000 * ONE)
+    world.open_vault("ann", 10 * BITCOIN, 800_000 * ONE)
+    world.move_price(85_000 * ONE)
+    paid = 0
+    for round_ in range(8):
+        world.deposit("bob", 20_000 * ONE)
+        before = world.data(world.pool)
+        world.apply(world.liquidate(world.vault_of("ann"), "dan", "ann"))
+        world.check_invariants()
+        after = world.data(world.pool)
+        assert after["total_zkusd"] == ONE
+        paid += after["total_btc"] - before["total_btc"]
+        assert after["current_scale"] == len(after["past_sums"])
+        assert after["current_scale"] >= (round_ + 1) // 3
+    assert world.data(world.pool)["current_scale"] == 3
+    gained = sum(world.worth(one)[1] for one in world.all(world.deposits))
+    # what rounding keeps from eight deposits
+    assert paid - 20 < gained <= paid
+    for deposit in world.all(world.deposits):
+        world.apply(world.position("bob", deposit, 0))
+        world.check_invariants()
+    assert world.data(world.pool)["depositor_count"] == 0
+    assert world.data(world.pool)["total_btc"] < 20

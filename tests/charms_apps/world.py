@@ -467,7 +467,10 @@ class World(Ledger):
 
     def worth(self, outpoint: bytes) -> tuple[int, int]:
         """zkUSD left of a deposit, and satoshis gained."""
-        deposit, pool = self.utxos[outpoint].charms[self.deposits], self.data(self.pool)
+        return self.share(self.utxos[outpoint].charms[self.deposits], self.data(self.pool))
+
+    @staticmethod
+    def share(deposit: Any, pool: Any) -> tuple[int, int]:
         value, scale = deposit["initial_value"], deposit["snapshot_scale"]
         passed = pool["current_scale"] - scale
         left = value * pool["product_p"] // deposit["snapshot_p"] // SCALE**passed if passed < 2 else 0
