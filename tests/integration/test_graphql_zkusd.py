@@ -1,0 +1,406 @@
+"""The API over zkUSD: what follows from its rows, by the package's arithmetic, at the oracle's price or another."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from support import coins
+from support.graphql import NO_CACHE, Server, serving
+from support.table_rows import insert
+
+from clarion.protocols.zkusd import pool, protocol, queues, ratios
+from clarion.protocols.zkusd.app_sets import Rules
+from clarion.protocols.zkusd.queues import VaultFigures
+from clarion.protocols.zkusd.units import Base, Bps, Price8, Sats
+from clarion.store.database import connect
+from clarion.store.store import Store
+from clarion_graphql.app import make_app
+
+SET = "one"
+APP_SETS = {
+    "app_sets": [
+        {
+            "name": SET,
+            **{
+                role: {"identity": f"{number:064x}", "vk": f"{number + 9:064x}"}
+                for number, role in enumerate(("oracle", "token", "vault_manager", "stability_pool"), 1)
+            },
+        }
+    ]
+}
+RULES = Rules()
+PRICE = Price8(6_000_000_000_000)
+ONE = 10**8
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store of the protocol, open, with two blocks."""
+    with connect(database_url, autocommit=True) as connection:
+        opened = Store(connection, "bitcoin", [protocol.deployed_on("regtest", parameters=APP_SETS)])
+        opened.open()
+        first = coins.block(None)
+        with opened.batch() as batch:
+            for block in (first, coins.block(first)):
+                batch.append(block)
+                batch.apply(block)
+        yield opened
+
+
+@pytest.fixture
+async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
+    async with serving(make_app(database_url, protocols=[protocol], deployed={}, graphql=NO_CACHE)) as running:
+        yield running
+
+
+def vaults(count: int, seed: int = 1) -> list[VaultFigures]:
+    """Vaults of all kinds of ratios."""
+    draw = random.Random(seed)
+    made = []
+    for number in range(count):
+        debt = draw.choice([0, draw.randrange(12 * ONE, 100_000 * ONE)])
+        collateral = int(debt * ONE // PRICE * draw.uniform(0.9, 4)) if debt else draw.randrange(10**8)
+        made.append(
+            VaultFigures(
+                genesis=f"{number:064x}:0",
+                vault_id=f"{number:064x}",
+                owner=f"{number:064x}",
+                script=f"0x{number:04x}",
+                address=f"address-{number}",
+                collateral=Sats(collateral),
+                debt=Base(debt),
+                rate_bps=Bps(draw.randrange(500)),
+                at_risk_since_height=None,
+            )
+        )
+    return made
+
+
+def put(
+    store: Store, listed: list[VaultFigures], *, price8: int | None = PRICE, pool_total: int = 40_000 * ONE
+) -> None:
+    """A set of apps with these vaults, at a price."""
+    row = partial(insert, store.connection, protocol)
+    rules = {name: getattr(RULES, name) for name in Rules.__struct_fields__}
+    row("app_set", app_set=SET, title="One", **rules, updated_height=100)
+    collateral, debt = sum(v.collateral for v in listed), sum(v.debt for v in listed)
+    row(
+        "protocol",
+        app_set=SET,
+        price8=price8,
+        claimed_price_height=99,
+        price_height=100,
+        price_time=1_700_000_000 + 60_000,
+        reported_collateral=collateral,
+        reported_debt=debt,
+        computed_collateral=collateral,
+        computed_debt=debt,
+        entire_collateral=collateral,
+        entire_debt=debt,
+        active_vaults=len(listed),
+        reserves=len(listed) * RULES.liquidation_reserve,
+        token_supply=debt - len(listed) * RULES.liquidation_reserve - 7,
+        backing_sats=547,
+        beamed_out=0,
+        updated_height=101,
+    )
+    row(
+        "stability_pool",
+        app_set=SET,
+        total=pool_total,
+        replayed=True,
+        replayed_p=pool.ONE,
+        replayed_epoch=0,
+        replayed_scale=0,
+        updated_height=101,
+    )
+    for vault in listed:
+        row(
+            "vault",
+            app_set=SET,
+            genesis=vault.genesis,
+            vault_id=vault.vault_id,
+            owner=vault.owner,
+            script=vault.script,
+            address=vault.address,
+            collateral=vault.collateral,
+            debt=vault.debt,
+            accrued_interest=0,
+            redistributed_debt=0,
+            redistributed_collateral=0,
+            insurance_balance=0,
+            entire_collateral=vault.collateral,
+            entire_debt=vault.debt,
+            interest_rate_bps=vault.rate_bps,
+            status="Active",
+            live=True,
+            genuine=True,
+            active=True,
+            changed_height=100,
+            updated_height=101,
+        )
+
+
+VAULTS = """query($after: String) { zkusdVaults(first: 500, after: $after, orderBy: [{field: GENESIS}]) { nodes {
+  genesis icrPercent icrBps health netDebt netDebtZkusd maxMintable withdrawable withdrawableBtc accruedEstimate
+  confirmations utxoSats liquidatable appSet { name mcrPercent }
+} } }"""
+
+
+async def test_what_follows_for_vaults_is_what_the_package_says(server: Server, store: Store) -> None:
+    listed = vaults(200)
+    put(store, listed)
+    nodes = (await server.data(VAULTS))["zkusdVaults"]["nodes"]
+    assert len(nodes) == len(listed)
+    for node, vault in zip(nodes, sorted(listed, key=lambda v: v.genesis), strict=True):
+        figures: dict[str, Any] = {"collateral": vault.collateral, "debt": vault.debt, "price8": PRICE}
+        percent = ratios.ratio_percent(**figures)
+        assert node["icrPercent"] == (None if percent is None else str(percent))
+        bps = ratios.ratio_bps(**figures)
+        assert node["icrBps"] == (None if bps is None else str(bps))
+        expected = None if percent is None else "SAFE" if percent >= 150 else "WARNING" if percent >= 110 else "DANGER"
+        assert node["health"] == expected
+        assert node["netDebt"] == str(max(vault.debt - RULES.liquidation_reserve, 0))
+        assert node["maxMintable"] == str(ratios.max_mintable(**figures, percent=RULES.mcr_percent))
+        assert node["withdrawable"] == str(ratios.withdrawable(**figures, percent=RULES.mcr_percent))
+        interest = ratios.accrued_interest(debt=vault.debt, rate_bps=vault.rate_bps, blocks=1)
+        assert node["accruedEstimate"] == str(interest)
+        assert (node["confirmations"], node["utxoSats"], node["liquidatable"]) == (2, "1", False)
+        assert node["appSet"] == {"name": SET, "mcrPercent": 110}
+
+
+async def test_without_a_price_nothing_is_made_up(server: Server, store: Store) -> None:
+    put(store, vaults(3), price8=None)
+    for node in (await server.data(VAULTS))["zkusdVaults"]["nodes"]:
+        assert [node[name] for name in ("icrPercent", "icrBps", "health", "maxMintable", "withdrawable")] == [None] * 5
+    found = await server.data('{ zkusdProtocol(appSetName: "one") { price8 priceStale priceUsd } }')
+    assert found["zkusdProtocol"] == {"price8": None, "priceStale": None, "priceUsd": None}
+    error = await server.error("{ zkusdLiquidationQueue { count } }")
+    assert (error["extensions"]["code"], error["message"]) == (
+        "UNAVAILABLE",
+        "The oracle of one has told no price yet: suppose one with price8.",
+    )
+    assert (await server.data(f'{{ zkusdLiquidationQueue(price8: "{PRICE}") {{ isSupposed }} }}')) == {
+        "zkusdLiquidationQueue": {"isSupposed": True}
+    }
+
+
+async def test_vaults_are_found_and_ordered_by_their_ratio(server: Server, store: Store) -> None:
+    listed = vaults(60)
+    put(store, listed)
+    found = await server.data(
+        """{ zkusdVaults(filter: {icrBps: {lt: "15000"}}, orderBy: [{field: ICR_BPS}]) { nodes { genesis icrBps } } }"""
+    )
+    expected = []
+    for vault in listed:
+        bps = ratios.ratio_bps(collateral=vault.collateral, debt=vault.debt, price8=PRICE)
+        if bps is not None and bps < 15_000:
+            expected.append((bps, vault.genesis))
+    assert [(int(node["icrBps"]), node["genesis"]) for node in found["zkusdVaults"]["nodes"]] == sorted(expected)
+
+
+async def test_the_protocol_with_what_its_price_and_totals_mean(server: Server, store: Store) -> None:
+    put(store, vaults(5))
+    found = await server.data(
+        """{ zkusdProtocol(appSetName: "one") {
+          priceUsd priceAgeBlocks priceAgeSeconds priceStale debtGap collateralGap poolCoverageBps computedDebt
+          computedCollateral stabilityPool { totalZkusd } appSet { minDebtZkusd liquidationReserveZkusd }
+        } }"""
+    )
+    state = found["zkusdProtocol"]
+    assert (state["priceUsd"], state["priceAgeBlocks"], state["priceAgeSeconds"]) == ("60000", 2, 600)
+    assert (state["priceStale"], state["debtGap"]) == (False, "7")
+    assert int(state["collateralGap"]) == int(state["computedCollateral"]) - 547
+    assert int(state["poolCoverageBps"]) == 40_000 * ONE * 10_000 // int(state["computedDebt"])
+    assert state["stabilityPool"] == {"totalZkusd": "40000"}
+    assert state["appSet"] == {"minDebtZkusd": "10", "liquidationReserveZkusd": "2"}
+
+
+@pytest.mark.parametrize(
+    ("claimed", "stale", "age"), [(0, True, None), (200, True, None), (90, True, 11), (95, False, 6)]
+)
+async def test_a_price_is_stale_by_blocks(
+    server: Server, store: Store, claimed: int, stale: bool, age: int | None
+) -> None:
+    put(store, [])
+    store.connection.execute("UPDATE zkusd.protocol SET claimed_price_height = %s", (claimed,))
+    found = await server.data("{ zkusdProtocols { nodes { priceStale priceAgeBlocks } } }")
+    assert found["zkusdProtocols"]["nodes"] == [{"priceStale": stale, "priceAgeBlocks": age}]
+
+
+class TestQueues:
+    """What can be done with vaults, at which price."""
+
+    async def test_liquidations(self, server: Server, store: Store) -> None:
+        listed = vaults(150)
+        put(store, listed)
+        document = """query($price8: BigInt, $least: BigInt) {
+          zkusdLiquidationQueue(price8: $price8, minNetSats: $least, feeRate: 2, virtualSize: 900, first: 1000) {
+            appSetName price8 isSupposed recoveryMode thresholdPercent count debt collateral poolTotal
+            candidates {
+              rank icrPercent icrBps collateral debt cumulativeDebt poolCovers reserveSats gross cost net netBtc
+              split { kind bonus surplus poolDebt poolCollateral redistributedDebt redistributedCollateral }
+              vault { genesis address health }
+            }
+          } }"""
+        for price8, least in ((None, None), (str(PRICE // 2), None), (None, "400000")):
+            found = (await server.data(document, {"price8": price8, "least": least}))["zkusdLiquidationQueue"]
+            price = Price8(PRICE if price8 is None else int(price8))
+            recovery = ratios.is_below(
+                collateral=Sats(sum(v.collateral for v in listed)),
+                debt=Base(sum(v.debt for v in listed)),
+                price8=price,
+                percent=RULES.ccr_percent,
+            )
+            expected = list(
+                queues.liquidation_queue(
+                    listed,
+                    price8=price,
+                    recovery=recovery,
+                    pool_total=Base(40_000 * ONE),
+                    rules=RULES,
+                    costs=queues.Costs(fee_rate=2, virtual_size=900),
+                    min_net=None if least is None else int(least),
+                )
+            )
+            assert (found["price8"], found["isSupposed"]) == (str(price), price8 is not None)
+            assert (found["recoveryMode"], found["thresholdPercent"]) == (recovery, 150 if recovery else 110)
+            assert (found["count"], len(found["candidates"])) == (len(expected), len(expected))
+            assert found["debt"] == str(sum(one.vault.debt for one in expected))
+            for candidate, one in zip(found["candidates"], expected, strict=True):
+                assert candidate["vault"]["genesis"] == one.vault.genesis
+                assert candidate["vault"]["address"] == one.vault.address
+                assert (candidate["rank"], candidate["poolCovers"]) == (one.rank, one.pool_covers)
+                for name in ("icr_percent", "icr_bps", "cumulative_debt", "reserve_sats", "gross", "cost", "net"):
+                    assert candidate[_camel(name)] == str(getattr(one, name))
+                for name in one.split.__struct_fields__:
+                    shown, value = candidate["split"][_camel(name)], getattr(one.split, name)
+                    assert shown == (value.name if name == "kind" else str(value))
+            assert expected
+
+    async def test_redemptions(self, server: Server, store: Store) -> None:
+        listed = vaults(80)
+        put(store, listed)
+        amount = 60_000 * ONE
+        document = """query($amount: BigInt!, $order: ZkusdRedemptionPreference!) {
+          zkusdRedemptionQueue(amount: $amount, order: $order, tokenPrice8: "97000000", first: 1000) {
+            asked redeemed redeemedZkusd fee collateral effectivePrice8 arbitrage
+            candidates { rank takeDebt fee takeCollateral leftDebt leavesTooLittle cumulativeDebt vault { genesis } }
+          } }"""
+        for order in ("ratio", "rate"):
+            found = (await server.data(document, {"amount": str(amount), "order": order.upper()}))[
+                "zkusdRedemptionQueue"
+            ]
+            plan = queues.redemption_queue(
+                listed,
+                price8=PRICE,
+                amount=Base(amount),
+                rules=RULES,
+                order="ratio" if order == "ratio" else "rate",
+            )
+            for name in ("asked", "redeemed", "fee", "collateral", "effective_price8"):
+                assert found[_camel(name)] == str(getattr(plan, name))
+            assert found["arbitrage"] == str(plan.arbitrage(price8=PRICE, token_price8=Price8(97_000_000)))
+            assert [c["vault"]["genesis"] for c in found["candidates"]] == [c.vault.genesis for c in plan.candidates]
+            assert [c["takeDebt"] for c in found["candidates"]] == [str(c.take_debt) for c in plan.candidates]
+
+    async def test_rescues(self, server: Server, store: Store) -> None:
+        listed = vaults(80)
+        put(store, listed)
+        found = (
+            await server.data("{ zkusdRescueQueue { count belowPercent candidates { addCollateral repayDebt debt } } }")
+        )["zkusdRescueQueue"]
+        expected = list(queues.rescue_queue(listed, price8=PRICE, rules=RULES))
+        assert (found["count"], found["belowPercent"]) == (len(expected), 130)
+        assert [(c["addCollateral"], c["repayDebt"]) for c in found["candidates"]] == [
+            (str(one.add_collateral), str(one.repay_debt)) for one in expected
+        ]
+
+    @pytest.mark.parametrize(
+        ("asked", "expected"),
+        [
+            ('zkusdLiquidationQueue(price8: "0") { count }', "price8 is above 0."),
+            ("zkusdLiquidationQueue(feeRate: -1) { count }", "Costs are 0 or more."),
+            ('zkusdRedemptionQueue(amount: "0") { asked }', "amount is above 0."),
+            ("zkusdRescueQueue(belowPercent: 0) { count }", "belowPercent is from 1 to 1000."),
+            (
+                'zkusdRescueQueue(appSetName: "two") { count }',
+                "There is no set of apps 'two'. zkusdAppSets lists them.",
+            ),
+        ],
+    )
+    async def test_bad_input(self, server: Server, store: Store, asked: str, expected: str) -> None:
+        put(store, [])
+        error = await server.error(f"{{ {asked} }}")
+        assert (error["extensions"]["code"], error["message"]) == ("BAD_USER_INPUT", expected)
+
+    async def test_of_several_sets_one_has_to_be_named(self, server: Server, store: Store) -> None:
+        put(store, [])
+        insert(store.connection, protocol, "app_set", app_set="two")
+        error = await server.error("{ zkusdRescueQueue { count } }")
+        assert error["message"] == "Say which with appSetName: one, two."
+        assert (await server.data('{ zkusdRescueQueue(appSetName: "one") { count } }'))["zkusdRescueQueue"][
+            "count"
+        ] == 0
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+async def test_deposits_are_worth_what_the_pool_says(server: Server, store: Store) -> None:
+    """Through a scale, an epoch, and deposits of all of them."""
+    put(store, [])
+    draw = random.Random(5)
+    state = pool.Pool()
+    sums: dict[tuple[int, int], int] = {}
+    deposits: dict[str, pool.Deposit] = {}
+
+    def sum_of(epoch: int, scale: int) -> int:
+        return sums.get((epoch, scale), 0)
+
+    for number in range(40):
+        done = pool.operate(state, None, sum_of, change=draw.randrange(ONE, 5_000 * ONE))
+        state = done.pool
+        assert done.deposit is not None
+        deposits[f"{number:064x}:1"] = done.deposit
+        share = draw.choice([0.3, 0.9999999, 1]) if number % 7 == 0 else 0.2
+        taken = pool.offset(state, debt=Base(int(state.total * share)), collateral=Sats(draw.randrange(10**8)))
+        state = taken.pool
+        sums[taken.epoch, taken.scale] = sum_of(taken.epoch, taken.scale) + taken.grows_by
+    store.connection.execute(
+        "UPDATE zkusd.stability_pool SET replayed_p = %s, replayed_epoch = %s, replayed_scale = %s",
+        (state.p, state.epoch, state.scale),
+    )
+    row = partial(insert, store.connection, protocol)
+    for (epoch, scale), total in sums.items():
+        row("pool_sum", app_set=SET, epoch=epoch, scale=scale, total=total)
+    for genesis, deposit in deposits.items():
+        row(
+            "sp_deposit",
+            app_set=SET,
+            genesis=genesis,
+            live=True,
+            replayed_initial=deposit.initial,
+            replayed_p=deposit.p,
+            replayed_s=deposit.s,
+            replayed_epoch=deposit.epoch,
+            replayed_scale=deposit.scale,
+        )
+    document = "{ zkusdSpDeposits(first: 500) { nodes { genesis compounded compoundedZkusd gain gainBtc } } }"
+    nodes = (await server.data(document))["zkusdSpDeposits"]["nodes"]
+    assert {node["genesis"]: (int(node["compounded"]), int(node["gain"])) for node in nodes} == {
+        genesis: (pool.value_of(deposit, state), pool.gain_of(deposit, sum_of)) for genesis, deposit in deposits.items()
+    }
+    assert any(int(node["compounded"]) for node in nodes)
+    assert len({deposit.epoch for deposit in deposits.values()}) > 1
+    assert any(scale for _, scale in sums)
+
+    store.connection.execute("UPDATE zkusd.stability_pool SET replayed = false")
+    (node, *_) = (await server.data(document))["zkusdSpDeposits"]["nodes"]
+    assert (node["compounded"], node["gain"]) == (None, None)
