@@ -54,6 +54,8 @@ class Task(msgspec.Struct, frozen=True):
     contracts: dict[str, str]
     traits: dict[str, str]
     only: list[str] | None
+    network: str
+    told: dict[str, Any]
     chunk_blocks: int = CHUNK_BLOCKS
 
     @classmethod
@@ -61,12 +63,14 @@ class Task(msgspec.Struct, frozen=True):
         """The task that fills ``deployed``."""
         only = None if deployed.only is None else sorted(deployed.only)
         contracts, traits = dict(deployed.contracts), dict(deployed.traits)
-        return cls(database_url, chain, deployed.protocol.name, contracts, traits, only, chunk_blocks)
+        where = deployed.network, dict(deployed.told)
+        return cls(database_url, chain, deployed.protocol.name, contracts, traits, only, *where, chunk_blocks)
 
     def deployed(self) -> DeployedProtocol:
         """The protocol, loaded from its package. Raises LookupError."""
         only = None if self.only is None else frozenset(self.only)
-        return DeployedProtocol(installed_protocol(self.protocol), self.contracts, self.traits, only)
+        protocol = installed_protocol(self.protocol)
+        return DeployedProtocol(protocol, self.contracts, self.traits, only, self.network, self.told)
 
 
 def fill(

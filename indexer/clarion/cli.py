@@ -13,17 +13,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, get_args
 
 import httpx
 import psycopg
 import typer
 from rich.console import Console
 
+from clarion.chains.model import Chain
 from clarion.config import ConfigurationError, NetworkName, Settings, load_settings
 
 if TYPE_CHECKING:
     from clarion.protocol import DeployedProtocol
+    from clarion.verify import Verified
 
 COMMANDS_GROUP: Final = "clarion.commands"
 FAILED: Final = 1
@@ -48,6 +50,9 @@ Deployers = Annotated[
     typer.Option("--deployer", metavar="PROTOCOL=ADDRESS", help="Who deployed a protocol's contracts; repeatable."),
 ]
 
+ChainName = Annotated[
+    Chain | None, typer.Option("--chain", help="Of this chain: stacks or bitcoin. Else of all that are indexed.")
+]
 ProtocolNames = Annotated[
     list[str] | None, typer.Option("--protocol", metavar="NAME", help="Only of this protocol; repeatable.")
 ]
@@ -123,15 +128,23 @@ def dev(
     devnet_port: Annotated[int | None, typer.Option(help="Port of the chain's RPC; 0: any free one.")] = None,
     observer_port: Annotated[int | None, typer.Option(help="Port of the event observer; 0: any free one.")] = None,
     block_interval_ms: Annotated[int, typer.Option(min=50, help="Between Stacks blocks.")] = 1_000,
-    burn_interval_ms: Annotated[int, typer.Option(min=50, help="Between Bitcoin blocks.")] = 3_000,
+    burn_interval_ms: Annotated[int, typer.Option(min=50, help="Between the blocks Stacks is anchored to.")] = 3_000,
+    no_zkusd: Annotated[bool, typer.Option("--no-zkusd", help="Leave out Bitcoin and zkUSD.")] = False,
+    bitcoin_port: Annotated[int | None, typer.Option(help="Port of Bitcoin's RPC; 0: any free one.")] = None,
+    bitcoin_interval_ms: Annotated[int, typer.Option(min=50, help="Between the blocks of zkUSD's Bitcoin.")] = 3_000,
 ) -> None:
-    """Run everything here: a local chain with BitHedge and a busy cast, the indexer, GraphQL and the keeper.
+    """Run everything here: local chains with BitHedge and zkUSD and a busy cast, the indexer, GraphQL and the keeper.
 
     Starts from nothing every time, unless told to --keep.
     """
     from clarion.dev.run import DevOptions, run_dev
 
-    settings = _settings(graphql={"port": graphql_port}, devnet={"port": devnet_port}, observer={"port": observer_port})
+    settings = _settings(
+        graphql={"port": graphql_port},
+        devnet={"port": devnet_port},
+        observer={"port": observer_port},
+        regtest={"port": bitcoin_port},
+    )
     run_dev(
         settings,
         DevOptions(
@@ -142,6 +155,8 @@ def dev(
             exit_after_settlements=exit_after_settlements,
             block_interval_ms=block_interval_ms,
             burn_interval_ms=burn_interval_ms,
+            zkusd=not no_zkusd,
+            bitcoin_interval_ms=bitcoin_interval_ms,
         ),
     )
 
@@ -152,7 +167,7 @@ def index(
     node_url: Annotated[str | None, typer.Option(help="RPC address of the node.")] = None,
     deployer: Deployers = None,
 ) -> None:
-    """Take what a Stacks node posts and index it, until told to stop."""
+    """Index what a Stacks node posts, what Bitcoin's blocks hold, or both, as the settings say, until told to stop."""
     from clarion.indexing import run_indexer
     from clarion.telemetry import configure_logging
 
@@ -173,6 +188,32 @@ def devnet(
     settings = _settings(devnet={"port": port, "seed": seed})
     command = devnet_command(settings, observe=observer)
     os.execv(command[0], command)
+
+
+@commands.command()
+def regtest(
+    port: Annotated[int | None, typer.Option(help="Port of the RPC; 0: any free one.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="What coins and activity follow from.")] = None,
+    scenario: Annotated[bool, typer.Option(help="Deploy zkUSD and play a cast.")] = True,
+) -> None:
+    """Run a local Bitcoin with Core's consensus code and RPC. It continues what it finds in the state folder."""
+    from clarion.dev.bitcoin.server import RegtestOptions, run_regtest
+    from clarion.telemetry import configure_logging
+
+    settings = _settings(regtest={"port": port, "seed": seed})
+    configure_logging(settings.log)
+    chosen = settings.regtest
+    options = RegtestOptions(
+        host=chosen.host,
+        port=chosen.port,
+        folder=settings.state_dir / "regtest",
+        seed=chosen.seed,
+        interval_ms=chosen.block_interval_ms,
+        scenario=scenario,
+    )
+    asyncio.run(
+        run_regtest(options, lambda access: typer.echo(f"Bitcoin's RPC: {access.url} ({access.cookie_file})"))
+    )
 
 
 @commands.command()
@@ -262,21 +303,31 @@ def rewind(
     accept_final_loss: Annotated[
         bool, typer.Option("--accept-final-loss", help="Give up blocks that are final: readers relied on them.")
     ] = False,
+    chain: ChainName = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Of Bitcoin: read the blocks above from the source again.")
+    ] = False,
     deployer: Deployers = None,
 ) -> None:
     """Take the index back to an earlier block and choose anew what follows: the way out after a source was wrong."""
     from clarion.indexing import deployed_protocols
     from clarion.rewind import rewind as take_back
-    from clarion.store.database import open_database
+    from clarion.store.database import connect, open_database
 
     settings = _settings(deployers=deployer)
     with open_database(settings) as url:
+        with connect(url, autocommit=True) as connection:
+            one, *others = _chains(connection, chain, ())
+        if others:
+            raise ConfigurationError(f"--chain says of which chain the block is: {' or '.join([one, *others])}")
         done = take_back(
             url,
-            deployed_protocols(settings),
+            deployed_protocols(settings, one),
+            chain=one,
             to=to,
             accept_final_loss=accept_final_loss,
-            final_depth=settings.finality_burn_depth,
+            final_depth=settings.finality_burn_depth if one == "stacks" else settings.bitcoin.finality_depth,
+            forget=forget,
         )
     typer.echo(f"Took {done.rolled_back} blocks back and applied {done.followed}; the tip is block {done.tip.height}.")
     if done.refill:
@@ -319,7 +370,12 @@ def protocols(
     with open_database(settings) as url:
         migrate(url)
         with connect(url, autocommit=True) as connection:
-            listed = read_protocols(connection, "stacks", installed_protocols(), settings.protocols)
+            installed = installed_protocols()
+            listed = [
+                one
+                for chain in get_args(Chain)
+                for one in read_protocols(connection, chain, installed, settings.protocols)
+            ]
     if as_json:
         typer.echo(json.dumps(protocols_json(listed), indent=2))
     else:
@@ -345,7 +401,7 @@ def backfill(
     console = Console(stderr=True)
     with open_database(settings) as url:
         migrate(url)
-        for progress in fill(url, "stacks", deployed[name], forced=True):
+        for progress in fill(url, deployed[name].protocol.chain, deployed[name], forced=True):
             if console.is_terminal:
                 console.print(f"block {progress.height} of {progress.final_height}", highlight=False)
     typer.echo(f"{name} is filled in. A running indexer switches to it within seconds, else the next one that starts.")
@@ -355,13 +411,13 @@ def backfill(
 def verify(
     first: Annotated[int | None, typer.Option("--from", metavar="HEIGHT", help="First block; else the first.")] = None,
     last: Annotated[int | None, typer.Option("--to", metavar="HEIGHT", help="Last block; else the tip.")] = None,
+    chain: ChainName = None,
     names: ProtocolNames = None,
     deployer: Deployers = None,
     dev: Dev = False,
 ) -> None:
     """Derive blocks again from the chain log, beside the live tables, and name the first thing that differs."""
     from clarion.store.database import connect, migrate, open_database
-    from clarion.verify import describe
     from clarion.verify import verify as verify_blocks
 
     settings = _settings(dev=dev, deployers=deployer)
@@ -374,27 +430,43 @@ def verify(
     with open_database(settings) as url:
         migrate(url)
         with connect(url, autocommit=True) as connection:
-            found = verify_blocks(
-                connection,
-                "stacks",
-                chosen if names else _live_protocols(connection, chosen),
-                from_height=first,
-                to_height=last,
-                progress=show if console.is_terminal else None,
-            )
-    if found.difference is not None:
-        for line in describe(found.difference):
-            typer.echo(line)
+            chains = _chains(connection, chain, chosen if names else ())
+            if len(chains) > 1 and (first is not None or last is not None):
+                raise ConfigurationError(f"--chain says of which chain the blocks are: {' or '.join(chains)}")
+            differ = False
+            for one in chains:
+                of_chain = [deployed for deployed in chosen if deployed.protocol.chain == one]
+                found = verify_blocks(
+                    connection,
+                    one,
+                    of_chain if names else _live_protocols(connection, one, of_chain),
+                    from_height=first,
+                    to_height=last,
+                    progress=show if console.is_terminal else None,
+                )
+                differ |= found.difference is not None
+                _echo_verified(one, found)
+    if differ:
         raise typer.Exit(FAILED)
-    typer.echo(
-        f"Blocks {found.from_height} to {found.to_height} are right: {found.changes} row changes of "
-        f"{', '.join(found.protocols) or 'no protocol'} derived again."
-    )
+
+
+def _echo_verified(chain: Chain, found: Verified) -> None:
+    from clarion.verify import describe
+
+    if found.difference is None:
+        typer.echo(
+            f"{chain}: blocks {found.from_height} to {found.to_height} are right: {found.changes} row changes of "
+            f"{', '.join(found.protocols) or 'no protocol'} derived again."
+        )
+        return
+    for line in describe(found.difference):
+        typer.echo(f"{chain}: {line}")
 
 
 @commands.command()
 def drill(
     depth: Annotated[int, typer.Option(min=1, metavar="N", help="How many blocks to roll back.")],
+    chain: ChainName = None,
     names: ProtocolNames = None,
     deployer: Deployers = None,
     dev: Dev = False,
@@ -409,10 +481,17 @@ def drill(
     with open_database(settings) as url:
         migrate(url)
         with connect(url, autocommit=True) as connection:
-            done = rehearse(connection, "stacks", chosen if names else _live_protocols(connection, chosen), depth)
-    for line in describe(done):
-        typer.echo(line)
-    if not done.passed:
+            passed = True
+            for one in _chains(connection, chain, chosen if names else ()):
+                of_chain = [deployed for deployed in chosen if deployed.protocol.chain == one]
+                done = rehearse(
+                    connection, one, of_chain if names else _live_protocols(connection, one, of_chain), depth
+                )
+                passed &= done.passed
+                typer.echo(one)
+                for line in describe(done):
+                    typer.echo(line)
+    if not passed:
         raise typer.Exit(FAILED)
 
 
@@ -420,7 +499,7 @@ def drill(
 def prune(dev: Dev = False) -> None:
     """Delete what the settings under `retention` do not keep. A running indexer does it too."""
     from clarion.pruning import prune_database, retention_of
-    from clarion.store.database import migrate, open_database
+    from clarion.store.database import connect, migrate, open_database
 
     settings = _settings(dev=dev)
     retention = retention_of(settings)
@@ -429,11 +508,14 @@ def prune(dev: Dev = False) -> None:
         return
     with open_database(settings) as url:
         migrate(url)
-        done = prune_database(url, "stacks", retention)
-    typer.echo(
-        f"Deleted {done.changes} changes, {done.history} rows of history, {done.steps} steps, {done.blocks} blocks "
-        f"that lost and {done.mempool_transactions} dropped transactions."
-    )
+        with connect(url, autocommit=True) as connection:
+            chains = _chains(connection, None, ())
+        for chain in chains:
+            done = prune_database(url, chain, retention)
+            typer.echo(
+                f"{chain}: deleted {done.changes} changes, {done.history} rows of history, {done.steps} steps, "
+                f"{done.blocks} blocks that lost and {done.mempool_transactions} dropped transactions."
+            )
 
 
 def _chosen_protocols(settings: Settings, names: Sequence[str] | None) -> list[DeployedProtocol]:
@@ -448,13 +530,25 @@ def _chosen_protocols(settings: Settings, names: Sequence[str] | None) -> list[D
     return [deployed[name] for name in names or deployed]
 
 
+def _chains(connection: psycopg.Connection[Any], asked: Chain | None, named: Sequence[DeployedProtocol]) -> list[Chain]:
+    """The chain that is asked for, those of the protocols that are named, or else all that are indexed."""
+    if asked is not None:
+        return [asked]
+    if named:
+        return sorted({deployed.protocol.chain for deployed in named})
+    found = connection.execute(
+        "SELECT chain FROM clarion.cursor WHERE height IS NOT NULL ORDER BY chain DESC"
+    ).fetchall()
+    return [chain for (chain,) in found] or ["stacks"]
+
+
 def _live_protocols(
-    connection: psycopg.Connection[Any], protocols: Sequence[DeployedProtocol]
+    connection: psycopg.Connection[Any], chain: Chain, protocols: Sequence[DeployedProtocol]
 ) -> list[DeployedProtocol]:
     """Those that have rows; of the others it is said why they have not."""
     from clarion.store.shadow import not_live
 
-    reasons = not_live(connection, "stacks", protocols)
+    reasons = not_live(connection, chain, protocols)
     for reason in reasons.values():
         typer.echo(f"left out: {reason}", err=True)
     return [deployed for deployed in protocols if deployed.protocol.name not in reasons]

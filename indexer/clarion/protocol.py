@@ -48,7 +48,7 @@ from clarion.chains.model import BITCOIN_KINDS, Block, BlockRef, Chain, Event, E
 from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.discovery import DiscoveredContract, absolute_trait, declared_traits, deployments, is_contract_id
 from clarion.event_shapes import Shape
-from clarion.store.rows import Row, Rows, RowType
+from clarion.store.rows import Key, Row, Rows, RowType
 
 ENTRY_POINT_GROUP: Final = "clarion.protocols"
 
@@ -65,6 +65,9 @@ Register = Callable[[Callable[..., None]], Callable[..., None]]
 
 #: Makes a protocol's parameters from the network and what a deployment says for it; raises ValueError.
 Parameters = Callable[[str, Mapping[str, Any]], Any]
+
+#: Tells of an event which rows its handlers will ask for: tables, each with a key.
+Foresight = Callable[[Event], Iterable[tuple[type[Row], Key]]]
 
 #: What selects an event of a contract: its kind, and for a print its topic ("" for other kinds).
 Selector = tuple[EventKind, str]
@@ -172,6 +175,11 @@ class Protocol:
     parameters: Parameters | None = None
     """Makes what handlers find in their context's ``parameters`` from the network's name and what the deployment says
     for the protocol (the setting ``parameters``), which it checks. None: it takes nothing, and they find nothing."""
+    foresight: Foresight | None = None
+    """For a protocol of millions of rows: tells which rows handlers will ask for, which are then read together.
+
+    It makes indexing faster and nothing else: rows that it does not tell are found too, by handling a batch twice.
+    """
     log_indexes: Mapping[str, str] = field(default_factory=dict)
     """Indexes on the chain log that its questions need, by name: what follows ``CREATE INDEX <name> ON``."""
     row_types: tuple[RowType, ...] = field(init=False)
@@ -303,15 +311,9 @@ class Protocol:
             short_of,
             traits,
             None if only is None else frozenset(only),
-            self._parameters_of(network, parameters or {}),
+            network,
+            parameters,
         )
-
-    def _parameters_of(self, network: str, given: Mapping[str, Any]) -> Any:
-        if self.parameters is not None:
-            return self.parameters(network, given)
-        if given:
-            raise ValueError(f"{self.name} takes no parameters: {', '.join(sorted(given))}")
-        return None
 
     def _selector(self, topic: str | None, kind: EventKind) -> Selector:
         if (kind in BITCOIN_KINDS) != (self.chain == "bitcoin"):
@@ -373,7 +375,7 @@ _PAYLOADS: Final[Mapping[EventKind, type[Any]]] = {
 
 
 class DeployedProtocol:
-    """A protocol on one network: which contract ids are whose."""
+    """A protocol on one network: which contract ids are whose. Raises ValueError where it cannot do with ``told``."""
 
     def __init__(
         self,
@@ -381,11 +383,19 @@ class DeployedProtocol:
         contracts: Mapping[str, str],
         traits: Mapping[str, str] | None = None,
         only: frozenset[str] | None = None,
-        parameters: Any = None,
+        network: str = "",
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         self.protocol = protocol
-        self.parameters = parameters
+        self.network = network
+        self.told: Mapping[str, Any] = told or {}
+        """What the deployment says for it."""
+        self.parameters: Any = None
         """What its handlers find in their context."""
+        if protocol.parameters is not None:
+            self.parameters = protocol.parameters(network, self.told)
+        elif self.told:
+            raise ValueError(f"{protocol.name} takes no parameters: {', '.join(sorted(self.told))}")
         self.contracts: Mapping[str, str] = contracts
         """Contract id to short name, of the contracts known beforehand."""
         self.traits: Mapping[str, str] = traits or {}
@@ -472,6 +482,11 @@ class DeployedProtocol:
         context = self._context(event, block, transaction)
         for registered, payload in zip(route.wanted, payloads, strict=True):
             self._handle(registered, payload, context, rows)
+
+    def foreseen(self, event: Event) -> Iterable[tuple[type[Row], Key]]:
+        """Rows that its handlers are likely to ask for."""
+        foresight = self.protocol.foresight
+        return () if foresight is None or not self._looks_at(event.contract) else foresight(event)
 
     @cached_property
     def _routes(self) -> _Routes:

@@ -25,6 +25,7 @@ class Listed:
     """
 
     name: str
+    chain: Chain
     version: int | None
     state: str
     generation: int
@@ -37,7 +38,8 @@ class Listed:
 def read_protocols(
     connection: Connection[Any], chain: Chain, installed: Mapping[str, Protocol], enabled: Sequence[str]
 ) -> list[Listed]:
-    """Every protocol that is installed or that the index knows, by name."""
+    """Every protocol of a chain that is installed or that the index knows, by name."""
+    installed = {name: protocol for name, protocol in installed.items() if protocol.chain == chain}
     cursor = connection.execute("SELECT height, final_height FROM clarion.cursor WHERE chain = %s", (chain,)).fetchone()
     height, final_height = cursor or (None, None)
     known = {
@@ -56,6 +58,7 @@ def read_protocols(
         listed.append(
             Listed(
                 name=name,
+                chain=chain,
                 version=None if protocol is None else protocol.version,
                 state=state,
                 generation=generation,
@@ -98,6 +101,7 @@ def protocols_json(listed: Sequence[Listed]) -> list[JsonValue]:
     return [
         {
             "name": one.name,
+            "chain": one.chain,
             "version": one.version,
             "state": one.state,
             "generation": one.generation,
@@ -112,11 +116,12 @@ def protocols_json(listed: Sequence[Listed]) -> list[JsonValue]:
 
 def protocols_table(listed: Sequence[Listed]) -> Table:
     """The list for people."""
-    table = Table("protocol", "version", "state", "generation", "height", "filled", "rows")
+    table = Table("protocol", "chain", "version", "state", "generation", "height", "filled", "rows")
     for one in listed:
         filled = "" if one.filled is None else f"{one.filled:,} of {one.final_height or 0:,}"
         table.add_row(
             one.name,
+            one.chain,
             "not installed" if one.version is None else str(one.version),
             one.state,
             str(one.generation or ""),

@@ -12,9 +12,11 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from clarion.chains.model import Chain
 from clarion.follower import REWRITES_FINAL, Follower
 from clarion.protocol import DeployedProtocol
 from clarion.store.database import connect
+from clarion.store.generation import final_height
 from clarion.store.store import Store, Tip
 
 
@@ -34,25 +36,36 @@ class Rewound:
 
 
 def rewind(
-    database_url: str, protocols: Sequence[DeployedProtocol], *, to: int, accept_final_loss: bool, final_depth: int
+    database_url: str,
+    protocols: Sequence[DeployedProtocol],
+    *,
+    chain: Chain = "stacks",
+    to: int,
+    accept_final_loss: bool,
+    final_depth: int,
+    forget: bool = False,
 ) -> Rewound:
-    """Take the Stacks index back to block ``to``, choose the highest Bitcoin branch above it anew, and follow that.
+    """Take a chain's index back to block ``to``, choose the highest Bitcoin branch above it anew, and follow that.
 
-    Takes the index over: an indexer that runs ends. ``protocols``: those that are enabled. Raises RewindError where
-    ``to`` is not a canonical block, or is below a final one and ``accept_final_loss`` does not say that this is meant.
+    Takes the index over: an indexer that runs ends. ``protocols``: those that are enabled on the chain. ``forget``: the
+    blocks above go out of the chain log as well, to be read from a source again. Raises RewindError where ``to`` is not
+    a canonical block, or is below a final one and ``accept_final_loss`` does not say that this is meant, or where
+    Stacks' blocks would be forgotten: nodes post a block once.
     """
+    if forget and chain == "stacks":
+        raise RewindError("a Stacks node posts a block once: what the index forgets nobody gives again")
     with connect(database_url, autocommit=True) as connection:
-        sequence, burn_height = _target(connection, to)
-        final = _final_height(connection)
+        sequence, burn_height = _target(connection, chain, to)
+        final = final_height(connection, chain)
         if final is not None and to < final and not accept_final_loss:
             raise RewindError(
                 f"blocks up to {final} are final: readers were told that they stay. Where a source was wrong about "
                 "them, say --accept-final-loss; nothing has changed"
             )
-        refill = [deployed for deployed in protocols if not _goes_back(connection, deployed, sequence)]
+        refill = [deployed for deployed in protocols if not _goes_back(connection, chain, deployed, sequence)]
         store = Store(
             connection,
-            "stacks",
+            chain,
             [deployed for deployed in protocols if deployed not in refill],
             final_depth=final_depth,
         )
@@ -60,53 +73,54 @@ def rewind(
         with store.batch() as batch:
             batch.give_up_final(to)
             rolled_back = batch.rollback(to)
-            _drop_next_generations(connection)
+            _drop_next_generations(connection, chain)
             for deployed in refill:
-                _empty(connection, deployed)
-            batch.burns.choose_above(burn_height)
+                _empty(connection, chain, deployed)
+            if forget:
+                _forget(connection, chain, to)
+            batch.choose_burn_blocks_above(burn_height)
             followed = Follower().choose_again(batch)
             batch.flush()
             connection.execute(
-                "DELETE FROM clarion.anomaly a USING clarion.canonical_block k WHERE a.kind = %s "
+                "DELETE FROM clarion.anomaly a USING clarion.canonical_block k WHERE a.chain = %s AND a.kind = %s "
                 "AND k.chain = a.chain AND k.height = a.height AND k.hash = a.block_hash",
-                (REWRITES_FINAL,),
+                (chain, REWRITES_FINAL),
             )
         names = tuple(deployed.protocol.name for deployed in refill)
         return Rewound(rolled_back, names, store.tip, len(followed.applied))
 
 
-def _target(connection: Connection[Any], height: int) -> tuple[int, int]:
+def _target(connection: Connection[Any], chain: Chain, height: int) -> tuple[int, int]:
     """The sequence and the Bitcoin height of the canonical block at a height."""
     found = connection.execute(
         "SELECT k.sequence, b.burn_height FROM clarion.canonical_block k "
-        "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash WHERE k.chain = 'stacks' AND k.height = %s",
-        (height,),
+        "JOIN clarion.block b ON b.chain = k.chain AND b.hash = k.hash WHERE k.chain = %s AND k.height = %s",
+        (chain, height),
     ).fetchone()
     if found is None:
-        raise RewindError(f"the index has no block {height} to go back to; clarion status shows where it stands")
+        raise RewindError(
+            f"the {chain} index has no block {height} to go back to; clarion status shows where it stands"
+        )
     sequence, burn_height = found
     return sequence, -1 if burn_height is None else burn_height
 
 
-def _final_height(connection: Connection[Any]) -> int | None:
-    found = connection.execute("SELECT final_height FROM clarion.cursor WHERE chain = 'stacks'").fetchone()
-    return None if found is None else found[0]
-
-
-def _goes_back(connection: Connection[Any], deployed: DeployedProtocol, sequence: int) -> bool:
+def _goes_back(connection: Connection[Any], chain: Chain, deployed: DeployedProtocol, sequence: int) -> bool:
     """Whether the change log holds what every row of a protocol was at a sequence."""
     found = connection.execute(
         """
         SELECT p.since_sequence <= %(sequence)s AND c.kept_from <= %(sequence)s AND NOT EXISTS (
-            SELECT FROM clarion.change WHERE chain = 'stacks' AND sequence > %(sequence)s AND "table" = ANY(%(tables)s)
+            SELECT FROM clarion.change WHERE chain = %(chain)s AND sequence > %(sequence)s AND "table" = ANY(%(tables)s)
             AND op <> 'insert' AND before IS NULL
         ) AND NOT EXISTS (
             SELECT FROM clarion.kept t JOIN clarion.canonical_block b ON b.chain = t.chain AND b.height = t.from_height
-            WHERE t.chain = 'stacks' AND t."table" = ANY(%(tables)s) AND b.sequence > %(sequence)s
+            WHERE t.chain = %(chain)s AND t."table" = ANY(%(tables)s) AND b.sequence > %(sequence)s
         )
-        FROM clarion.protocol p JOIN clarion.cursor c USING (chain) WHERE p.chain = 'stacks' AND p.name = %(name)s
+        FROM clarion.protocol p JOIN clarion.cursor c USING (chain)
+        WHERE p.chain = %(chain)s AND p.name = %(name)s
         """,
         {
+            "chain": chain,
             "sequence": sequence,
             "tables": [row_type.name for row_type in deployed.protocol.row_types],
             "name": deployed.protocol.name,
@@ -115,25 +129,31 @@ def _goes_back(connection: Connection[Any], deployed: DeployedProtocol, sequence
     return found is not None and bool(found[0])
 
 
-def _empty(connection: Connection[Any], deployed: DeployedProtocol) -> None:
+def _empty(connection: Connection[Any], chain: Chain, deployed: DeployedProtocol) -> None:
     """Empty a protocol's tables and have them filled anew when the index starts."""
     tables = [sql.Identifier(*row_type.name.split(".")) for row_type in deployed.protocol.row_types]
     if tables:
         connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
-    connection.execute("DELETE FROM clarion.digest WHERE chain = 'stacks' AND protocol = %s", (deployed.protocol.name,))
-    connection.execute(
-        "UPDATE clarion.protocol SET fingerprint = '' WHERE chain = 'stacks' AND name = %s", (deployed.protocol.name,)
-    )
+    which = (chain, deployed.protocol.name)
+    connection.execute("DELETE FROM clarion.digest WHERE chain = %s AND protocol = %s", which)
+    connection.execute("UPDATE clarion.protocol SET fingerprint = '' WHERE chain = %s AND name = %s", which)
 
 
-def _drop_next_generations(connection: Connection[Any]) -> None:
+def _forget(connection: Connection[Any], chain: Chain, height: int) -> None:
+    for table in ("event", "transaction", "block", "anomaly"):
+        connection.execute(f"DELETE FROM clarion.{table} WHERE chain = %s AND height > %s".encode(), (chain, height))
+
+
+def _drop_next_generations(connection: Connection[Any], chain: Chain) -> None:
     """Forget what is being filled: it may hold rows of blocks that are not canonical any more."""
     for table, protocol in (("digest", "t.protocol"), ("history", "split_part(t.\"table\", '.', 1)")):
         connection.execute(
-            f"DELETE FROM clarion.{table} t USING clarion.protocol p WHERE t.chain = 'stacks' AND p.chain = t.chain "
-            f"AND p.name = {protocol} AND t.generation > p.generation".encode()
+            f"DELETE FROM clarion.{table} t USING clarion.protocol p WHERE t.chain = %s AND p.chain = t.chain "
+            f"AND p.name = {protocol} AND t.generation > p.generation".encode(),
+            (chain,),
         )
     connection.execute(
         "UPDATE clarion.protocol SET next_generation = NULL, next_fingerprint = NULL, next_height = NULL, "
-        "next_ready = false WHERE chain = 'stacks'"
+        "next_ready = false WHERE chain = %s",
+        (chain,),
     )

@@ -479,10 +479,17 @@ class Batch:
         One that would replace Bitcoin blocks that final blocks are anchored to is refused.
         """
         if self._chain != "stacks":
-            raise ValueError(f"{burn} was announced for the {self._chain} index, whose blocks are anchored to themselves")
+            raise ValueError(
+                f"{burn} was announced for the {self._chain} index, whose blocks are anchored to themselves"
+            )
         announced = self._told_of_bitcoin.announce(burn, at_once=at_once, final_height=self._final_burn_height)
         self._may_be_final |= announced in (Announced.ADDED, Announced.REORG)
         return announced
+
+    def choose_burn_blocks_above(self, burn_height: int) -> None:
+        """Choose anew which Bitcoin blocks count above a height; see :meth:`BurnChain.choose_above`."""
+        if self._chain == "stacks":
+            self._told_of_bitcoin.choose_above(burn_height)
 
     def _final_burn_height(self) -> int | None:
         found = self._connection.execute(
