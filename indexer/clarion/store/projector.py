@@ -6,14 +6,14 @@ is here; where rows come from and where changes go is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from clarion.chains.model import Block, BlockRef, Transaction
 from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
 from clarion.store.digest import EMPTY_DIGEST, protocol_digest
-from clarion.store.rows import Change, Loader, ManyLoader, Rows, RowType
+from clarion.store.rows import Change, Key, Loader, ManyLoader, Row, Rows, RowType
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class Projector:
         Raises ProjectionError as :meth:`project` does.
         """
         rows, digests = self.rows, dict(self.digests)
+        if not rows.complete:
+            rows.prefetch(self._foreseen(blocks), load_many)
         rows.begin_batch()
         while True:
             projected: list[Projected] = []
@@ -106,6 +108,13 @@ class Projector:
         if failed is not None:
             raise failed
         return projected
+
+    def _foreseen(self, blocks: Sequence[Block]) -> Iterator[tuple[type[Row], Key]]:
+        foreseeing = [deployed for deployed in self.protocols if deployed.protocol.foresight is not None]
+        for deployed in foreseeing:
+            for block in blocks:
+                for event in block.events:
+                    yield from deployed.foreseen(event)
 
     def clear(self, digests: Mapping[str, bytes], empty: Collection[str] = ()) -> None:
         """Forget the rows, as after the database went elsewhere, and go on from these digests.

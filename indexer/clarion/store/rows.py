@@ -224,11 +224,12 @@ class Rows:
     One writer holds it; it is kept between batches as a cache and must be :meth:`clear`\\ ed whenever the database did
     something else (a failed batch, a rollback).
 
-    Asking the database for one row at a time costs more than all else. Within a batch (:meth:`begin_batch`) a row that
-    is not cached is therefore taken not to exist, which is true of most: they are about to be inserted. At the end of
-    the batch all those guesses are checked together; where one was wrong, :meth:`rewind` puts in the rows that were
-    found and everything back as it was, and the batch is projected once more. Of a table that was empty when the cache
-    was last cleared, every row is in the cache until it is trimmed: there a guess is certain.
+    Asking the database for one row at a time costs more than all else. Rows that a protocol foresees are therefore
+    loaded together before a batch (:meth:`prefetch`). Within a batch (:meth:`begin_batch`) a row that is not cached is
+    taken not to exist, which is true of most: they are about to be inserted. At the end of the batch all those guesses
+    are checked together; where one was wrong, :meth:`rewind` puts in the rows that were found and everything back as it
+    was, and the batch is projected once more. Of a table that was empty when the cache was last cleared, every row is
+    in the cache until it is trimmed: there a guess is certain.
     """
 
     def __init__(self, types: Iterable[RowType], load: Loader, *, cache_size: int = 200_000) -> None:
@@ -312,6 +313,26 @@ class Rows:
         self._touched.clear()
         self._block += 1
         return changes
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row there is is cached."""
+        return all(cached.complete for cached in self._tables.values())
+
+    def prefetch(self, keys: Iterable[tuple[type[Row], Key]], load_many: ManyLoader) -> None:
+        """Load rows that are about to be asked for, together. Only between batches."""
+        unknown: dict[RowType, dict[Key, None]] = {}
+        for table, key in keys:
+            cached = self._tables[table]
+            if not cached.complete and key not in cached.entries:
+                unknown.setdefault(cached.row_type, {})[key] = None
+        found = load_many({row_type: list(asked) for row_type, asked in unknown.items()}) if unknown else {}
+        for row_type, asked in unknown.items():
+            entries = self._tables[row_type.model].entries
+            for key in asked:
+                entries[key] = _Entry(row_type, key, None)
+            for key, stored in found.get(row_type, ()):
+                entries[key] = _Entry(row_type, key, row_type.row_of(stored))
 
     def begin_batch(self) -> None:
         """From now on take rows that are not cached not to exist, until :meth:`end_batch`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -216,3 +216,28 @@ def test_a_row_changed_again_in_a_batch_has_the_image_before_it(rows: Rows) -> N
     for change in (second, third):
         assert change.key_json == b'["bob","STX"]'
         assert change.before_json == msgspec.json.encode(change.before, order="sorted")
+
+
+def test_rows_that_were_foreseen_are_loaded_together_and_not_guessed(rows: Rows) -> None:
+    asked: list[Sequence[Key]] = []
+
+    def load_many(keys: Mapping[RowType, Sequence[Key]]) -> Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]:
+        asked.extend(keys.values())
+        return {TYPE: [(("alice", "STX"), stored("alice", 5))]}
+
+    alice, bob = ("alice", "STX"), ("bob", "STX")
+    for _ in range(2):
+        rows.prefetch([(Holding, alice), (Holding, bob), (Holding, alice)], load_many)
+    rows.begin_batch()
+    found = rows.get(Holding, *alice)
+    assert found is not None
+    assert found.amount == 5
+    assert rows.get(Holding, *bob) is None
+    assert not rows.guessed
+    assert asked == [[alice, bob]]
+
+
+def test_of_a_table_whose_rows_are_all_cached_nothing_is_fetched(rows: Rows) -> None:
+    rows.clear(empty=["rows_test.holding"])
+    assert rows.complete
+    rows.prefetch([(Holding, ("alice", "STX"))], lambda _: pytest.fail("asked for rows that are known"))

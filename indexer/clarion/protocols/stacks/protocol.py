@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Final
 
 from clarion.asset_events import (
@@ -16,11 +17,11 @@ from clarion.asset_events import (
     StxMint,
     StxTransfer,
 )
-from clarion.chains.model import EventKind, JsonValue
+from clarion.chains.model import Event, EventKind, JsonValue
 from clarion.discovery import top_level_forms
 from clarion.protocol import STX, Deployment, EventContext, Protocol
 from clarion.protocols.stacks.tables import Balance, FungibleToken, NonFungibleToken
-from clarion.store.rows import Rows
+from clarion.store.rows import Key, Row, Rows
 
 MAX_TOKEN_BYTES: Final = 256
 """A longer identifier is known by its hash: whoever mints decides about it, and it must fit into an index."""
@@ -45,10 +46,31 @@ LOG_INDEXES: Final = {
     "deployments": "clarion.transaction (height) WHERE kind = 'smart_contract' AND status = 'success'",
 }
 
+_FUNGIBLE: Final = frozenset((EventKind.FT_TRANSFER, EventKind.FT_MINT, EventKind.FT_BURN))
+_STX: Final = frozenset((EventKind.STX_TRANSFER, EventKind.STX_MINT, EventKind.STX_BURN))
+_NON_FUNGIBLE: Final = frozenset((EventKind.NFT_TRANSFER, EventKind.NFT_MINT, EventKind.NFT_BURN))
+
+
+def rows_of(event: Event) -> Iterator[tuple[type[Row], Key]]:
+    """The rows that an event's handler asks for."""
+    kind, said = event.kind, event.stored_value
+    if not isinstance(said, dict):
+        return
+    if kind in _FUNGIBLE or kind in _STX:
+        asset = STX if kind in _STX else said.get("asset")
+        yield FungibleToken, (asset,)
+        for who in (said.get("sender"), said.get("recipient")):
+            if who is not None:
+                yield Balance, (asset, who)
+    elif kind in _NON_FUNGIBLE:
+        yield NonFungibleToken, (said.get("asset"), token_key(event.raw or b""))
+
+
 protocol = Protocol(
     "stacks",
     tables=[FungibleToken, Balance, NonFungibleToken],
     title="Tokens of the chain",
+    foresight=rows_of,
     log_indexes=LOG_INDEXES,
 )
 

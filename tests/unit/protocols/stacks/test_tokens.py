@@ -121,3 +121,12 @@ def test_a_long_identifier_is_known_by_its_hash() -> None:
     assert token_key(short) == f"0x{short.hex()}"
     assert token_key(long).startswith("sha256:")
     assert len({token_key(long), token_key(long[:-1] + b"\x01")}) == 2
+
+
+@given(st.lists(tokens.movements(), max_size=6))
+def test_the_rows_that_events_change_are_foreseen(events: list[Event]) -> None:
+    deployed = protocol.deployed_at({})
+    names = {row_type.model: row_type.name for row_type in protocol.row_types}
+    foreseen = {(names[table], key) for event in events for table, key in deployed.foreseen(event)}
+    changed = {(name, key) for name, rows in fold(deployed, chain([events])).items() for key in rows}
+    assert changed == foreseen | {("stacks.fungible_token", (GOLD,)), ("stacks.fungible_token", (SILVER,))}
