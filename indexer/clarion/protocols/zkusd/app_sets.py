@@ -59,13 +59,19 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     redemption_fee_bps: Bps = Bps(75)
     liquidator_bonus_bps: Bps = Bps(50)
     pool_min_deposit: Base = Base(10**8)
+    recovery_below_total: bool = False
+    """In recovery mode only what is below the total ratio can be liquidated, not all that is below ``ccr_percent``."""
     max_price_age_blocks: int = 6
     max_price_age_seconds: int = 3600
     max_price_step_bps: Bps = Bps(500)
 
-    def threshold_percent(self, *, recovery: bool) -> Percent:
-        """The ratio below which a vault can be liquidated."""
-        return self.ccr_percent if recovery else self.mcr_percent
+    def threshold_percent(self, *, recovery: bool, total_percent: Percent | None = None) -> Percent:
+        """The ratio below which a vault can be liquidated; ``total_percent``: that of all vaults, None without debt."""
+        if not recovery:
+            return self.mcr_percent
+        if self.recovery_below_total and total_percent is not None:
+            return max(self.mcr_percent, min(self.ccr_percent, total_percent))
+        return self.ccr_percent
 
 
 class AppSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,7 +54,7 @@ class VaultOpened(ZkusdEvent, frozen=True, kw_only=True):
     nominal_fee: Base
     """What the rules ask for."""
     charged_fee: Base | None
-    """Debt less reserve and what was minted."""
+    """What the fee's receiver was given, or without one debt less reserve and what was minted; None as ``minted``."""
     price8: Price8 | None
     icr_percent: Percent | None
 
@@ -111,6 +111,7 @@ class VaultLiquidated(ZkusdEvent, frozen=True, kw_only=True):
     owner: str
     debt_absorbed: Base
     collateral_seized: Sats
+    """Without what the owner was paid."""
     collateral_to_pool: Sats | None
     """None where several vaults share what the pool got."""
     price8: Price8 | None
@@ -369,6 +370,12 @@ class HealthyVaultLiquidated(Anomaly, frozen=True, kw_only=True):
     used_price8: Price8 | None
     icr_percent: Percent | None
     threshold_percent: Percent
+
+
+class EmptyRedemption(Anomaly, frozen=True, kw_only=True):
+    """A transaction says that it redeems, and burns tokens, but no vault's debt fell."""
+
+    burned: Base
 
 
 class SupplyMismatch(Anomaly, frozen=True, kw_only=True):

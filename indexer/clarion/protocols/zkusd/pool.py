@@ -4,10 +4,11 @@ A deposit's value shrinks with every liquidation that the pool takes, and it gai
 than touch every deposit, the pool keeps a product P (what a token of the beginning is still worth) and sums S (what it
 gained); a deposit keeps both as they were when it was made. P shrinks; where it would lose precision it is multiplied
 by 10^9 and the scale counts up; where the pool is emptied, a new epoch begins at P = 1. Sums are kept by epoch and
-scale. Source: Liquity version 1, contracts/StabilityPool.sol (epochs), and its later form, whose scale may count up
-more than once at a time; https://github.com/liquity/dev and https://github.com/liquity/bold.
+scale. Source: Liquity version 1, contracts/StabilityPool.sol, https://github.com/liquity/dev.
 
-All rounding is in the pool's favour: what deposits are worth together is never more than what is in it.
+Two things differ from there. The scale may count up more than once at a time, so that P never loses precision. And
+rounding is not carried from one liquidation to the next: each rounds against the deposits by itself, so that what they
+are worth and have gained together is never more than what is in the pool. (Carried on, it can be more, by a satoshi.)
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ ONE: Final = 10**18
 SCALE: Final = 10**9
 """P never falls below this; what the scale counts."""
 
-_SCALES_SEEN: Final = 3
-"""A deposit sees sums of its own scale and of so many less one after it: what comes later is below 10^-18 of it."""
+_SCALES_SEEN: Final = 2
+"""A deposit counts in its own scale and the next; after that less than 10^-9 of it is left."""
 
 #: The sum S of an epoch and scale; 0 where none was kept.
 SumOf = Callable[[int, int], int]
@@ -46,10 +47,6 @@ class Pool(Struct, frozen=True):
     p: int = ONE
     epoch: int = 0
     scale: int = 0
-    debt_error: int = 0
-    """What the last loss was rounded up by, carried on."""
-    collateral_error: int = 0
-    """What the last gain was rounded down by, carried on."""
 
 
 class Deposit(Struct, frozen=True):
@@ -89,40 +86,24 @@ def offset(pool: Pool, *, debt: Base, collateral: Sats) -> Offset:
     """Burn ``debt`` of the pool's tokens and take ``collateral``. Raises PoolError where it has less."""
     if not 0 < debt <= pool.total or collateral < 0:
         raise PoolError(f"the pool holds {pool.total} and cannot take a debt of {debt} with {collateral} satoshis")
-    gains = collateral * ONE + pool.collateral_error
-    gain = gains // pool.total
-    if debt == pool.total:
-        loss, debt_error = ONE, 0
-    else:
-        losses = debt * ONE - pool.debt_error
-        loss = losses // pool.total + 1
-        debt_error = loss * pool.total - losses
-    kept = ONE - loss
-    p, epoch, scale = pool.p, pool.epoch, pool.scale
-    if kept <= 0:
+    total = Base(pool.total - debt)
+    grows_by = collateral * ONE * pool.p // pool.total
+    p, epoch, scale = pool.p * total // pool.total, pool.epoch, pool.scale
+    if not total:
         p, epoch, scale = ONE, epoch + 1, 0
-    else:
-        factor = 1
-        while p * kept * factor // ONE < SCALE:
-            factor *= SCALE
-            scale += 1
-        p = p * kept * factor // ONE
-    after = Pool(
-        Base(pool.total - debt),
-        Sats(pool.collateral + collateral),
-        p,
-        epoch,
-        scale,
-        debt_error if kept > 0 else 0,
-        gains - gain * pool.total,
-    )
-    return Offset(after, pool.epoch, pool.scale, gain * pool.p)
+    factor = 1
+    while p < SCALE:
+        factor *= SCALE
+        scale += 1
+        p = pool.p * total * factor // pool.total
+    after = Pool(total, Sats(pool.collateral + collateral), p, epoch, scale)
+    return Offset(after, pool.epoch, pool.scale, grows_by)
 
 
 def value_of(deposit: Deposit, pool: Pool) -> Base:
-    """What is left of a deposit."""
+    """What is left of a deposit. Less than 10^-9 of it is mostly rounding, and counts as nothing."""
     apart = pool.scale - deposit.scale
-    if deposit.epoch != pool.epoch or apart < 0 or not deposit.p:
+    if deposit.epoch != pool.epoch or not 0 <= apart < _SCALES_SEEN or not deposit.p:
         return Base(0)
     value = deposit.initial * pool.p // deposit.p // SCALE**apart
     return Base(0 if value < deposit.initial // SCALE else value)

@@ -234,6 +234,7 @@ def liquidation_queue(
     *,
     price8: Price8,
     recovery: bool,
+    total_percent: Percent | None = None,
     pool_total: Base,
     rules: Rules,
     costs: Costs | None = None,
@@ -242,11 +243,12 @@ def liquidation_queue(
 ) -> Iterator[LiquidationCandidate]:
     """Vaults below the threshold, lowest ratio first, the pool's tokens given to each in turn.
 
+    ``total_percent``: ratio of all vaults, by which some apps judge in recovery mode; None without debt.
     ``reserve_paid``: whether who liquidates gets the liquidation reserve. ``min_net``: leave out what earns less; the
     ranks and what the pool has for those after them stay.
     """
     cost = Sats(0) if costs is None else costs.total
-    percent = rules.threshold_percent(recovery=recovery)
+    percent = rules.threshold_percent(recovery=recovery, total_percent=total_percent)
     reserve = Sats(rules.liquidation_reserve * SATS_PER_BITCOIN // price8) if price8 else Sats(0)
     pool_left = pool_total
     cumulative = 0
@@ -405,7 +407,12 @@ def price_ladder(
     for change in changes_bps:
         price = Price8(price8 * (BPS + change) // BPS)
         recovery = ratios.is_below(collateral=collateral, debt=debt, price8=price, percent=rules.ccr_percent)
-        queue = list(liquidation_queue(known, price8=price, recovery=recovery, pool_total=pool_total, rules=rules))
+        total = ratios.ratio_percent(collateral=collateral, debt=debt, price8=price)
+        queue = list(
+            liquidation_queue(
+                known, price8=price, recovery=recovery, total_percent=total, pool_total=pool_total, rules=rules
+            )
+        )
         rungs.append(
             Rung(
                 change_bps=change,

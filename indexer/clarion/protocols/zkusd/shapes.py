@@ -48,6 +48,11 @@ class VaultManagerState(msgspec.Struct, frozen=True):
     price_oracle_id: str
     active_pool: str
     default_pool: str
+    fee_receiver: str
+    """Tag of who gets the fees; zero: the apps charge none."""
+    min_debt: Base | None
+    liquidation_reserve: Base | None
+    """None in generations whose programs hold these figures."""
 
 
 class VaultCharm(msgspec.Struct, frozen=True):
@@ -195,8 +200,14 @@ def _vault_manager_state(fields: Mapping[str, JsonValue]) -> VaultManagerState:
         _u64(protocol, "last_fee_update_block", older=True),
         _b32(protocol, "admin", older=True),
         _bool(protocol, "is_paused", older=False),
-        *(_b32(fields, name, older=True) for name in ("zkusd_token_id", "stability_pool_id", "price_oracle_id")),
-        *(_b32(fields, name, older=True) for name in ("active_pool", "default_pool")),
+        _b32(fields, "zkusd_token_id", older=True),
+        _b32(fields, "stability_pool_id", older=True),
+        _b32(fields, "price_oracle_id", older=True),
+        _b32(fields, "active_pool", older=True),
+        _b32(fields, "default_pool", older=True),
+        _b32(fields, "fee_receiver", older=True),
+        Base(_u64(fields, "min_debt")) if "min_debt" in fields else None,
+        Base(_u64(fields, "liquidation_reserve")) if "liquidation_reserve" in fields else None,
     )
 
 

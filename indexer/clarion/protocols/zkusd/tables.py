@@ -57,6 +57,9 @@ class AppSetRow(Row, table=True):
     redemption_fee_bps: Bps = Field(sa_type=BigInteger, description="Fee of a redemption")
     liquidator_bonus_bps: Bps = Field(sa_type=BigInteger, description="Part of the collateral for who liquidates")
     pool_min_deposit: Base = Field(sa_type=UINT128, description="Least deposit in the stability pool")
+    recovery_below_total: bool = Field(
+        sa_type=Boolean, description="In recovery mode only what is below the total ratio can be liquidated"
+    )
     max_price_age_blocks: int = Field(sa_type=BigInteger, description="Blocks after which a price is stale")
     max_price_age_seconds: int = Field(sa_type=BigInteger, description="Seconds after which a price is stale")
     max_price_step_bps: Bps = Field(sa_type=BigInteger, description="Greatest change of the price at once")
@@ -343,7 +346,10 @@ class Liquidation(Row, table=True):
     script: str = Field(sa_type=Text, description="Locking script of who held it")
     address: str | None = Field(default=None, sa_type=Text, description="Its address")
     debt: Base = Field(sa_type=UINT128, description="The vault's entire debt before, less what is left")
-    collateral: Sats = Field(sa_type=UINT128, description="The vault's entire collateral before, less what is left")
+    collateral: Sats = Field(
+        sa_type=UINT128, description="Its entire collateral before, less what is left and what its owner is paid"
+    )
+    returned: Sats = Field(sa_type=UINT128, description="Satoshis that the transaction pays to its owner or holder")
     pool_debt: Base | None = Field(
         default=None, sa_type=UINT128, description="Debt the pool took; null: several vaults share what it took"
     )
@@ -389,7 +395,7 @@ class Redemption(Row, table=True):
 
 
 class RedeemedVault(Row, table=True):
-    """What a redemption took of a vault."""
+    """What a redemption took of a vault. Of one that ended, what its owner is paid is not counted."""
 
     __tablename__ = "redeemed_vault"
     __table_args__ = (Index("redeemed_vault_by_vault", "app_set", "genesis"), _args)
@@ -427,8 +433,6 @@ class StabilityPool(Row, table=True):
     replayed_p: int = Field(sa_type=UINT128, description="Product P, replayed")
     replayed_epoch: int = Field(default=0, sa_type=UINT128, description="Epoch, replayed")
     replayed_scale: int = Field(default=0, sa_type=UINT128, description="Scale, replayed")
-    debt_error: int = Field(default=0, sa_type=UINT128, description="Rounding of the last loss, carried on")
-    collateral_error: int = Field(default=0, sa_type=UINT128, description="Rounding of the last gain, carried on")
     diverged: bool | None = Field(
         default=None,
         sa_type=Boolean,

@@ -6,18 +6,20 @@ keeps from the transaction that made it.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from clarion.chains.bitcoin.charms.events import AppUse, Output, SpellEvent, SpendEvent
-from clarion.chains.bitcoin.units import Sats
+from clarion.chains.bitcoin.units import Sats, script_key
 from clarion.chains.model import JsonValue
 from clarion.protocol import EventContext
-from clarion.protocols.zkusd.app_sets import ZERO_IDENTITY, AppSet, Parameters, Role
+from clarion.protocols.zkusd.app_sets import ZERO_IDENTITY, AppSet, Parameters, Role, Rules
 from clarion.protocols.zkusd.events import ImpostorToken, UndecodableCharm, ZkusdEvent
 from clarion.protocols.zkusd.shapes import (
     Charm,
@@ -119,6 +121,8 @@ class Transaction:
         self.rows = rows
         self.parameters: Parameters = at.parameters
         self.ordinal = 0
+        self.outputs = [replace(output, script=script_key(output.script)) for output in event.outputs]
+        """Long scripts by their hash."""
         self.spent: list[Spent] = list(self._spend())
         self.held: dict[int, list[Holding]] = defaultdict(list)
         """By output: what its row is to keep."""
@@ -179,7 +183,7 @@ class Transaction:
     def keep_coins(self) -> None:
         """Write the rows of the coins that carry charms of a set."""
         for index, holdings in sorted(self.held.items()):
-            output = self.event.outputs[index]
+            output = self.outputs[index]
             self.rows.insert(
                 Outpoint,
                 outpoint=f"{self.at.tx_text}:{index}",
@@ -200,7 +204,6 @@ class View:
         self.at = transaction.at
         self.rows = transaction.rows
         self.app_set = app_set
-        self.rules = app_set.rules
         self.lost = transaction.lost
         self.spent = spent
         self.states: list[Made] = []
@@ -250,7 +253,9 @@ class View:
         if isinstance(charm, int) and app.identity != self.app_set.token.identity:
             self.strange_tokens.append((app, charm))
             return
-        made = Made(index, outpoint, event.outputs[index], app, role, charm, event.beamed_outs.get(str(index)))
+        made = Made(
+            index, outpoint, self.transaction.outputs[index], app, role, charm, event.beamed_outs.get(str(index))
+        )
         if isinstance(charm, int):
             self.tokens.append(made)
         elif isinstance(charm, VaultCharm):
@@ -318,10 +323,24 @@ class View:
         found = self.rows.get(ProtocolState, self.app_set.name)
         if found is not None:
             return found
-        rules = {name: getattr(self.rules, name) for name in self.rules.__struct_fields__}
+        rules = {name: getattr(self.app_set.rules, name) for name in Rules.__struct_fields__}
         self.rows.insert(AppSetRow, app_set=self.app_set.name, title=self.app_set.title or self.app_set.name, **rules)
         return self.rows.insert(ProtocolState, app_set=self.app_set.name)
 
     def price8(self) -> Price8 | None:
         """The oracle's price as the transaction leaves it; None: there is no oracle's state."""
         return self.protocol.price8
+
+    @property
+    def rules(self) -> Rules:
+        """The set's rules: as the deployment says, and as the vault manager's state says where it says them."""
+        row = self.rows.get(AppSetRow, self.app_set.name)
+        if row is None:
+            return self.app_set.rules
+        return Rules(**{name: getattr(row, name) for name in Rules.__struct_fields__})
+
+
+def is_tagged(tag: str, script: str) -> bool:
+    """Whether a tag (of an owner, of a fee's receiver) is that of a script: its SHA-256, as some apps write it."""
+    found = script.partition("sha256:")[2] or hashlib.sha256(bytes.fromhex(script[2:])).hexdigest()
+    return found == tag

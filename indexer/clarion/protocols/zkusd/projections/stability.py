@@ -70,8 +70,6 @@ def pool_of(row: StabilityPool) -> pool.Pool:
         row.replayed_p,
         row.replayed_epoch,
         row.replayed_scale,
-        row.debt_error,
-        row.collateral_error,
     )
 
 
@@ -366,7 +364,6 @@ def _replay_operation(view: View, row: StabilityPool, change: _Change, amount: i
 def _put(row: StabilityPool, done: pool.Pool) -> None:
     row.replayed_total, row.replayed_collateral = done.total, done.collateral
     row.replayed_p, row.replayed_epoch, row.replayed_scale = done.p, done.epoch, done.scale
-    row.debt_error, row.collateral_error = done.debt_error, done.collateral_error
 
 
 def _sum(view: View, epoch: int, scale: int) -> int:

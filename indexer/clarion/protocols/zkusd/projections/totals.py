@@ -78,7 +78,7 @@ def _ratios(view: View, protocol: ProtocolState) -> None:
     elif was and not protocol.recovery_mode:
         protocol.recovery_since_height = None
         view.emit(RecoveryModeExited(tcr_percent=protocol.tcr_percent, computed_tcr_bps=protocol.computed_tcr_bps))
-    threshold = rules.threshold_percent(recovery=bool(protocol.recovery_mode))
+    threshold = rules.threshold_percent(recovery=bool(protocol.recovery_mode), total_percent=protocol.tcr_percent)
     if price8 != protocol.risk_price8 or (price8 is not None and threshold != protocol.risk_percent):
         risk.judge_all(view, price8, threshold)
 

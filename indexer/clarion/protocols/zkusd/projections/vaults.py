@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from clarion.protocols.zkusd import ratios
 from clarion.protocols.zkusd.events import (
@@ -15,6 +16,7 @@ from clarion.protocols.zkusd.events import (
     DebtMinted,
     DebtRepaid,
     DuplicateVaultId,
+    EmptyRedemption,
     HealthyVaultLiquidated,
     ImpostorVault,
     InsurancePurchased,
@@ -34,8 +36,8 @@ from clarion.protocols.zkusd.events import (
 from clarion.protocols.zkusd.events import Redemption as Redeemed
 from clarion.protocols.zkusd.projections import risk
 from clarion.protocols.zkusd.projections.prices import used_price8
-from clarion.protocols.zkusd.projections.reading import Made, View
-from clarion.protocols.zkusd.shapes import PoolState, TokenState, VaultCharm
+from clarion.protocols.zkusd.projections.reading import Made, View, is_tagged
+from clarion.protocols.zkusd.shapes import ZERO, PoolState, TokenState, VaultCharm, VaultManagerState
 from clarion.protocols.zkusd.tables import Liquidation, RedeemedVault, Redemption, Vault, VaultName, VaultVersion
 from clarion.protocols.zkusd.units import SATS_PER_BITCOIN, Base, Bps, Percent, Price8, Sats
 
@@ -53,19 +55,21 @@ class _Taken:
 def follow_vaults(view: View) -> None:
     """Carry on every vault that the transaction spends or makes."""
     gone, kept, opened, forked = _matched(view)
-    recovery = _recovery_mode(view)
+    terms = _terms(view)
     taken = _Taken()
     liquidated = _liquidations(view, gone, kept)
     for vault, made in kept:
-        _change(view, vault, made, taken, recovery, liquidated)
+        _change(view, vault, made, taken, terms, liquidated)
     for vault in gone:
-        _end(view, vault, taken, recovery, liquidated)
+        _end(view, vault, taken, terms, liquidated)
     for made in opened:
         _open(view, made, alone=len(opened) == 1)
     for made in forked:
         _fork(view, made)
     if taken.by_vault:
         _record_redemption(view, taken)
+    elif view.operations.get("vault_manager") == "redeem" and view.flow.burned:
+        view.emit(EmptyRedemption(burned=view.flow.burned))
 
 
 def _matched(view: View) -> tuple[list[Vault], list[tuple[Vault, Made]], list[Made], list[Made]]:
@@ -111,17 +115,21 @@ def _charm_figures(charm: VaultCharm) -> tuple[object, ...]:
     return (charm.collateral, charm.debt, charm.status, charm.owner, charm.last_updated)
 
 
-def _recovery_mode(view: View) -> bool | None:
-    """Recovery mode as the apps see it when the transaction begins, but at the price that it leaves."""
-    protocol = view.protocol
-    if protocol.price8 is None or protocol.reported_collateral is None or protocol.reported_debt is None:
-        return None
-    return ratios.is_below(
-        collateral=protocol.reported_collateral,
-        debt=protocol.reported_debt,
-        price8=protocol.price8,
-        percent=view.rules.ccr_percent,
-    )
+class _Terms(msgspec.Struct, frozen=True):
+    """What liquidation goes by when the transaction begins, at the price that it leaves; None: not known."""
+
+    recovery: bool | None
+    threshold: Percent | None
+
+
+def _terms(view: View) -> _Terms:
+    protocol, rules = view.protocol, view.rules
+    price8, collateral, debt = protocol.price8, protocol.reported_collateral, protocol.reported_debt
+    if price8 is None or collateral is None or debt is None:
+        return _Terms(None, None)
+    total = ratios.ratio_percent(collateral=collateral, debt=debt, price8=price8)
+    recovery = total is not None and total < rules.ccr_percent
+    return _Terms(recovery, rules.threshold_percent(recovery=recovery, total_percent=total))
 
 
 # What happens to a vault
@@ -146,7 +154,7 @@ def _open(view: View, made: Made, *, alone: bool) -> None:
             debt=charm.debt,
             minted=minted,
             nominal_fee=_nominal_fee(view, user_debt),
-            charged_fee=None if minted is None else Base(user_debt - minted),
+            charged_fee=None if minted is None else _charged_fee(view, user_debt, minted),
             price8=price8,
             icr_percent=_icr_percent(charm.entire_collateral, charm.entire_debt, price8),
         )
@@ -165,9 +173,7 @@ def _fork(view: View, made: Made) -> None:
     _write_version(view, vault, [event])
 
 
-def _change(
-    view: View, vault: Vault, made: Made, taken: _Taken, recovery: bool | None, liquidated: Sequence[Vault]
-) -> None:
+def _change(view: View, vault: Vault, made: Made, taken: _Taken, terms: _Terms, liquidated: Sequence[Vault]) -> None:
     charm = _charm(made)
     before = _Before(vault)
     category = _category(vault)
@@ -182,7 +188,7 @@ def _change(
     icr = _icr_percent(vault.entire_collateral, vault.entire_debt, view.price8())
     events: list[ZkusdEvent] = []
     if vault in liquidated:
-        events += _liquidate(view, vault, before, recovery, alone=len(liquidated) == 1)
+        events += _liquidate(view, vault, before, terms, alone=len(liquidated) == 1)
     elif _is_redeemed(view, collateral_change, debt_change, holder_pays=holder_pays):
         taken.by_vault[vault.genesis] = (Base(-debt_change), Sats(-collateral_change))
         if closed:
@@ -216,7 +222,7 @@ def _change(
     _enter(view, vault, category)
 
 
-def _end(view: View, vault: Vault, taken: _Taken, recovery: bool | None, liquidated: Sequence[Vault]) -> None:
+def _end(view: View, vault: Vault, taken: _Taken, terms: _Terms, liquidated: Sequence[Vault]) -> None:
     """The vault's coin is spent and no vault came of it."""
     before = _Before(vault)
     category = _category(vault)
@@ -232,10 +238,11 @@ def _end(view: View, vault: Vault, taken: _Taken, recovery: bool | None, liquida
         events.append(VaultVanished(how=vault.ended, collateral=vault.collateral, debt=vault.debt))
     elif vault in liquidated:
         vault.ended = "liquidated"
-        events += _liquidate(view, vault, before, recovery, alone=len(liquidated) == 1)
+        events += _liquidate(view, vault, before, terms, alone=len(liquidated) == 1)
     elif view.operations.get("vault_manager") == "redeem":
         vault.ended = "redeemed"
-        taken.by_vault[vault.genesis] = (vault.entire_debt, vault.entire_collateral)
+        left = Sats(max(vault.entire_collateral - _paid_to_owner(view, vault), 0))
+        taken.by_vault[vault.genesis] = (vault.entire_debt, left)
         kinds = (Redeemed.kind(),)
     else:
         vault.ended = "closed"
@@ -313,9 +320,7 @@ def _liquidations(view: View, gone: Sequence[Vault], kept: Sequence[tuple[Vault,
     return found
 
 
-def _liquidate(
-    view: View, vault: Vault, before: _Before, recovery: bool | None, *, alone: bool
-) -> Iterator[ZkusdEvent]:
+def _liquidate(view: View, vault: Vault, before: _Before, terms: _Terms, *, alone: bool) -> Iterator[ZkusdEvent]:
     left_debt, left_collateral = (vault.entire_debt, vault.entire_collateral) if vault.active else (0, 0)
     pool = view.steps["stability_pool"]
     pool_debt: Base | None = None
@@ -327,10 +332,12 @@ def _liquidate(
             pool_collateral = Sats(pool.after.total_btc - pool.before.total_btc)
     price8, used = view.price8(), used_price8(view)
     icr = _icr_percent(before.entire_collateral, before.entire_debt, price8)
-    threshold = None if recovery is None else view.rules.threshold_percent(recovery=recovery)
+    threshold = terms.threshold
     healthy = None if price8 is None or threshold is None else icr is None or icr >= threshold
     absorbed = Base(before.entire_debt - left_debt)
-    seized = Sats(before.entire_collateral - left_collateral)
+    freed = before.entire_collateral - left_collateral
+    returned = Sats(min(_paid_to_owner(view, vault), freed) if vault.ended else 0)
+    seized = Sats(freed - returned)
     yield VaultLiquidated(
         owner=vault.owner,
         debt_absorbed=absorbed,
@@ -338,7 +345,7 @@ def _liquidate(
         collateral_to_pool=pool_collateral,
         price8=price8,
         icr_percent=icr,
-        recovery_mode=recovery,
+        recovery_mode=terms.recovery,
     )
     if healthy and price8 is not None and threshold is not None:
         yield HealthyVaultLiquidated(price8=price8, used_price8=used, icr_percent=icr, threshold_percent=threshold)
@@ -353,12 +360,13 @@ def _liquidate(
         address=vault.address if vault.script == before.script else None,
         debt=absorbed,
         collateral=seized,
+        returned=returned,
         pool_debt=pool_debt,
         pool_collateral=pool_collateral,
         used_price8=used,
         price8=price8,
         icr_bps=_icr_bps(before.entire_collateral, before.entire_debt, price8),
-        recovery_mode=recovery,
+        recovery_mode=terms.recovery,
         healthy=healthy,
         height=view.at.height,
         time=view.at.time,
@@ -367,10 +375,18 @@ def _liquidate(
 
 def _holder_pays(view: View, vault: Vault) -> bool:
     """Whether tokens of the vault's holder, or of its owner where the tag names a script, are spent."""
-    scripts = view.flow.spent.keys()
-    return vault.script in scripts or any(
-        hashlib.sha256(bytes.fromhex(script[2:])).hexdigest() == vault.owner for script in scripts
-    )
+    return any(_is_owner(vault, script) for script in view.flow.spent)
+
+
+def _is_owner(vault: Vault, script: str) -> bool:
+    return script == vault.script or is_tagged(vault.owner, script)
+
+
+def _paid_to_owner(view: View, vault: Vault) -> Sats:
+    """What the transaction pays to the vault's owner or holder on coins without charms."""
+    outputs = enumerate(view.transaction.outputs)
+    charmed = {made.index for made in (*view.states, *view.vaults, *view.deposits, *view.tokens)}
+    return Sats(sum(one.amount for i, one in outputs if i not in charmed and _is_owner(vault, one.script)))
 
 
 def _is_redeemed(view: View, collateral_change: int, debt_change: int, *, holder_pays: bool) -> bool:
@@ -642,6 +658,16 @@ def _supply_change(view: View) -> Base | None:
     if not isinstance(step.before, TokenState) or not isinstance(step.after, TokenState):
         return None
     return Base(step.after.total_supply - step.before.total_supply)
+
+
+def _charged_fee(view: View, user_debt: Base, minted: Base) -> Base:
+    state = view.steps["vault_manager"].after
+    receiver = state.fee_receiver if isinstance(state, VaultManagerState) else ZERO
+    if receiver == ZERO:
+        return Base(user_debt - minted)
+    flow = view.flow
+    scripts = {script for script in (*flow.made, *flow.spent) if is_tagged(receiver, script)}
+    return Base(sum(flow.made.get(script, 0) - flow.spent.get(script, 0) for script in scripts))
 
 
 def _nominal_fee(view: View, amount: Base) -> Base:
