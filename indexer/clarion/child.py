@@ -30,3 +30,11 @@ def stop_with_parent(number: signal.Signals) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask_kernel
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel end this process with `parent`, whose child it is; at once where that has ended already."""
+    if STOPS_WITH_PARENT:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

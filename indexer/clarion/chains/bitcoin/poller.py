@@ -13,7 +13,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -22,7 +22,7 @@ import structlog
 from clarion.chains.bitcoin.scanner import Scanned, SpellReader, check_hash, scan
 from clarion.chains.bitcoin.source import BitcoinSourceError, BlockGoneError, BlockSource, SourceTip
 from clarion.chains.bitcoin.transactions import TransactionError
-from clarion.child import stop_with_parent
+from clarion.child import end_with
 
 AHEAD: Final = 12
 """How many blocks are fetched and gone through before their turn; each takes some megabytes."""
@@ -97,6 +97,10 @@ class BitcoinPoller:
                 await self._source.wait(tip)
             except BlockGoneError as error:  # its chain changed while it was read
                 log.info("bitcoin_source_moved", source=self._source.name, detail=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+            except BrokenExecutor as error:
+                log.error("scanning_process_ended", detail=f"{error}; was it killed for its memory?", again_in_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
             except BitcoinSourceError as error:
@@ -221,8 +225,4 @@ def scanning_processes(count: int) -> Iterator[ProcessPoolExecutor]:
 
 def _end_with_parent(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the parent, which then ends this
-    ask_kernel = stop_with_parent(signal.SIGKILL)
-    if ask_kernel is not None:
-        ask_kernel()
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with(parent)
