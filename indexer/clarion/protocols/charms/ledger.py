@@ -149,13 +149,16 @@ class Ledger:
         else:
             token.supply = _plus(token.supply, after - before)
             token.burned = _plus(token.burned, before - after)
-        for charm in spent:
-            self._hold(token, holder_of(charm), -_amount(charm), -1)
-        for charm in made:
-            if charm.state == BEAMED_OUT:
-                token.beamed_out = _plus(token.beamed_out, _amount(charm))
-            else:
-                self._hold(token, holder_of(charm), _amount(charm), 1)
+        more: dict[Holder, tuple[int, int]] = {}
+        for sign, charms in ((-1, spent), (1, made)):
+            for charm in charms:
+                if charm.state == BEAMED_OUT:
+                    token.beamed_out = _plus(token.beamed_out, _amount(charm))
+                    continue
+                amount, outputs = more.get(holder_of(charm), (0, 0))
+                more[holder_of(charm)] = (amount + sign * _amount(charm), outputs + sign)
+        for holder, (amount, outputs) in more.items():
+            self._hold(token, holder, amount, outputs)
         for move in token_moves(
             [Part(holder_of(charm), _amount(charm)) for charm in spent],
             [Part(None if charm.state == BEAMED_OUT else holder_of(charm), _amount(charm)) for charm in made],
