@@ -1,4 +1,4 @@
-"""A chain of transactions that carry zkUSD's charms, folded in memory: transactions are written as what they spend and make."""
+"""A chain of transactions with zkUSD's charms, folded in memory; a transaction is what it spends and what it makes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from clarion.store.rows import Row, RowType
 BLOCK_SECONDS = 600
 GENESIS_TIME = 1_700_000_000
 
-HEX = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("alice", "bob", "carol", "admin", "keeper", "pool")}
-"""Owners' tags."""
-
 Charms = Mapping[str, JsonValue]
 """Charm data by app, ``tag/identity/vk``."""
 
 
 def script(name: str) -> str:
-    """Somebody's locking script."""
+    """Somebody's locking script, or the one that is given."""
+    if name.startswith("0x"):
+        return name
     return f"0x0014{hashlib.sha256(name.encode()).hexdigest()[:40]}"
 
 
@@ -129,6 +128,11 @@ class Chain:
         ref = BlockRef("bitcoin", height, block_hash, parent)
         time = GENESIS_TIME + height * BLOCK_SECONDS
         block = Block(ref, time, BurnBlock(height, block_hash, parent, time), tuple(mined), tuple(events), {})
+        self.add(block)
+        return ids
+
+    def add(self, block: Block) -> None:
+        """Add a block that was made elsewhere."""
         before = dict(self.projector.digests)["zkusd"]
         [projected] = self.projector.project_all([block], self._load_many)
         assert not projected.anomalies, projected.anomalies
@@ -139,8 +143,7 @@ class Chain:
                 del rows[change.key]
             else:
                 rows[change.key] = change.after
-        self.blocks.append((ref, projected, before))
-        return ids
+        self.blocks.append((block.ref, projected, before))
 
     def roll_back(self, blocks: int) -> None:
         """Take the last blocks back by their changes, as the store does."""

@@ -10,7 +10,7 @@ from clarion.protocol import EventContext, Protocol
 from clarion.protocols.zkusd.app_sets import parameters
 from clarion.protocols.zkusd.events import UnreadableSpell
 from clarion.protocols.zkusd.projections.prices import follow_prices
-from clarion.protocols.zkusd.projections.reading import Transaction
+from clarion.protocols.zkusd.projections.reading import Transaction, rows_of
 from clarion.protocols.zkusd.projections.stability import follow_pool
 from clarion.protocols.zkusd.projections.states import follow_states
 from clarion.protocols.zkusd.projections.tokens import follow_tokens, read_flow
@@ -19,7 +19,9 @@ from clarion.protocols.zkusd.projections.vaults import follow_vaults
 from clarion.protocols.zkusd.tables import TABLES
 from clarion.store.rows import Rows
 
-protocol: Final = Protocol("zkusd", tables=TABLES, title="zkUSD", chain="bitcoin", parameters=parameters)
+protocol: Final = Protocol(
+    "zkusd", tables=TABLES, title="zkUSD", chain="bitcoin", parameters=parameters, foresight=rows_of
+)
 """zkUSD: a stablecoin on bitcoin collateral, by Charms."""
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from clarion.chains.bitcoin.charms.events import AppUse, Output, SpellEvent, SpendEvent
 from clarion.chains.bitcoin.units import Sats, script_key
-from clarion.chains.model import JsonValue
+from clarion.chains.model import Event, JsonValue
 from clarion.protocol import EventContext
 from clarion.protocols.zkusd.app_sets import ZERO_IDENTITY, AppSet, Parameters, Role, Rules
 from clarion.protocols.zkusd.events import ImpostorToken, UndecodableCharm, ZkusdEvent
@@ -34,7 +35,7 @@ from clarion.protocols.zkusd.shapes import (
 )
 from clarion.protocols.zkusd.tables import AppSetRow, EventRow, Outpoint, ProtocolState, Vault
 from clarion.protocols.zkusd.units import Base, Price8
-from clarion.store.rows import Rows
+from clarion.store.rows import Key, Row, Rows
 
 Kind = Literal["state", "impostor", "vault", "deposit", "token"]
 
@@ -121,8 +122,6 @@ class Transaction:
         self.rows = rows
         self.parameters: Parameters = at.parameters
         self.ordinal = 0
-        self.outputs = [replace(output, script=script_key(output.script)) for output in event.outputs]
-        """Long scripts by their hash."""
         self.spent: list[Spent] = list(self._spend())
         self.held: dict[int, list[Holding]] = defaultdict(list)
         """By output: what its row is to keep."""
@@ -131,6 +130,11 @@ class Transaction:
             self.lost = "vanished"
         elif event.status == "unsupported":
             self.lost = "unreadable"
+
+    @cached_property
+    def outputs(self) -> list[Output]:
+        """What it makes, long scripts by their hash."""
+        return [replace(output, script=script_key(output.script)) for output in self.event.outputs]
 
     def _spend(self) -> Iterator[Spent]:
         for name in self.event.inputs:
@@ -344,3 +348,11 @@ def is_tagged(tag: str, script: str) -> bool:
     """Whether a tag (of an owner, of a fee's receiver) is that of a script: its SHA-256, as some apps write it."""
     found = script.partition("sha256:")[2] or hashlib.sha256(bytes.fromhex(script[2:])).hexdigest()
     return found == tag
+
+
+def rows_of(event: Event) -> Iterator[tuple[type[Row], Key]]:
+    """The rows that an event's handler asks for first: the coins that the transaction spends."""
+    said = event.stored_value
+    inputs = said.get("inputs") if isinstance(said, dict) else None
+    for outpoint in inputs if isinstance(inputs, list) else ():
+        yield Outpoint, (outpoint,)

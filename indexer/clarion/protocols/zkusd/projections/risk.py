@@ -78,8 +78,8 @@ def judge_all(view: View, price8: Price8 | None, percent: Percent) -> None:
         row = view.rows.get(RiskBand, view.app_set.name, band)
         for genesis in row.vaults if row else ():
             vault = view.rows.get(Vault, view.app_set.name, genesis)
-            assert vault is not None
-            judge(view, vault)
+            if vault is not None:  # else it is about to be loaded, and all this done again
+                judge(view, vault)
 
 
 def _boundary(price8: int | None, percent: int | None) -> int:

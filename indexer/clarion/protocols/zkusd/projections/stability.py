@@ -128,8 +128,8 @@ def _matched(view: View, *, operated: bool) -> list[_Change]:
     old: dict[str, list[SpDeposit]] = defaultdict(list)
     for spent in view.of_kind("deposit"):
         deposit = view.rows.get(SpDeposit, view.app_set.name, spent.holding.key)
-        assert deposit is not None
-        old[deposit.owner].append(deposit)
+        if deposit is not None:  # else it is about to be loaded, and all this done again
+            old[deposit.owner].append(deposit)
     changes: list[_Change] = []
     for made in sorted(view.deposits, key=lambda made: not _is_among(old[_charm(made).owner], made)):
         charm = _charm(made)

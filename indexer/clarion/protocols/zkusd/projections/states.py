@@ -42,8 +42,8 @@ def follow_states(view: View) -> None:
     """Carry every app's state on, and note in ``view.steps`` what it was and is."""
     for spent in view.of_kind("impostor"):
         impostor = view.rows.get(ImpostorStateRow, view.app_set.name, spent.coin.outpoint, spent.holding.key)
-        assert impostor is not None
-        impostor.spent_by = view.at.tx_text
+        if impostor is not None:  # else it is about to be loaded, and all this done again
+            impostor.spent_by = view.at.tx_text
     for role in ROLES:
         made = [state for state in view.states if state.role == role]
         contract = view.rows.get(Contract, view.app_set.name, role)

@@ -49,9 +49,9 @@ def _move(view: View) -> None:
     at, protocol = view.at, view.protocol
     for spent in view.of_kind("token"):
         coin = view.rows.get(TokenUtxo, view.app_set.name, spent.coin.outpoint)
-        assert coin is not None
-        coin.live = False
-        coin.spent_by, coin.spent_height = at.tx_text, at.height
+        if coin is not None:  # else it is about to be loaded, and all this done again
+            coin.live = False
+            coin.spent_by, coin.spent_height = at.tx_text, at.height
         _add(view, spent.coin.script, spent.coin.address, Base(-spent.holding.amount), -1)
     for made in view.tokens:
         amount, output = _amount(made), made.output

@@ -77,8 +77,8 @@ def _matched(view: View) -> tuple[list[Vault], list[tuple[Vault, Made]], list[Ma
     old: dict[str, list[Vault]] = defaultdict(list)
     for spent in view.of_kind("vault"):
         vault = view.rows.get(Vault, view.app_set.name, spent.holding.key)
-        assert vault is not None
-        old[vault.vault_id].append(vault)
+        if vault is not None:  # else it is about to be loaded, and all this done again
+            old[vault.vault_id].append(vault)
     spent_ids = set(old)
     kept: list[tuple[Vault, Made]] = []
     opened: list[Made] = []
