@@ -274,6 +274,13 @@ def test_every_charm_and_coin_that_counts_is_determined(operation: str) -> None:
             draft.outs.append(out)
             with pytest.raises((AppRefusedError, ValueError)):
                 world.check(draft)
+            if app.tag == "s":
+                # addresses of other chains, and scripts of Bitcoin that Scrolls has none of
+                for elsewhere in (b"\x61" + bytes(28), b"\x00" + bytes(56), bytes(20), b"\x51\x20" + bytes(32), b""):
+                    draft = OPERATIONS[operation](world)
+                    draft.outs[place].script = elsewhere
+                    with pytest.raises(AppRefusedError, match="no output of Scrolls"):
+                        world.check(draft)
             if isinstance(data, dict):
                 reordered = dict(reversed(data.items()))
                 for other in ({**data, "extra": 0}, dict(list(data.items())[:-1]), reordered, {}, 7, None):

@@ -42,18 +42,17 @@ export class Span {
 
 /** All of standard input. */
 export function readInput(): Span {
+  // address, length, and how much was read
+  const vector = heap.alloc(12);
   let capacity: usize = 1 << 16;
   let start = heap.alloc(capacity);
   let length: usize = 0;
-  // address, length, and how much was read
-  const vector = heap.alloc(12);
   while (true) {
     if (length == capacity) {
       require(capacity < MAXIMUM_INPUT, "the input is longer than 16 MiB");
-      const larger = heap.alloc(capacity * 2);
-      memory.copy(larger, start, length);
-      start = larger;
       capacity *= 2;
+      // the last that was allocated, it grows where it is
+      start = heap.realloc(start, capacity);
     }
     store<u32>(vector, <u32>(start + length));
     store<u32>(vector + 4, <u32>(capacity - length));

@@ -70,32 +70,51 @@ export class Entries {
 
 /** A coin of Bitcoin. */
 export class Coin {
+  private hash: B32 | null = null;
+
   constructor(
     /** In satoshis. */
     readonly amount: u64,
-    /** SHA-256 of its locking script; what this project's charms call an owner. */
-    readonly holder: B32,
+    private readonly script: Span,
   ) {}
 
   static read(reader: Reader): Coin {
     const count = reader.map();
     let amount: u64 = 0;
-    let holder: B32 | null = null;
-    let amounts = 0;
+    let script = new Span(0, 0);
+    let seen: u32 = 0;
     for (let i = 0; i < count; i++) {
       const key = reader.text();
+      let part: u32 = 0;
       if (key.is("amount")) {
+        part = 1;
         amount = reader.u64();
-        amounts++;
       } else if (key.is("dest")) {
-        require(holder === null, "a coin has two scripts");
-        holder = sha256(reader.octets());
+        part = 2;
+        script = reader.octets();
       } else {
         reader.raw();
       }
+      require((seen & part) == 0, "a part of a coin stands twice");
+      seen |= part;
     }
-    require(amounts == 1 && holder !== null, "a coin has an amount and a script");
-    return new Coin(amount, holder!);
+    require(seen == 3, "a coin has an amount and a script");
+    return new Coin(amount, script);
+  }
+
+  /** SHA-256 of the locking script; what these apps' charms call an owner. */
+  get holder(): B32 {
+    let hash = this.hash;
+    if (hash === null) {
+      hash = sha256(this.script);
+      this.hash = hash;
+    }
+    return hash;
+  }
+
+  /** Whether the script pays to the hash of one key (P2WPKH), as those of the Scrolls canister do. */
+  isScroll(): bool {
+    return this.script.length == 22 && this.script.at(0) == 0x00 && this.script.at(1) == 0x14;
   }
 }
 
@@ -188,6 +207,19 @@ export class Transaction {
    */
   involves(app: App): bool {
     return app.tag == SCROLL && this.find(this.ins, app).length > 0 && this.find(this.outs, app).length > 0;
+  }
+
+  /**
+   * Refuses where a charm of `app`, of tag s, is made anywhere but at an output that the Scrolls canister can have. That
+   * it is the canister's, Charms checks; but on Bitcoin alone, and charms can be sent to other chains, whose outputs
+   * look otherwise: there these apps must not go on, with coins that are no bitcoin.
+   */
+  requireScrolls(app: App): void {
+    for (let i = 0; i < this.outs.length; i++) {
+      if (this.outs[i].of(app) !== null) {
+        require(this.outCoins[i].isScroll(), "a charm of tag s is made at no output of Scrolls on Bitcoin");
+      }
+    }
   }
 
   /** Sum of the amounts of the token `app` in `side`. */

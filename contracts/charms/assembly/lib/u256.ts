@@ -96,7 +96,9 @@ export class U256 {
     if (divisor.isZero()) refuse("a division by zero");
     const quotient = new U256();
     const remainder = new U256();
-    for (let bit = LIMBS * 32 - 1; bit >= 0; bit--) {
+    let top = LIMBS - 1;
+    while (top > 0 && unchecked(this.limbs[top]) == 0) top--;
+    for (let bit = top * 32 + 31; bit >= 0; bit--) {
       let carry = (unchecked(this.limbs[bit >> 5]) >> (bit & 31)) & 1;
       // what leaves on the left is lost only where the divisor has all 256 bits: then the remainder is larger than it
       for (let i = 0; i < LIMBS; i++) {

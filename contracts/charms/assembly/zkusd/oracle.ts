@@ -8,6 +8,7 @@ import { BASIS_POINTS, MAXIMUM_DEVIATION } from "./parameters";
 export function _start(): void {
   const call = readCall();
   require(call.app.tag == SCROLL, "the oracle's state has the tag s");
+  call.tx.requireScrolls(call.app);
   const out = call.tx.only(call.tx.outs, call.app, "there must be one state of the oracle in the outputs");
   const after = OracleState.read(out.data);
   if (call.is("deploy")) return deploy(call, after);

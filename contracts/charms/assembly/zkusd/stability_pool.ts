@@ -16,6 +16,7 @@ export function _start(): void {
   require(tag == SCROLL || isNull(call.input), "a deposit takes no public input");
 
   const app = call.app.tagged(SCROLL);
+  tx.requireScrolls(app);
   const out = tx.only(tx.outs, app, "there must be one state of the pool in the outputs");
   const after = PoolState.read(out.data);
   checkHoldings(tx, out, after);

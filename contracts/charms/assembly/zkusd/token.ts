@@ -18,6 +18,7 @@ export function _start(): void {
   const made = tx.sum(tx.outs, token);
   if (tag == TOKEN && spent == made) return;
 
+  tx.requireScrolls(state);
   const after = TokenState.read(
     tx.only(tx.outs, state, "there must be one state of the token in the outputs").data,
   );

@@ -115,6 +115,7 @@ export function _start(): void {
   const call = readCall();
   const tx = call.tx;
   require(call.app.tag == SCROLL, "the vault manager's charms have the tag s");
+  tx.requireScrolls(call.app);
   const ins = Side.of(tx, tx.find(tx.ins, call.app), false);
   const outs = Side.of(tx, tx.find(tx.outs, call.app), true);
   if (outs.state === null) refuse("there must be one state of the vault manager in the outputs");

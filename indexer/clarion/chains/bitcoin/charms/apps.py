@@ -115,8 +115,18 @@ def run_app(
         AppRefusedError: the contract traps, or needs more work or memory than it may have.
         InvalidModuleError: ``wasm`` is no such module.
     """
+    return run_encoded(wasm, app, encoded_call(app, tx, x, w), fuel=fuel)
+
+
+def encoded_call(app: App, tx: AppTransaction, x: Value, w: Value) -> bytes:
+    """What the contract of ``app`` reads from standard input: CBOR of ``[app, tx, x, w]``."""
+    return encode([_app(app), _transaction(tx), x, w])
+
+
+def run_encoded(wasm: bytes, app: App, given: bytes, *, fuel: int = DEFAULT_FUEL) -> int:
+    """As :func:`run_app`, of a call that is encoded already."""
     module = _compiled(wasm)
-    run = _Run(encode([_app(app), _transaction(tx), x, w]))
+    run = _Run(given)
     store = wasmtime.Store(_engine())
     store.set_fuel(fuel)
     store.set_limits(memory_size=MEMORY_LIMIT)
