@@ -211,9 +211,7 @@ def regtest(
         interval_ms=chosen.block_interval_ms,
         scenario=scenario,
     )
-    asyncio.run(
-        run_regtest(options, lambda access: typer.echo(f"Bitcoin's RPC: {access.url} ({access.cookie_file})"))
-    )
+    asyncio.run(run_regtest(options, lambda access: typer.echo(f"Bitcoin's RPC: {access.url} ({access.cookie_file})")))
 
 
 @commands.command()
@@ -247,9 +245,12 @@ def replay(
     from clarion.store.database import open_database
 
     settings = _settings(deployers=deployer)
+    if _is_bitcoin_recording(file):
+        _replay_bitcoin(settings, file)
+        return
     with open_database(settings) as url, replay_bar(Console(stderr=True)) as show:
         done = replay_file(
-            file, url, deployed_protocols(settings), final_depth=settings.finality_burn_depth, progress=show
+            file, url, deployed_protocols(settings, "stacks"), final_depth=settings.finality_burn_depth, progress=show
         )
     lines = {
         "posts": done.posts,
@@ -271,6 +272,32 @@ def replay(
         raise typer.Exit(FAILED)
 
 
+def _is_bitcoin_recording(path: Path) -> bool:
+    from clarion.chains.bitcoin.recording import is_bitcoin_recording
+
+    with path.open("rb") as file:
+        return is_bitcoin_recording(file)
+
+
+def _replay_bitcoin(settings: Settings, path: Path) -> None:
+    from clarion.bitcoin_replay import ReplayedBlocks, replay_bitcoin
+    from clarion.indexing import deployed_protocols
+    from clarion.store.database import open_database
+
+    console = Console(stderr=True)
+
+    def show(done: ReplayedBlocks) -> None:
+        console.print(f"{done.blocks} blocks, {done.bytes / 2**20:.0f} MiB, {done.events} events", highlight=False)
+
+    with open_database(settings) as url:
+        protocols = deployed_protocols(settings, "bitcoin")
+        done = replay_bitcoin(path, url, settings.bitcoin, protocols, progress=show if console.is_terminal else None)
+    typer.echo(f"blocks        {done.blocks}")
+    typer.echo(f"bytes         {done.bytes}")
+    typer.echo(f"events        {done.events}")
+    typer.echo(f"digest        {done.tip.digest.hex() if done.tip else ''}")
+
+
 @commands.command()
 def record(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The recording to make.", dir_okay=False)],
@@ -280,12 +307,23 @@ def record(
         bool, typer.Option("--live", help="Record what a node posts to the observer's address, until told to stop.")
     ] = False,
     observer_port: Annotated[int | None, typer.Option(help="With --live: port the node posts its events to.")] = None,
+    chain: Annotated[
+        Chain, typer.Option("--chain", help="stacks: out of the index; bitcoin: whole blocks, out of the source.")
+    ] = "stacks",
 ) -> None:
     """Record the canonical blocks of the index, or with --live what a node posts. `clarion replay` reads it back."""
     from clarion.recorder import record_index, record_live
     from clarion.store.database import open_database
 
     settings = _settings(observer={"port": observer_port})
+    if chain == "bitcoin":
+        from clarion.bitcoin_replay import record_bitcoin
+
+        if live:
+            raise ConfigurationError("--live records what a Stacks node posts: leave --chain out")
+        lowest, highest = asyncio.run(record_bitcoin(settings.bitcoin, out, first=first, last=last))
+        typer.echo(f"recorded {highest - lowest + 1} blocks ({lowest} to {highest})")
+        return
     if live:
         if first is not None or last is not None:
             raise ConfigurationError("--live records what comes: leave --from and --to out")

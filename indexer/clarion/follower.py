@@ -284,12 +284,14 @@ class Follower:
         """Whether the chain may begin with this block although its parent is unknown.
 
         Block 1's parent is the genesis block by definition: nodes name that block differently in its own announcement
-        and as block 1's parent.
+        and as block 1's parent. What the index began with, at the height it is to start at, may be replaced: nobody
+        fetches what is below.
         """
         if ref.height <= 1:
             return True
         if batch.tip.height is not None:
-            return False
+            begins = batch.canonical_hash(ref.height) is not None and batch.canonical_hash(ref.height - 1) is None
+            return ref.height == self._start_height and begins
         return self._start_height is None or ref.height <= self._start_height
 
     def _roll_back(self, batch: Batch, fork: Header | None, followed: Followed) -> None:

@@ -63,7 +63,7 @@ def record_index(
         if found is None or found[0] is None:
             raise RecorderError("the index holds none of these blocks; clarion status shows where it stands")
         at = Progress(found[0], found[1], found[0] - 1)
-        with _whole_file(out) as file:
+        with whole_file(out) as file:
             writer = RecordingWriter(file)
             _record(connection, writer, at, progress or (lambda _: None))
             writer.finish()
@@ -105,7 +105,7 @@ def _burn_blocks(connection: Connection[Any], lowest: int, highest: int) -> list
 
 
 @contextlib.contextmanager
-def _whole_file(out: Path) -> Iterator[BinaryIO]:
+def whole_file(out: Path) -> Iterator[BinaryIO]:
     """A file that appears as ``out`` once it is complete and on disk."""
     partial = out.with_name(f"{out.name}.part")
     try:

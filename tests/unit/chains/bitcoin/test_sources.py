@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import httpx
 import pytest
 import stamina
 from support.bitcoin_chain import Made, random_chain
+from support.bitcoin_node import Node
 
 from clarion.chains.bitcoin.esplora import Esplora
 from clarion.chains.bitcoin.networks import BitcoinNetwork
@@ -26,56 +26,6 @@ CHAIN = random_chain(5, seed=1)
 def _no_pauses() -> Iterator[None]:
     with stamina.set_testing(True, attempts=3):
         yield
-
-
-class Node:
-    """Answers as Bitcoin Core does; ``fail`` answers first what is in it."""
-
-    def __init__(self, chain: list[Made], *, methods: frozenset[str] = frozenset(("waitfornewblock",))) -> None:
-        self.chain = chain
-        self.also = methods
-        self.fail: list[httpx.Response | Exception] = []
-        self.authorizations: list[str | None] = []
-        self.network = "regtest"
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.authorizations.append(request.headers.get("authorization"))
-        if self.fail:
-            failing = self.fail.pop(0)
-            if isinstance(failing, Exception):
-                raise failing
-            return failing
-        body = json.loads(request.content)
-        if isinstance(body, list):
-            return httpx.Response(200, json=[self.answer(call) for call in reversed(body)])
-        answer = self.answer(body)
-        return httpx.Response(500 if answer["error"] else 200, json=answer)
-
-    def answer(self, call: dict[str, Any]) -> dict[str, Any]:
-        result, error = None, None
-        try:
-            result = self.result(call["method"], call["params"])
-        except LookupError as problem:
-            code, message = problem.args
-            error = {"code": code, "message": message}
-        return {"id": call["id"], "result": result, "error": error}
-
-    def result(self, method: str, parameters: list[Any]) -> Any:
-        tip = self.chain[-1]
-        if method == "getblockchaininfo":
-            return {"chain": self.network, "blocks": tip.height, "bestblockhash": tip.hash.hex()}
-        if method == "getblockhash":
-            if parameters[0] > tip.height:
-                raise LookupError(-8, "Block height out of range")
-            return self.chain[parameters[0]].hash.hex()
-        if method == "getblock" and parameters[1] == 0:
-            for made in self.chain:
-                if made.hash.hex() == parameters[0]:
-                    return made.data.hex()
-            raise LookupError(-5, "Block not found")
-        if method == "waitfornewblock" and method in self.also:
-            return {"hash": tip.hash.hex(), "height": tip.height}
-        raise LookupError(-32601, "Method not found")
 
 
 def rpc(node: Callable[[httpx.Request], httpx.Response], **options: Any) -> BitcoinRpc:
@@ -173,7 +123,7 @@ async def test_what_is_no_node_is_said() -> None:
 
 
 async def test_a_node_that_cannot_wait_is_polled() -> None:
-    node = Node(CHAIN, methods=frozenset())
+    node = Node(CHAIN, waits=False)
     async with rpc(node) as source:
         tip = await source.tip()
         await source.wait(tip)
