@@ -14,6 +14,7 @@ from support.table_rows import insert
 
 from clarion.protocols.zkusd import pool, protocol, queues, ratios
 from clarion.protocols.zkusd.app_sets import Rules
+from clarion.protocols.zkusd.events import KINDS
 from clarion.protocols.zkusd.queues import VaultFigures
 from clarion.protocols.zkusd.units import Base, Bps, Price8, Sats
 from clarion.store.database import connect
@@ -404,3 +405,160 @@ async def test_deposits_are_worth_what_the_pool_says(server: Server, store: Stor
     store.connection.execute("UPDATE zkusd.stability_pool SET replayed = false")
     (node, *_) = (await server.data(document))["zkusdSpDeposits"]["nodes"]
     assert (node["compounded"], node["gain"]) == (None, None)
+
+
+async def test_the_histogram_counts_every_vault_with_debt(server: Server, store: Store) -> None:
+    listed = vaults(100)
+    put(store, listed)
+    document = """{ zkusdIcrHistogram(stepBps: 2500, topBps: 30000) {
+      tcrBps buckets { fromBps toBps vaults collateral debt debtZkusd } } }"""
+    found = (await server.data(document))["zkusdIcrHistogram"]
+    expected = queues.icr_histogram(listed, price8=PRICE, step_bps=Bps(2_500), top_bps=Bps(30_000))
+    assert [
+        (b["fromBps"], b["toBps"], b["vaults"], int(b["collateral"]), int(b["debt"])) for b in found["buckets"]
+    ] == [(b.from_bps, b.to_bps, b.vaults, b.collateral, b.debt) for b in expected]
+    assert sum(bucket["vaults"] for bucket in found["buckets"]) == sum(1 for vault in listed if vault.debt)
+    error = await server.error("{ zkusdIcrHistogram(stepBps: 0) { tcrBps } }")
+    assert error["message"].startswith("stepBps, topBps: cannot count ratios")
+
+
+async def test_the_ladder_at_the_oracle_s_price_and_at_another(server: Server, store: Store) -> None:
+    listed = vaults(60)
+    put(store, listed)
+    document = """query($price8: BigInt, $changes: [Int!]) {
+      zkusdPriceLadder(price8: $price8, changesBps: $changes) {
+        rungs { changeBps price8 priceUsd tcrBps recovery vaults collateral debt poolLeft } } }"""
+    for price, changes in ((None, None), (PRICE * 2, [-5_000, 0, 5_000])):
+        given = {"price8": None if price is None else str(price), "changes": changes}
+        rungs = (await server.data(document, given))["zkusdPriceLadder"]["rungs"]
+        expected = queues.price_ladder(
+            listed,
+            price8=Price8(price or PRICE),
+            pool_total=Base(40_000 * ONE),
+            rules=RULES,
+            changes_bps=queues.FALLS if changes is None else [Bps(change) for change in changes],
+        )
+        assert len(rungs) == len(expected)
+        for shown, rung in zip(rungs, expected, strict=True):
+            assert (shown["changeBps"], shown["recovery"], shown["vaults"]) == (
+                rung.change_bps,
+                rung.recovery,
+                rung.vaults,
+            )
+            for name in ("price8", "tcr_bps", "collateral", "debt", "pool_left"):
+                assert shown[_camel(name)] == str(getattr(rung, name))
+    error = await server.error("{ zkusdPriceLadder(changesBps: [-10001]) { tcrBps } }")
+    assert error["message"] == "changesBps: a price cannot fall by more than 100 %."
+
+
+async def test_an_account_with_all_it_has(server: Server, store: Store) -> None:
+    listed = vaults(4)
+    put(store, listed)
+    row = partial(insert, store.connection, protocol)
+    mine = listed[2]
+    row("token_balance", app_set=SET, script=mine.script, address=mine.address, amount=5 * ONE, utxos=1)
+    row(
+        "contract",
+        app_set=SET,
+        role="oracle",
+        identity="aa",
+        vk="bb",
+        tag="n",
+        script=mine.script,
+        address=mine.address,
+        live=True,
+    )
+    document = """query($holder: String!) { zkusdAccount(holder: $holder) {
+      holder collateral debt debtZkusd balanceZkusd deposited gains vaults { genesis icrPercent }
+      balances { appSetName amountZkusd shareBps } deposits { genesis } contracts { role app confirmations }
+    } }"""
+    for holder in (mine.script, mine.address):
+        found = (await server.data(document, {"holder": holder}))["zkusdAccount"]
+        assert (found["collateral"], found["debt"]) == (str(mine.collateral), str(mine.debt))
+        assert found["vaults"][0]["genesis"] == mine.genesis
+        assert found["balanceZkusd"] == "5"
+        assert (found["deposited"], found["gains"], found["deposits"]) == ("0", "0", [])
+        assert found["contracts"] == [{"role": "oracle", "app": "n/aa/bb", "confirmations": 101}]
+    nothing = (await server.data(document, {"holder": "nobody"}))["zkusdAccount"]
+    assert (nothing["collateral"], nothing["vaults"], nothing["balances"]) == ("0", [], [])
+    other = 'query { zkusdAccount(holder: "0x0002", appSetName: "two") { vaults { genesis } } }'
+    assert (await server.data(other))["zkusdAccount"] == {"vaults": []}
+
+
+async def test_prices_by_interval(server: Server, store: Store) -> None:
+    put(store, [])
+    row = partial(insert, store.connection, protocol)
+    midnight = 1_700_006_400  # 2023-11-15
+    for number, (time, price) in enumerate([(-10, 7), (0, 5), (3_599, 9), (3_600, 4), (86_399, 6), (86_400, 8)], 1):
+        row("oracle_price", app_set=SET, number=number, time=midnight + time, price8=price * ONE)
+    document = """query($every: ZkusdCandleInterval!, $from: DateTime) {
+      zkusdCandles(every: $every, fromTime: $from) {
+        start openPriceUsd highPriceUsd lowPriceUsd closePriceUsd updates } }"""
+    days = (await server.data(document, {"every": "DAY", "from": "2023-11-15T00:00:00Z"}))["zkusdCandles"]
+    assert [tuple(day.values()) for day in days] == [
+        ("2023-11-16T00:00:00+00:00", "8", "8", "8", "8", 1),
+        ("2023-11-15T00:00:00+00:00", "5", "9", "4", "6", 4),
+    ]
+    hours = (await server.data(document, {"every": "HOUR"}))["zkusdCandles"]
+    assert [hour["updates"] for hour in hours] == [1, 1, 1, 2, 1]
+    (week,) = (await server.data(document, {"every": "WEEK"}))["zkusdCandles"]
+    assert (week["start"], week["updates"]) == ("2023-11-13T00:00:00+00:00", 6)
+
+
+async def test_kinds_of_events_are_told(server: Server, store: Store) -> None:
+    found = (await server.data("{ zkusdEventKinds { kind severity anomaly description fields } }"))["zkusdEventKinds"]
+    assert {kind["kind"] for kind in found} == set(KINDS)
+    assert all(kind["description"] for kind in found)
+    anomalies = (await server.data("{ zkusdEventKinds(anomaly: true) { kind anomaly } }"))["zkusdEventKinds"]
+    assert {kind["kind"] for kind in anomalies} == {name for name, kind in KINDS.items() if kind.anomaly}
+
+
+HEALTH = """{ zkusdHealth { score level components { name weight score factors { name score } }
+  alerts { kind severity detail } } }"""
+
+
+async def test_health_of_a_set_without_faults(server: Server, store: Store) -> None:
+    put(store, [], pool_total=0)
+    found = (await server.data(HEALTH))["zkusdHealth"]
+    scores = {component["name"]: component["score"] for component in found["components"]}
+    assert scores == {"collateralization": None, "oracle": 100, "stability_pool": None, "liquidation": 100}
+    assert (found["score"], found["level"], found["alerts"]) == (100, "HEALTHY", [])
+
+
+async def test_health_of_a_set_with_faults(server: Server, store: Store) -> None:
+    put(store, vaults(50))
+    store.connection.execute(
+        "UPDATE zkusd.protocol SET drift_supply = 5, claimed_price_height = 1, recovery_mode = true, "
+        "computed_tcr_bps = 12000"
+    )
+    insert(store.connection, protocol, "contract", app_set=SET, role="oracle", live=False, forks=0)
+    found = (await server.data(HEALTH))["zkusdHealth"]
+    kinds = [(alert["kind"], alert["severity"]) for alert in found["alerts"]]
+    assert kinds == [
+        ("RecoveryMode", "critical"),
+        ("DangerousVault", "critical"),
+        ("StalePrice", "critical"),
+        ("SupplyMismatch", "critical"),
+        ("UnbackedCollateral", "critical"),
+        ("StateEnded", "critical"),
+        ("LowCollateralization", "warning"),
+    ]
+    factors = {factor["name"]: factor["score"] for component in found["components"] for factor in component["factors"]}
+    assert (factors["total_ratio"], factors["freshness"]) == (60, 0)
+    assert found["score"] < 50
+    assert found["level"] in ("CRITICAL", "EMERGENCY")
+
+
+async def test_health_before_anything_was_seen(server: Server, store: Store) -> None:
+    assert (await server.error(HEALTH))["message"] == "No set of apps was seen yet. zkusdAppSets lists them."
+    insert(store.connection, protocol, "app_set", app_set=SET)
+    error = await server.error(HEALTH)
+    assert (error["extensions"]["code"], error["message"]) == ("UNAVAILABLE", "Nothing of one was seen yet.")
+
+
+async def test_a_view_as_of_a_block(server: Server, store: Store) -> None:
+    put(store, vaults(2))
+    answer = await server.query("query @asOf(height: 101) { zkusdHealth { level } zkusdRescueQueue { count } }")
+    assert "errors" not in answer
+    receipt = answer["extensions"]["receipt"]
+    assert (receipt["chain"], receipt["height"]) == ("bitcoin", 101)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, LiteralString
 
 from clarion.protocols.zkusd import ratios
@@ -13,7 +14,7 @@ from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
-from clarion_graphql.zkusd.reading import TABLES
+from clarion_graphql.zkusd.reading import RULES, TABLES
 
 #: Most active vaults that a view looks at.
 MOST_VAULTS: Final = 50_000
@@ -25,15 +26,11 @@ PRICE8: Final = (
     "The price to suppose instead of the oracle's, such as a market's. Unit: US dollars a bitcoin x 10^8.",
 )
 
-_RULES: Final = tuple(Rules.__struct_fields__)
 _MARKET: Final[LiteralString] = (
-    "SELECT s.app_set, p.price8, p.price_height, p.price_time, p.claimed_price_height, p.reported_collateral, "
-    "p.reported_debt, p.computed_collateral, p.computed_debt, p.entire_collateral, p.entire_debt, p.recovery_mode, "
-    "coalesce(k.total, 0), s.mcr_percent, s.ccr_percent, s.recommended_percent, s.min_debt, s.max_debt, "
-    "s.debt_ceiling, s.liquidation_reserve, s.min_collateral, s.borrow_fee_floor_bps, s.borrow_fee_cap_bps, "
-    "s.redemption_fee_bps, s.liquidator_bonus_bps, s.pool_min_deposit, s.max_price_age_blocks, "
-    "s.max_price_age_seconds, s.max_price_step_bps FROM {app_set} s LEFT JOIN {protocol} p ON p.app_set = s.app_set "
-    "LEFT JOIN {stability_pool} k ON k.app_set = s.app_set WHERE %s::text IS NULL OR s.app_set = %s ORDER BY s.app_set"
+    "SELECT s.app_set, p.price8, p.reported_collateral, p.reported_debt, p.computed_collateral, p.computed_debt, "
+    "p.entire_collateral, p.entire_debt, coalesce(k.total, 0), {rules} "
+    "FROM {app_set} s LEFT JOIN {protocol} p ON p.app_set = s.app_set "
+    "LEFT JOIN {stability_pool} k ON k.app_set = s.app_set WHERE s.app_set = %s"
 )
 _VAULTS: Final[LiteralString] = (
     "SELECT v.genesis, v.vault_id, v.owner, v.script, v.address, v.entire_collateral, v.entire_debt, "
@@ -52,11 +49,18 @@ class Market:
     oracle_price8: Price8 | None
     recovery_mode: bool
     """As the apps see it at the price: by the totals that they report, or where there are none by the vaults'."""
+    total_percent: Percent | None
+    """The total ratio that goes by, in whole percent; None without debt."""
     pool_total: Base
     collateral: Sats
     """Entire, of the active vaults."""
     debt: Base
     """Entire, of the active vaults."""
+
+    @property
+    def threshold_percent(self) -> Percent:
+        """The ratio below which vaults can be liquidated at the price."""
+        return self.rules.threshold_percent(recovery=self.recovery_mode, total_percent=self.total_percent)
 
     @property
     def tcr_bps(self) -> Bps | None:
@@ -69,48 +73,57 @@ class Market:
         return self.price8 != self.oracle_price8
 
 
+async def named_set(session: Session, app_set: str | None) -> str:
+    """The name of the set of apps that is meant. Raises InputError where there is none, or it is not said which."""
+    rows = await TABLES.read(session, "SELECT s.app_set FROM {app_set} s ORDER BY s.app_set")
+    known = [str(name) for (name,) in rows]
+    if app_set is not None and app_set in known:
+        return app_set
+    if app_set is not None or not known:
+        unknown = "No set of apps was seen yet." if app_set is None else f"There is no set of apps {app_set[:80]!r}."
+        raise InputError(f"{unknown} zkusdAppSets lists them.")
+    if len(known) > 1:
+        raise InputError(f"Say which with appSetName: {', '.join(known)}.")
+    return known[0]
+
+
 async def market(info: Info, app_set: str | None, price8: int | None = None) -> Market:
     """The set of apps of that name, or the only one.
 
     Raises InputError where there is no such set or it is not said which, and ApiError where there is no price.
     """
-    rows = await TABLES.read(info.context.session, _MARKET, app_set, app_set)
-    if not rows:
-        unknown = (
-            "No set of apps has been seen yet." if app_set is None else f"There is no set of apps {app_set[:80]!r}."
-        )
-        raise InputError(f"{unknown} zkusdAppSets lists them.")
-    if len(rows) > 1:
-        raise InputError(f"Say which with appSetName: {', '.join(row[0] for row in rows)}.")
-    name, oracle, _, _, _, reported_collateral, reported_debt, *rest = rows[0]
-    computed_collateral, computed_debt, collateral, debt, _, pool_total, *figures = rest
-    rules = Rules(**{field: _integer(value) for field, value in zip(_RULES, figures, strict=True)})
+    session = info.context.session
+    rows = await TABLES.read(session, _MARKET, await named_set(session, app_set))
+    name, oracle, reported_collateral, reported_debt, computed_collateral, computed_debt, *rest = rows[0]
+    collateral, debt, pool_total, *figures = rest
+    rules = Rules(**{field: _whole(value) for field, value in zip(RULES, figures, strict=True)})
     if price8 is not None and price8 <= 0:
         raise InputError("price8 is above 0.")
     price = oracle if price8 is None else price8
     if price is None:
         raise ApiError(Code.UNAVAILABLE, f"The oracle of {name} has told no price yet: suppose one with price8.")
     told = reported_debt is not None
-    recovery = ratios.is_below(
+    total_percent = ratios.ratio_percent(
         collateral=Sats(int(reported_collateral if told else computed_collateral or 0)),
         debt=Base(int(reported_debt if told else computed_debt or 0)),
         price8=Price8(int(price)),
-        percent=rules.ccr_percent,
     )
     return Market(
         app_set=name,
         rules=rules,
         price8=Price8(int(price)),
         oracle_price8=None if oracle is None else Price8(int(oracle)),
-        recovery_mode=recovery,
+        recovery_mode=total_percent is not None and total_percent < rules.ccr_percent,
+        total_percent=total_percent,
         pool_total=Base(int(pool_total)),
         collateral=Sats(int(collateral or 0)),
         debt=Base(int(debt or 0)),
     )
 
 
-def _integer(value: Any) -> Any:
-    return None if value is None else int(value)
+def _whole(value: Any) -> Any:
+    """A number of the database as an integer; anything else as it is."""
+    return int(value) if isinstance(value, Decimal) else value
 
 
 async def active_vaults(session: Session, of: Market, *, below: Percent | None = None) -> list[VaultFigures]:

@@ -162,7 +162,7 @@ def _liquidations(types: Types) -> StrawberryField:
 
     async def resolve(root: Any, info: Info, **given: Any) -> Any:
         of = await market(info, given["app_set_name"], given["price8"])
-        percent = of.rules.threshold_percent(recovery=of.recovery_mode)
+        percent = of.threshold_percent
         vaults = await active_vaults(info.context.session, of, below=percent)
         costs = [
             given[name] for name in ("fee_rate", "virtual_size", "charms_fee_sats", "prover_sats", "charm_outputs")
@@ -175,6 +175,7 @@ def _liquidations(types: Types) -> StrawberryField:
                 vaults,
                 price8=of.price8,
                 recovery=of.recovery_mode,
+                total_percent=of.total_percent,
                 pool_total=of.pool_total,
                 rules=of.rules,
                 costs=Costs(

@@ -6,6 +6,7 @@ from typing import Final
 
 from psycopg import sql
 
+from clarion.protocols.zkusd.app_sets import Rules
 from clarion_graphql.bitcoin_columns import TIP_HEIGHT
 from clarion_graphql.reading import CURSOR, Tables
 
@@ -14,4 +15,15 @@ TIP_TIME: Final = sql.SQL(
 ).format(CURSOR)
 """Unix seconds of the block that an answer is read at."""
 
-TABLES: Final = Tables("zkusd", {"tip_height": TIP_HEIGHT, "tip_time": TIP_TIME}, own=("event",))
+RULES: Final = tuple(Rules.__struct_fields__)
+"""The rules of a set of apps, in the order of the columns ``{rules}`` of its row ``s``."""
+
+TABLES: Final = Tables(
+    "zkusd",
+    {
+        "tip_height": TIP_HEIGHT,
+        "tip_time": TIP_TIME,
+        "rules": sql.SQL(", ").join(sql.Identifier("s", name) for name in RULES),
+    },
+    own=("event",),
+)
