@@ -121,7 +121,7 @@ class Adversary:
         minted = await self._sender.cast_unchecked(draft, self._who)
         app = next(app for app in draft.apps() if app.tag == "t")
         held = next(where for where, _ in self._view.with_charm(app))
-        outputs = [SpellOutput(SCROLLS.taproot_script, {app: 300}), SpellOutput(self._who.taproot_script, {app: 700})]
+        outputs = [SpellOutput(SCROLLS.segwit_script, {app: 300}), SpellOutput(self._who.taproot_script, {app: 700})]
         await self._cast([held, self._coin()], outputs, {})
         return minted
 
@@ -152,7 +152,7 @@ class Adversary:
         await self._cast(
             [coin, manager.where],
             [
-                SpellOutput(SCROLLS.taproot_script, {self._apps.vault_manager: made}, DUST_VAULT_SATS),
+                SpellOutput(SCROLLS.segwit_script, {self._apps.vault_manager: made}, DUST_VAULT_SATS),
                 self._same(manager, self._totals(manager, UNIT, 50 * UNIT, 1)),
             ],
             {self._apps.vault_manager: "open"},

@@ -137,7 +137,7 @@ class ZkUsd:
             "vault_manager": shapes.vault_manager_state(self.apps),
             "stability_pool": shapes.pool_state(self.apps),
         }
-        outputs = [SpellOutput(SCROLLS.taproot_script, {app: states[name]}, Sats(shapes.POOL_BASE_SATS))]
+        outputs = [SpellOutput(SCROLLS.segwit_script, {app: states[name]}, Sats(shapes.POOL_BASE_SATS))]
         if name == "token":
             outputs.append(SpellOutput(DEPLOYER.taproot_script, {self.apps.description: shapes.token_description()}))
         return SpellDraft([coin], outputs, {} if name == "token" else {app: "deploy"})
@@ -151,7 +151,7 @@ class ZkUsd:
         after = shapes.oracle_state(min(max(price, old - most), old + most), block=block, last_valid=old)
         return SpellDraft(
             [before.where, *self._coins(ORACLE)],
-            [SpellOutput(SCROLLS.taproot_script, {self.apps.oracle: after}, before.where.coin.amount)],
+            [SpellOutput(SCROLLS.segwit_script, {self.apps.oracle: after}, before.where.coin.amount)],
             {self.apps.oracle: "update"},
         )
 
@@ -300,7 +300,7 @@ class ZkUsd:
             "active_vault_count": manager["protocol"]["active_vault_count"] + bool(new) - bool(old),
         }
         inputs = [*spent, *([vault.where] if vault else []), manager.where]
-        scroll = SCROLLS.taproot_script
+        scroll = SCROLLS.segwit_script
         outputs = [SpellOutput(scroll, {apps.vault_manager: made}, Sats(made["collateral"]))] if made else []
         outputs.append(
             SpellOutput(scroll, {apps.vault_manager: manager.data | {"protocol": totals}}, manager.where.coin.amount)
@@ -322,7 +322,7 @@ class ZkUsd:
         charms: dict[App, JsonValue] = {self.apps.stability_pool: dict(state)}
         if state["total_zkusd"]:
             charms[self.apps.zkusd] = state["total_zkusd"]
-        return SpellOutput(SCROLLS.taproot_script, charms, Sats(shapes.POOL_BASE_SATS + state["total_btc"]))
+        return SpellOutput(SCROLLS.segwit_script, charms, Sats(shapes.POOL_BASE_SATS + state["total_btc"]))
 
     def _tokens(self, owner: Key, amount: int) -> list[SpellOutput]:
         """The output that pays somebody zkUSD; none for nothing."""
@@ -334,7 +334,7 @@ class ZkUsd:
         return [
             Held(where, data)
             for where, data in self._view.with_charm(app)
-            if isinstance(data, dict) and not shapes.is_vault(data) and where.coin.script == SCROLLS.taproot_script
+            if isinstance(data, dict) and not shapes.is_vault(data) and where.coin.script == SCROLLS.segwit_script
         ]
 
     def _state(self, app: App) -> Held:
