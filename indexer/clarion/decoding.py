@@ -38,6 +38,8 @@ PIECES_AHEAD: Final = 20
 """How many pieces of a file each process may be ahead of what is taken: that bounds the memory, and lets the processes
 decode while a batch is written.
 """
+PIPE_BYTES: Final = 1 << 20
+"""How much a pipe holds, where the system lets it: a piece of a file goes through in few steps."""
 STOP_SECONDS: Final = 5.0
 _lengths = Struct(">QQ")
 
@@ -85,7 +87,7 @@ class _Process:
     """A decoding process, seen from the one that started it. It ends when its input does."""
 
     def __init__(self, command: Sequence[str], interest: Interest) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=PIPE_BYTES)
         self.send(interest)
 
     def send(self, message: Any, content: bytes = b"") -> None:
