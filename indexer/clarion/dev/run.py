@@ -285,9 +285,9 @@ def start_chain(tree: ProcessTree, settings: Settings, folder: Path) -> None:
     tree.start("devnet", devnet_command(settings), _environment(folder))
 
 
-def start_bitcoin(tree: ProcessTree, folder: Path) -> None:
-    """Start the regtest with zkUSD's cast."""
-    tree.start("regtest", _clarion("regtest"), _environment(folder))
+def start_bitcoin(tree: ProcessTree, folder: Path, *, scenario: bool) -> None:
+    """Start the regtest, with zkUSD and its cast if there is to be a ``scenario``."""
+    tree.start("regtest", _clarion("regtest", *(() if scenario else ("--no-scenario",))), _environment(folder))
 
 
 def start_readers(tree: ProcessTree, folder: Path) -> None:
@@ -344,7 +344,7 @@ def _watch(
                 # not earlier: where processors are few, starting everything at once would make all of it late
                 start_readers(tree, settings.state_dir)
                 if options.zkusd:
-                    start_bitcoin(tree, settings.state_dir)
+                    start_bitcoin(tree, settings.state_dir, scenario=options.scenario)
             if first_settlement and snapshot.settled:
                 first_settlement = False
                 view.say(f"first policy settled after {elapsed:.1f} s")
