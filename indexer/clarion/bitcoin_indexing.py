@@ -15,13 +15,14 @@ import structlog
 from starlette.applications import Starlette
 
 from clarion.backfill import Backfills
+from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.charms.verify import read_spells
 from clarion.chains.bitcoin.esplora import Esplora
 from clarion.chains.bitcoin.poller import BitcoinPoller, ReadBlock
 from clarion.chains.bitcoin.rpc import BitcoinRpc
 from clarion.chains.bitcoin.scanner import Scanner
 from clarion.chains.bitcoin.source import BitcoinSourceError, BlockSource, SourceTip
-from clarion.chains.bitcoin.tracked import Tracked
+from clarion.chains.bitcoin.tracked import Tracked, readable_now
 from clarion.chains.model import JsonValue
 from clarion.config import Bitcoin, BitcoinSourceName, Metrics, Settings
 from clarion.decoding import default_processes
@@ -165,7 +166,12 @@ class BitcoinService:
 
     def _connect(self) -> Tip:
         tip = self._worker.connect()
-        self._tracked.load(self._worker.store.connection)
+        connection = self._worker.store.connection
+        self._tracked.load(connection)
+        spells, height = readable_now(connection, LATEST_VERSION)
+        if height is not None:
+            remedy = f"clarion rewind --chain bitcoin --to {height - 1} --accept-final-loss --forget"
+            log.warning("spells_can_be_read_now", spells=spells, first_height=height, remedy=remedy)
         return tip
 
     async def reconnect(self, error: psycopg.OperationalError) -> None:

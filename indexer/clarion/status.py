@@ -124,7 +124,7 @@ def _chains(connection: Connection[Any]) -> tuple[ChainStatus, ...]:
     rows = connection.execute(
         """
         SELECT c.chain, c.height, c.hash, b.time, b.burn_height,
-            EXISTS (SELECT FROM clarion.canonical_burn_block k WHERE k.hash = b.burn_hash),
+            c.chain = 'bitcoin' OR EXISTS (SELECT FROM clarion.canonical_burn_block k WHERE k.hash = b.burn_hash),
             c.final_height, c.digest, c.sequence, extract(epoch FROM now() - c.updated_at)::bigint
         FROM clarion.cursor c LEFT JOIN clarion.block b ON b.chain = c.chain AND b.hash = c.hash
         ORDER BY c.chain
@@ -212,11 +212,13 @@ def status_tables(status: Status, node_height: int | None) -> list[Table]:
     tables = []
     for chain in status.chains:
         behind = _behind(chain, node_height)
+        of_stacks = chain.chain == "stacks"
         table = _pairs(chain.chain)
         table.add_row("tip", _text(chain.height))
         table.add_row("hash", "-" if chain.hash is None else f"0x{chain.hash.hex()}")
-        table.add_row("behind the node", "the node does not answer" if behind is None else f"{behind} blocks")
-        table.add_row("Bitcoin block", _text(chain.burn_height))
+        if of_stacks:
+            table.add_row("behind the node", "the node does not answer" if behind is None else f"{behind} blocks")
+            table.add_row("Bitcoin block", _text(chain.burn_height))
         table.add_row("finality", _text(chain.finality))
         table.add_row("final up to", _text(chain.final_height))
         table.add_row("last change", str(chain.sequence))
@@ -224,7 +226,7 @@ def status_tables(status: Status, node_height: int | None) -> list[Table]:
         table.add_row("written", f"{chain.idle_seconds} s ago")
         tables.append(table)
     rest = _pairs("index")
-    rest.add_row("Bitcoin tip", _text(status.burn_tip))
+    rest.add_row("Bitcoin tip of Stacks", _text(status.burn_tip))
     waits = "" if status.inbox_oldest_seconds is None else f", the oldest for {status.inbox_oldest_seconds} s"
     rest.add_row("posts waiting", f"{status.inbox_pending}{waits}")
     rest.add_row("posts that failed", f"{status.inbox_failed}{f': {status.inbox_error}' if status.inbox_error else ''}")
@@ -240,10 +242,10 @@ def status_tables(status: Status, node_height: int | None) -> list[Table]:
 
 
 def _source_table(sources: Sequence[SourceStatus]) -> Table:
-    table = Table("source", "block", "state", "heard", title="sources", title_justify="left")
+    table = Table("source", "chain", "block", "state", "heard", title="sources", title_justify="left")
     for source in sources:
         state = source.state if source.detail is None else f"{source.state}: {source.detail}"
-        table.add_row(source.name, _text(source.height), state, f"{source.seen_seconds} s ago")
+        table.add_row(source.name, source.chain, _text(source.height), state, f"{source.seen_seconds} s ago")
     return table
 
 

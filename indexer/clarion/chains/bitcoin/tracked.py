@@ -24,6 +24,20 @@ GROUP BY t.tx_id
 """
 
 
+_READABLE: Final = """
+SELECT count(*), min(e.height) FROM clarion.event e
+JOIN clarion.canonical_block k ON k.chain = e.chain AND k.height = e.height AND k.hash = e.block_hash
+WHERE e.chain = 'bitcoin' AND e.kind = 'spell' AND e.value ->> 'status' = 'unsupported'
+    AND (e.value ->> 'version')::bigint BETWEEN 1 AND %s
+"""
+
+
+def readable_now(connection: Connection[Any], latest_version: int) -> tuple[int, int | None]:
+    """How many canonical spells were of a version that could not be read and can be now, and the lowest's height."""
+    found = connection.execute(_READABLE, (latest_version,)).fetchone()
+    return (0, None) if found is None else found
+
+
 class Tracked:
     """The tracked outpoints of one index."""
 
