@@ -19,6 +19,7 @@ def test_the_record_names_the_packaged_modules() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SOURCES / "node_modules").is_dir(), reason="the compiler is installed by npm ci")
 def test_building_again_gives_the_same_bytes() -> None:
     built = subprocess.run(

@@ -167,6 +167,15 @@ def test_oracle(world: World) -> None:
     assert world.data(world.oracle)["last_valid_price"] == PRICE * 105 // 100
 
 
+def test_collateral_worth_more_than_64_bits_hold(world: World) -> None:
+    """Two million bitcoin at a million: 2 * 10^20 units of zkUSD."""
+    world.move_price(1_000_000 * ONE)
+    vault = world.open_vault("bob", BITCOIN, 10_000 * ONE)
+    world.apply(world.adjust(vault, "bob", collateral=2_000_000 * BITCOIN))
+    world.open_vault("ann", 3 * BITCOIN, 1_000_000 * ONE)
+    world.check_invariants()
+
+
 def test_least_vault(world: World) -> None:
     # the debt is the least: 7.96 received, 0.04 of fee (rounded up), 2 of reserve
     wanted = next(wanted for wanted in range(796 * ONE // 100, 8 * ONE) if wanted - (-wanted * 50 // 10_000) >= 8 * ONE)

@@ -127,6 +127,10 @@ def test_an_update_of_the_price_of_no_later_block(world: World) -> None:
     draft = world.update_price(91_001 * ONE)
     draft.outs[0].charms[world.oracle]["price"]["timestamp_block"] -= 1
     refused(world, draft, "a later block")
+    draft.outs[0].charms[world.oracle]["price"]["timestamp_block"] += 4_032
+    world.check(draft)
+    draft.outs[0].charms[world.oracle]["price"]["timestamp_block"] += 1
+    refused(world, draft, "four weeks")
 
 
 @pytest.mark.parametrize("change", ["operator", "admin", "is_active"])

@@ -3,7 +3,7 @@ import { refuse, require } from "../lib/host";
 import { Call, readCall, SCROLL } from "../lib/transaction";
 import { mulDiv } from "../lib/u256";
 import { OracleState } from "./oracle_state";
-import { BASIS_POINTS, MAXIMUM_DEVIATION } from "./parameters";
+import { BASIS_POINTS, MAXIMUM_BLOCKS, MAXIMUM_DEVIATION } from "./parameters";
 
 export function _start(): void {
   const call = readCall();
@@ -38,6 +38,7 @@ function update(call: Call, before: OracleState, after: OracleState): void {
   require(call.tx.authorised(before.operator), "only the oracle's operator updates the price");
   require(after.sameControl(before), "an update does not change who controls the oracle");
   require(after.block > before.block, "a price is of a later block than the one before");
+  require(after.block - before.block <= MAXIMUM_BLOCKS, "one update moves the block by four weeks at most");
   require(after.lastValidPrice == before.price, "the last valid price is the one before");
   const furthest = mulDiv(before.price, MAXIMUM_DEVIATION, BASIS_POINTS);
   const moved = after.price > before.price ? after.price - before.price : before.price - after.price;

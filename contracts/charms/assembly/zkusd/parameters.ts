@@ -27,6 +27,8 @@ export const LIQUIDATION_BONUS: u64 = 50;
 
 /** Furthest that one update moves the price. */
 export const MAXIMUM_DEVIATION: u64 = 500;
+/** Furthest that one update moves the block of the price: four weeks. Otherwise one update could be the last. */
+export const MAXIMUM_BLOCKS: u64 = 4_032;
 export const LOWEST_PRICE: u64 = 1_000 * ONE;
 export const HIGHEST_PRICE: u64 = 10_000_000 * ONE;
 

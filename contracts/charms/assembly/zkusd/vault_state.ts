@@ -3,7 +3,7 @@ import { firstKey, Reader } from "../lib/cbor";
 import { require, Span } from "../lib/host";
 import { B32 } from "../lib/sha256";
 import { App, SCROLL, TOKEN } from "../lib/transaction";
-import { mulDiv } from "../lib/u256";
+import { U256 } from "../lib/u256";
 import { NO_DEBT, SATS_PER_BITCOIN } from "./parameters";
 
 /** Whether a charm of the vault manager is a vault; otherwise it is the state. */
@@ -165,7 +165,13 @@ function readZero(reader: Reader, name: string): void {
   require(reader.u64() == 0, "a field of a vault that is not in use is not zero");
 }
 
-/** What the collateral is worth in percent of the debt, rounded down twice; {@link NO_DEBT} without debt. */
+/**
+ * What the collateral is worth in percent of the debt, rounded down twice; {@link NO_DEBT} without debt, and where it
+ * is longer than 64 bits.
+ */
 export function ratio(collateral: u64, debt: u64, price: u64): u64 {
-  return debt == 0 ? NO_DEBT : mulDiv(mulDiv(collateral, price, SATS_PER_BITCOIN), 100, debt);
+  if (debt == 0) return NO_DEBT;
+  const worth = U256.from(collateral).times(U256.from(price)).over(U256.from(SATS_PER_BITCOIN));
+  const percent = worth.times(U256.from(100)).over(U256.from(debt));
+  return percent.compare(U256.from(NO_DEBT)) < 0 ? percent.toU64() : NO_DEBT;
 }
