@@ -28,6 +28,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "charms_js"
 LATEST_READ = 7
 MADE_UP = 120
 EXACT = 2**53
+NO_JAVASCRIPT = "can't be represented as a JavaScript number"
+#: What of the forms that the protocol's reader takes ours refuses: see `clarion.chains.bitcoin.charms.cbor`.
+STRICTER = ("the simple value 23", "a field's name", "expected an array")
 
 
 class ProtocolReader:
@@ -252,12 +255,13 @@ def compare(protocol_reader: ProtocolReader, mock_proof: bytes, seed: int) -> No
         assert theirs is None
         return
     if (event.failed_step or "").startswith("encoding"):
-        assert theirs is None, (event.failed_step, seed)
+        stricter = any(problem in (event.failed_step or "") for problem in STRICTER)
+        assert theirs is None or stricter, (event.failed_step, seed)
         return
     spell, proof = _payload(transaction)
     if event.status == "mock":
         if theirs is None:  # the points of such a proof are no part of what is compared
-            assert proof != mock_proof, (error, seed)
+            assert proof != mock_proof or NO_JAVASCRIPT in error, (error, seed)
             return
         if all(comes_through(value) for out in spell.outs for value in out.values()) and all(
             comes_through(said) for _, said in spell.apps

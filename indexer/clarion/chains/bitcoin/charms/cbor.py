@@ -4,6 +4,10 @@ What a spell's proof commits to is the spell written anew, so what is read has t
 definite lengths, integers and floats in as few bytes as hold them, maps in the order they were read in. What is read
 may be anything well-formed: indefinite lengths, integers that take more bytes than they need, tags before typed fields.
 
+Four things that ciborium takes are refused. No encoder of the protocol writes them, and a byte of a spell could be
+changed with nothing else being changed: the value ``undefined`` for null, an array that says it is longer than what is
+read of it, a field's name as a byte string, and a byte string for an array of fixed length.
+
 Values are ``None``, ``bool``, ``int``, ``str``, ``bytes``, ``list``, and :class:`Map`, :class:`Tag`, :class:`Float`.
 """
 
@@ -24,7 +28,7 @@ _MOST_KEY_BYTES: Final = 4096
 _BIGNUM_BYTES: Final = 16
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _OTHER = range(8)
 _POSITIVE_BIGNUM, _NEGATIVE_BIGNUM = 2, 3
-_FALSE, _TRUE, _NULL, _UNDEFINED = 0xF4, 0xF5, 0xF6, 0xF7
+_FALSE, _TRUE, _NULL = 0xF4, 0xF5, 0xF6
 _BREAK: Final = 0xFF
 _INDEFINITE: Final = 31
 
@@ -162,28 +166,24 @@ class Reader:
             raise CborError(f"expected a byte string of {length}", start)
         return self._take(length)
 
-    def byte_array(self, length: int | None = None) -> bytes:
-        """Bytes as an array of integers, or as a byte string: of exactly this length, or of any."""
-        start = self._at
-        numbers = bytes(self.unsigned_array(0xFF))
-        if length is not None and len(numbers) != length:
-            raise CborError(f"expected {length} bytes, found {len(numbers)}", start)
-        return numbers
-
-    def unsigned_array(self, most: int) -> list[int]:
-        """An array of integers of 0 to ``most``; a byte string is one too."""
+    def octets(self) -> bytes:
+        """Bytes as an array of integers, or as a byte string."""
         self._skip_tags()
         if self._peek() >> 5 == _BYTES:
-            return list(self._string(_BYTES))
-        return self.array(lambda: self.unsigned(most))
+            return self._string(_BYTES)
+        return bytes(self.array(lambda: self.unsigned(0xFF)))
+
+    def fixed_octets(self, length: int) -> bytes:
+        """Bytes as an array of exactly this many integers."""
+        start = self._at
+        numbers = self.array(lambda: self.unsigned(0xFF))
+        if len(numbers) != length:
+            raise CborError(f"expected {length} bytes, found {len(numbers)}", start)
+        return bytes(numbers)
 
     def array(self, read: Callable[[], _Read]) -> list[_Read]:
         """An array of what ``read`` reads."""
         self._skip_tags()
-        start = self._at
-        if self._peek() >> 5 == _BYTES and not self._string(_BYTES):
-            return []
-        self._at = start
         remaining = self._open(_ARRAY, "an array")
         found: list[_Read] = []
         while self._goes_on(remaining, len(found)):
@@ -222,7 +222,7 @@ class Reader:
         return found
 
     def items(self, *read: Callable[[], None]) -> None:
-        """The first items of an array, each by its own reader. What follows them in the array is left unread."""
+        """An array of exactly so many items, each by its own reader."""
         self._skip_tags()
         start = self._at
         remaining = self._open(_ARRAY, "an array")
@@ -230,24 +230,24 @@ class Reader:
             if not self._goes_on(remaining, count):
                 raise CborError(f"expected an array of {len(read)}", start)
             read_item()
+        if self._goes_on(remaining, len(read)):
+            raise CborError(f"expected an array of {len(read)}", start)
         self._nested -= 1
 
     def optional(self, read: Callable[[], _Read]) -> _Read | None:
         """Null, or what ``read`` reads."""
-        if self._peek() in (_NULL, _UNDEFINED):
+        if self._peek() == _NULL:
             self._at += 1
             return None
         return read()
 
     def _key(self) -> str:
-        """A field's name, as text or as bytes; what is no UTF-8 is no field's name."""
         self._skip_tags()
         start = self._at
         major, length = self._head()
-        if major not in (_TEXT, _BYTES) or length is None or length > _MOST_KEY_BYTES:
+        if major != _TEXT or length is None or length > _MOST_KEY_BYTES:
             raise CborError("expected a field's name", start)
-        taken = self._take(length)
-        return self._decoded(taken, start) if major == _TEXT else taken.decode(errors="replace")
+        return self._decoded(self._take(length), start)
 
     def _peek(self) -> int:
         try:
@@ -367,9 +367,9 @@ class Reader:
         if low == 27:
             return Float(argument)
         simple = 0xE0 | argument
-        if argument > 31 or simple not in (_FALSE, _TRUE, _NULL, _UNDEFINED):
-            raise CborError(f"the simple value {argument} is unknown", start)
-        return None if simple in (_NULL, _UNDEFINED) else simple == _TRUE
+        if argument > 31 or simple not in (_FALSE, _TRUE, _NULL):
+            raise CborError(f"the simple value {argument} is not taken", start)
+        return None if simple == _NULL else simple == _TRUE
 
 
 def decode(data: bytes) -> Value:

@@ -154,7 +154,7 @@ class _Draft:
                 raise CborError(f"the field {name} is missing in the map", start)
 
     def _read_proof(self) -> None:
-        self._proof = self._reader.byte_array()
+        self._proof = self._reader.octets()
 
     def _read_version(self) -> None:
         self.version = self._reader.unsigned(_UINT32)
@@ -191,7 +191,7 @@ class _Draft:
 
         def read_script() -> None:
             nonlocal script
-            script = self._reader.byte_array()
+            script = self._reader.octets()
 
         def read_content() -> None:
             nonlocal content
@@ -201,7 +201,7 @@ class _Draft:
         return Coin(amount, script, content)
 
     def _read_scrolls(self) -> None:
-        self._scrolls = self._reader.optional(partial(self._reader.unsigned_array, _UINT32))
+        self._scrolls = self._reader.optional(lambda: self._reader.array(self._uint32))
 
     def _read_apps(self) -> None:
         start = self._reader.offset
@@ -246,7 +246,7 @@ class _Draft:
         return self._reader.unsigned(_UINT32)
 
     def _hash(self) -> bytes:
-        return self._reader.byte_array(_HASH_BYTES)
+        return self._reader.fixed_octets(_HASH_BYTES)
 
 
 def write_payload(spell: Spell, proof: bytes) -> bytes:

@@ -68,7 +68,6 @@ def test_what_is_written_in_one_way(data: str, value: Value) -> None:
         ("fb3ff8000000000000", bits("3ff8000000000000"), "f93e00"),
         ("fa7fc00000", bits("7ff8000000000000"), "f97e00"),
         ("fa7f800001", bits("7ff8000020000000"), "fa7fc00001"),
-        ("f7", None, "f6"),
         ("f814", False, "f4"),
         ("5f42010243030405ff", b"\x01\x02\x03\x04\x05", "450102030405"),  # RFC
         ("5f5f4101ff4102ff", b"\x01\x02", "420102"),
@@ -117,6 +116,8 @@ def test_what_is_read_in_other_forms_is_written_in_one(data: str, value: Value, 
         "9bffffffffffffffff",
         "bbffffffffffffffff00",
         "e0",
+        "f7",
+        "f817",
         "f820",
         "f8ff",
         "c2",
@@ -164,17 +165,21 @@ def test_tags_before_what_has_a_type_are_skipped() -> None:
     assert Reader(bytes.fromhex("c1f5")).boolean() is True
     assert Reader(bytes.fromhex("c16174")).character() == "t"
     assert Reader(bytes.fromhex("c1420102")).fixed_bytes(2) == b"\x01\x02"
-    assert Reader(bytes.fromhex("c1820102")).byte_array(2) == b"\x01\x02"
+    assert Reader(bytes.fromhex("c1820102")).fixed_octets(2) == b"\x01\x02"
+    assert Reader(bytes.fromhex("c1820102")).octets() == b"\x01\x02"
     assert Reader(bytes.fromhex("c1a10102")).map(lambda: 1, lambda: 2) == [(1, 2)]
 
 
-def test_an_array_of_bytes_may_be_a_byte_string() -> None:
-    assert Reader(bytes.fromhex("43010203")).byte_array() == b"\x01\x02\x03"
-    assert Reader(bytes.fromhex("5f41014102ff")).byte_array() == b"\x01\x02"
-    assert Reader(bytes.fromhex("9f0102ff")).byte_array() == b"\x01\x02"
-    assert Reader(bytes.fromhex("40")).array(lambda: 1) == []
-    with pytest.raises(CborError, match="expected an array"):
-        Reader(bytes.fromhex("4101")).array(lambda: 1)
+def test_bytes_are_an_array_or_a_byte_string() -> None:
+    assert Reader(bytes.fromhex("43010203")).octets() == b"\x01\x02\x03"
+    assert Reader(bytes.fromhex("5f41014102ff")).octets() == b"\x01\x02"
+    assert Reader(bytes.fromhex("9f0102ff")).octets() == b"\x01\x02"
+
+
+@pytest.mark.parametrize("data", ["420102", "8101", "83010203", "9f01ff", "f6"])
+def test_where_their_number_is_fixed_they_are_an_array(data: str) -> None:
+    with pytest.raises(CborError):
+        Reader(bytes.fromhex(data)).fixed_octets(2)
 
 
 @pytest.mark.parametrize(
@@ -200,26 +205,32 @@ def test_fields_by_name() -> None:
         return reader.fields({"a": lambda: seen.append(reader.unsigned(9))})
 
     assert read("a26161016162820203") == {"a"}
-    assert read("a1416102") == {"a"}
     assert read("bf616103ff") == {"a"}
-    assert seen == [1, 2, 3]
+    assert seen == [1, 3]
     with pytest.raises(CborError, match="the field a comes twice"):
-        read("a2616101416102")
-    with pytest.raises(CborError, match="a field's name"):
-        read("a10001")
+        read("a2616101616102")
+    for other in ("a10001", "a1416102"):
+        with pytest.raises(CborError, match="a field's name"):
+            read(other)
 
 
-def test_items_of_an_array_that_is_longer_are_left_unread() -> None:
-    reader = Reader(bytes.fromhex("830102030405"))
+def test_items_of_an_array_are_exactly_so_many() -> None:
     seen: list[int] = []
-    reader.items(lambda: seen.append(reader.integer()), lambda: seen.append(reader.integer()))
-    assert seen == [1, 2]
-    assert reader.integer() == 3
-    with pytest.raises(CborError, match="an array of 2"):
-        Reader(b"\x80").items(lambda: None, lambda: None)
+
+    def read(data: str) -> None:
+        reader = Reader(bytes.fromhex(data))
+        reader.items(lambda: seen.append(reader.integer()), lambda: seen.append(reader.integer()))
+        assert reader.integer() == 9
+
+    read("82010209")
+    read("9f0304ff09")
+    assert seen == [1, 2, 3, 4]
+    for other in ("80", "8101", "8301020309", "9f01ff", "9f010203ff", "9f0102"):
+        with pytest.raises(CborError):
+            read(other)
 
 
-def test_null_and_undefined_are_nothing() -> None:
+def test_null_is_nothing() -> None:
     assert Reader(b"\xf6").optional(lambda: 1) is None
-    assert Reader(b"\xf7").optional(lambda: 1) is None
     assert Reader(b"\x00").optional(lambda: 1) == 1
+    assert Reader(b"\xf7").optional(lambda: 1) == 1
