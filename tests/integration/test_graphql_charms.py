@@ -15,6 +15,7 @@ from clarion.protocols.charms import protocol
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.home import examples
 
 IDENTITY, KEY = "11" * 32, "22" * 32
 NFT, TOKEN = f"n/{IDENTITY}/{KEY}", f"t/{IDENTITY}/{KEY}"
@@ -223,3 +224,11 @@ async def test_balances_as_they_change_and_are_taken_back(server: Server, store:
             batch.rollback(102)
         back = await messages.next()
         assert (back["op"], back["retraction"], back["before"]) == ("DELETE", True, {"amountDecimal": "3.5"})
+
+
+@pytest.mark.usefixtures("blocks")
+async def test_the_examples_are_answered(server: Server) -> None:
+    for example in examples(["charms"]):
+        if example.name.startswith("charms/") and "\nquery" in example.document:
+            answer = await server.query(example.document)
+            assert "errors" not in answer, (example.name, answer["errors"])

@@ -20,6 +20,7 @@ from clarion.protocols.zkusd.units import Base, Bps, Price8, Sats
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.home import examples
 
 SET = "one"
 APP_SETS = {
@@ -562,3 +563,11 @@ async def test_a_view_as_of_a_block(server: Server, store: Store) -> None:
     assert "errors" not in answer
     receipt = answer["extensions"]["receipt"]
     assert (receipt["chain"], receipt["height"]) == ("bitcoin", 101)
+
+
+async def test_the_examples_are_answered(server: Server, store: Store) -> None:
+    put(store, vaults(10))
+    for example in examples(["zkusd"]):
+        if example.name.startswith("zkusd/") and "\nquery" in example.document:
+            answer = await server.query(example.document)
+            assert "errors" not in answer, (example.name, answer["errors"])

@@ -79,7 +79,9 @@ def test_amounts_are_big_integers_and_say_their_unit() -> None:
     assert {"EXPIRING", "AWAITING_PRICE", "SETTLEABLE"} <= status.values.keys()
 
 
-@pytest.mark.parametrize("example", examples(["bithedge", "stacks"]), ids=lambda example: example.name)
+@pytest.mark.parametrize(
+    "example", examples(["bithedge", "charms", "stacks", "zkusd"]), ids=lambda example: example.name
+)
 def test_examples_fit_the_schema(example: Example) -> None:
     schema = committed()
 
@@ -88,7 +90,15 @@ def test_examples_fit_the_schema(example: Example) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/graphql.md", "docs/generic-tables.md", "docs/wallets.md", "docs/accounts.md"]
+    "page",
+    [
+        "README.md",
+        "docs/graphql.md",
+        "docs/graphql-bitcoin.md",
+        "docs/generic-tables.md",
+        "docs/wallets.md",
+        "docs/accounts.md",
+    ],
 )
 def test_documents_in_the_documentation_fit_the_schema(page: str) -> None:
     schema = committed()
