@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from inspect import Parameter
 from typing import Any, Final, cast
@@ -76,7 +78,20 @@ def build_schema(protocols: Iterable[Protocol]) -> strawberry.Schema:
     return _build(tuple(protocols))
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: where nearly everything stays, that is a quarter of the time and finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @lru_cache(maxsize=8)
+@_without_garbage_collection()
 def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
     entities = [*CORE, *(entity for protocol in served for entity in entities_of(protocol, APIS.get(protocol.name)))]
     apis = apis_of(served)

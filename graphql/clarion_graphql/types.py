@@ -111,6 +111,23 @@ _OPERATORS: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 
 
+class _GeneratedField(StrawberryField):
+    """A field whose type is known from the start: Strawberry works it out a dozen times for each."""
+
+    _resolved: Any = None
+
+    def resolve_type(self, *, type_definition: Any = None) -> Any:
+        """The type, worked out once."""
+        if self._resolved is None:
+            self._resolved = super().resolve_type(type_definition=type_definition)
+        return self._resolved
+
+    def _leave(self, annotation: Any) -> None:
+        """A dataclass sets the type to what its class is annotated with, which says nothing here."""
+
+    type = property(resolve_type, _leave)
+
+
 def make_field(
     name: str,
     annotation: Any,
@@ -127,7 +144,7 @@ def make_field(
 
     ``deprecated`` says what to use instead; ``reads`` what the field reads, where it is made of an entity.
     """
-    return StrawberryField(
+    return _GeneratedField(
         python_name=attribute or name,
         graphql_name=name,
         type_annotation=StrawberryAnnotation(annotation),
