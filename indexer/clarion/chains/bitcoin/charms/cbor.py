@@ -171,15 +171,16 @@ class Reader:
         self._skip_tags()
         if self._peek() >> 5 == _BYTES:
             return self._string(_BYTES)
-        return bytes(self.array(lambda: self.unsigned(0xFF)))
+        return self._octet_array()
 
     def fixed_octets(self, length: int) -> bytes:
         """Bytes as an array of exactly this many integers."""
         start = self._at
-        numbers = self.array(lambda: self.unsigned(0xFF))
-        if len(numbers) != length:
-            raise CborError(f"expected {length} bytes, found {len(numbers)}", start)
-        return bytes(numbers)
+        self._skip_tags()
+        octets = self._octet_array()
+        if len(octets) != length:
+            raise CborError(f"expected {length} bytes, found {len(octets)}", start)
+        return octets
 
     def array(self, read: Callable[[], _Read]) -> list[_Read]:
         """An array of what ``read`` reads."""
@@ -248,6 +249,30 @@ class Reader:
         if major != _TEXT or length is None or length > _MOST_KEY_BYTES:
             raise CborError("expected a field's name", start)
         return self._decoded(self._take(length), start)
+
+    def _octet_array(self) -> bytes:
+        """An array of integers of one byte: most of a spell is in such arrays, so that they are read by themselves."""
+        remaining = self._open(_ARRAY, "an array of bytes")
+        data, at, end = self._data, self._at, len(self._data) - 1
+        octets = bytearray()
+        while remaining is None or len(octets) < remaining:
+            initial = data[at] if at < end else _BREAK
+            if initial < 24:
+                octets.append(initial)
+                at += 1
+            elif initial == 24:
+                octets.append(data[at + 1])
+                at += 2
+            else:
+                self._at = at
+                if not self._goes_on(remaining, len(octets)):
+                    at = self._at
+                    break
+                octets.append(self.unsigned(0xFF))
+                at = self._at
+        self._at = at
+        self._nested -= 1
+        return bytes(octets)
 
     def _peek(self) -> int:
         try:

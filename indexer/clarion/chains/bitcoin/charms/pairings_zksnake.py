@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from zksnake._algebra import ec_bn254  # type: ignore[import-untyped]
 
 from clarion.chains.bitcoin.charms.groth16 import FIELD, G1, G2, ORDER, Statement, VerifyingKey
 
-_KEYS_KEPT = 8
+_KEYS_KEPT: Final = 8
+_POINTS_KEPT: Final = 1_000
 
 
 class ZksnakePairings:
@@ -22,24 +23,20 @@ class ZksnakePairings:
 
     def in_subgroup(self, point: G2) -> bool:
         """Whether the point is one of the second group."""
-        try:
-            ec_bn254.PointG2.from_bytes(_compressed(point))
-        except ValueError:
-            return False
-        return True
+        return _checked_g2(point) is not None
 
     def holds(self, statement: Statement) -> bool:
         """Whether the proof holds."""
         key, proof = _key(statement.key), statement.proof
         left = [_g1(proof.a), -key.sum_of_inputs([(1, *statement.inputs)], [1]), -_g1(proof.c)]
-        product = ec_bn254.multi_pairing(left, [_g2(proof.b), key.gamma, key.delta])
+        product = ec_bn254.multi_pairing(left, [_checked_g2(proof.b), key.gamma, key.delta])
         return bool(product == key.alpha_beta)
 
     def all_hold(self, statements: Sequence[Statement], weights: Sequence[int]) -> bool:
         """Whether all these proofs, of one key, hold."""
         key = _key(statements[0].key)
         left = ec_bn254.batch_multi_scalar_g1([_g1(s.proof.a) for s in statements], list(weights))
-        right = [_g2(statement.proof.b) for statement in statements]
+        right = [_checked_g2(statement.proof.b) for statement in statements]
         inputs = [(1, *statement.inputs) for statement in statements]
         left.append(-key.sum_of_inputs(inputs, weights))
         left.append(-ec_bn254.multiscalar_mul_g1([_g1(s.proof.c) for s in statements], list(weights)))
@@ -75,6 +72,15 @@ def _g1(point: G1) -> Any:
 def _g2(point: G2) -> Any:
     (x0, x1), (y0, y1) = point
     return ec_bn254.PointG2(x0, x1, y0, y1)
+
+
+@lru_cache(_POINTS_KEPT)
+def _checked_g2(point: G2) -> Any | None:
+    """The point, or None where it is not one of the group. Kept between the questions: to find out costs the most."""
+    try:
+        return ec_bn254.PointG2.from_bytes(_compressed(point))
+    except ValueError:
+        return None
 
 
 def _compressed(point: G2) -> bytes:
