@@ -40,6 +40,7 @@ def spend(event: SpendEvent, at: EventContext, rows: Rows) -> None:
 def _follow(event: SpellEvent | SpendEvent, at: EventContext, rows: Rows) -> None:
     transaction = Transaction(event, at, rows)
     for view in transaction.views():
+        view.begin()
         if view.lost == "unreadable" and isinstance(event, SpellEvent):
             view.emit(UnreadableSpell(version=event.version, reason=event.failed_step))
         read_flow(view)

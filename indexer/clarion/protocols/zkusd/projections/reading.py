@@ -321,15 +321,27 @@ class View:
         )
         transaction.ordinal += 1
 
+    def begin(self) -> None:
+        """Make the set's own rows when it is first seen."""
+        name = self.app_set.name
+        if self.rows.get(ProtocolState, name) is None:
+            rules = {rule: getattr(self.app_set.rules, rule) for rule in Rules.__struct_fields__}
+            self.rows.insert(AppSetRow, app_set=name, title=self.app_set.title or name, **rules)
+            self.rows.insert(ProtocolState, app_set=name)
+
     @property
     def protocol(self) -> ProtocolState:
-        """The set's figures; made with the set's row when it is first seen."""
+        """The set's figures."""
         found = self.rows.get(ProtocolState, self.app_set.name)
-        if found is not None:
-            return found
-        rules = {name: getattr(self.app_set.rules, name) for name in Rules.__struct_fields__}
-        self.rows.insert(AppSetRow, app_set=self.app_set.name, title=self.app_set.title or self.app_set.name, **rules)
-        return self.rows.insert(ProtocolState, app_set=self.app_set.name)
+        assert found is not None
+        return found
+
+    @property
+    def set_row(self) -> AppSetRow:
+        """The set's own row."""
+        found = self.rows.get(AppSetRow, self.app_set.name)
+        assert found is not None
+        return found
 
     def price8(self) -> Price8 | None:
         """The oracle's price as the transaction leaves it; None: there is no oracle's state."""
@@ -338,9 +350,7 @@ class View:
     @property
     def rules(self) -> Rules:
         """The set's rules: as the deployment says, and as the vault manager's state says where it says them."""
-        row = self.rows.get(AppSetRow, self.app_set.name)
-        if row is None:
-            return self.app_set.rules
+        row = self.set_row
         return Rules(**{name: getattr(row, name) for name in Rules.__struct_fields__})
 
 

@@ -379,7 +379,7 @@ def _compare(view: View, row: StabilityPool, state: PoolState) -> None:
         row.diverged = None
         return
     s = _sum(view, row.replayed_epoch, row.replayed_scale)
-    if _apart(state.sum_s * pool.ONE, s) and not _apart(state.sum_s, s // pool.ONE):
+    if _apart(state.sum_s, s) and not _apart(state.sum_s * pool.ONE, s):
         s //= pool.ONE  # some apps keep it without the factor
     observed = {
         "total": state.total_zkusd,

@@ -26,7 +26,7 @@ from clarion.protocols.zkusd.events import (
 )
 from clarion.protocols.zkusd.projections.reading import Made, Step, View
 from clarion.protocols.zkusd.shapes import OracleState, PoolState, State, TokenState, VaultManagerState
-from clarion.protocols.zkusd.tables import AppSetRow, Contract, ContractState
+from clarion.protocols.zkusd.tables import Contract, ContractState
 from clarion.protocols.zkusd.tables import ImpostorState as ImpostorStateRow
 from clarion.protocols.zkusd.units import Base, Sats
 
@@ -208,12 +208,10 @@ def _compare_totals(view: View, before: VaultManagerState | None, after: VaultMa
         view.emit(ProtocolPaused() if after.is_paused else ProtocolUnpaused())
     if before is not None and before.base_rate_bps != after.base_rate_bps:
         view.emit(BaseRateChanged(old_bps=before.base_rate_bps, new_bps=after.base_rate_bps))
-    row = view.rows.get(AppSetRow, view.app_set.name)
-    assert row is not None
-    row.min_debt = row.min_debt if after.min_debt is None else after.min_debt
-    row.liquidation_reserve = (
-        row.liquidation_reserve if after.liquidation_reserve is None else after.liquidation_reserve
-    )
+    if after.min_debt is not None:
+        view.set_row.min_debt = after.min_debt
+    if after.liquidation_reserve is not None:
+        view.set_row.liquidation_reserve = after.liquidation_reserve
     old = (before.total_collateral, before.total_debt, before.active_vault_count) if before else (0, 0, 0)
     new = (after.total_collateral, after.total_debt, after.active_vault_count)
     if new != old:
