@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from clarion.chains.model import Chain
 from clarion_graphql.execution import Answer
+from clarion_graphql.feed import CHAINS
 from clarion_graphql.response_cache import CachedAnswer, ResponseCache
 
 
@@ -19,12 +19,12 @@ class FeedOfTests:
     """Turns when it is told to."""
 
     def __init__(self) -> None:
-        self.turns: Counter[str] = Counter()
+        self.turns = (0,) * len(CHAINS)
         self.connected = asyncio.Event()
         self.connected.set()
 
-    def turn(self, chain: str) -> int:
-        return self.turns[chain]
+    def move(self, chain: str) -> None:
+        self.turns = tuple(turn + (of == chain) for of, turn in zip(CHAINS, self.turns, strict=True))
 
 
 def cache(max_bytes: int = 100_000) -> tuple[ResponseCache, FeedOfTests]:
@@ -55,14 +55,14 @@ def test_until_one_of_its_chains_moves() -> None:
     for request, given_answer in given_answers.items():
         kept.put(request, given_answer, kept.now())
     before = kept.now()
-    feed.turns["bitcoin"] += 1
+    feed.move("bitcoin")
     assert [kept.get(request) is not None for request in given_answers] == [True, False, False]
 
     for request, given_answer in given_answers.items():
         kept.put(request, given_answer, before)
     assert [kept.get(request) is not None for request in given_answers] == [True, False, False]
 
-    feed.turns["stacks"] += 1
+    feed.move("stacks")
     assert kept.get(b"stacks") is None
     kept.put(b"bitcoin", given_answers[b"bitcoin"], kept.now())
     assert kept.get(b"bitcoin") is given_answers[b"bitcoin"]
@@ -75,14 +75,14 @@ def test_until_any_chain_moves_where_its_chains_are_not_known() -> None:
         kept.put(b"request", given_answer, kept.now())
         assert kept.get(b"request") is given_answer
         assert kept.get(b"another") is None
-        feed.turns[chain] += 1
+        feed.move(chain)
         assert kept.get(b"request") is None
 
 
 def test_an_answer_that_was_read_before_a_commit_is_not_kept_after_it() -> None:
     kept, feed = cache()
     before = kept.now()
-    feed.turns["stacks"] += 1
+    feed.move("stacks")
     kept.put(b"request", answer(), before)
 
     assert kept.get(b"request") is None
