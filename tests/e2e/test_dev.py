@@ -19,7 +19,7 @@ import pytest
 from clarion.store.embedded import EmbeddedPostgres
 
 DEADLINE_SECONDS = 200
-FREE_PORTS = ("--graphql-port", "0", "--devnet-port", "0")
+FREE_PORTS = ("--graphql-port", "0", "--devnet-port", "0", "--bitcoin-port", "0")
 
 
 class Dev:
