@@ -363,6 +363,34 @@ def test_the_surplus_of_a_liquidation_is_the_owners(recovering: World) -> None:
     surplus.sats += 1
     surplus.script = script("eve")
     refused(world, draft, "does not receive what is left")
+    surplus.script = script("ann")
+    world.check(draft)
+    # an output that another contract could take for its payment too, or that holds something else
+    draft.outs.remove(surplus)
+    refused(world, draft, "does not receive what is left")
+    draft.outs.append(surplus)
+    refused(world, draft, "does not receive what is left")
+    draft.outs.remove(surplus)
+    draft.outs.insert(draft.outs.index(draft.find(world.token_state)) + 1, surplus)
+    world.check(draft)
+    reserve = next(out for out in draft.outs if out.script == script("eve") and out.charms)
+    surplus.charms, reserve.charms = reserve.charms, {}
+    refused(world, draft, "does not receive what is left")
+
+
+def test_one_payment_for_vaults_of_two_instances(world: World) -> None:
+    """An owner's vaults of two deployments end in one transaction, and one output pays for both: refused."""
+    other = World(world.price, "another ledger")
+    other.open_vault("cat", 2 * BITCOIN, 20_000 * ONE)
+    other.open_vault("bob", 10 * BITCOIN, 100_000 * ONE)
+    first = world.redeem(world.vault_of("cat"), "bob", 20_100 * ONE, owner="cat")
+    second = other.redeem(other.vault_of("cat"), "bob", 20_100 * ONE, owner="cat")
+    world.utxos |= {one: other.utxos[one] for one in second.ins}
+    both = Draft(first.ins + second.ins, first.outs + second.outs, first.inputs | second.inputs)
+    world.check(both)
+    smaller = min((out for out in both.outs if out.script == script("cat")), key=lambda out: out.sats)
+    both.outs.remove(smaller)
+    refused(world, both, "does not receive what is left")
 
 
 def test_recovery_mode_liquidates_only_what_the_pool_can_pay_and_what_is_below_all(recovering: World) -> None:

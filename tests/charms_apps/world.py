@@ -94,14 +94,16 @@ class Utxo:
 class Ledger:
     """Unspent outputs, and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """Ledgers of different names have different transactions."""
+        self.name = name
         self.utxos: dict[bytes, Utxo] = {}
         self.spent: dict[bytes, Utxo] = {}
         self._count = 0
 
     def _tx_id(self) -> bytes:
         self._count += 1
-        return hashlib.sha256(f"transaction {self._count}".encode()).digest()
+        return hashlib.sha256(f"{self.name} {self._count}".encode()).digest()
 
     def fund(self, name: str, sats: int = 50_000_000) -> bytes:
         """A coin of somebody, from nowhere."""
@@ -159,8 +161,8 @@ def fee_of(minted: int) -> int:
 class World(Ledger):
     """A ledger with an instance of zkUSD, and drafts of its operations."""
 
-    def __init__(self, price: int = PRICE) -> None:
-        super().__init__()
+    def __init__(self, price: int = PRICE, name: str = "ledger") -> None:
+        super().__init__(name)
         roots = [self.fund("deployer") for _ in range(4)]
         ids = [outpoint_hash(root) for root in roots]
         self.oracle = App("s", ids[0], KEYS["oracle"])
@@ -399,9 +401,10 @@ class World(Ledger):
             )
         else:
             self._totals(draft, -vault["collateral"], -vault["debt"], -1)
-            draft.outs.append(Out(script(owner), left))
         self._use_oracle(draft)
         self._supply(draft, -amount)
+        if owner is not None:
+            draft.outs.append(Out(script(owner), left))
         draft.outs.append(Out(script(who), taken))
         self._tokens(draft, who, -amount)
         return draft
@@ -423,6 +426,8 @@ class World(Ledger):
         self._totals(draft, -vault["collateral"] if whole else -seized, -paid, -1 if whole else 0)
         self._use_oracle(draft)
         self._supply(draft, (RESERVE if whole else 0) - paid)
+        if whole and left >= 546:
+            draft.outs.append(Out(script(owner), left))
         draft.ins.append(self.where(self.pool))
         # where the pool cannot pay, a draft that takes what is there
         self._pool_out(draft, self.offset_pool(pool, min(paid, available), seized - bonus))
@@ -434,8 +439,6 @@ class World(Ledger):
             )
         else:
             draft.outs.append(Out(script(who), CHARM_SATS, {self.token: RESERVE}))
-            if left >= 546:
-                draft.outs.append(Out(script(owner), left))
         return draft
 
     @staticmethod

@@ -236,13 +236,16 @@ export class Transaction {
     return false;
   }
 
-  /** Satoshis that the outputs of the spell pay to the script whose SHA-256 is `holder`. */
-  paidTo(holder: B32): u64 {
-    let total: u64 = 0;
-    for (let i = 0; i < this.outCoins.length; i++) {
-      if (this.outCoins[i].holder.equals(holder)) total = plus(total, this.outCoins[i].amount);
-    }
-    return total;
+  /**
+   * Whether the output right after that of the state of `app` pays `amount` satoshis or more to the script whose SHA-256
+   * is `holder`, and does nothing else. The state must lie alone: so no two contracts take one output for their payment.
+   */
+  paysAfter(app: App, holder: B32, amount: u64): bool {
+    const state = this.find(this.outs, app);
+    if (state.length != 1 || this.outs[state[0].place].list.length != 1) return false;
+    const place = state[0].place + 1;
+    if (place >= this.outs.length || this.outs[place].list.length != 0) return false;
+    return this.outCoins[place].amount >= amount && this.outCoins[place].holder.equals(holder);
   }
 
   /** Amount of the token `app` that lies at outputs to the script whose SHA-256 is `holder`. */

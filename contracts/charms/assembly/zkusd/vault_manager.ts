@@ -291,9 +291,16 @@ function redeem(operation: Operation): void {
   require(made.collateral == left, "the redemption takes another amount than its worth");
 }
 
-/** The owner of a vault that ends receives what is left of its collateral, unless Bitcoin would not carry so little. */
+/**
+ * The owner of a vault that ends receives what is left of its collateral at the output after the token's state, unless
+ * Bitcoin would not carry so little.
+ */
 function requirePaid(operation: Operation, vault: Vault, left: u64): void {
-  require(left < DUST || operation.tx.paidTo(vault.owner) >= left, "the vault's owner does not receive what is left");
+  const token = operation.before.token.tagged(SCROLL);
+  require(
+    left < DUST || operation.tx.paysAfter(token, vault.owner, left),
+    "the vault's owner does not receive what is left, at the output after the token's state",
+  );
 }
 
 /** Anybody has the pool pay debt of a vault that is worth too little, or as much of it as the pool can. */
