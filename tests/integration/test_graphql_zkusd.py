@@ -571,3 +571,131 @@ async def test_the_examples_are_answered(server: Server, store: Store) -> None:
         if example.name.startswith("zkusd/") and "\nquery" in example.document:
             answer = await server.query(example.document)
             assert "errors" not in answer, (example.name, answer["errors"])
+
+
+REQUEST = """{
+  operation problems signers
+  inputs { role app outpoint sats address }
+  changes { role figure before after }
+  payments { to script asset amount }
+}"""
+
+
+class TestRequests:
+    """What a spell has to do, for whoever builds it."""
+
+    @pytest.fixture
+    def listed(self, store: Store) -> list[VaultFigures]:
+        """Three vaults, the riskiest first, and the apps' coins."""
+        made = [
+            VaultFigures(
+                genesis=f"{number:064x}:0",
+                vault_id=f"{number:064x}",
+                owner="aa",
+                script=f"0x{number:04x}",
+                address=None,
+                collateral=Sats(collateral),
+                debt=Base(1_000 * ONE),
+            )
+            # 108 %, 180 % and 300 % at 60000
+            for number, collateral in enumerate((1_800_000, 3_000_000, 5_000_000), 1)
+        ]
+        put(store, made)
+        for role in ("oracle", "token", "vault_manager", "stability_pool"):
+            insert(
+                store.connection,
+                protocol,
+                "contract",
+                app_set=SET,
+                role=role,
+                tag="n",
+                identity="1d",
+                vk=role,
+                outpoint=f"{role}:0",
+                script="0xadd",
+                live=True,
+            )
+        store.connection.execute("UPDATE zkusd.protocol SET reported_supply = 1, reported_vaults = 3")
+        return made
+
+    async def test_a_liquidation(self, server: Server, listed: list[VaultFigures]) -> None:
+        document = f'{{ zkusdLiquidationRequest(vault: "{listed[0].genesis}") {REQUEST} }}'
+        found = (await server.data(document))["zkusdLiquidationRequest"]
+        assert (found["operation"], found["problems"]) == ("LIQUIDATE", [])
+        assert {(one["role"], one["app"], one["outpoint"]) for one in found["inputs"]} == {
+            ("vault", "n/1d/vault_manager", "x"),
+            *((role, f"n/1d/{role}", f"{role}:0") for role in ("oracle", "token", "vault_manager", "stability_pool")),
+        }
+        assert found["signers"] == [listed[0].script, "0xadd"]
+        changes = {(c["role"], c["figure"]): (int(c["before"]), int(c["after"])) for c in found["changes"]}
+        bonus = 1_800_000 // 200
+        assert changes == {
+            ("vault", "collateral"): (1_800_000, 0),
+            ("vault", "debt"): (1_000 * ONE, 0),
+            ("vault_manager", "collateral"): (9_800_000, 8_000_000),
+            ("vault_manager", "debt"): (3_000 * ONE, 2_000 * ONE),
+            ("vault_manager", "vaults"): (3, 2),
+            ("token", "supply"): (1, 1 + 2 * ONE - 1_000 * ONE),
+            ("stability_pool", "total"): (40_000 * ONE, 39_000 * ONE),
+            ("stability_pool", "collateral"): (1, 1 + 1_800_000 - bonus),
+        }
+        assert found["payments"] == [
+            {"to": "sender", "script": None, "asset": "BTC", "amount": str(bonus)},
+            {"to": "sender", "script": None, "asset": "zkUSD", "amount": str(2 * ONE)},
+        ]
+
+    async def test_a_redemption(self, server: Server, listed: list[VaultFigures]) -> None:
+        """Of the riskiest that is not to be liquidated, all that can be; of the next the rest."""
+        document = f'{{ zkusdRedemptionRequest(amount: "{1_200 * ONE}") {REQUEST} }}'
+        found = (await server.data(document))["zkusdRedemptionRequest"]
+        plan = queues.redemption_queue(listed, price8=PRICE, amount=Base(1_200 * ONE), rules=RULES)
+        assert [one.vault.genesis for one in plan.candidates] == [listed[1].genesis, listed[2].genesis]
+        assert [one["role"] for one in found["inputs"]].count("vault") == 2
+        assert "stability_pool" not in {one["role"] for one in found["inputs"]}
+        assert found["signers"] == [listed[1].script, listed[2].script, "0xadd"]
+        assert found["payments"] == [
+            {"to": "sender", "script": None, "asset": "zkUSD", "amount": str(-1_200 * ONE)},
+            {"to": "sender", "script": None, "asset": "BTC", "amount": str(plan.collateral)},
+        ]
+        changes = [(c["role"], c["figure"], int(c["before"]) - int(c["after"])) for c in found["changes"]]
+        assert [by for role, figure, by in changes if (role, figure) == ("vault", "debt")] == [998 * ONE, 202 * ONE]
+        assert sum(by for role, figure, by in changes if (role, figure) == ("vault", "collateral")) == plan.collateral
+        assert ("vault_manager", "collateral", plan.collateral) in changes
+        assert ("vault_manager", "debt", 1_200 * ONE) in changes
+        assert ("vault_manager", "vaults", 1) in changes
+        assert ("token", "supply", 1_200 * ONE) in changes
+
+    async def test_what_stands_against_it(self, server: Server, store: Store, listed: list[VaultFigures]) -> None:
+        store.connection.execute("UPDATE zkusd.contract SET live = false WHERE role = 'token'")
+        store.connection.execute("UPDATE zkusd.protocol SET claimed_price_height = 0")
+        store.connection.execute("UPDATE zkusd.stability_pool SET total = %s", (300 * ONE,))
+        document = f'{{ zkusdLiquidationRequest(vault: "{listed[0].genesis}") {{ problems }} }}'
+        assert (await server.data(document))["zkusdLiquidationRequest"]["problems"] == [
+            "The token has no state.",
+            "The oracle's price is too old to rely on, or says no true block.",
+            "The pool does not take all of the debt: other vaults would have to take over the rest.",
+        ]
+        more = '{ zkusdRedemptionRequest(amount: "100000000000000") { problems } }'
+        assert (
+            "The vaults have less debt to redeem than was asked for."
+            in (await server.data(more))["zkusdRedemptionRequest"]["problems"]
+        )
+
+    async def test_what_cannot_be_done_at_all(self, server: Server, listed: list[VaultFigures]) -> None:
+        for asked, message in (
+            (
+                f'zkusdLiquidationRequest(vault: "{listed[1].genesis}")',
+                "The vault cannot be liquidated at this price: its ratio is 180 %; it could be below 110 %.",
+            ),
+            (
+                'zkusdLiquidationRequest(vault: "nowhere:0")',
+                "one has no active vault 'nowhere:0': `vault` is its `genesis`.",
+            ),
+            (
+                'zkusdRedemptionRequest(amount: "5", price8: "1")',
+                "No vault can be redeemed against at this price.",
+            ),
+            ('zkusdRedemptionRequest(amount: "-5")', "amount is above 0."),
+        ):
+            error = await server.error(f"{{ {asked} {{ problems }} }}")
+            assert (error["extensions"]["code"], error["message"]) == ("BAD_USER_INPUT", message)
