@@ -21,8 +21,6 @@ from clarion.chains.bitcoin.transactions import (
 
 HEADER_BYTES: Final = 80
 MAX_BLOCK_BYTES: Final = 4_000_000
-OUTPOINT_BYTES: Final = 36
-"""Of an outpoint as transactions hold it: the id in internal order and the output's index, least byte first."""
 
 _header: Final = struct.Struct("<I32s32sIII")
 
@@ -41,7 +39,10 @@ class BlockHeader(Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Outline:
-    """Where a block's transactions begin (and, last, where they end), and every outpoint that they spend, in order."""
+    """Where a block's transactions begin (and, last, where they end), and every outpoint that they spend, in order.
+
+    An outpoint is as transactions hold it, 36 bytes: the id in internal order and the output's index, least byte first.
+    """
 
     starts: list[int]
     first_inputs: list[int]
@@ -104,12 +105,14 @@ def _outline(data: bytes) -> Outline:
         else:
             inputs, at = read_compact_size(data, at)
         for _ in range(inputs):
-            note(data[at : at + OUTPOINT_BYTES])
-            length = data[at + OUTPOINT_BYTES]
-            if length < 253:
+            note(data[at : at + 36])
+            length = data[at + 36]
+            if not length:
+                at += 41
+            elif length < 253:
                 at += 41 + length
             else:
-                length, at = read_compact_size(data, at + OUTPOINT_BYTES)
+                length, at = read_compact_size(data, at + 36)
                 at += 4 + length
         outputs = data[at]
         if outputs < 253:
@@ -127,6 +130,9 @@ def _outline(data: bytes) -> Outline:
             before = at
             for _ in range(inputs):
                 items = data[at]
+                if items == 2 and (first := data[at + 1]) < 253 and (second := data[at + 2 + first]) < 253:
+                    at += 3 + first + second  # a signature and a key, as most have
+                    continue
                 if items < 253:
                     at += 1
                 else:

@@ -6,7 +6,7 @@ whichever branch it is on. They are in memory, as transactions hold them, and ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from psycopg import Connection
@@ -39,10 +39,10 @@ def readable_now(connection: Connection[Any], latest_version: int) -> tuple[int,
 
 
 class Tracked:
-    """The tracked outpoints of one index."""
+    """The tracked outpoints of one index; ``outpoints``: some to begin with, as transactions hold them."""
 
-    def __init__(self) -> None:
-        self._outpoints: set[bytes] = set()
+    def __init__(self, outpoints: Iterable[bytes] = ()) -> None:
+        self._outpoints = set(outpoints)
 
     def __len__(self) -> int:
         return len(self._outpoints)
