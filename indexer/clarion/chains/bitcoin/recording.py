@@ -47,7 +47,7 @@ class BitcoinRecordingWriter:
     def finish(self) -> None:
         """Write the end."""
         self._stream.write(_END)
-        self._stream.close()
+        self._stream.close()  # type: ignore[no-untyped-call]
 
 
 def read_bitcoin_recording(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
