@@ -84,7 +84,7 @@ class ZkUsdApps:
             "stability_pool": self.stability_pool,
         }
         apps = {role: {"identity": app.identity.hex(), "vk": app.vk.hex()} for role, app in named.items()}
-        return {"app_sets": [{"name": name, **apps}]}
+        return {"app_sets": [{"name": name, **apps, "rules": {"recovery_below_total": True}}]}
 
 
 def apps_deployed_by(oracle: OutPoint, token: OutPoint, vault_manager: OutPoint, stability_pool: OutPoint) -> ZkUsdApps:
