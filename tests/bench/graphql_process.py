@@ -1,24 +1,29 @@
 """Serves GraphQL in a process of its own, one way of several: ``python graphql_process.py WAY URL``.
 
-``compiled``: as `clarion serve` does, without kept answers. ``resolvers``: the same without plans. ``handwritten``: a
-Starlette endpoint for each query, with the statement that the plan has. Prints where it listens.
+``kept``: as `clarion serve` does. ``compiled``: the same, but no answer is kept. ``resolvers``: without plans either.
+``handwritten``: a Starlette endpoint for each query, with the statement that the plan has, on the same server.
+``empty ASGI`` and ``empty protocol`` answer everything with 1,000 bytes: more cannot be reached. Prints where it listens.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import socket
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final, cast
 
 import msgspec
 import uvicorn
+import uvloop
 from bench.graphql_queries import QUERIES, BenchQuery
 from graphql import parse
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clarion.config import GraphQL
 from clarion.protocols.bithedge import protocol
@@ -59,16 +64,56 @@ def handwritten(url: str) -> Starlette:
     return Starlette(routes=[Route(f"/{query.name}", endpoint(query), methods=["POST"]) for query in QUERIES])
 
 
+_ANSWER: Final = b'{"data":{"nothing":"%b"}}' % (b" " * 976)
+
+
+async def empty(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI application that does nothing."""
+    if scope["type"] == "lifespan":
+        for said in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{said}.complete"})
+        return
+    await receive()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_ANSWER))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": _ANSWER})
+
+
+class EmptyProtocol(asyncio.Protocol):
+    """Answers whatever comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            % (len(_ANSWER), _ANSWER)
+        )
+
+
+async def serve_nothing(listening: socket.socket) -> None:
+    server = await asyncio.get_running_loop().create_server(EmptyProtocol, sock=listening)
+    await server.serve_forever()
+
+
 def main() -> None:
     way, url = sys.argv[1:]
-    if way == "handwritten":
-        app = handwritten(url)
-    else:
-        app_module.Executor = functools.partial(Executor, plans=way == "compiled")  # type: ignore[attr-defined]
-        app = app_module.make_app(url, protocols=[protocol], deployed={}, graphql=GraphQL(cache_bytes=0))
-    config = uvicorn.Config(app, http=Connection, access_log=False, log_config=None, proxy_headers=False)
     listening = listen("127.0.0.1", 0, what="benchmark", section="GRAPHQL", also="")
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    if way == "empty protocol":
+        uvloop.run(serve_nothing(listening))
+        return
+    if way == "handwritten":
+        app: ASGIApp = handwritten(url)
+    elif way == "empty ASGI":
+        app = empty
+    else:
+        app_module.Executor = functools.partial(Executor, plans=way != "resolvers")  # type: ignore[misc,assignment]
+        settings = GraphQL() if way == "kept" else GraphQL(cache_bytes=0)
+        app = app_module.make_app(url, protocols=[protocol], deployed={}, graphql=settings)
+    config = uvicorn.Config(app, http=Connection, access_log=False, log_config=None, proxy_headers=False)
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -37,6 +37,8 @@ SECONDS = float(os.environ.get("CLARION_BENCH_GRAPHQL_SECONDS", "3"))
 ROUNDS = 3
 CONNECTIONS = 16
 BODIES = 2_000
+#: So many different requests for answers that are kept: those of 24 kB have room too.
+KEPT_BODIES = 200
 START_S = 120
 FOLDER = Path(__file__).parent
 POSTGRAPHILE = FOLDER / "postgraphile" / "node_modules" / ".bin" / "postgraphile"
@@ -197,7 +199,12 @@ def bodies_of(query: BenchQuery, way: str) -> list[bytes]:
 
 
 def measure(
-    report: Report, title: str, ways: Mapping[str, tuple[psutil.Process, str]], url: str, rounds: int = ROUNDS
+    report: Report,
+    title: str,
+    ways: Mapping[str, tuple[psutil.Process, str]],
+    url: str,
+    rounds: int = ROUNDS,
+    bodies: int = BODIES,
 ) -> None:
     with connect(url, autocommit=True) as connection:
         for query in QUERIES:
@@ -205,7 +212,7 @@ def measure(
             for _ in range(rounds):
                 for way, (process, where) in ways.items():
                     path = f"/{query.name.replace(' ', '%20')}" if way == "handwritten" else "/graphql"
-                    measured[way].append(ask(process, where + path, bodies_of(query, way), connection))
+                    measured[way].append(ask(process, where + path, bodies_of(query, way)[:bodies], connection))
             for way, found in measured.items():
                 report.add(TABLE, row(title, query, way, found, measured.get("handwritten")))
 
@@ -242,6 +249,16 @@ def test_against_postgraphile(index_url: str, report: Report) -> None:
         pytest.skip(f"{POSTGRAPHILE} is missing: `make bench` installs it")
     with python_server("compiled", index_url) as compiled, postgraphile(index_url) as other:
         measure(report, "", {"compiled": compiled, "PostGraphile": other}, index_url)
+
+
+def test_kept_answers(index_url: str, report: Report) -> None:
+    with (
+        python_server("kept", index_url) as kept,
+        python_server("empty ASGI", index_url) as asgi,
+        python_server("empty protocol", index_url) as protocol,
+    ):
+        ways = {"kept": kept, "empty ASGI": asgi, "empty protocol": protocol}
+        measure(report, ", again and again", ways, index_url, bodies=KEPT_BODIES)
 
 
 def test_queries_while_indexing(index_url: str, chains: tuple[Path, Path], report: Report) -> None:
