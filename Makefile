@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 NPM := $(PY) -m clarion.node npm --prefix contracts
 # what npm writes when it has installed everything
-CLIENTS := tests/clients/node_modules/.package-lock.json
+CLIENTS := tests/clients/node_modules/.package-lock.json tests/charms_js/node_modules/.package-lock.json
 POSTGRAPHILE := tests/bench/postgraphile/node_modules/.package-lock.json
 CHARMS := contracts/charms/node_modules/.package-lock.json
 ARGS ?=
@@ -66,12 +66,12 @@ events: setup ## Write what follows from contracts/events.json: structs and docu
 lock: setup ## Lock again after a change of dependencies (options of uv in ARGS, such as --upgrade)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev \
 		$(ARGS) pyproject.toml --output-file requirements.lock
-	for folder in contracts contracts/charms tests/clients tests/bench/postgraphile; do \
+	for folder in contracts contracts/charms tests/clients tests/charms_js tests/bench/postgraphile; do \
 		$(PY) -m clarion.node npm install --package-lock-only --prefix $$folder || exit 1; done
 
 clean: ## Remove everything that make and clarion made here, the embedded database too
 	@if [ -x $(PY) ]; then $(PY) tools/clean.py; fi
 	@$(PYTHON) tools/bootstrap.py --remove
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis dist contracts/.cache contracts/coverage \
-		tests/clients/node_modules tests/bench/postgraphile/node_modules contracts/charms/node_modules
+		tests/clients/node_modules tests/charms_js/node_modules tests/bench/postgraphile/node_modules contracts/charms/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
