@@ -24,6 +24,10 @@ Value = Union[None, bool, int, str, bytes, list["Value"], "Map", "Tag", "Float"]
 MOST_NESTED: Final = 256
 """How deep arrays, maps and tags may be within each other, as in ciborium."""
 
+MOST_VALUES: Final = 1_000_000
+"""How many values there may be within others. A value of one byte takes up a hundred of memory, and a block may hold
+millions of them; in what is relayed there is room for a tenth of this."""
+
 _MOST_KEY_BYTES: Final = 4096
 _BIGNUM_BYTES: Final = 16
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _OTHER = range(8)
@@ -74,6 +78,7 @@ class Reader:
         self._data = data
         self._at = 0
         self._nested = 0
+        self._values = 0
 
     @property
     def offset(self) -> int:
@@ -320,12 +325,15 @@ class Reader:
         self._nested += 1
 
     def _goes_on(self, length: int | None, count: int) -> bool:
-        if length is not None:
-            return count < length
-        if self._peek() != _BREAK:
-            return True
-        self._at += 1
-        return False
+        if length is None:
+            goes_on = self._peek() != _BREAK
+            self._at += not goes_on
+        else:
+            goes_on = count < length
+        self._values += goes_on
+        if self._values > MOST_VALUES:
+            raise CborError(f"there are more than {MOST_VALUES} values", self._at)
+        return goes_on
 
     def _string(self, major: int) -> bytes:
         """A byte or text string, whole or in pieces."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from clarion.chains.bitcoin.charms import cbor
 from clarion.chains.bitcoin.charms.cbor import MOST_NESTED, CborError, Float, Map, Reader, Tag, Value, decode, encode
 
 
@@ -141,6 +142,14 @@ def test_nesting_ends_somewhere(begin: str) -> None:
     assert decode(encode(decode(deepest))) == decode(deepest)
     with pytest.raises(CborError, match="nested more than 256"):
         decode(begun + deepest + ends)
+
+
+@pytest.mark.parametrize("data", ["850001020304", "8200a3000102030405", "9fa0a0a0a0a0ff", "9f0081000101ff"])
+def test_there_are_only_so_many_values(monkeypatch: pytest.MonkeyPatch, data: str) -> None:
+    monkeypatch.setattr(cbor, "MOST_VALUES", 4)
+    assert decode(bytes.fromhex("8400010203")) == [0, 1, 2, 3]
+    with pytest.raises(CborError, match="more than 4 values"):
+        decode(bytes.fromhex(data))
 
 
 def test_values_too_deep_to_be_read_are_not_written() -> None:
