@@ -179,7 +179,9 @@ class Adversary:
         """A vault that ends while the totals still count it."""
         victim, manager = self._victim(), self._zkusd.vault_manager()
         await self._cast(
-            [victim.where, manager.where], [self._same(manager, manager.data)], {self._apps.vault_manager: "close"}
+            [victim.where, manager.where, self._coin()],
+            [self._same(manager, manager.data)],
+            {self._apps.vault_manager: "close"},
         )
 
     async def healthy_vault_liquidated(self) -> None:
@@ -214,7 +216,7 @@ class Adversary:
 
     async def destroyed_vault(self) -> None:
         """A vault that is spent without a spell."""
-        await self._sender.pay([self._victim().where], [], self._who)
+        await self._sender.pay([self._victim().where, self._coin()], [], self._who)
 
     async def nested_pool(self) -> None:
         """The pool's state as ``config`` and ``state``, with numbers that are written as text."""

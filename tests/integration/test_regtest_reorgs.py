@@ -1,0 +1,211 @@
+"""Real blocks of a regtest through reorganizations: zkUSD's and Charms' rows and digests are those of a fresh index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from support.index import truncate_index
+
+from clarion.chains.bitcoin.charms.verify import read_spells
+from clarion.chains.bitcoin.networks import BitcoinNetwork
+from clarion.chains.bitcoin.scanner import Scanner, scan
+from clarion.chains.bitcoin.tracked import Tracked
+from clarion.chains.model import Block
+from clarion.dev.bitcoin.adversary import HARMFUL, HARMLESS, Adversary
+from clarion.dev.bitcoin.chain import ChainBlock
+from clarion.dev.bitcoin.node import RegtestNode
+from clarion.dev.bitcoin.premine import MINER, premine, zkusd_apps
+from clarion.dev.bitcoin.rpc_methods import RpcMethods
+from clarion.dev.bitcoin.sender import call_of
+from clarion.dev.bitcoin.zkusd_scenario import BORROWERS, TROUBLEMAKER, ZkUsdScenario
+from clarion.follower import Followed, Follower
+from clarion.ingest import ingest
+from clarion.protocols import charms, zkusd
+from clarion.store.generation import make_tables
+from clarion.store.store import Store
+
+NETWORK = BitcoinNetwork.REGTEST
+SEED = 5
+TIME = 1_700_000_000
+DEEPEST = 120
+PROTOCOLS = (charms.protocol, zkusd.protocol)
+
+
+class World:
+    """A regtest with the zkUSD cast, and an index that is told of every block as it comes."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.node = RegtestNode(seed=SEED)
+        premine(self.node, time=TIME)
+        self.scenario = ZkUsdScenario(call_of(RpcMethods(self.node, lambda: self._clock)), seed=SEED, forks=False)
+        self.adversary = Adversary(self.scenario.zkusd, self.scenario.view, self.scenario.sender, TROUBLEMAKER)
+        self._connection = connection
+        self._scanner, self._follower = Scanner(NETWORK, Tracked()), Follower()
+        self._told = 0
+        self._store = opened(connection)
+
+    @property
+    def _clock(self) -> int:
+        return TIME + 600 * len(self.node.chain.blocks)
+
+    def play(self, blocks: int) -> list[str]:
+        """Let the cast act in as many blocks."""
+
+        async def act() -> list[str]:
+            done = []
+            for _ in range(blocks):
+                done += await self.scenario.act()
+                self.node.mine(1, MINER.taproot_script, time=self._clock)
+            return done
+
+        return asyncio.run(act())
+
+    def misbehave(self, case: str) -> None:
+        """Do one case and mine it."""
+
+        async def do() -> None:
+            await self.scenario.view.sync()
+            await self.adversary.do(case)
+
+        asyncio.run(do())
+        self.node.mine(1, MINER.taproot_script, time=self._clock)
+
+    def leave(self, tip: ChainBlock) -> None:
+        """Replace what came after a block by empty blocks; what was in there is lost."""
+        depth = self.node.chain.height - tip.height
+        self.node.fork(depth, MINER.taproot_script, time=self._clock, keep_transactions=False)
+
+    def follow(self) -> Followed:
+        """Tell the index of the blocks that it has not heard of, those of lost branches too."""
+        blocks = list(self.node.chain.blocks.values())[self._told :]
+        self._told += len(blocks)
+        return ingest(self._store, self._follower, scanned(self._scanner, blocks))
+
+    def state(self) -> dict[str, Any]:
+        """What the index holds."""
+        return state(self._store)
+
+    def fresh(self) -> dict[str, Any]:
+        """What an index of the chain as it is now holds, made in a transaction that is undone."""
+        with self._connection.transaction(force_rollback=True):
+            truncate_index(self._connection, *(row_type.name for p in PROTOCOLS for row_type in p.row_types))
+            store = opened(self._connection)
+            chain = [self.node.chain.blocks[digest] for digest in self.node.chain.active]
+            ingest(store, Follower(), scanned(Scanner(NETWORK, Tracked()), chain))
+            return state(store)
+
+
+def opened(connection: psycopg.Connection[Any]) -> Store:
+    given = {"zkusd": zkusd_apps(SEED).parameters("regtest")}
+    deployed = [p.deployed_on(NETWORK.value, parameters=given.get(p.name, {})) for p in PROTOCOLS]
+    store = Store(connection, "bitcoin", deployed, final_depth=DEEPEST)
+    store.open()
+    return store
+
+
+def scanned(scanner: Scanner, blocks: Sequence[ChainBlock]) -> list[Block]:
+    reader = partial(read_spells, network=NETWORK, accept_mock=True)
+    return [scanner.block(block.raw, scan(block.raw, reader), block.height) for block in blocks]
+
+
+def state(store: Store) -> dict[str, Any]:
+    """Every row of both protocols, and the chain with its digests."""
+    found: dict[str, Any] = {
+        row_type.name: store.connection.execute(
+            sql.SQL("SELECT to_jsonb(t)::text FROM {} t ORDER BY 1").format(sql.Identifier(*row_type.name.split(".")))
+        ).fetchall()
+        for protocol in PROTOCOLS
+        for row_type in protocol.row_types
+    }
+    found["chain"] = store.connection.execute(
+        "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block ORDER BY height"
+    ).fetchall()
+    return found
+
+
+@pytest.fixture
+def world(connection: psycopg.Connection[Any]) -> Iterator[World]:
+    """A regtest on which everybody has a vault."""
+    for protocol in PROTOCOLS:
+        make_tables(connection, protocol, protocol.name)
+    made = World(connection)
+    asyncio.run(made.scenario.prepare())
+    made.play(12)
+    yield made
+    made.node.close()
+
+
+def test_reorgs_over_what_zkusd_does(world: World) -> None:
+    world.follow()
+    for depth in (1, 3, 6):
+        lost = world.play(depth)
+        assert lost
+        before = world.follow()
+        assert not before.rolled_back
+        world.node.fork(depth, MINER.taproot_script, time=TIME, keep_transactions=depth != 3)
+        assert world.follow().rolled_back == depth
+        assert world.state() == world.fresh()
+        world.play(2)
+        world.follow()
+    found = world.state()
+    assert found == world.fresh()
+    assert found["zkusd.vault"]
+    assert found["charms.balance"]
+
+
+@pytest.mark.slow
+def test_a_reorg_of_a_hundred_blocks(world: World) -> None:
+    world.play(90)
+    world.follow()
+    world.node.fork(100, MINER.taproot_script, time=TIME)
+    assert world.follow().rolled_back == 100
+    assert world.state() == world.fresh()
+    world.play(10)
+    world.follow()
+    assert world.state() == world.fresh()
+
+
+def test_what_breaks_the_rules_is_undone_as_well(world: World) -> None:
+    asyncio.run(endow(world))
+    world.follow()
+    for case in (*HARMLESS, *HARMFUL):
+        tip, before = world.node.chain.tip, world.state()
+        world.misbehave(case)
+        world.follow()
+        assert world.state()["chain"][:-1] == before["chain"]
+        world.leave(tip)
+        assert world.follow().rolled_back == 1, case
+        after = world.state()
+        for table in ("charms.charm", "charms.balance", "zkusd.vault", "zkusd.stability_pool", "zkusd.token_balance"):
+            assert after[table] == before[table], (case, table)
+    assert world.state() == world.fresh()
+
+
+def test_what_breaks_the_rules_for_good_and_then_goes(world: World) -> None:
+    asyncio.run(endow(world))
+    tip = world.node.chain.tip
+    for case in (*HARMLESS, *HARMFUL):
+        world.misbehave(case)
+    world.follow()
+    found = world.state()
+    assert found == world.fresh()
+    depth = world.node.chain.height - tip.height
+    world.leave(tip)
+    assert world.follow().rolled_back == depth
+    assert world.state() == world.fresh()
+
+
+async def endow(world: World) -> None:
+    """Give the troublemaker some zkUSD to lose."""
+    scenario = world.scenario
+    await scenario.view.sync()
+    giver = next(who for who in BORROWERS if scenario.zkusd.balance(who))
+    draft = scenario.zkusd.transfer(giver, TROUBLEMAKER.taproot_script, 1_000)
+    await scenario.sender.cast(draft, giver)
+    world.node.mine(1, MINER.taproot_script, time=TIME)
