@@ -29,7 +29,7 @@ OPERATIONS = st.lists(
 
 @dataclass
 class Naive:
-    """Everybody's value and gain, touched one by one at every liquidation, and how far rounding may put a replay off."""
+    """What everybody has, touched one by one at every liquidation, and how far rounding may put a replay off."""
 
     values: dict[int, Fraction] = field(default_factory=lambda: defaultdict(Fraction))
     gains: dict[int, Fraction] = field(default_factory=lambda: defaultdict(Fraction))

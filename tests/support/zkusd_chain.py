@@ -109,6 +109,12 @@ class Chain:
 
     def block(self, *transactions: Tx, branch: str = "") -> list[str]:
         """Add a block; gives its transactions' ids."""
+        block = self.mined(*transactions, branch=branch)
+        self.add(block)
+        return [transaction.id.hex() for transaction in block.transactions]
+
+    def mined(self, *transactions: Tx, branch: str = "") -> Block:
+        """The block that comes next, with these transactions."""
         height = self.height + 1
         events, mined, ids = [], [], []
         for index, tx in enumerate(transactions):
@@ -127,9 +133,7 @@ class Chain:
         block_hash = hashlib.sha256(parent + "".join([branch, *ids]).encode()).digest()
         ref = BlockRef("bitcoin", height, block_hash, parent)
         time = GENESIS_TIME + height * BLOCK_SECONDS
-        block = Block(ref, time, BurnBlock(height, block_hash, parent, time), tuple(mined), tuple(events), {})
-        self.add(block)
-        return ids
+        return Block(ref, time, BurnBlock(height, block_hash, parent, time), tuple(mined), tuple(events), {})
 
     def add(self, block: Block) -> None:
         """Add a block that was made elsewhere."""
