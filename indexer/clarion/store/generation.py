@@ -8,9 +8,10 @@ transaction that switches. Afterwards rows, digests and the past are what an ind
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import structs
 from psycopg import Connection, sql
 from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
@@ -457,7 +458,7 @@ def switch(store: Store, deployed: DeployedProtocol) -> bool:
             "updated_at = now() WHERE chain = %s",
             (sequence, chain),
         )
-        notify(connection, chain, replace(tip, sequence=sequence))
+        notify(connection, chain, structs.replace(tip, sequence=sequence))
     store.take_up(deployed)
     return True
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from types import MappingProxyType
+from typing import Final
 
 from clarion.chains.model import Block, BlockRef, Transaction
 from clarion.protocol import DeployedProtocol, ProjectionError, UndecodableEventError, UnknownTopicError
@@ -38,6 +40,9 @@ class Projected:
     anomalies: Sequence[AnomalyAt]
 
 
+_NOTHING: Final = Projected((), MappingProxyType({}), ())
+
+
 class Projector:
     """Projects blocks one after the other. Rows are kept between blocks as a cache; see :meth:`clear`."""
 
@@ -59,6 +64,8 @@ class Projector:
 
     def project(self, block: Block) -> Projected:
         """Apply a block's events. Raises ProjectionError where a handler is defective; then :meth:`clear` and stop."""
+        if not block.events and not self._all_seeing:
+            return _NOTHING
         anomalies: list[AnomalyAt] = []
         for deployed in self._all_seeing:
             deployed.begin_block(block, self.rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -50,8 +49,7 @@ class FinalBlockError(RuntimeError):
     """A rollback was asked that would undo a block that is final."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tip:
+class Tip(msgspec.Struct, frozen=True, gc=False):
     """Where an index stands. ``height`` and ``hash`` are None while it is empty."""
 
     height: int | None
