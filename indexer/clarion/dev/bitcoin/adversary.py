@@ -270,7 +270,7 @@ class Adversary:
         return max(plain, key=lambda one: (one.coin.amount, one.outpoint))
 
     def _victim(self) -> Held:
-        vaults = self._zkusd.vaults()
+        vaults = [one for one in self._zkusd.vaults() if one["status"] == "Active"]
         if not vaults:
             raise NotPossibleError("there is no vault")
         return max(vaults, key=lambda one: one["collateral"])
