@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, get_args
 import httpx
 import psycopg
 import typer
+from msgspec import to_builtins
 from rich.console import Console
 
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.model import Chain
 from clarion.config import ConfigurationError, NetworkName, Settings, load_settings
 
@@ -530,6 +532,34 @@ def drill(
                 for line in describe(done):
                     typer.echo(line)
     if not passed:
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def spell(
+    transaction: Annotated[str, typer.Argument(metavar="HEX", help="The transaction's bytes; - reads standard input.")],
+    network: Annotated[
+        BitcoinNetwork | None,
+        typer.Option("--network", help="Whose addresses are shown; else as settings say."),
+    ] = None,
+) -> None:
+    """Show what a Bitcoin transaction's spell says, and whether its proof holds. No index is needed."""
+    from clarion.chains.bitcoin.charms.verify import read_spell
+    from clarion.chains.bitcoin.transactions import parse_transaction
+
+    settings = _settings().bitcoin
+    text = "".join((sys.stdin.read() if transaction == "-" else transaction).split())
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        raise typer.BadParameter("a transaction is hexadecimal digits, two a byte") from None
+    event = read_spell(parse_transaction(data), network or settings.network, accept_mock=settings.mock_spells)
+    if event is None:
+        typer.echo("The transaction is not marked as having a spell.", err=True)
+        raise typer.Exit(FAILED)
+    typer.echo(json.dumps(to_builtins(event), indent=2, ensure_ascii=False))
+    if not event.acceptable:
+        typer.echo(f"The spell is {event.status}: {event.failed_step}.", err=True)
         raise typer.Exit(FAILED)
 
 

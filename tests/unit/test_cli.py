@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -7,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.charms import app, in_output, plain_transaction, spell_of
 
 from clarion import cli
+from clarion.chains.bitcoin.charms.spells import write_payload
+from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.config import ConfigurationError
 from clarion.dev.run import DevError
 
@@ -56,6 +60,27 @@ def test_wrong_settings_are_2(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert code == 2
     assert err.startswith("clarion: ")
     assert "network" in err
+
+
+def test_a_spell_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    mock = write_payload(spell_of(15, [{0: 5}], [(app("t"), None)], mock=True), bytes(192))
+    text = write_transaction(in_output(plain_transaction(), mock)).hex()
+    code, out, err = run(["spell", text], capsys)
+    assert (code, json.loads(out)["status"]) == (1, "invalid")
+    assert err.startswith("The spell is invalid: mock:")
+    monkeypatch.setenv("CLARION_BITCOIN__MOCK_SPELLS", "true")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{text[:80]}\n{text[80:]}\n"))
+    code, out, err = run(["spell", "-", "--network", "regtest"], capsys)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["outs"] == [{"0": 5}]
+
+
+def test_what_has_no_spell_is_1_and_what_is_no_transaction_too(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(["spell", write_transaction(plain_transaction()).hex()], capsys)
+    assert (code, out, err) == (1, "", "The transaction is not marked as having a spell.\n")
+    code, _, err = run(["spell", "0200"], capsys)
+    assert (code, err) == (1, "clarion: the transaction at byte 0 is cut off at byte 2\n")
+    assert run(["spell", "xyz"], capsys)[0] == 2
 
 
 def test_a_live_recording_has_no_heights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
