@@ -50,6 +50,7 @@ class Esplora:
             follow_redirects=True,
             transport=transport,
         )
+        self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -103,7 +104,8 @@ class Esplora:
         try:
             async for attempt in stamina.retry_context(on=_PassingError, attempts=self._attempts, timeout=None):
                 with attempt:
-                    return await self._once(path)
+                    async with self._free:
+                        return await self._once(path)
         except _PassingError as error:
             raise BitcoinSourceError(f"{self._url}{path} does not answer: {error}") from error
         raise AssertionError("the last attempt returns or raises")

@@ -26,7 +26,7 @@ from clarion.child import end_with
 
 AHEAD: Final = 12
 """How many blocks are fetched and gone through before their turn; each takes some megabytes."""
-HASHES_AT_ONCE: Final = 500
+HASHES_AT_ONCE: Final = 100
 BATCH_BLOCKS: Final = 200
 BATCH_BYTES: Final = 32 << 20
 PROCESSES_FROM: Final = 50
