@@ -32,6 +32,30 @@ def test_one_by_one_they_are_the_same(chain_data: Path) -> None:
     assert [read_spell(tx, BitcoinNetwork.MAINNET, accept_mock=False) for _, tx in genuine] == together
 
 
+def test_what_they_say(chain_data: Path) -> None:
+    genuine = genuine_spells(chain_data)
+    events = read_spells([tx for _, tx in genuine], BitcoinNetwork.TESTNET4, accept_mock=False)
+    by_transaction = {known["txid"][:8]: event for (known, _), event in zip(genuine, events, strict=True)}
+    token, both, oracle = (by_transaction[tx_id] for tx_id in ("aea10a1e", "9c048eca", "68dd47f7"))
+    assert token is not None
+    assert [(use.tag, data) for use, data in token.charms(0)] == [("t", 69420)]
+    assert token.refs == []
+    assert both is not None
+    assert [(use.tag, use.public_input) for use in both.apps] == [("n", None), ("t", None)]
+    assert both.charms(0) == [(both.apps[1], 998)]
+    assert both.charms(1) == [(both.apps[0], {"ticker": "CHARMS-19", "remaining": 99002})]
+    assert oracle is not None
+    assert oracle.outputs[0].address == "tb1qr25l2p34sv4wnz4q0cuh4g9jd9qh2eua6y5awq"
+    assert oracle.outputs[0].amount == 547
+    ((app, state),) = oracle.charms(0)
+    assert app.identity == "00" * 32
+    assert isinstance(state, dict)
+    price = {"price": 100_000 * 10**8, "timestamp_block": 0, "source": "Mock", "confidence": 100}
+    assert state["price"] == price
+    assert state["operator"] == state["admin"]
+    assert state["is_active"] is True
+
+
 def test_those_that_are_refused_say_why(chain_data: Path) -> None:
     refused = {
         known["spell_version"]: read_spell(tx, BitcoinNetwork.TESTNET4, accept_mock=False)
