@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 from support.index import truncate_index
+from support.regtest import NETWORK, PROTOCOLS, opened, scanned, state
 
-from clarion.chains.bitcoin.charms.verify import read_spells
-from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion.chains.bitcoin.scanner import Scanner, scan
+from clarion.chains.bitcoin.scanner import Scanner
 from clarion.chains.bitcoin.tracked import Tracked
-from clarion.chains.model import Block
 from clarion.dev.bitcoin.adversary import HARMFUL, HARMLESS, Adversary
 from clarion.dev.bitcoin.chain import ChainBlock
 from clarion.dev.bitcoin.node import RegtestNode
-from clarion.dev.bitcoin.premine import MINER, premine, zkusd_apps
+from clarion.dev.bitcoin.premine import MINER, premine
 from clarion.dev.bitcoin.rpc_methods import RpcMethods
 from clarion.dev.bitcoin.sender import call_of
 from clarion.dev.bitcoin.zkusd_scenario import BORROWERS, TROUBLEMAKER, ZkUsdScenario
 from clarion.follower import Followed, Follower
 from clarion.ingest import ingest
-from clarion.protocols import charms, zkusd
 from clarion.store.generation import make_tables
-from clarion.store.store import Store
 
-NETWORK = BitcoinNetwork.REGTEST
 SEED = 5
 TIME = 1_700_000_000
-DEEPEST = 120
-PROTOCOLS = (charms.protocol, zkusd.protocol)
 
 
 ANOMALIES = {
@@ -63,7 +54,7 @@ class World:
         self._connection = connection
         self._scanner, self._follower = Scanner(NETWORK, Tracked()), Follower()
         self._told = 0
-        self._store = opened(connection)
+        self._store = opened(connection, seed=SEED)
 
     @property
     def _clock(self) -> int:
@@ -109,44 +100,16 @@ class World:
 
     def state(self) -> dict[str, Any]:
         """What the index holds."""
-        return state(self._store)
+        return state(self._store.connection)
 
     def fresh(self) -> dict[str, Any]:
         """What an index of the chain as it is now holds, made in a transaction that is undone."""
         with self._connection.transaction(force_rollback=True):
             truncate_index(self._connection, *(row_type.name for p in PROTOCOLS for row_type in p.row_types))
-            store = opened(self._connection)
+            store = opened(self._connection, seed=SEED)
             chain = [self.node.chain.blocks[digest] for digest in self.node.chain.active]
             ingest(store, Follower(), scanned(Scanner(NETWORK, Tracked()), chain))
-            return state(store)
-
-
-def opened(connection: psycopg.Connection[Any]) -> Store:
-    given = {"zkusd": zkusd_apps(SEED).parameters("regtest")}
-    deployed = [p.deployed_on(NETWORK.value, parameters=given.get(p.name, {})) for p in PROTOCOLS]
-    store = Store(connection, "bitcoin", deployed, final_depth=DEEPEST)
-    store.open()
-    return store
-
-
-def scanned(scanner: Scanner, blocks: Sequence[ChainBlock]) -> list[Block]:
-    reader = partial(read_spells, network=NETWORK, accept_mock=True)
-    return [scanner.block(block.raw, scan(block.raw, reader), block.height) for block in blocks]
-
-
-def state(store: Store) -> dict[str, Any]:
-    """Every row of both protocols, and the chain with its digests."""
-    found: dict[str, Any] = {
-        row_type.name: store.connection.execute(
-            sql.SQL("SELECT to_jsonb(t)::text FROM {} t ORDER BY 1").format(sql.Identifier(*row_type.name.split(".")))
-        ).fetchall()
-        for protocol in PROTOCOLS
-        for row_type in protocol.row_types
-    }
-    found["chain"] = store.connection.execute(
-        "SELECT height, hash, clarion.digest_at(chain, height) FROM clarion.canonical_block ORDER BY height"
-    ).fetchall()
-    return found
+            return state(store.connection)
 
 
 @pytest.fixture
