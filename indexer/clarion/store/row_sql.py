@@ -37,7 +37,7 @@ class RowSql:
 
     def load_many(self, connection: Connection[Any], keys: Sequence[Key]) -> list[tuple[Key, Sequence[Any]]]:
         """Those rows of these keys that exist: the key and the values in the order of the columns."""
-        found = connection.execute(self._load_many, (json_text(keys),)).fetchall()
+        found = connection.execute(self._load_many, (self._key_objects(keys),)).fetchall()
         row_type = self.row_type
         positions = [row_type.columns.index(name) for name in row_type.key_columns]
         return [(tuple([row[position] for position in positions]), row) for row in found]
@@ -57,7 +57,7 @@ class RowSql:
         gone = [key for key, after in final.items() if after is None and key not in new]
         kept = [after for after in final.values() if after is not None]
         if gone:
-            connection.execute(self._delete, (json_text(gone),))
+            connection.execute(self._delete, (self._key_objects(gone),))
         if len(new) >= LEAST_TO_COPY and connection.pgconn.pipeline_status == pq.PipelineStatus.OFF:
             fresh = [after for key in new if (after := final[key]) is not None]
             if self._copied(connection, fresh):
@@ -169,15 +169,13 @@ class RowSql:
 
     @property
     def _keys(self) -> sql.Composed:
-        """The rows ``k`` of keys given as a JSON array of arrays."""
-        objects = sql.SQL(", ").join(
-            sql.SQL("{}, value -> {}").format(sql.Literal(name), sql.Literal(index))
-            for index, name in enumerate(self.row_type.key_columns)
-        )
-        return sql.SQL(
-            "(SELECT (jsonb_populate_record(NULL::{table}, jsonb_build_object({objects}))).* "
-            "FROM jsonb_array_elements(%s::jsonb)) k"
-        ).format(table=self.table, objects=objects)
+        """The rows ``k`` of keys given as :meth:`_key_objects` has them."""
+        return sql.SQL("jsonb_populate_recordset(NULL::{}, %s::jsonb) k").format(self.table)
+
+    def _key_objects(self, keys: Iterable[Key]) -> str | None:
+        """Keys as a JSON array of objects."""
+        names = self.row_type.key_columns
+        return json_text([dict(zip(names, key, strict=True)) for key in keys])
 
 
 def _python_type(kind: TypeEngine[Any]) -> Any:
