@@ -30,12 +30,13 @@ async def server(recorded_bithedge_url: str) -> AsyncIterator[Server]:
 
 
 def documents() -> dict[str, str]:
-    """Every query of the examples and of the documentation."""
+    """Every query of the examples and of the documentation, but for those about protocols on Bitcoin."""
     found = {example.name: example.document for example in examples(["bithedge"])}
     for page in ("README.md", "docs/graphql.md"):
         texts = re.findall(r"```graphql\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
         found |= {f"{page} {number}": text for number, text in enumerate(texts)}
-    return {name: text for name, text in found.items() if not re.search(r"^\s*subscription\b", text, re.MULTILINE)}
+    of_others = re.compile(r"^\s*subscription\b|\b(charms|zkusd)[A-Z]", re.MULTILINE)
+    return {name: text for name, text in found.items() if not of_others.search(text)}
 
 
 async def all_nodes(server: Server, name: str, selection: str) -> list[dict[str, Any]]:
