@@ -26,7 +26,8 @@ from support.bitcoin_chain import (
 )
 
 from clarion.bitcoin_replay import replay_bitcoin
-from clarion.chains.bitcoin.blocks import outline, transactions_of
+from clarion.chains.bitcoin.blocks import transactions_of
+from clarion.chains.bitcoin.outline import outline
 from clarion.chains.bitcoin.recording import BitcoinRecordingWriter
 from clarion.chains.bitcoin.scanner import Scanner, scan
 from clarion.chains.bitcoin.tracked import Tracked

@@ -1,10 +1,9 @@
-"""Bitcoin blocks: header, where their transactions are and what these spend, and the root of their ids."""
+"""Bitcoin blocks: their headers, their transactions read whole, and the root of their ids."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from msgspec import Struct
@@ -37,21 +36,6 @@ class BlockHeader(Struct, frozen=True, gc=False):
     nonce: int
 
 
-@dataclass(slots=True)
-class Outline:
-    """Where a block's transactions begin (and, last, where they end), and every outpoint that they spend, in order.
-
-    An outpoint is as transactions hold it, 36 bytes: the id in internal order and the output's index, least byte first.
-    """
-
-    starts: list[int]
-    first_inputs: list[int]
-    """Of each transaction: which of :attr:`outpoints` is its first."""
-    outpoints: list[bytes]
-    weight: int
-    """Of the block."""
-
-
 def parse_header(data: bytes) -> BlockHeader:
     """The header that a block begins with. Raises TransactionError."""
     if len(data) < HEADER_BYTES:
@@ -65,89 +49,6 @@ def write_header(header: BlockHeader) -> bytes:
     """The header's bytes."""
     parent_hash, root = header.parent_hash[::-1], header.merkle_root[::-1]
     return _header.pack(header.version, parent_hash, root, header.time, header.bits, header.nonce)
-
-
-def outline(data: bytes) -> Outline:
-    """Go through a block's transactions without reading more of them than their lengths and what they spend.
-
-    Raises TransactionError where the bytes do not end with the last transaction.
-    """
-    try:
-        found = _outline(data)
-    except (IndexError, struct.error) as error:
-        raise TransactionError(f"the block of {len(data)} bytes is cut off") from error
-    if found.starts[-1] != len(data):
-        raise TransactionError(f"the block's transactions end at byte {found.starts[-1]} of {len(data)}")
-    return found
-
-
-def _outline(data: bytes) -> Outline:
-    # Every block goes through here and every few nanoseconds count: lengths below 253 are their own byte.
-    starts: list[int] = []
-    first_inputs: list[int] = []
-    outpoints: list[bytes] = []
-    note = outpoints.append
-    witness_bytes = 0
-    transactions, at = read_compact_size(data, HEADER_BYTES)
-    for _ in range(transactions):
-        starts.append(at)
-        first_inputs.append(len(outpoints))
-        inputs = data[at + 4]
-        if segwit := not inputs:
-            if data[at + 5] != 1:
-                raise TransactionError(f"the transaction at byte {at} has no inputs or an unknown flag")
-            at += 6
-            inputs = data[at]
-        else:
-            at += 4
-        if inputs < 253:
-            at += 1
-        else:
-            inputs, at = read_compact_size(data, at)
-        for _ in range(inputs):
-            note(data[at : at + 36])
-            length = data[at + 36]
-            if not length:
-                at += 41
-            elif length < 253:
-                at += 41 + length
-            else:
-                length, at = read_compact_size(data, at + 36)
-                at += 4 + length
-        outputs = data[at]
-        if outputs < 253:
-            at += 1
-        else:
-            outputs, at = read_compact_size(data, at)
-        for _ in range(outputs):
-            length = data[at + 8]
-            if length < 253:
-                at += 9 + length
-            else:
-                length, at = read_compact_size(data, at + 8)
-                at += length
-        if segwit:
-            before = at
-            for _ in range(inputs):
-                items = data[at]
-                if items == 2 and (first := data[at + 1]) < 253 and (second := data[at + 2 + first]) < 253:
-                    at += 3 + first + second  # a signature and a key, as most have
-                    continue
-                if items < 253:
-                    at += 1
-                else:
-                    items, at = read_compact_size(data, at)
-                for _ in range(items):
-                    length = data[at]
-                    if length < 253:
-                        at += 1 + length
-                    else:
-                        length, at = read_compact_size(data, at)
-                        at += length
-            witness_bytes += at - before + 2
-        at += 4
-    starts.append(at)
-    return Outline(starts, first_inputs, outpoints, 4 * at - 3 * witness_bytes)
 
 
 def transactions_of(data: bytes) -> list[BitcoinTransaction]:

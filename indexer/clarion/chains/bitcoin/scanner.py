@@ -13,10 +13,11 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from clarion.chains.bitcoin.blocks import BlockHeader, Outline, outline, parse_header
+from clarion.chains.bitcoin.blocks import BlockHeader, parse_header
 from clarion.chains.bitcoin.charms.events import SpellEvent, SpendEvent
 from clarion.chains.bitcoin.charms.verify import outputs
 from clarion.chains.bitcoin.networks import BitcoinNetwork
+from clarion.chains.bitcoin.outline import Outline, outline
 from clarion.chains.bitcoin.tracked import Tracked
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, TransactionError, parse_transaction
 from clarion.chains.model import (
