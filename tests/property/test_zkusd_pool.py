@@ -85,9 +85,8 @@ class Pool:
         return self.paid[who] + pending
 
 
-@settings(max_examples=1000, deadline=None)
-@given(OPERATIONS)
-def test_replay_is_what_a_simulation_of_every_depositor_gives(operations: list[tuple[str, int, int]]) -> None:
+def run(operations: list[tuple[str, int, int]]) -> None:
+    """Check that the replay stays by the simulation, and never owes more than there is."""
     replay, naive = Pool(), Naive()
     collateral_in = 0
     for kind, who, number in operations:
@@ -122,6 +121,19 @@ def test_replay_is_what_a_simulation_of_every_depositor_gives(operations: list[t
             allowed = naive.value_error[person] + 2 * Fraction(initial, pool.SCALE) + 2
             assert abs(values[person] - naive.values[person]) <= allowed
             assert abs(replay.gain(person) - naive.gains[person]) <= naive.gain_error[person] + len(operations)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(OPERATIONS)
+def test_replay_is_what_a_simulation_of_every_depositor_gives(operations: list[tuple[str, int, int]]) -> None:
+    run(operations)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(OPERATIONS)
+def test_replay_in_thousands_of_random_runs(operations: list[tuple[str, int, int]]) -> None:
+    run(operations)
 
 
 def test_two_depositors_two_offsets() -> None:

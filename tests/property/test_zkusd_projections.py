@@ -154,6 +154,7 @@ def check(chain: Chain) -> None:
     assert {row["script"]: row["amount"] for row in chain.rows(TokenBalance) if row["amount"]} == held
     assert found["token_supply"] == sum(held.values())
     assert found["holders"] == len(held)
+    assert found["beamed_out"] == sum(coin["amount"] for coin in chain.rows(TokenUtxo) if coin["beamed"])
     if found["reported_supply"] is not None:
         assert found["drift_supply"] == found["reported_supply"] - found["token_supply"] - found["beamed_out"]
     if found["reported_debt"] is not None:
@@ -228,3 +229,47 @@ def test_nothing_stops_indexing_and_figures_are_sums(blocks: list[Any], undone: 
 @given(BLOCKS, st.integers(1, 10))
 def test_nothing_stops_indexing_in_thousands_of_lives(blocks: list[Any], undone: int) -> None:
     live(blocks, undone)
+
+
+FIGURES = st.tuples(
+    st.integers(0, 300) | st.integers(10**6, 10**9), st.integers(0, 300) | st.integers(10 * ONE, 900_000 * ONE)
+)
+LIVES = st.lists(
+    st.tuples(st.just("open"), FIGURES)
+    | st.tuples(st.just("change"), FIGURES)
+    | st.tuples(st.just("close"), FIGURES)
+    | st.tuples(st.just("price"), st.integers(0, 2 * PRICE))
+    | st.tuples(st.just("price"), st.integers(95, 105)),
+    min_size=4,
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LIVES)
+def test_vaults_at_risk_are_known_at_every_price(lives: list[Any]) -> None:
+    world = World()
+    world.deploy()
+    coins: list[tuple[str, str, int, int]] = []
+    manager_app, price = app("vault_manager"), PRICE
+    for number, (kind, given_figures) in enumerate(lives):
+        if kind == "price":
+            price = given_figures if given_figures > 105 else price * given_figures // 100
+            world.do({"oracle": oracle(price)})
+        elif kind == "open":
+            collateral, debt = given_figures
+            made = vault_charm(f"v{number}", collateral, debt)
+            state = world.totals(collateral, debt, 1)
+            tx_id = world.do({"vault_manager": state}, makes=[Out("alice", {manager_app: made})])
+            coins.append((f"{tx_id}:1", f"v{number}", collateral, debt))
+        elif coins:
+            collateral, debt = given_figures
+            coin, name, old_collateral, old_debt = coins.pop(collateral % len(coins))
+            if kind == "close":
+                world.do({"vault_manager": world.totals(-old_collateral, -old_debt, -1)}, spends=[coin])
+            else:
+                state = world.totals(collateral - old_collateral, debt - old_debt, 0)
+                made = vault_charm(name, collateral, debt)
+                tx_id = world.do({"vault_manager": state}, spends=[coin], makes=[Out("alice", {manager_app: made})])
+                coins.append((f"{tx_id}:1", name, collateral, debt))
+        check(world.chain)

@@ -103,6 +103,16 @@ def a_state_that_becomes_two(world: World) -> None:
     assert [row["reason"] for row in world.chain.rows(ImpostorState)] == ["fork"]
 
 
+@case("StateForked", "StateForked")
+def a_state_that_becomes_several_under_other_names(world: World) -> None:
+    world.do({"oracle": oracle()})
+    others = [app("oracle", identity=ZERO_IDENTITY), app("oracle", "s")]
+    fakes = [Out("eve", {name: oracle(5 * DOLLARS)}) for name in others]
+    [made] = world.chain.block(Tx([world.at["oracle"]], [*fakes, Out("admin", {app("oracle"): oracle(PRICE + 1)})]))
+    row = world.chain.row(Contract, SET, "oracle")
+    assert (row["outpoint"], row["forks"], figures(world)["price8"]) == (f"{made}:2", 2, PRICE + 1)
+
+
 @case("StateForked")
 def a_vault_that_becomes_two(world: World) -> None:
     opened = world.open("a", ONE, DEBT)
