@@ -227,11 +227,17 @@ class Reader:
         self._nested -= 1
         return found
 
-    def items(self, *read: Callable[[], None]) -> None:
-        """An array of exactly so many items, each by its own reader."""
+    def items(self, *read: Callable[[], None], definite: bool = False) -> None:
+        """An array of exactly so many items, each by its own reader.
+
+        ``definite``: it has to say its length. Of a tuple that does not, ciborium leaves the end unread and takes it for
+        what follows, so that it can read such a tuple only where nothing does.
+        """
         self._skip_tags()
         start = self._at
         remaining = self._open(_ARRAY, "an array")
+        if remaining is None and definite:
+            raise CborError(f"expected an array of {len(read)} that says so", start)
         for count, read_item in enumerate(read):
             if not self._goes_on(remaining, count):
                 raise CborError(f"expected an array of {len(read)}", start)

@@ -221,7 +221,7 @@ class _Draft:
         def read_hash() -> None:
             hashes.append(self._hash())
 
-        self._reader.items(read_tag, read_hash, read_hash)
+        self._reader.items(read_tag, read_hash, read_hash, definite=True)
         return App(tag, *hashes)
 
     def _read_versioned_apps(self) -> None:

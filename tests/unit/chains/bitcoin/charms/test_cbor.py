@@ -237,6 +237,8 @@ def test_items_of_an_array_are_exactly_so_many() -> None:
     for other in ("80", "8101", "8301020309", "9f01ff", "9f010203ff", "9f0102"):
         with pytest.raises(CborError):
             read(other)
+    with pytest.raises(CborError, match="says so"):
+        Reader(bytes.fromhex("9f01ff")).items(lambda: None, definite=True)
 
 
 def test_null_is_nothing() -> None:

@@ -326,6 +326,17 @@ def test_other_forms_of_the_same_spell_hold(prover: Prover, change: object) -> N
     assert read(in_output(plain, payload)).status == "verified"
 
 
+def test_an_array_that_does_not_say_its_length_may_be_the_whole_and_no_app(prover: Prover) -> None:
+    plain = plain_transaction()
+    payload = write_payload(a_spell(9), _proof_of(prover.cast(a_spell(9), plain)))
+    assert read(in_output(plain, b"\x9f" + payload[1:] + b"\xff")).status == "verified"
+    assert failed_step(in_output(plain, b"\x9f" + payload[1:])) == "encoding"
+    named = app("t")
+    key = encode([named.tag, list(named.identity), list(named.vk)])
+    assert payload.count(key) == 1
+    assert failed_step(in_output(plain, payload.replace(key, b"\x9f" + key[1:] + b"\xff"))) == "encoding"
+
+
 def with_tx(value: Value, *pairs: tuple[Value, Value]) -> Value:
     assert isinstance(value, list)
     return [in_map(value[0], "tx", extended(get(value[0], "tx"), *pairs)), value[1]]
