@@ -127,6 +127,14 @@ class Executor:
         finally:
             observe_operation(kind, operation.name, perf_counter() - began)
 
+    def chains_of(self, request: GraphQLRequest) -> frozenset[Chain] | None:
+        """The chains that a request reads; None where that may be any, or it is refused."""
+        try:
+            operation = self.documents.read(request.query).operation(request.operation_name)
+        except RequestError:
+            return None
+        return chains_of(self._schema, operation, request.variables or {})
+
     async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
         running = context.Operation(self._service, caller)
         is_of_past = False

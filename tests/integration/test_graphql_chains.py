@@ -14,6 +14,8 @@ from clarion.config import GraphQL
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.execution import Executor, GraphQLRequest
+from clarion_graphql.schema import build_schema
 
 ALICE, BOB = "0x51", "0x52"
 ACCOUNTS = "toyAccounts(orderBy: [{field: OWNER}]) { nodes { owner balance finality } }"
@@ -220,7 +222,10 @@ class TestTheChainLogOfBitcoin:
                 "protocols { name chain state } problems } }"
             )
         )["status"]
-        assert [(chain["chain"], chain["burnTip"]) for chain in status["chains"]] == [("STACKS", None), ("BITCOIN", 102)]
+        assert [(chain["chain"], chain["burnTip"]) for chain in status["chains"]] == [
+            ("STACKS", None),
+            ("BITCOIN", 102),
+        ]
         assert status["chains"][1]["receipt"] == {"height": 102, "finality": "ANCHORED", "burnHeight": 102}
         assert status["protocols"] == [
             {"name": "toy", "chain": "STACKS", "state": "live"},
@@ -322,3 +327,24 @@ class TestSubscriptions:
             apply(bitcoin, coins.block(first, [coins.lose(coins.outpoint(first))]))
             assert (await one.next())["coinsCoins"] == {"totalCount": 0}
             assert (await two.next())["coinsCoins"] == {"totalCount": 0}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (f"{{ {COINS} }}", {"bitcoin"}),
+        ('{ coinsCoin(outpoint: "x") { amount } ... @include(if: false) { toyAccounts { totalCount } } }', None),
+        ("{ mempoolTransactions { totalCount } __typename }", {"stacks"}),
+        ('{ node(id: "x") { nodeId } }', {"any"}),
+        ("{ nothing }", {"any"}),
+        ("{ __typename }", set()),
+        ("query($c: ChainName!) { anomalies(chain: $c) { totalCount } }", {"bitcoin"}),
+    ],
+)
+async def test_what_a_live_query_is_woken_by(
+    database_url: str, store: Store, bitcoin: Store, document: str, expected: set[str] | None
+) -> None:
+    async with serving(_app(database_url)) as running:
+        executor = Executor(build_schema([toy.toy, coins.coins]), running.app.state.service, plans=False)
+        chains = executor.chains_of(GraphQLRequest(document, {"c": "BITCOIN"}))
+        assert ({"any"} if chains is None else chains) == (expected if expected is not None else {"stacks", "bitcoin"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from support import coins
 from support.graphql import NO_CACHE, Server, serving
@@ -15,7 +16,9 @@ from clarion.protocols.charms import protocol
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.home import examples
+from clarion_graphql.schema import build_schema
 
 IDENTITY, KEY = "11" * 32, "22" * 32
 NFT, TOKEN = f"n/{IDENTITY}/{KEY}", f"t/{IDENTITY}/{KEY}"
@@ -227,8 +230,11 @@ async def test_balances_as_they_change_and_are_taken_back(server: Server, store:
 
 
 @pytest.mark.usefixtures("blocks")
-async def test_the_examples_are_answered(server: Server) -> None:
+async def test_the_examples_are_answered_alike_with_plans_and_without(server: Server) -> None:
+    resolvers = Executor(build_schema([protocol]), server.app.state.service, plans=False)
     for example in examples(["charms"]):
         if example.name.startswith("charms/") and "\nquery" in example.document:
             answer = await server.query(example.document)
             assert "errors" not in answer, (example.name, answer["errors"])
+            reference = await resolvers.execute(GraphQLRequest(example.document))
+            assert msgspec.json.decode(reference.body)["data"] == answer["data"], example.name

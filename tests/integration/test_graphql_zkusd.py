@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from support import coins
 from support.graphql import NO_CACHE, Server, serving
@@ -20,7 +21,9 @@ from clarion.protocols.zkusd.units import Base, Bps, Price8, Sats
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
+from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.home import examples
+from clarion_graphql.schema import build_schema
 
 SET = "one"
 APP_SETS = {
@@ -565,12 +568,15 @@ async def test_a_view_as_of_a_block(server: Server, store: Store) -> None:
     assert (receipt["chain"], receipt["height"]) == ("bitcoin", 101)
 
 
-async def test_the_examples_are_answered(server: Server, store: Store) -> None:
+async def test_the_examples_are_answered_alike_with_plans_and_without(server: Server, store: Store) -> None:
     put(store, vaults(10))
+    resolvers = Executor(build_schema([protocol]), server.app.state.service, plans=False)
     for example in examples(["zkusd"]):
         if example.name.startswith("zkusd/") and "\nquery" in example.document:
             answer = await server.query(example.document)
             assert "errors" not in answer, (example.name, answer["errors"])
+            reference = await resolvers.execute(GraphQLRequest(example.document))
+            assert msgspec.json.decode(reference.body)["data"] == answer["data"], example.name
 
 
 REQUEST = """{

@@ -52,8 +52,9 @@ class LiveAnswers:
         self._last: State | None = None
 
     def source(self) -> StateSource:
-        """The answers as a source; each is made anew after a commit."""
-        return StateSource(self._query.what, CHAINS if self._reads is None else (self._reads[0],), self._read)
+        """The answers as a source; each is made anew after a commit to a chain that the query reads."""
+        chains = self._executor.chains_of(GraphQLRequest(self._query.text, self._variables))
+        return StateSource(self._query.what, tuple(sorted(chains)) if chains else CHAINS, self._read)
 
     async def _read(self) -> list[State]:
         if self._last is not None and self._reads is not None:
