@@ -4,8 +4,8 @@ Outpoints are ``txid:vout`` and transactions plain hex. An app is ``tag/identity
 smallest unit, of which a token with ``decimals`` has 10^decimals. A holder is the script of an output: as ``0x`` hex,
 one of more than 256 bytes as its hash after ``sha256:``; ``address`` is what the network calls it, where it has a name.
 
-Of a token all that there is is in one of three places: ``supply = held + beamed_out + unknown``, where ``held`` is the sum
-of its balances.
+All that there is of a token is in one of three places: ``supply = held + beamed_out + unknown``, where ``held`` is the
+sum of its balances.
 """
 
 from __future__ import annotations

@@ -230,8 +230,8 @@ class Reader:
     def items(self, *read: Callable[[], None], definite: bool = False) -> None:
         """An array of exactly so many items, each by its own reader.
 
-        ``definite``: it has to say its length. Of a tuple that does not, ciborium leaves the end unread and takes it for
-        what follows, so that it can read such a tuple only where nothing does.
+        ``definite``: it has to say its length. Of a tuple that does not, ciborium leaves the end unread and takes it
+        for what follows, so that it can read such a tuple only where nothing does.
         """
         self._skip_tags()
         start = self._at
