@@ -58,7 +58,7 @@ class _Program:
         engine, module = _compiled()
         self._store = wasmtime.Store(engine)
         self._exports: Any = wasmtime.Instance(self._store, module, []).exports(self._store)
-        self._memory: wasmtime.Memory = self._exports["memory"]
+        self._memory: Any = self._exports["memory"]
 
     def run(self, data: bytes) -> Outline:
         store, exports, memory = self._store, self._exports, self._memory
