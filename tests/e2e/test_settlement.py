@@ -15,7 +15,7 @@ from e2e.flow import Flow, open_flow, until
 from clarion.config import Devnet, GraphQL, Observer, Settings
 from clarion.dev.accounts import KEEPER
 from clarion.dev.processes import ProcessTree, State
-from clarion.dev.run import DevOptions, settings_of_run, start_chain, start_readers, write_settings
+from clarion.dev.run import DevOptions, settings_of_run, start_devnet, start_index, start_readers, write_settings
 from clarion.store.database import connect
 
 POLICY = """
@@ -32,14 +32,15 @@ query Policy($id: Int!) {
 def processes(database_url: str, tmp_path: Path) -> Iterator[tuple[Settings, ProcessTree]]:
     """A devnet that mines on request, the indexer, GraphQL and the keeper, each a process of its own."""
     chosen = Settings(devnet=Devnet(port=0), graphql=GraphQL(port=0), observer=Observer(port=0))
-    settings = settings_of_run(chosen, DevOptions(block_interval_ms=0, burn_interval_ms=0), tmp_path)
+    settings = settings_of_run(chosen, DevOptions(block_interval_ms=0, burn_interval_ms=0, zkusd=False), tmp_path)
     write_settings(tmp_path, settings, database_url)
     tree = ProcessTree(tmp_path / "logs")
     (tmp_path / "logs").mkdir()
     with contextlib.ExitStack() as stack:
         stack.callback(tree.stop)
-        start_chain(tree, settings, tmp_path)
-        start_readers(tree, tmp_path)
+        start_index(tree, tmp_path)
+        start_devnet(tree, settings, tmp_path)
+        start_readers(tree, tmp_path, keeper=True)
         yield settings, tree
 
 

@@ -49,8 +49,10 @@ class DevOptions:
     exit_after_settlements: int | None = None
     block_interval_ms: int = 1_000
     burn_interval_ms: int = 3_000
+    bithedge: bool = True
+    """Whether a Stacks chain runs, with BitHedge on it."""
     zkusd: bool = True
-    """Whether a Bitcoin runs beside, with zkUSD on it."""
+    """Whether a Bitcoin runs, with zkUSD on it."""
     bitcoin_interval_ms: int = 3_000
 
 
@@ -79,7 +81,8 @@ def check_installed(settings: Settings) -> None:
     Raises:
         DevError, NodeNotFoundError: something is missing; the message says how to get it, or how to do without.
     """
-    devnet_command(settings)
+    if "bithedge" in settings.protocols:
+        devnet_command(settings)
     if "zkusd" in settings.protocols and importlib.util.find_spec("pbk") is None:
         raise DevError(
             "zkUSD's Bitcoin needs the package py-bitcoinkernel, which is among the development dependencies. Run "
@@ -120,6 +123,8 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
         DevError: a port is taken, another run is going on, or what was kept cannot be continued.
         EmbeddedPostgresError: the database does not start.
     """
+    if not options.bithedge and (not options.zkusd or options.exit_after_settlements):
+        raise DevError("Without BitHedge there are no policies to settle, and without zkUSD too nothing to run.")
     folder = dev_folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder), _stopped_by_signals() as stopping, contextlib.ExitStack() as stack:
@@ -134,9 +139,13 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
         server = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
         continued = _prepare(ran, options, folder, server, view)
         stack.callback(tree.stop)
-        start_chain(tree, ran, folder)
-        if options.scenario:
-            tree.start("scenario", _clarion("scenario", "--seed", str(options.seed)), _environment(folder))
+        start_index(tree, folder)
+        if options.bithedge:
+            start_devnet(tree, ran, folder)
+            if options.scenario:
+                tree.start("scenario", _clarion("scenario", "--seed", str(options.seed)), _environment(folder))
+        else:
+            start_bitcoin(tree, folder, scenario=options.scenario)
         _watch(tree, server, ran, options, view, stopping, continued=continued)
         view.say("stopping")
 
@@ -147,49 +156,57 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
     Raises:
         DevError: a port is taken.
     """
-    ports = {
-        "graphql": _usable_port(settings.graphql.host, settings.graphql.port, "GraphQL", "--graphql-port"),
-        "devnet": _usable_port(settings.devnet.host, settings.devnet.port, "the devnet", "--devnet-port"),
-        "observer": _usable_port(settings.observer.host, settings.observer.port, "the indexer", "--observer-port"),
+    graphql = settings.graphql
+    graphql_port = _usable_port(graphql.host, graphql.port, "GraphQL", "--graphql-port")
+    given: dict[str, Any] = {
+        "state_dir": folder,
+        "network": "devnet",
+        "protocols": [],
+        "sources": [],
+        "graphql": {"host": graphql.host, "port": graphql_port},
+        "keeper": {
+            "key_file": folder / "keeper.key",
+            "graphql_url": f"http://{graphql.host}:{graphql_port}/graphql",
+        },
+        "log": {"level": settings.log.level, "format": settings.log.format},
     }
-    if options.zkusd:
-        ports["regtest"] = _usable_port(settings.regtest.host, settings.regtest.port, "Bitcoin", "--bitcoin-port")
-    hosts = {
-        "graphql": settings.graphql.host,
-        "devnet": settings.devnet.host,
-        "observer": settings.observer.host,
-        "regtest": settings.regtest.host,
-    }
-    urls = {name: f"http://{hosts[name]}:{port}" for name, port in ports.items()}
-    key_file = folder / "keeper.key"
-    bitcoin = _bitcoin_settings(options, folder, hosts["regtest"], ports["regtest"]) if options.zkusd else {}
-    return Settings.model_validate(
-        {
-            "state_dir": folder,
-            "network": "devnet",
-            "protocols": ["bithedge", *(("charms", "zkusd") if options.zkusd else ())],
-            **bitcoin,
-            "deployers": {"bithedge": DEPLOYER.address},
-            "graphql": {"host": hosts["graphql"], "port": ports["graphql"]},
-            "observer": {"host": hosts["observer"], "port": ports["observer"]},
-            "node": {"url": urls["devnet"]},
-            "devnet": {
-                "host": hosts["devnet"],
-                "port": ports["devnet"],
-                "block_interval_ms": options.block_interval_ms,
-                "burn_interval_ms": options.burn_interval_ms,
-                "seed": options.seed,
-            },
-            "keeper": {"key_file": key_file, "graphql_url": f"{urls['graphql']}/graphql"},
-            "log": {"level": settings.log.level, "format": settings.log.format},
-        }
-    )
+    for wanted, protocols, settings_of in (
+        (options.bithedge, ["bithedge"], _stacks_settings),
+        (options.zkusd, ["charms", "zkusd"], _bitcoin_settings),
+    ):
+        if wanted:
+            given |= settings_of(settings, options, folder)
+            given["protocols"] += protocols
+    return Settings.model_validate(given)
 
 
-def _bitcoin_settings(options: DevOptions, folder: Path, host: str, port: int) -> dict[str, Any]:
+def _stacks_settings(settings: Settings, options: DevOptions, folder: Path) -> dict[str, Any]:
+    """Settings of the devnet and of its index."""
+    del folder
+    devnet, observer = settings.devnet, settings.observer
+    port = _usable_port(devnet.host, devnet.port, "the devnet", "--devnet-port")
+    observer_port = _usable_port(observer.host, observer.port, "the indexer", "--observer-port")
+    return {
+        "sources": ["observer"],
+        "deployers": {"bithedge": DEPLOYER.address},
+        "observer": {"host": observer.host, "port": observer_port},
+        "node": {"url": f"http://{devnet.host}:{port}"},
+        "devnet": {
+            "host": devnet.host,
+            "port": port,
+            "block_interval_ms": options.block_interval_ms,
+            "burn_interval_ms": options.burn_interval_ms,
+            "seed": options.seed,
+        },
+    }
+
+
+def _bitcoin_settings(settings: Settings, options: DevOptions, folder: Path) -> dict[str, Any]:
     """Settings of the regtest and of its index. The apps that will be deployed follow from the seed."""
     from clarion.dev.bitcoin.premine import zkusd_apps
 
+    host = settings.regtest.host
+    port = _usable_port(host, settings.regtest.port, "Bitcoin", "--bitcoin-port")
     return {
         "parameters": {"zkusd": zkusd_apps(options.seed).parameters("dev")},
         "bitcoin": {
@@ -279,9 +296,13 @@ def _toml(value: Any) -> str:
     return json.dumps(value)  # texts, whole numbers, true and false read the same in both
 
 
-def start_chain(tree: ProcessTree, settings: Settings, folder: Path) -> None:
-    """Start the chains and the indexer, with the settings that `write_settings` left in ``folder``."""
+def start_index(tree: ProcessTree, folder: Path) -> None:
+    """Start the indexer, with the settings that `write_settings` left in ``folder``."""
     tree.start("index", _clarion("index"), _environment(folder))
+
+
+def start_devnet(tree: ProcessTree, settings: Settings, folder: Path) -> None:
+    """Start the Stacks devnet."""
     tree.start("devnet", devnet_command(settings), _environment(folder))
 
 
@@ -290,10 +311,11 @@ def start_bitcoin(tree: ProcessTree, folder: Path, *, scenario: bool) -> None:
     tree.start("regtest", _clarion("regtest", *(() if scenario else ("--no-scenario",))), _environment(folder))
 
 
-def start_readers(tree: ProcessTree, folder: Path) -> None:
-    """Start what reads the index: GraphQL, and the keeper."""
+def start_readers(tree: ProcessTree, folder: Path, *, keeper: bool) -> None:
+    """Start what reads the index: GraphQL, and BitHedge's keeper."""
     tree.start("serve", _clarion("serve"), _environment(folder))
-    tree.start("keep", _clarion("keep"), _environment(folder))
+    if keeper:
+        tree.start("keep", _clarion("keep"), _environment(folder))
 
 
 def _clarion(*arguments: str) -> list[str]:
@@ -337,13 +359,13 @@ def _watch(
                 continue
             view.show(snapshot, tuple(tree.children.values()))
             elapsed = time.monotonic() - started
-            if first_block and snapshot.height is not None:
+            if first_block and (snapshot.height if options.bithedge else snapshot.zkusd) is not None:
                 first_block = False
                 if not continued:
                     view.say(f"first block indexed after {elapsed:.1f} s")
                 # not earlier: where processors are few, starting everything at once would make all of it late
-                start_readers(tree, settings.state_dir)
-                if options.zkusd:
+                start_readers(tree, settings.state_dir, keeper=options.bithedge)
+                if options.zkusd and options.bithedge:
                     start_bitcoin(tree, settings.state_dir, scenario=options.scenario)
             if first_settlement and snapshot.settled:
                 first_settlement = False

@@ -45,6 +45,21 @@ class KeeperTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class ZkUsdSnapshot:
+    """zkUSD as the index has it. ``height`` is its Bitcoin's; what is not deployed yet is None or 0."""
+
+    height: int
+    price8: int | None
+    ratio_percent: int | None
+    """Of all vaults."""
+    vaults: int
+    liquidated: int
+    supply_base: int
+    anomalies: int
+    """Events that tell of broken rules."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One moment of a dev run. Heights are None while nothing is indexed."""
 
@@ -66,6 +81,8 @@ class Snapshot:
     keeper_recent: tuple[KeeperTransaction, ...]
     events: tuple[RecentEvent, ...]
     """The newest last."""
+    zkusd: ZkUsdSnapshot | None = None
+    """None while nothing of Bitcoin is indexed."""
 
     @property
     def settled(self) -> int:
@@ -133,7 +150,18 @@ class SnapshotReader:
                 )
             ),
             events=self._recent_events(height),
+            zkusd=self._zkusd(),
         )
+
+    def _zkusd(self) -> ZkUsdSnapshot | None:
+        rows = self._rows(
+            "SELECT c.height, p.price8::bigint, p.tcr_percent, coalesce(p.active_vaults, 0), "
+            "coalesce(p.liquidated_vaults, 0), coalesce(p.token_supply, 0)::bigint, "
+            "(SELECT count(*) FROM zkusd.event WHERE severity IN ('warning', 'critical')) "
+            "FROM clarion.cursor c LEFT JOIN zkusd.protocol p ON true "
+            "WHERE c.chain = 'bitcoin' AND c.height IS NOT NULL"
+        )
+        return ZkUsdSnapshot(*rows[0]) if rows else None
 
     def _rates(self) -> tuple[float, float]:
         blocks, events, highest = self._row(

@@ -17,7 +17,7 @@ from rich.text import Text
 from clarion.config import Settings
 from clarion.dev.amounts import usd
 from clarion.dev.processes import Change, Child, State
-from clarion.dev.snapshot import RecentEvent, Snapshot
+from clarion.dev.snapshot import RecentEvent, Snapshot, ZkUsdSnapshot
 
 LINES_EVERY_S: Final = 5.0
 KEPT_MESSAGES: Final = 6
@@ -95,14 +95,18 @@ class Lines:
                 if event.topic.startswith(TOLD_TOPICS):
                     self.say(f"block {event.height}: {describe(event)}")
         now = time.monotonic()
-        if now < self._next or snapshot.height is None:
+        if now < self._next:
             return
-        self._next = now + LINES_EVERY_S
-        self.say(
-            f"block {snapshot.height} (Bitcoin {snapshot.burn_height}), behind {snapshot.behind}, "
-            f"{snapshot.events_per_s:.1f} events/s, policies: {_counts(list(snapshot.policies.items()))}, "
-            f"keeper: {_counts(list(snapshot.keeper.items()))}"
-        )
+        if snapshot.height is not None:
+            self._next = now + LINES_EVERY_S
+            self.say(
+                f"block {snapshot.height} (Bitcoin {snapshot.burn_height}), behind {snapshot.behind}, "
+                f"{snapshot.events_per_s:.1f} events/s, policies: {_counts(list(snapshot.policies.items()))}, "
+                f"keeper: {_counts(list(snapshot.keeper.items()))}"
+            )
+        if snapshot.zkusd is not None:
+            self._next = now + LINES_EVERY_S
+            self.say("zkUSD: " + ", ".join(f"{name} {value}" for name, value in _zkusd_pairs(snapshot.zkusd)))
 
 
 class LiveView:
@@ -151,6 +155,8 @@ class LiveView:
             Panel(_market_table(snapshot), title="BitHedge"),
             Panel(_keeper_table(snapshot), title="keeper's transactions"),
         )
+        if snapshot.zkusd is not None:
+            top.add_row(Panel(_pairs(*_zkusd_pairs(snapshot.zkusd)), title="zkUSD"), "")
         events = Text("\n").join(
             Text(f"{event.height:>6}  {describe(event)}", no_wrap=True) for event in snapshot.events
         )
@@ -196,6 +202,17 @@ def _market_table(snapshot: Snapshot) -> Table:
     prices = [(f"{asset} price", f"{usd(price)} USD") for asset, price in snapshot.prices_usd8.items()]
     states = [(f"policies {state}", str(count)) for state, count in snapshot.policies.items()]
     return _pairs(*prices, *states)
+
+
+def _zkusd_pairs(zkusd: ZkUsdSnapshot) -> list[tuple[str, str]]:
+    return [
+        ("block", str(zkusd.height)),
+        ("BTC price", "-" if zkusd.price8 is None else f"{usd(zkusd.price8)} USD"),
+        ("ratio", "-" if zkusd.ratio_percent is None else f"{zkusd.ratio_percent} %"),
+        ("vaults", f"{zkusd.vaults} ({zkusd.liquidated} liquidated)"),
+        ("supply", usd(zkusd.supply_base)),
+        ("anomalies", str(zkusd.anomalies)),
+    ]
 
 
 def _keeper_table(snapshot: Snapshot) -> Table:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 from clarion.config import Settings
 from clarion.dev import amounts
 from clarion.dev.processes import Change, Child, State
-from clarion.dev.snapshot import KeeperTransaction, RecentEvent, Snapshot
+from clarion.dev.snapshot import KeeperTransaction, RecentEvent, Snapshot, ZkUsdSnapshot
 from clarion.dev.view import Lines, LiveView, describe
 
 CREATED = RecentEvent(
@@ -38,6 +39,17 @@ def snapshot(*events: RecentEvent, height: int | None = 42) -> Snapshot:
     )
 
 
+ZKUSD = ZkUsdSnapshot(
+    height=130,
+    price8=9_500_000_000_000,
+    ratio_percent=185,
+    vaults=6,
+    liquidated=1,
+    supply_base=618_725_000_000,
+    anomalies=2,
+)
+
+
 def test_amounts_read_well() -> None:
     assert doctest.testmod(amounts).failed == 0
 
@@ -50,6 +62,16 @@ def test_a_snapshot_knows_what_is_settled_and_how_far_behind_it_is() -> None:
 def test_an_event_is_described_by_what_matters() -> None:
     assert describe(CREATED) == "policy.created policy 7 asset BTC premium 12"
     assert describe(SUBMITTED) == "price.submitted asset STX price 0.8012"
+
+
+def test_lines_tell_of_zkusd_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines() as view:
+        view.show(replace(snapshot(height=None), zkusd=ZKUSD), ())
+        view.show(replace(snapshot(height=None), zkusd=ZKUSD), ())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(
+        "zkUSD: block 130, BTC price 95,000.00 USD, ratio 185 %, vaults 6 (1 liquidated), supply 6,187.25, anomalies 2"
+    )
 
 
 def test_lines_tell_each_event_of_note_once(capsys: pytest.CaptureFixture[str]) -> None:
