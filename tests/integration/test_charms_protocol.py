@@ -39,7 +39,11 @@ def indexed(connection: psycopg.Connection[Any], blocks: Sequence[Sequence[Block
 
 
 @given(common=chains, orphaned=chains, kept=chains)
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_a_reorganisation_leaves_what_a_fresh_index_has(
     connection: psycopg.Connection[Any], common: Any, orphaned: Any, kept: Any
 ) -> None:

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.charms import genuine_spells, in_output, plain_transaction, with_witness
 
@@ -81,18 +81,24 @@ SPELLS: st.SearchStrategy[Spell] = st.fixed_dictionaries(
     }
 ).map(lambda fields: Spell(**fields))
 
+#: Where others use the machine everything takes long.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 @given(VALUES)
+@PATIENT
 def test_values_come_back_from_their_bytes(value: Value) -> None:
     assert decode(encode(value)) == value
 
 
 @given(VALUES)
+@PATIENT
 def test_values_come_back_from_their_json(value: Value) -> None:
     assert encode(from_json(to_json(value))) == encode(value)
 
 
 @given(st.binary(max_size=300))
+@PATIENT
 def test_any_bytes_are_a_value_or_refused(data: bytes) -> None:
     try:
         value = decode(data)
@@ -104,6 +110,7 @@ def test_any_bytes_are_a_value_or_refused(data: bytes) -> None:
 
 
 @given(SPELLS, st.binary(max_size=400))
+@PATIENT
 def test_spells_come_back_from_their_payloads(spell: Spell, proof: bytes) -> None:
     payload = write_payload(spell, proof)
     assert read_payload(payload) == (spell, proof)
@@ -111,6 +118,7 @@ def test_spells_come_back_from_their_payloads(spell: Spell, proof: bytes) -> Non
 
 
 @given(SPELLS, st.data())
+@PATIENT
 def test_a_payload_that_is_cut_off_is_refused(spell: Spell, data: st.DataObject) -> None:
     payload = write_payload(spell, bytes(10))
     end = data.draw(st.integers(0, len(payload) - 1))
@@ -119,7 +127,7 @@ def test_a_payload_that_is_cut_off_is_refused(spell: Spell, data: st.DataObject)
 
 
 @given(SPELLS, st.binary(max_size=400))
-@settings(deadline=None)
+@PATIENT
 def test_what_no_proof_holds_for_is_never_accepted(spell: Spell, proof: bytes) -> None:
     event = read_spell(
         in_output(plain_transaction(), write_payload(spell, proof)), BitcoinNetwork.MAINNET, accept_mock=False
@@ -130,12 +138,14 @@ def test_what_no_proof_holds_for_is_never_accepted(spell: Spell, proof: bytes) -
 
 
 @given(st.binary(max_size=600))
+@PATIENT
 def test_any_payload_is_answered(payload: bytes) -> None:
     event = read_spell(in_output(plain_transaction(), payload), BitcoinNetwork.MAINNET, accept_mock=True)
     assert event is not None
 
 
 @given(st.lists(st.binary(max_size=60) | st.just(MARKER) | st.just(b"\x05" + MARKER), max_size=6).map(b"".join))
+@PATIENT
 def test_any_script_is_answered(script: bytes) -> None:
 
     plain = plain_transaction()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.charms_world import Rows, chains, make_chain
 
@@ -15,15 +15,19 @@ amounts = st.integers(0, 100)
 spent_parts = st.lists(st.builds(Part, st.sampled_from(HOLDERS[1:]), amounts), max_size=6)
 made_parts = st.lists(st.builds(Part, st.sampled_from(HOLDERS), amounts), max_size=6)
 
+#: Where others use the machine everything takes long.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 @given(chains)
-@settings(deadline=None)
+@PATIENT
 def test_balances_supply_and_transfers_tell_the_same_story(happenings: list[list[dict[str, object]]]) -> None:
     blocks = make_chain(happenings)
     Rows(blocks).assert_consistent(blocks)
 
 
 @given(spent_parts, made_parts)
+@PATIENT
 def test_moves_of_a_token_account_for_everything(spent: Sequence[Part], made: Sequence[Part]) -> None:
     moves = token_moves(spent, made)
     assert all(move.amount > 0 for move in moves)
@@ -46,6 +50,7 @@ states = st.lists(st.sampled_from([None, 1, "a", {"x": 1, "y": 2}, {"y": 2, "x":
 
 
 @given(states, states)
+@PATIENT
 def test_every_charm_continues_at_most_one(spent: list[object], made: list[object]) -> None:
     steps = continued(
         [(data, place) for place, data in enumerate(spent)], [(data, place) for place, data in enumerate(made)]
