@@ -468,3 +468,18 @@ def test_a_tag_that_is_a_scripts_hash_is_its_owners(world: World) -> None:
     )
     assert "CollateralWithdrawn" in world.kinds(repaid)
     assert "Redemption" not in world.kinds(repaid)
+
+
+def test_a_reorg_of_two_blocks_over_a_mint(world: World) -> None:
+    before = world.chain.state()
+    opened = world.open("a", ONE, 50_000 * ONE)
+    world.do(spends=[f"{opened}:3"], makes=[Out("bob", {TOKEN: 49_998 * ONE})])
+    both = world.chain.state()
+    world.chain.roll_back(2)
+    assert world.chain.state() == before
+    world.at["vault_manager"], world.at["token"] = f"{hexed('deploys vault_manager')}:0", f"{hexed('deploys token')}:0"
+    world.says["vault_manager"], world.says["token"] = manager(), token()
+    world.funded -= 1
+    assert world.open("a", ONE, 50_000 * ONE) == opened
+    world.do(spends=[f"{opened}:3"], makes=[Out("bob", {TOKEN: 49_998 * ONE})])
+    assert world.chain.state() == both
