@@ -17,7 +17,7 @@ from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.zkusd.columns import PRICE, ZKUSD
-from clarion_graphql.zkusd.figures import APP_SET, PRICE8, active_vaults, market
+from clarion_graphql.zkusd.figures import APP_SET, PRICE8, active_vaults, market, worked_out
 from clarion_graphql.zkusd.queues import market_fields, with_market
 
 #: Most changes of the price that are looked at in one ladder.
@@ -53,8 +53,10 @@ def _histogram() -> StrawberryField:
         of = await market(info, given["app_set_name"], given["price8"])
         vaults = await active_vaults(info.context.session, of)
         try:
-            buckets = icr_histogram(
-                vaults, price8=of.price8, step_bps=Bps(given["step_bps"]), top_bps=Bps(given["top_bps"])
+            buckets = await worked_out(
+                lambda: icr_histogram(
+                    vaults, price8=of.price8, step_bps=Bps(given["step_bps"]), top_bps=Bps(given["top_bps"])
+                )
             )
         except ValueError as error:
             raise InputError(f"stepBps, topBps: {error}.") from None
@@ -104,8 +106,10 @@ def _ladder() -> StrawberryField:
             raise ApiError(Code.LIMIT_EXCEEDED, f"changesBps holds at most {MOST_RUNGS} changes, not {len(changes)}.")
         vaults = await active_vaults(info.context.session, of)
         try:
-            rungs = price_ladder(
-                vaults, price8=of.price8, pool_total=of.pool_total, rules=of.rules, changes_bps=changes
+            rungs = await worked_out(
+                lambda: price_ladder(
+                    vaults, price8=of.price8, pool_total=of.pool_total, rules=of.rules, changes_bps=changes
+                )
             )
         except ValueError as error:
             raise InputError(f"changesBps: {error}.") from None

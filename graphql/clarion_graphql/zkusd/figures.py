@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeVar
 
 from clarion.protocols.zkusd import ratios
 from clarion.protocols.zkusd.app_sets import Rules
@@ -15,6 +17,8 @@ from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.zkusd.reading import RULES, TABLES
+
+T = TypeVar("T")
 
 #: Most active vaults that a view looks at.
 MOST_VAULTS: Final = 50_000
@@ -124,6 +128,11 @@ async def market(info: Info, app_set: str | None, price8: int | None = None) -> 
 def _whole(value: Any) -> Any:
     """A number of the database as an integer; anything else as it is."""
     return int(value) if isinstance(value, Decimal) else value
+
+
+async def worked_out(work: Callable[[], T]) -> T:
+    """What takes long to work out over many vaults: beside the event loop, so that others are answered meanwhile."""
+    return await asyncio.to_thread(work)
 
 
 async def active_vaults(session: Session, of: Market, *, below: Percent | None = None) -> list[VaultFigures]:

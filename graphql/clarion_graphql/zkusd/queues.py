@@ -30,7 +30,7 @@ from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.zkusd.columns import PRICE, ZKUSD
-from clarion_graphql.zkusd.figures import APP_SET, PRICE8, Market, active_vaults, market
+from clarion_graphql.zkusd.figures import APP_SET, PRICE8, Market, active_vaults, market, worked_out
 
 #: Most candidates that a queue shows.
 MOST_CANDIDATES: Final = 1_000
@@ -170,23 +170,25 @@ def _liquidations(types: Types) -> StrawberryField:
         if min(costs) < 0:
             raise InputError("Costs are 0 or more.")
         fee_rate, virtual_size, charms_fee, prover, outputs = costs
-        found = list(
-            liquidation_queue(
-                vaults,
-                price8=of.price8,
-                recovery=of.recovery_mode,
-                total_percent=of.total_percent,
-                pool_total=of.pool_total,
-                rules=of.rules,
-                costs=Costs(
-                    fee_rate=fee_rate,
-                    virtual_size=virtual_size,
-                    charms_fee=Sats(charms_fee),
-                    prover=Sats(prover),
-                    charm_outputs=outputs,
-                ),
-                reserve_paid=given["reserve_paid"],
-                min_net=given["min_net_sats"],
+        found = await worked_out(
+            lambda: list(
+                liquidation_queue(
+                    vaults,
+                    price8=of.price8,
+                    recovery=of.recovery_mode,
+                    total_percent=of.total_percent,
+                    pool_total=of.pool_total,
+                    rules=of.rules,
+                    costs=Costs(
+                        fee_rate=fee_rate,
+                        virtual_size=virtual_size,
+                        charms_fee=Sats(charms_fee),
+                        prover=Sats(prover),
+                        charm_outputs=outputs,
+                    ),
+                    reserve_paid=given["reserve_paid"],
+                    min_net=given["min_net_sats"],
+                )
             )
         )
         return with_market(
@@ -259,12 +261,14 @@ def _redemption(types: Types) -> StrawberryField:
         if asked <= 0:
             raise InputError("amount is above 0.")
         vaults = await active_vaults(info.context.session, of)
-        found = redemption_queue(
-            vaults,
-            price8=of.price8,
-            amount=Base(asked),
-            rules=of.rules,
-            order=ZkusdRedemptionPreference(given["order"]).value,
+        found = await worked_out(
+            lambda: redemption_queue(
+                vaults,
+                price8=of.price8,
+                amount=Base(asked),
+                rules=of.rules,
+                order=ZkusdRedemptionPreference(given["order"]).value,
+            )
         )
         return with_market(
             of,

@@ -29,7 +29,7 @@ from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
-from clarion_graphql.zkusd.figures import APP_SET, PRICE8, Market, active_vaults, market
+from clarion_graphql.zkusd.figures import APP_SET, PRICE8, Market, active_vaults, market, worked_out
 from clarion_graphql.zkusd.queues import ZkusdRedemptionPreference, market_fields, with_market
 from clarion_graphql.zkusd.reading import TABLES
 
@@ -93,12 +93,15 @@ def queries(types: Types) -> Sequence[StrawberryField]:
         session = info.context.session
         if given["amount"] <= 0:
             raise InputError("amount is above 0.")
-        plan = redemption_queue(
-            await active_vaults(session, of),
-            price8=of.price8,
-            amount=Base(given["amount"]),
-            rules=of.rules,
-            order=ZkusdRedemptionPreference(given["order"]).value,
+        vaults = await active_vaults(session, of)
+        plan = await worked_out(
+            lambda: redemption_queue(
+                vaults,
+                price8=of.price8,
+                amount=Base(given["amount"]),
+                rules=of.rules,
+                order=ZkusdRedemptionPreference(given["order"]).value,
+            )
         )
         if len(plan.candidates) > MOST_VAULTS:
             raise ApiError(
