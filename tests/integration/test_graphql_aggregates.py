@@ -6,15 +6,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import sql
 from support import toy
 from support.graphql import Server
 
 from clarion.follower import Follower
 from clarion.store.store import Store
-from clarion_graphql.aggregates import AVERAGE_PLACES, Function, Measure
+from clarion_graphql.aggregates import AVERAGE_PLACES, Function, GroupKey, Measure, TimeBucket
 from clarion_graphql.entities import Column, Kind
 
 ORDERS = [
@@ -188,6 +190,24 @@ class TestBuckets:
         ]
         assert data["weeks"] == [{"key": {"time": "2023-11-13T00:00:00+00:00"}}]
         assert data["months"] == [{"key": {"time": "2023-11-01T00:00:00+00:00"}}]
+
+    @pytest.mark.parametrize("bucket", list(TimeBucket))
+    @pytest.mark.parametrize("kind", [Kind.TIME, Kind.UNIX_TIME])
+    def test_it_begins_where_date_trunc_begins_it(
+        self, connection: psycopg.Connection[Any], kind: Kind, bucket: TimeBucket
+    ) -> None:
+        """Over two centuries, half of one before 1970."""
+        key = GroupKey(Column("time", kind, "A time."), None, bucket)
+        times = "SELECT time FROM generate_series('1920-01-01'::timestamptz, '2120-01-01', '37:11:59') time"
+        if kind is Kind.UNIX_TIME:
+            times = f"SELECT extract(epoch FROM time)::bigint AS time FROM ({times}) t"
+        row = connection.execute(
+            sql.SQL("SELECT count(*), count(*) FILTER (WHERE {} = date_trunc({}, {}, 'UTC')) FROM ({}) t").format(
+                key.expression, bucket.value, key.column.selected, sql.SQL(times)
+            )
+        ).fetchone()
+        assert row is not None
+        assert row[0] == row[1] > 47_000
 
     async def test_of_height(self, store: Store, server: Server) -> None:
         tip = None
