@@ -329,7 +329,7 @@ class RiskBand(Row, table=True):
     __tablename__ = "risk_band"
     __table_args__ = _args
     app_set: str = _set()
-    band: int = Field(primary_key=True, sa_type=BigInteger, description="A sixteenth of a power of two of that price")
+    band: int = Field(primary_key=True, sa_type=BigInteger, description="A 256th of a power of two of that price")
     vaults: Any = Field(sa_type=JSONB, description="Outpoints the vaults were first seen on, in order")
 
 

@@ -2,7 +2,7 @@
 
 A vault is at risk where its ratio at the oracle's price is below what liquidation asks for. That holds for all vaults
 whose *even price*, at which debt equals collateral, is above ``price x 100 / threshold``. Active vaults are kept in
-bands of even prices, sixteen to a power of two, so that a new price or threshold looks only at the bands it passed.
+bands of even prices, 256 to a power of two, so that a new price or threshold looks only at the bands it passed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from clarion.protocols.zkusd.ratios import is_below
 from clarion.protocols.zkusd.tables import RiskBand, Vault
 from clarion.protocols.zkusd.units import SATS_PER_BITCOIN, Percent, Price8
 
-_BITS = 4
+_BITS = 8
 _HIGHEST = 128 << _BITS
 """Above every band of an even price: debt without collateral."""
 
@@ -22,7 +22,7 @@ _TINY_DEBT = 1000
 
 
 def band_of(even_price8: int) -> int:
-    """The band of an even price: its number of bits and the four bits after the first."""
+    """The band of an even price: its number of bits and the eight bits after the first."""
     bits = even_price8.bit_length()
     return bits << _BITS | ((even_price8 << _BITS >> bits - 1) & (1 << _BITS) - 1 if bits else 0)
 
@@ -73,8 +73,8 @@ def judge_all(view: View, price8: Price8 | None, percent: Percent) -> None:
     if not protocol.active_vaults:
         return
     low, high = sorted((old, new))
-    # the apps round twice, which moves the boundary by less than a band
-    for band in (_TINY, *range(low - 1, high + 2)):
+    # the apps round twice, and so do bands: a vault may be two bands off
+    for band in (_TINY, *range(low - 2, high + 3)):
         row = view.rows.get(RiskBand, view.app_set.name, band)
         for genesis in row.vaults if row else ():
             vault = view.rows.get(Vault, view.app_set.name, genesis)
