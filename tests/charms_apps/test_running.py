@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+from typing import Any
 
 import pytest
 import wasmtime
@@ -300,6 +301,47 @@ def test_what_contracts_do_not_know_of_a_transaction_is_skipped(calls: list[tupl
                 for wrong in (twice, less):
                     with pytest.raises(AppRefusedError, match=r"twice|lacks"):
                         run_encoded(wasm, app, encode([said[0], wrong, *said[2:]]))
+
+
+def without(pairs: list[Any], name: str, value: Any) -> Map:
+    return Map([(key, value if key == name else item) for key, item in pairs])
+
+
+def test_transactions_that_are_not_whole(calls: list[tuple[bytes, App, bytes]]) -> None:
+    """Inputs and outputs without their coins, twice, or in other forms."""
+    for wasm, app, call in calls:
+        _, said, x, w = parts = decode(call)  # type: ignore[misc]
+        assert isinstance(said, Map)
+        fields = dict(said.pairs)
+        (outpoint, charms), *more = fields["ins"]
+        listed = fields["app_public_inputs"]
+        coin = fields["coin_ins"][0]
+        for name, value, why in (
+            ("coin_ins", fields["coin_ins"][1:], "not every input has its coin"),
+            ("coin_outs", fields["coin_outs"][1:], "not every output has its coin"),
+            ("coin_ins", [Map([*coin.pairs, coin.pairs[0]]), *fields["coin_ins"][1:]], "twice"),
+            ("coin_ins", [Map(coin.pairs[:1]), *fields["coin_ins"][1:]], "an amount and a script"),
+            ("coin_ins", [Map(coin.pairs[1:]), *fields["coin_ins"][1:]], "an amount and a script"),
+            ("ins", [[outpoint[:35], charms], *more], "36 bytes"),
+            ("ins", [[outpoint + b"0", charms], *more], "36 bytes"),
+            ("ins", [[outpoint], *more], "an outpoint and charms"),
+            ("ins", [[outpoint, charms], [outpoint, charms], *more[1:]], "spent twice"),
+            ("app_public_inputs", Map([*listed.pairs, listed.pairs[0]]), "an app stands twice"),
+            ("app_public_inputs", Map([]), "not the one that the transaction lists"),
+            ("app_public_inputs", Map([(key, 7) for key, _ in listed.pairs]), "not the one that the transaction lists"),
+            ("app_public_inputs", Map([(["tt", *key[1:]], item) for key, item in listed.pairs]), "one character"),
+            ("app_public_inputs", Map([(key[:2], item) for key, item in listed.pairs]), "a tag, an identity and a key"),
+            (
+                "app_public_inputs",
+                Map([([*key, 1], item) for key, item in listed.pairs]),
+                "a tag, an identity and a key",
+            ),
+        ):
+            with pytest.raises(AppRefusedError, match=why):
+                run_encoded(wasm, app, encode([parts[0], without(said.pairs, name, value), x, w]))  # type: ignore[index]
+        for wrong in (parts[:3], [*parts, None], [*parts[:3], 1]):  # type: ignore[index,misc]
+            with pytest.raises(AppRefusedError, match=r"four parts|no private input"):
+                run_encoded(wasm, app, encode(wrong))
 
 
 def test_large_previous_transactions_cost_little(calls: list[tuple[bytes, App, bytes]]) -> None:

@@ -45,6 +45,7 @@ class Life(RuleBasedStateMachine):
 
     def vault(self, place: int) -> tuple[bytes, Any, str]:
         vaults = self.world.all(self.world.vaults, "id")
+        assume(vaults)
         outpoint = vaults[place % len(vaults)]
         data = self.world.vault(outpoint)
         owner = next(name for name in ["rich", *NAMES] if holder(name) == data["owner"])
@@ -112,7 +113,6 @@ class Life(RuleBasedStateMachine):
         by = who or owner
         assume(self.world.balance(by) >= vault["debt"] - RESERVE)
         self.attempt(self.world.close(outpoint, by), by == owner)
-        assume(self.world.all(self.world.vaults, "id"))
 
     @rule(place=places, who=names, share=st.integers(1, 100), whole=st.booleans())
     def redeem(self, place: int, who: str, share: int, whole: bool) -> None:

@@ -124,12 +124,6 @@ export class U256 {
     for (let i = 2; i < LIMBS; i++) require(unchecked(this.limbs[i]) == 0, "an amount is longer than 64 bits");
     return (<u64>unchecked(this.limbs[1]) << 32) | <u64>unchecked(this.limbs[0]);
   }
-
-  /** Whether it fits in 128 bits. */
-  fitsU128(): bool {
-    for (let i = 4; i < LIMBS; i++) if (unchecked(this.limbs[i]) != 0) return false;
-    return true;
-  }
 }
 
 /** `a * b / c`, rounded down. */
