@@ -14,18 +14,26 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from support import coins
+from support import coins, toy
 from support.bitcoin_chain import NETWORK, Made, random_chain, read_mock_spells
 from support.bitcoin_node import Node
 from support.index import truncate_index
-from support.index_service import counted, served, until
+from support.index_service import chain, counted, payload, served, until
 
 from clarion import bitcoin_indexing
 from clarion.bitcoin_indexing import BitcoinService
 from clarion.chains.bitcoin.poller import PROCESSES_FROM
 from clarion.chains.bitcoin.scanner import Scanner, scan
 from clarion.chains.bitcoin.tracked import Tracked
-from clarion.config import Bitcoin, BitcoinSourceName, ConfigurationError, Metrics, Settings
+from clarion.config import (
+    Bitcoin,
+    BitcoinSourceName,
+    ConfigurationError,
+    Metrics,
+    Observer,
+    Settings,
+    SourceName,
+)
 from clarion.follower import Follower
 from clarion.indexing import run_indexer
 from clarion.ingest import ingest
@@ -195,10 +203,9 @@ async def test_the_database_may_go_away(
 
 async def test_it_may_be_killed_at_any_time(connection: psycopg.Connection[Any], database_url: str) -> None:
     choose = random.Random(9)
-    main = random_chain(400, seed=10)
-    node = Node(main[:5])
+    node = Node(random_chain(5, seed=10))
     async with served(node.app) as url:
-        for _ in range(6):
+        for _ in range(4):
             process = await asyncio.create_subprocess_exec(
                 sys.executable, str(PROCESS), database_url, url, stdout=asyncio.subprocess.PIPE
             )
@@ -206,7 +213,7 @@ async def test_it_may_be_killed_at_any_time(connection: psycopg.Connection[Any],
             assert await process.stdout.readline()
             length = len(node.chain)
             cut = length - choose.randrange(4)
-            node.switch(node.chain[:cut] + random_chain(60, on=node.chain[cut - 1], seed=length))
+            node.switch(node.chain[:cut] + random_chain(40, on=node.chain[cut - 1], seed=length))
             before = tip_of(connection)
 
             async def moved(before: bytes | None = before) -> bool:
@@ -245,6 +252,53 @@ async def test_clarion_index_runs_bitcoin_alone_with_its_probes(
         await task
 
 
+async def test_two_sources_feed_one_index(connection: psycopg.Connection[Any], database_url: str) -> None:
+    main = random_chain(30, seed=13)
+    node, other = Node(main), Node(main[:20])
+    async with served(node.app) as url, served(other.esplora) as api:
+        settings = settings_for(database_url, url, poll_seconds=0.05)
+        sources = [BitcoinSourceName.RPC, BitcoinSourceName.ESPLORA]
+        bitcoin = settings.bitcoin.model_copy(update={"sources": sources, "esplora_url": api})
+        async with running(settings.model_copy(update={"bitcoin": bitcoin})):
+            await indexed(connection, main[-1])
+            node.down = True  # the other one goes on
+            other.switch(main[:-2] + random_chain(5, on=main[-3], seed=14))
+            await indexed(connection, other.chain[-1])
+    assert state(connection) == fresh(connection, other.chain)
+
+
+async def test_both_chains_in_one_service(connection: psycopg.Connection[Any], database_url: str) -> None:
+    toy.create_tables(connection)
+    main, stacks = random_chain(10, seed=15), chain(5)
+    async with served(Node(main).app) as url:
+        settings = settings_for(database_url, url).model_copy(
+            update={"sources": [SourceName.OBSERVER], "observer": Observer(port=0)}
+        )
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        protocols = [toy.deployed(), coins.deployed()]
+        task = asyncio.create_task(run_indexer(settings, protocols=protocols, ready=ready.set_result))
+        async with httpx.AsyncClient(base_url=await ready) as client:
+            for block in stacks:
+                assert (await client.post("/new_block", content=payload(block))).status_code == 200
+
+            async def both() -> bool:
+                answer = (await client.get("/readyz")).json()
+                return (answer["height"], answer["bitcoin"]["height"]) == (5, 9)
+
+            await until(both)
+            lines = (await client.get("/metrics")).text.splitlines()
+            assert {'clarion_index_height{chain="bitcoin"} 9.0', 'clarion_index_height{chain="stacks"} 5.0'} <= set(
+                lines
+            )
+            assert (await client.get("/healthz")).status_code == 200
+        signal.raise_signal(signal.SIGTERM)
+        await task
+    assert connection.execute("SELECT chain, height FROM clarion.cursor ORDER BY chain").fetchall() == [
+        ("bitcoin", 9),
+        ("stacks", 5),
+    ]
+
+
 async def test_without_sources_there_is_nothing_to_index(database_url: str) -> None:
     settings = settings_for(database_url, "http://127.0.0.1:9").model_copy(update={"bitcoin": Bitcoin()})
     with pytest.raises(ConfigurationError, match="nothing to index"):
@@ -257,23 +311,29 @@ async def test_a_rewind_forgets_blocks_that_are_then_read_again(
     main = random_chain(30, seed=12)
     node = Node(main)
     async with served(node.app) as url:
-        async with running(settings_for(database_url, url, finality_depth=3)):
+        async with running(settings_for(database_url, url, finality_depth=25)):
             await indexed(connection, main[-1])
         before = state(connection)
-        for refused in ({"accept_final_loss": False}, {"accept_final_loss": True, "to": 90}):
+        for refused in ({"accept_final_loss": False, "to": 2}, {"accept_final_loss": True, "to": 90}):
             with pytest.raises(RewindError):
                 rewind(
                     database_url,
                     [coins.deployed()],
                     chain="bitcoin",
-                    **({"to": 11, "final_depth": 3} | refused),  # type: ignore[arg-type]
+                    **({"final_depth": 25} | refused),  # type: ignore[arg-type]
                 )
         done = rewind(
-            database_url, [coins.deployed()], chain="bitcoin", to=11, accept_final_loss=True, final_depth=3, forget=True
+            database_url,
+            [coins.deployed()],
+            chain="bitcoin",
+            to=11,
+            accept_final_loss=True,
+            final_depth=25,
+            forget=True,
         )
         assert (done.rolled_back, done.tip.height, done.followed) == (18, 11, 0)
         assert connection.execute("SELECT max(height) FROM clarion.event").fetchone() <= (11,)  # type: ignore[operator]
-        async with running(settings_for(database_url, url, finality_depth=3)):
+        async with running(settings_for(database_url, url, finality_depth=25)):
             await indexed(connection, main[-1])
     assert state(connection) == before
     with pytest.raises(RewindError, match="posts a block once"):

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from support.bitcoin_chain import Made
 
 
@@ -28,7 +29,28 @@ class Node:
         self.down = False
         self._blocks = {made.hash.hex(): made for made in chain}
         self._changed = asyncio.Event()
+        self._asked: set[str] = set()
         self.app = Starlette(routes=[Route("/", self._serve, methods=["POST"])])
+
+    @property
+    def esplora(self) -> Starlette:
+        """The same chain as an Esplora API; its block 0 is taken for regtest's."""
+
+        async def answer(request: Request) -> Response:
+            first = self.chain[0].height
+            match request.url.path.strip("/").split("/"):
+                case ["blocks", "tip", "height"]:
+                    return PlainTextResponse(str(self.chain[-1].height))
+                case ["block-height", "0"] if "genesis" not in self._asked:
+                    self._asked.add("genesis")
+                    return PlainTextResponse(BitcoinNetwork.REGTEST.constants.genesis)
+                case ["block-height", height] if int(height) <= self.chain[-1].height:
+                    return PlainTextResponse(self.chain[int(height) - first].hash.hex())
+                case ["block", block_hash, "raw"] if block_hash in self._blocks:
+                    return Response(self._blocks[block_hash].data)
+            return PlainTextResponse("Block not found", status_code=404)
+
+        return Starlette(routes=[Route("/{path:path}", answer)])
 
     def switch(self, chain: list[Made]) -> None:
         """Another best chain."""
