@@ -705,3 +705,40 @@ class TestRequests:
         ):
             error = await server.error(f"{{ {asked} {{ problems }} }}")
             assert (error["extensions"]["code"], error["message"]) == ("BAD_USER_INPUT", message)
+
+
+QUOTE = """query($collateral: BigInt!, $borrow: BigInt!, $price8: BigInt) {
+  zkusdVaultQuote(collateral: $collateral, borrow: $borrow, price8: $price8) {
+    fee reserve debt icrPercent icrBps liquidationPrice8 maxDebt minCollateral requiredPercent tcrAfterBps problems
+  } }"""
+
+
+async def test_a_vault_before_it_is_opened(server: Server, store: Store) -> None:
+    put(store, [])
+    store.connection.execute("UPDATE zkusd.protocol SET base_rate_bps = 30")
+    asked = {"collateral": str(10**7), "borrow": str(3_000 * ONE)}
+    found = (await server.data(QUOTE, asked))["zkusdVaultQuote"]
+    fee = 3_000 * ONE * 80 // 10_000
+    debt = Base(3_000 * ONE + fee + 2 * ONE)
+    figures: dict[str, Any] = {"collateral": Sats(10**7), "price8": PRICE}
+    assert (found["fee"], found["reserve"], found["debt"]) == (str(fee), str(2 * ONE), str(debt))
+    assert found["icrPercent"] == str(ratios.ratio_percent(**figures, debt=debt))
+    assert found["tcrAfterBps"] == found["icrBps"] == str(ratios.ratio_bps(**figures, debt=debt))
+    assert found["maxDebt"] == str(ratios.max_debt(**figures, percent=RULES.mcr_percent))
+    assert (found["requiredPercent"], found["problems"]) == (110, [])
+    state = await server.data('{ zkusdProtocol(appSetName: "one") { borrowFeeBps } }')
+    assert state["zkusdProtocol"]["borrowFeeBps"] == "80"
+
+
+async def test_a_vault_that_cannot_be_opened(server: Server, store: Store) -> None:
+    put(store, [])
+    store.connection.execute("UPDATE zkusd.protocol SET paused = true")
+    small = (await server.data(QUOTE, {"collateral": "9000", "borrow": str(5 * ONE)}))["zkusdVaultQuote"]
+    assert small["problems"] == [
+        "The vault manager says that it is paused.",
+        "The debt is 702500000 base units, and at least 1000000000 is asked for.",
+        "The ratio is 76 %, and at least 110 % is asked for.",
+        "It would bring about recovery mode.",
+    ]
+    error = await server.error(QUOTE, {"collateral": "0", "borrow": "1"})
+    assert error["message"] == "collateral and borrow are above 0."

@@ -165,6 +165,14 @@ PROTOCOL: Final = (
         "FROM {app_set} s WHERE s.app_set = t.app_set)",
     ),
     _derived(
+        "borrow_fee_bps",
+        Kind.BIG_INT,
+        "Fee of new debt by the rules: the base rate on the floor, at most the cap; null before the first state. The "
+        "apps on testnet4 charge none. Unit: 1/10000.",
+        "(SELECT least(t.base_rate_bps + s.borrow_fee_floor_bps, s.borrow_fee_cap_bps) FROM {app_set} s "
+        "WHERE s.app_set = t.app_set AND t.base_rate_bps IS NOT NULL)",
+    ),
+    _derived(
         "debt_gap",
         Kind.BIG_INT,
         "Debt of active vaults less their reserves, the tokens there are and those beamed out: not 0 where tokens were "
