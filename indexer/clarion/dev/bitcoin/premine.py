@@ -31,8 +31,8 @@ def receivers() -> list[Key]:
 
 
 def premine(node: RegtestNode, *, time: int) -> None:
-    """Mine the first blocks of an empty chain, ten minutes apart, the last at Unix time ``time``."""
-    for number, receiver in enumerate(receivers(), start=1):
+    """Mine what there is not yet of the first blocks, ten minutes apart, the last at Unix time ``time``."""
+    for number, receiver in enumerate(receivers()[node.chain.height :], start=node.chain.height + 1):
         node.mine(1, receiver.taproot_script, time=time - (PREMINED_BLOCKS - number) * BLOCK_SECONDS)
 
 

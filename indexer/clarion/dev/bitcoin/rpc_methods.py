@@ -59,10 +59,17 @@ class RpcMethods:
         self._mempool = node.mempool
         self._clock = clock
         self._tip_changed = asyncio.Event()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Answer those who wait for a block: the node ends."""
+        self._stopping = True
+        self._announce()
 
     def names(self) -> Iterator[str]:
         """Of all methods."""
-        return (name for name in vars(type(self)) if name.islower() and not name.startswith("_") and name != "names")
+        ours = ("names", "stop")
+        return (name for name in vars(type(self)) if name.islower() and not name.startswith("_") and name not in ours)
 
     # --- the chain
 
@@ -167,7 +174,7 @@ class RpcMethods:
         seen = _hash(current_tip, "current_tip") if current_tip else self._chain.tip.hash
         try:
             async with asyncio.timeout(_whole(timeout, "timeout") / 1_000 or None):
-                while self._chain.tip.hash == seen:
+                while self._chain.tip.hash == seen and not self._stopping:
                     await self._tip_changed.wait()
         except TimeoutError:
             pass

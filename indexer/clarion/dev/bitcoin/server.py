@@ -49,6 +49,7 @@ async def serving(
     try:
         yield RegtestAccess(url_of(listening), user, password, cookie, methods)
     finally:
+        methods.stop()
         server.should_exit = True
         await running
         cookie.unlink(missing_ok=True)
@@ -76,8 +77,7 @@ async def run_regtest(options: RegtestOptions, ready: Callable[[RegtestAccess], 
     listening = listen(options.host, options.port, what="regtest's RPC", section="REGTEST")
     node = RegtestNode(options.folder, seed=options.seed)
     try:
-        if not node.chain.height:
-            premine(node, time=wall_clock())
+        premine(node, time=wall_clock())
         async with serving(node, listening, options.folder, clock=wall_clock) as access:
             ready(access)
             running = [asyncio.create_task(stop_signal())]

@@ -234,6 +234,19 @@ async def test_waiting_for_a_block(rpc: Rpc) -> None:
     assert mined
 
 
+async def test_who_waits_for_a_block_is_answered_when_the_node_ends(tmp_path: Path) -> None:
+    node = RegtestNode()
+    async with serving(node, socket.create_server(("127.0.0.1", 0)), tmp_path, clock=lambda: TIME) as access:
+        client = Rpc(access, node)
+        assert await client("getblockcount") == 0
+        waiting = asyncio.create_task(client("waitfornewblock"))
+        await client("getblockcount")
+    assert (await waiting)["height"] == 0
+    assert not access.cookie_file.exists()
+    await client.http.aclose()
+    node.close()
+
+
 async def test_who_may_ask(rpc: Rpc) -> None:
     user, password = rpc.access.cookie_file.read_text().split(":")
     assert rpc.access.cookie_file.stat().st_mode & 0o777 == 0o600

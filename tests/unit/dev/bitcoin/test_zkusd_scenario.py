@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from clarion.chains.bitcoin.charms.apps import AppRefusedError
 from clarion.dev.bitcoin.adversary import HARMFUL, HARMLESS, Adversary
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.node import RegtestNode
-from clarion.dev.bitcoin.premine import MINER, deployment_coins, premine, zkusd_apps
+from clarion.dev.bitcoin.premine import MINER, deployment_coins, premine, receivers, zkusd_apps
 from clarion.dev.bitcoin.rpc_methods import RpcMethods
 from clarion.dev.bitcoin.sender import call_of
 from clarion.dev.bitcoin.spell_builder import SpellDraft
@@ -99,6 +100,22 @@ def test_apps_are_known_before_they_are_deployed(world: World) -> None:
     assert [outpoint.tx_id for outpoint in deployment_coins(SEED)] == [block.transactions[0].id for block in blocks]
     assert zkusd_apps(SEED) == world.zkusd.apps != zkusd_apps(SEED + 1)
     assert world.zkusd.is_deployed()
+
+
+def test_the_first_blocks_are_made_once_and_go_on_where_a_kill_ended_them(tmp_path: Path) -> None:
+    node = RegtestNode(tmp_path, seed=SEED)
+    for receiver in receivers()[:3]:
+        node.mine(1, receiver.taproot_script, time=TIME - 10**6)
+    node.close()
+    again = RegtestNode(tmp_path, seed=SEED)
+    premine(again, time=TIME)
+    first = [again.chain.blocks[digest].transactions[0].id for digest in again.chain.active[1:5]]
+    assert first == [outpoint.tx_id for outpoint in deployment_coins(SEED)]
+    tip = again.chain.tip
+    assert tip.header.time == TIME
+    premine(again, time=TIME)
+    assert again.chain.tip is tip
+    again.close()
 
 
 def test_every_operation(world: World) -> None:
