@@ -108,6 +108,19 @@ class BitcoinService:
         tip = await self._in_thread(self._connect)
         network, sources = self._settings.network.value, [feed.source.name for feed in self._feeds]
         log.info("indexing_bitcoin", network=network, sources=sources, height=tip.height, tracked=len(self._tracked))
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                for feed in self._feeds:
+                    await stack.enter_async_context(feed.source)
+                await self._run_all()
+        finally:
+            await self._health.close()
+            await self._in_thread(self._worker.close)
+            self._thread.shutdown()
+        log.info("stopped_bitcoin", height=self._worker.store.tip.height)
+
+    async def _run_all(self) -> None:
+        """Run everything until told to stop, or until the first thing ends by itself."""
         background = [
             *(asyncio.create_task(feed.run(), name=feed.source.name) for feed in self._feeds),
             asyncio.create_task(self._backfills.run(), name="bitcoin backfills"),
@@ -116,21 +129,14 @@ class BitcoinService:
         ]
         self._tasks = [*background, asyncio.create_task(self._stop.wait(), name="stop")]
         try:
-            async with contextlib.AsyncExitStack() as stack:
-                for feed in self._feeds:
-                    await stack.enter_async_context(feed.source)
-                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-                self.stop()
-                await cancel(background)
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.stop()
+            await cancel(background)
             ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._health.close()
-            await self._in_thread(self._worker.close)
-            self._thread.shutdown()
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
-        log.info("stopped_bitcoin", height=self._worker.store.tip.height)
 
     async def alive(self) -> Reasons:
         """What speaks against its being alive."""
