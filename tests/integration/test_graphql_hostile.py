@@ -93,7 +93,7 @@ def store(database_url: str) -> Iterator[Store]:
                 block = toy.block(block, [toy.move("a", height)])
                 batch.append(block)
                 batch.apply(block)
-        insert(connection, "policy", policy=1, state="active")
+        insert(connection, "policy", state="active")
         yield opened
 
 
