@@ -436,7 +436,7 @@ def test_bounds_of_vaults(world: World) -> None:
 
 
 def test_a_vault_is_not_spent_to_open_another(world: World) -> None:
-    draft = world.open("eve", BITCOIN, 1_000 * ONE)
+    draft = world.open("eve", 100 * BITCOIN, 1_000 * ONE)
     vault = world.vault_of("bob")
     data = world.vault(vault)
     draft.ins.append(vault)
@@ -500,6 +500,10 @@ def test_liquidations_by_the_vault_managers_own_sight(world: World) -> None:
         for change in (-1, 1):
             draft = pool_out(world, liquidation(world), **{key: pool[key] + change})
             refused(world, world.vaults, draft, why)
+    # the pool pays more than the debt, and somebody has it
+    draft = pool_out(world, liquidation(world), total_zkusd=pool["total_zkusd"] - 1)
+    draft.outs.append(Out(script("dan"), CHARM_SATS, {world.token: 1}))
+    refused(world, world.vaults, draft, "does not pay the debt")
     for key in ("collateral", "debt"):
         draft = liquidation(world)
         vault = draft.find(world.vaults, "id")
@@ -560,6 +564,11 @@ def test_vaults_that_end_and_go_on(world: World) -> None:
         vault = next(one for one in draft.ins if world.vaults in world.utxos[one].charms)
         draft.outs.append(Out(script("scroll"), world.vault(vault)["collateral"], {world.vaults: world.vault(vault)}))
         refused(world, world.vaults, recount(world, draft), "is not an output")
+        for change in (-1, 1):
+            draft = make()
+            token = [out for out in draft.outs if world.token in out.charms][-1]
+            token.charms[world.token] += change
+            refused(world, world.vaults, draft, "not that of the debt")
 
 
 def test_recovery_mode_mints_nothing_even_where_it_ends(world: World) -> None:
@@ -626,3 +635,37 @@ def test_what_is_left_of_a_vault_is_an_output_that_bitcoin_relays() -> None:
             asked(world, world.vaults, draft)
         else:
             refused(world, world.vaults, draft, "too little for an output")
+
+
+@pytest.mark.parametrize("name", ["token_state", "pool", "vaults", "oracle"])
+def test_charms_of_other_tags_beside_the_states(fresh: World, name: str) -> None:
+    app = getattr(fresh, name)
+    other = App("b", app.identity, app.vk)
+    draft = fresh.deployment
+    draft.outs.append(Out(script("eve"), CHARM_SATS, {other: 1}))
+    draft.inputs[other] = draft.inputs[app]
+    refused(fresh, other, draft, "the tag")
+
+
+def test_deposits_from_nothing(world: World) -> None:
+    """Two at once, of which the pool's figures know nothing but their number."""
+    pool = world.data(world.pool)
+    draft = world.position("bob", None, 5 * ONE)
+    made = draft.find(world.deposits)
+    made.charms[world.deposits] = edited(made.charms[world.deposits], initial_value=10**6 * ONE)
+    draft.outs.append(copy.deepcopy(made))
+    changes = {"total_zkusd": pool["total_zkusd"], "depositor_count": pool["depositor_count"] + 2}
+    refused(world, world.pool, pool_out(world, draft, **changes), "one deposit at a time")
+
+
+def test_an_offset_leaves_one_zkusd_whatever_else_is_right(world: World) -> None:
+    pool = world.data(world.pool)
+    for left, allowed in ((ONE, True), (ONE - 1, False)):
+        draft = liquidation(world)
+        out = draft.find(world.pool)
+        out.charms[world.pool] = world.offset_pool(pool, pool["total_zkusd"] - left, 1_000)
+        pool_out(world, draft)
+        if allowed:
+            asked(world, world.pool, draft)
+        else:
+            refused(world, world.pool, draft, "leaves one zkUSD")
