@@ -188,12 +188,8 @@ def _request(
 ) -> SpellRequest:
     manager = next((coin.app for coin in coins if coin.role == "vault_manager"), "")
     inputs = [
-        *(SpellInput(**{**_place(vault), "role": "vault", "app": manager}) for vault in vaults),
-        *(
-            SpellInput(**{**_place(coin), "role": coin.role, "app": coin.app})
-            for coin in coins
-            if coin.role in (*_SPENT[operation], "oracle")
-        ),
+        *(_input("vault", manager, vault) for vault in vaults),
+        *(_input(coin.role, coin.app, coin) for coin in coins if coin.role in (*_SPENT[operation], "oracle")),
     ]
     spent = [one.script for one in inputs if one.role != "oracle"]
     return SpellRequest(
@@ -206,8 +202,10 @@ def _request(
     )
 
 
-def _place(coin: AppCoin | VaultCoin) -> dict[str, object]:
-    return {name: getattr(coin, name) for name in ("outpoint", "sats", "script", "address")}
+def _input(role: str, app: str, coin: AppCoin | VaultCoin) -> SpellInput:
+    return SpellInput(
+        role=role, app=app, outpoint=coin.outpoint, sats=coin.sats, script=coin.script, address=coin.address
+    )
 
 
 def _vault_changes(vault: VaultCoin, collateral: tuple[int, int], debt: tuple[int, int]) -> Iterator[Change]:
