@@ -228,8 +228,10 @@ class _Compiler:
         self._tables.add(target.table)
         if not relation.many:
             self._count(around.most)
+            is_unique = set(target.key) <= {remote for _, remote in relation.pairs}
+            first = "CROSS JOIN LATERAL (SELECT t.* FROM {source} t WHERE {same} LIMIT 1) t"
             found = build(
-                "(SELECT {text} FROM {keys} CROSS JOIN LATERAL (SELECT t.* FROM {source} t WHERE {same} LIMIT 1) t)",
+                f"(SELECT {{text}} FROM {{keys}} {'JOIN {source} t ON {same}' if is_unique else first})",
                 text=concat(self._row(_Rows(target, around.most), definition.type, details)),
                 keys=keys,
                 source=target.source,
