@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 from support.graphql import NO_CACHE, Server, answering
+from support.regtest import NETWORK, PROTOCOLS, opened, scanned
 
-from clarion.chains.bitcoin.charms.verify import read_spells
-from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion.chains.bitcoin.scanner import Scanner, scan
+from clarion.chains.bitcoin.scanner import Scanner
 from clarion.chains.bitcoin.tracked import Tracked
 from clarion.chains.bitcoin.units import outpoint_text
 from clarion.follower import Follower
 from clarion.ingest import ingest
-from clarion.protocols import charms, zkusd
-from clarion.store.store import Store
 from clarion_graphql.app import make_app
 
-NETWORK = BitcoinNetwork.REGTEST
 SEED = 5
 TIME = 1_700_000_000
 BLOCKS = 30
-PROTOCOLS = (charms.protocol, zkusd.protocol)
 
 
 class World:
     """A regtest with its cast, and an index that follows it."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        pytest.importorskip("pbk", reason="needs py-bitcoinkernel, a development dependency")
         from clarion.dev.bitcoin.node import RegtestNode
-        from clarion.dev.bitcoin.premine import premine, zkusd_apps
+        from clarion.dev.bitcoin.premine import premine
         from clarion.dev.bitcoin.rpc_methods import RpcMethods
         from clarion.dev.bitcoin.sender import call_of
         from clarion.dev.bitcoin.zkusd_scenario import ZkUsdScenario
@@ -43,10 +36,7 @@ class World:
         self.node = RegtestNode(seed=SEED)
         premine(self.node, time=TIME)
         self.scenario = ZkUsdScenario(call_of(RpcMethods(self.node, self.clock)), seed=SEED, forks=False)
-        given = {"zkusd": zkusd_apps(SEED).parameters("regtest")}
-        deployed = [p.deployed_on(NETWORK.value, parameters=given.get(p.name, {})) for p in PROTOCOLS]
-        self._store = Store(connection, "bitcoin", deployed, final_depth=20)
-        self._store.open()
+        self._store = opened(connection, seed=SEED)
         self._scanner, self._follower, self._told = Scanner(NETWORK, Tracked()), Follower(), 0
 
     def clock(self) -> int:
@@ -75,9 +65,7 @@ class World:
         """Index the blocks that are new."""
         blocks = list(self.node.chain.blocks.values())[self._told :]
         self._told += len(blocks)
-        reader = partial(read_spells, network=NETWORK, accept_mock=True)
-        scanned = [self._scanner.block(block.raw, scan(block.raw, reader), block.height) for block in blocks]
-        ingest(self._store, self._follower, scanned)
+        ingest(self._store, self._follower, scanned(self._scanner, blocks))
 
 
 @pytest.fixture
@@ -95,7 +83,7 @@ def world(connection: psycopg.Connection[Any]) -> Iterator[World]:
 
 DOCUMENT = """{
   zkusdProtocols { nodes {
-    price8 recoveryMode tokenSupply burnedWithoutSpell holders activeVaults reportedCollateral driftDebt debtGap collateralGap
+    price8 recoveryMode tokenSupply burnedWithoutSpell holders activeVaults reportedCollateral driftDebt collateralGap
     stabilityPool { total collateral diverged } contracts { nodes { role outpoint live forks } }
   } }
   zkusdVaults(filter: {active: {eq: true}}, first: 500) { nodes {
