@@ -143,11 +143,12 @@ def test_reorgs_over_what_zkusd_does(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_reorg_of_a_hundred_blocks(world: World) -> None:
-    world.play(90)
+@pytest.mark.parametrize("depth", [20, 50, 100])
+def test_a_deep_reorg(world: World, depth: int) -> None:
+    world.play(depth - 10)
     world.follow()
-    world.node.fork(100, MINER.taproot_script, time=TIME)
-    assert world.follow().rolled_back == 100
+    world.node.fork(depth, MINER.taproot_script, time=TIME)
+    assert world.follow().rolled_back == depth
     assert world.state() == world.fresh()
     world.play(10)
     world.follow()

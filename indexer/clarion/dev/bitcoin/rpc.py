@@ -90,8 +90,12 @@ async def _result(table: Mapping[str, Any], call: dict[str, Any]) -> object:
         bound = inspect.signature(method).bind(*positional, **named)
     except TypeError as error:
         raise RpcError(Code.MISC, f"{name}{inspect.signature(method)}: {error}") from None
-    result = method(*bound.args, **bound.kwargs)
-    return await result if inspect.isawaitable(result) else result
+    try:
+        result = method(*bound.args, **bound.kwargs)
+        return await result if inspect.isawaitable(result) else result
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # parameters of the wrong kind: what a method does not check itself does not go far with them
+        raise RpcError(Code.TYPE, f"{name} cannot do with these parameters: {error}") from error
 
 
 def _failure(call_id: object, error: RpcError, *, modern: bool) -> dict[str, Any]:

@@ -32,8 +32,6 @@ CHARM_SATS: Final = Sats(1_000)
 """What an output with charms holds unless it is said otherwise."""
 SCROLL_TAG: Final = "s"
 FIRST_WITH_SCROLLS: Final = 15
-FIRST_IN_OUTPUT: Final = 9
-"""Spells of earlier versions are written in a witness."""
 MAX_PUSH_BYTES: Final = 520
 FINAL_BUT_REPLACEABLE: Final = 0xFFFFFFFD
 
@@ -96,11 +94,6 @@ class SpellDraft:
         for charms in (*(spent.charms for spent in self.inputs), *(output.charms for output in self.outputs)):
             found.update(charms)
         return {app: self.public_inputs.get(app) for app in sorted(found)}
-
-
-def token_app(app: App) -> App:
-    """The same app's amounts (tag ``t``)."""
-    return msgspec.structs.replace(app, tag="t")
 
 
 def outpoint_identity(outpoint: OutPoint) -> bytes:

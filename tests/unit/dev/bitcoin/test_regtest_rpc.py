@@ -94,6 +94,10 @@ async def test_the_chain(rpc: Rpc) -> None:
     assert await rpc.error("getblockhash", 102) == (-8, "Block height out of range")
     assert (await rpc.error("getblockhash", "102"))[0] == -3
     assert (await rpc("getnetworkinfo"))["version"] == 300_000
+    assert await rpc("getzmqnotifications") == []
+    assert (await rpc("getindexinfo"))["txindex"] == {"synced": True, "best_block_height": 101}
+    pool = await rpc("getmempoolinfo")
+    assert (pool["size"], pool["minrelaytxfee"], pool["fullrbf"]) == (0, Decimal("0.00001"), True)
 
 
 async def test_a_block_in_every_form(rpc: Rpc) -> None:
@@ -269,5 +273,17 @@ async def test_json_rpc_in_both_versions_and_in_batches(rpc: Rpc) -> None:
     assert await rpc.error("nothing") == (-32601, "Method not found")
     assert (await rpc.error("getblockhash"))[0] == -1
     assert (await rpc.http.post("/", content=b"{")).json()["error"]["code"] == -32700
-    for name in ("_announce", "names", "__init__"):
+    tip = await rpc("getbestblockhash")
+    wrong_kinds: list[tuple[str, list[Any]]] = [
+        ("getblock", [tip, [1]]),
+        ("getblock", [tip, "all"]),
+        ("sendrawtransaction", [write_transaction(payment(rpc.node)).hex(), "much"]),
+        ("gettxspendingprevout", [["x"]]),
+        ("generatetoaddress", [1, 5]),
+        ("generatetoaddress", ["1", MINER.address]),
+    ]
+    for method, parameters in wrong_kinds:
+        assert (await rpc.error(method, *parameters))[0] == -3
+    assert await rpc("getblockcount") == 101
+    for name in ("_announce", "names", "stop", "__init__"):
         assert (await rpc.error(name))[0] == -32601

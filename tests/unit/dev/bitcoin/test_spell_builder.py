@@ -26,7 +26,6 @@ from clarion.dev.bitcoin.spell_builder import (
     check,
     outpoint_identity,
     spell_transaction,
-    token_app,
     witness_transactions,
 )
 from clarion.dev.bitcoin.zkusd_apps import apps_deployed_by, contracts, oracle_state
@@ -179,8 +178,7 @@ def test_contracts_are_asked() -> None:
         check(SpellDraft([coins[0]], [output], {apps.oracle: "update"}), contracts())
 
 
-def test_names_of_apps() -> None:
-    assert token_app(NFT) == TOKEN
+def test_the_identity_of_an_app_is_the_hash_of_an_outpoints_text() -> None:
     assert outpoint_identity(OutPoint(b"\xab" * 32, 3)).hex() == (
         "b43b5e546de7516af51c401fd24b15c3ee640891d93886ae037dd2d6f5c43f49"
     )
