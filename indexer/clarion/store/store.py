@@ -608,8 +608,8 @@ class Batch:
         """Note the highest block that is deep enough: under Bitcoin's tip and under the tip of this chain both.
 
         Bitcoin's alone does not tell: a node that catches up knows its whole chain long before the blocks on it, and
-        still finds forks among those. On Bitcoin its own tip is all there is. A subquery that gives a value keeps Postgres from joining whole tables: it goes
-        down from the tip and stops at the first block that is deep enough.
+        still finds forks among those. On Bitcoin its own tip is all there is. A subquery that gives a value keeps
+        Postgres from joining whole tables: it goes down from the tip and stops at the first block that is deep enough.
         """
         store = self._store
         self._may_be_final = False
