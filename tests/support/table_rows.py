@@ -14,10 +14,9 @@ from clarion.protocol import Protocol
 
 
 def insert(connection: psycopg.Connection[Any], protocol: Protocol, table: str, **given: Any) -> None:
-    """A row with these values; the rest are ``x``, 1 and null."""
+    """A row with these values, as far as the table has such columns; the rest are ``x``, 1 and null."""
     (model,) = (row_type.model for row_type in protocol.row_types if row_type.name == f"{protocol.name}.{table}")
     columns = {column.name: column for column in model.__table__.columns}  # type: ignore[attr-defined]
-    assert given.keys() <= columns.keys(), f"{table} has no {sorted(given.keys() - columns.keys())}"
     values = {}
     for column in columns.values():
         is_text, is_list = isinstance(column.type, Text), isinstance(column.type, JSONB)
