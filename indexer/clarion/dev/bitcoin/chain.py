@@ -76,7 +76,8 @@ class BlockChain:
     """A regtest chain, kept in ``file`` where one is given: what is there already is continued."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._kernel = Kernel()
+        self._folder = file.parent if file else None
+        self._kernel = Kernel(self._folder)
         self.blocks: dict[bytes, ChainBlock] = {}
         """Every block, on whichever branch, in the order in which they came."""
         self.active: list[bytes] = []
@@ -200,7 +201,7 @@ class BlockChain:
     def _start_again(self) -> Switch:
         """Give a new kernel every block that is not invalid: the interface has no other way to leave a branch."""
         self._kernel.close()
-        self._kernel = Kernel()
+        self._kernel = Kernel(self._folder)
         for block in self.blocks.values():
             if block.height and not self.is_invalid(block):
                 self._kernel.submit(block.raw)

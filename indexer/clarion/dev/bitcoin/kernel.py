@@ -6,12 +6,14 @@ It says which blocks are valid and which chain is the best; it keeps its blocks 
 from __future__ import annotations
 
 import importlib
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Protocol
 
+FOLDER_PREFIX: Final = "clarion-regtest-"
 _REFUSAL_MARKS: Final = (" failed, ", "AcceptBlock FAILED (")
 """What stands before the reason in the lines that Core logs: its interface gives only a class of reasons."""
 
@@ -50,16 +52,24 @@ def _load() -> ModuleType:
         ) from error
 
 
+def remove_leftovers(within: Path) -> None:
+    """Remove the folders of kernels that were killed; none may run in ``within``."""
+    for leftover in within.glob(f"{FOLDER_PREFIX}*"):
+        shutil.rmtree(leftover)
+
+
 class Kernel:
     """A regtest chain without a mempool. Hashes are in display order. Use it from one thread and close it.
+
+    Its files are in a folder of their own in ``within`` (or where temporary files are), which goes when it is closed.
 
     Raises:
         KernelMissingError: the library is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, within: Path | None = None) -> None:
         self._pbk: Any = _load()
-        self._folder = tempfile.TemporaryDirectory(prefix="clarion-regtest-")
+        self._folder = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, dir=within)
         self._refusal: str | None = None
         self._said: list[str] = []
         pbk = self._pbk

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clarion.dev.bitcoin.kernel import remove_leftovers
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.premine import MINER, premine
 from clarion.dev.bitcoin.rpc import rpc_app, write_cookie
@@ -75,6 +76,7 @@ async def run_regtest(options: RegtestOptions, ready: Callable[[RegtestAccess], 
         ServiceError: the port is taken.
     """
     listening = listen(options.host, options.port, what="regtest's RPC", section="REGTEST")
+    remove_leftovers(options.folder)  # whoever had the port is gone
     node = RegtestNode(options.folder, seed=options.seed)
     try:
         premine(node, time=wall_clock())

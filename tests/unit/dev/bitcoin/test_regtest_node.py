@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.chain import ChainBlock, Coin, OutPoint
-from clarion.dev.bitcoin.kernel import BlockRejectedError
+from clarion.dev.bitcoin.kernel import BlockRejectedError, remove_leftovers
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.mempool import RejectedError
 from clarion.dev.bitcoin.node import RegtestNode
@@ -218,6 +218,14 @@ def test_what_is_kept_is_continued(tmp_path: Path) -> None:
     third = RegtestNode(tmp_path)
     assert third.chain.height == len(active)
     third.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["blocks.log"]
+
+
+def test_what_killed_nodes_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "clarion-regtest-killed" / "blocks").mkdir(parents=True)
+    (tmp_path / "blocks.log").touch()
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["blocks.log"]
 
 
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
