@@ -160,7 +160,8 @@ def bootstrap(run: Runner) -> None:
     if not all(path.exists() for path in (PYTHON, packages_stamp, project_stamp)):
         venv_stamp.unlink(missing_ok=True)  # an installer does not see that a package is half written: start afresh
 
-    sync = ("sync", "--require-hashes", ROOT / "requirements.lock")
+    # compiled here once: where nobody may write into .venv later, every command would compile for seconds
+    sync = ("sync", "--compile-bytecode", "--require-hashes", ROOT / "requirements.lock")
     install = ("install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
     npm_ci: Command = [PYTHON, "-m", "clarion.node", "npm", "ci", "--prefix", CONTRACTS, "--loglevel=error"]
     run_step("creating .venv", venv_stamp, venv, lambda: make_venv(run, python))
