@@ -136,7 +136,10 @@ def _default_of(operation: Operation, variable: str, default: Chain) -> Chain:
 
 
 def _named(value: Any, default: Chain) -> Chain:
-    """The chain that a value of the enum ``ChainName`` names, by its name or as the member."""
+    """The chain that a value of the enum ``ChainName`` names, by its name or as the member.
+
+    Variables come as they were sent: any JSON. What is no chain is refused where they are checked.
+    """
     if isinstance(value, ChainName):
         return value.value
-    return ChainName[value].value if value in ChainName.__members__ else default
+    return ChainName[value].value if isinstance(value, str) and value in ChainName.__members__ else default

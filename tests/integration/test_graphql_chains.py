@@ -106,6 +106,15 @@ class TestReceipts:
             assert heights(answer) == expected
             assert answer["data"]["blocks"]["nodes"] == [{"height": next(iter(expected.values()))}]
 
+    @pytest.mark.parametrize("value", [[], {}, ["BITCOIN", "STACKS"], {"a": []}, 1, None, "bitcoin"])
+    async def test_a_variable_that_is_no_chain_is_refused(self, server: Server, value: Any) -> None:
+        for document in (
+            "query($chain: ChainName!) { blocks(chain: $chain) { totalCount } }",
+            "query($chain: ChainName!) @asOf(height: 1, chain: $chain) { blocks { totalCount } }",
+        ):
+            error = await server.error(document, {"chain": value})
+            assert error["extensions"]["code"] in ("BAD_USER_INPUT", "GRAPHQL_VALIDATION_FAILED"), error
+
     async def test_etags_are_of_the_chains_that_were_read(
         self, server: Server, bitcoin: Store, bitcoin_blocks: list[Block]
     ) -> None:
