@@ -32,12 +32,13 @@ test-all: setup $(CLIENTS) ## Run every test
 	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench $(ARGS)
 	$(NPM) test
 
-check: setup $(CHARMS) ## Run the linters, the type checkers and the migration check
+check: setup $(CHARMS) $(CLIENTS) ## Run the linters, the type checkers and the migration check
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m mypy examples/sbtc/clarion_sbtc
 	$(NPM) run types
+	$(PY) -m clarion.node contracts/node_modules/.bin/tsc -p tests/clients
 	$(PY) -m clarion.node npm --prefix contracts/charms run check
 	$(PY) tools/migrations.py check
 	$(PY) tools/bithedge_events.py --check
