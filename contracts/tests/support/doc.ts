@@ -102,3 +102,17 @@ export function hasType(value: ClarityValue, type: string): boolean {
   }
   throw new Error(`docs/contracts.md uses a type that the tests do not know: ${type}`);
 }
+
+/** Arrows and refusals of each state machine as documented, by the machine's name. */
+export function documentedMachines(): Record<string, { arrows: string[]; refused: string }> {
+  const machines: Record<string, { arrows: string[]; refused: string }> = {};
+  let name = '';
+  for (const line of section('### State machines')) {
+    name = /^\*\*(.+?)\*\*/.exec(line)?.[1] ?? name;
+    const machine = (machines[name] ??= { arrows: [], refused: '' });
+    if (line.includes(' -->|')) machine.arrows.push(line.trim());
+    if (line.startsWith('Refused: ')) machine.refused = line;
+  }
+  delete machines[''];
+  return machines;
+}
