@@ -8,9 +8,8 @@ POSTGRAPHILE := tests/bench/postgraphile/node_modules/.package-lock.json
 CHARMS := contracts/charms/node_modules/.package-lock.json
 ARGS ?=
 
-# Compiled modules are kept, though not beside the sources: processes are many here, and compiling is most of a start.
+# Compiled modules are kept whatever the environment says: processes are many here, and compiling is most of a start.
 export PYTHONDONTWRITEBYTECODE :=
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev test test-all check format bench migration docs events lock clean
