@@ -115,3 +115,17 @@ test.each(seeds)('any sequence of calls keeps every sum, and everything can leav
   expect(states).not.toContain('active');
   if (process.env['BITHEDGE_SHOW']) console.log(seed, JSON.stringify(Object.fromEntries([...walk.done].sort())));
 }, 60_000 + STEPS * 5_000);
+
+test('policies settle when their expiry has a round of one asset and a rejected one of the other', async () => {
+  const chain = await market({ tiers: TIERS });
+  const walk = new Walk(chain, new Random(1));
+  while (!walk.done.has('bh-policy.create-policy')) create(walk);
+  chain.mineBurn(31);
+  walk.prices.STX /= 2n;
+  closeRound(chain, 'BTC', walk.prices.BTC);
+  expect(closeRound(chain, 'STX', walk.prices.STX).value).toBe(false);
+  chain.mineBurn(1);
+  settle(walk);
+  const states = [...checkFold(chain).policy.policies.values()].map((row) => row['state']);
+  expect(states).not.toContain('active');
+});

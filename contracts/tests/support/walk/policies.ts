@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import type { Row } from '../chain.ts';
-import { allocate, fixExpiry, maxPayout } from '../flow.ts';
+import { allocate, maxPayout, setPrice } from '../flow.ts';
 import type { Step, Walk } from './walk.ts';
 
 const HASH = new Uint8Array(32).fill(1);
@@ -73,12 +73,13 @@ export function settle(walk: Walk): void {
     ([, row]) => row['state'] === 'active' && (row['expiry-burn'] as bigint) <= chain.burn,
   );
   for (const expiry of new Set(due.map(([, row]) => row['expiry-burn'] as bigint))) {
-    if (chain.read('bh-oracle', 'get-expiry-price', ['BTC', expiry]) !== null) continue;
-    const rounds = ['BTC', 'STX'].map((asset) => chain.read('bh-oracle', 'get-asset', [asset]) as Row);
-    const observed = rounds.every((row) => (row['opened-burn'] as bigint) >= expiry);
-    if (observed) {
-      for (const asset of ['BTC', 'STX']) fixFromHistory(walk, asset, expiry);
-    } else fixExpiry(chain, expiry, walk.prices);
+    for (const asset of ['BTC', 'STX'] as const) {
+      if (chain.read('bh-oracle', 'get-expiry-price', [asset, expiry]) !== null) continue;
+      // A round that was rejected leaves one asset behind the other.
+      const { 'opened-burn': opened } = chain.read('bh-oracle', 'get-asset', [asset]) as { 'opened-burn': bigint };
+      if (opened < expiry) setPrice(chain, asset, walk.prices[asset]);
+      fixFromHistory(walk, asset, expiry);
+    }
   }
   for (let from = 0; from < due.length; from += 20) {
     const items = due
