@@ -23,6 +23,8 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 #: Texts of documents that are remembered, in characters; parsed, they take several hundred times that in memory.
 CACHED_CHARACTERS: Final = 400_000
+#: How many of the largest documents that are remembered fit: one larger would push out those that clients do use.
+LARGEST_THAT_FIT: Final = 4
 #: Most documents that are remembered.
 CACHED_DOCUMENTS: Final = 2_000
 
@@ -144,6 +146,8 @@ class Documents:
         return Document(node, operations)
 
     def _remember(self, text: str, found: Document | RequestError) -> None:
+        if len(text) * LARGEST_THAT_FIT > CACHED_CHARACTERS:
+            return
         self._known[text] = found
         self._characters += len(text)
         while self._characters > CACHED_CHARACTERS or len(self._known) > CACHED_DOCUMENTS:
