@@ -46,7 +46,7 @@ async function compile(name) {
   const text = written.get("module.wat");
   if (!(wasm instanceof Uint8Array) || typeof text !== "string") throw new Error(`${name}: the compiler wrote nothing`);
   if (/\bf(32|64)\./.test(text)) throw new Error(`${name}: the module computes with floats`);
-  for (const { module, name: imported } of WebAssembly.Module.imports(new WebAssembly.Module(wasm))) {
+  for (const { module, name: imported } of WebAssembly.Module.imports(new WebAssembly.Module(Uint8Array.from(wasm)))) {
     if (!IMPORTS.has(`${module}.${imported}`)) throw new Error(`${name}: the module imports ${module}.${imported}`);
   }
   return wasm;

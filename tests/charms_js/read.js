@@ -8,7 +8,7 @@ import * as reader from "charms-js/dist/wasm/charms_lib_bg.js";
 const module_ = await readFile(new URL("./node_modules/charms-js/dist/wasm/charms_lib_bg.wasm", import.meta.url));
 const { instance } = await WebAssembly.instantiate(module_, { "./charms_lib_bg.js": reader });
 reader.__wbg_set_wasm(instance.exports);
-instance.exports.__wbindgen_start();
+/** @type {() => void} */ (instance.exports["__wbindgen_start"])();
 
 /** @param {string} _key @param {unknown} value */
 function plain(_key, value) {
