@@ -129,3 +129,15 @@ test('policies settle when their expiry has a round of one asset and a rejected 
   const states = [...checkFold(chain).policy.policies.values()].map((row) => row['state']);
   expect(states).not.toContain('active');
 });
+
+test('what the fund asked back, nobody takes out for it', async () => {
+  const chain = await market({ tiers: TIERS });
+  const walk = new Walk(chain, new Random(1));
+  chain.must('bh-fund', 'capitalize', [chain.stx, 10n], chain.stranger);
+  chain.must('bh-fund', 'allocate', [chain.stx, TIERS[0]!, 10n], chain.deployer);
+  chain.must('bh-fund', 'request-release', [chain.stx, TIERS[0]!, 10n], chain.deployer);
+  chain.mineBurn(1);
+  for (const step of CAPITAL) step(walk);
+  expect(walk.state.vault.requests.get('1')).toMatchObject({ provider: chain.id('bh-fund'), amt: 10n });
+  checkFold(chain);
+});

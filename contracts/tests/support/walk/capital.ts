@@ -1,11 +1,11 @@
-import type { Step } from './walk.ts';
+import { isWallet, type Step } from './walk.ts';
 
 /** What providers do with their capital. */
 export const CAPITAL: Step[] = [
   (walk) => walk.call('bh-vault', 'deposit', [walk.token(), walk.tier(), walk.amount()], walk.provider()),
   (walk) => walk.call('bh-vault', 'request-withdraw', [walk.token(), walk.tier(), walk.amount(2n * 10n ** 9n)], walk.provider()),
   (walk) => {
-    const found = walk.one(walk.state.vault.requests);
+    const found = walk.one(walk.state.vault.requests, (row) => isWallet(String(row['provider'])));
     if (!found) return;
     walk.refresh();
     const [request, row] = found;

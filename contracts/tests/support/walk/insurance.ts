@@ -1,6 +1,6 @@
 import { LIABILITY } from '../margin.ts';
 import { buy } from './policies.ts';
-import type { Step, Walk } from './walk.ts';
+import { isWallet, type Step, type Walk } from './walk.ts';
 
 /** Tries a margin-call function on positions that back something. */
 function margin(walk: Walk, fn: string): void {
@@ -39,7 +39,8 @@ function squeeze(walk: Walk): void {
     for (const { provider } of lock['allocations'] as { provider: string }[]) {
       const taker = random.pick([chain.id('bh-fund'), ...chain.providers]);
       const caller = taker === chain.id('bh-fund') ? chain.stranger : taker;
-      if (random.between(0n, 3n) === 0n) walk.call('bh-liquidation', 'self-liquidate', [BigInt(policy)], provider);
+      const itself = random.between(0n, 3n) === 0n;
+      if (itself && isWallet(provider)) walk.call('bh-liquidation', 'self-liquidate', [BigInt(policy)], provider);
       else walk.call('bh-liquidation', 'liquidate', [BigInt(policy), provider, taker, 0n], caller);
     }
   }

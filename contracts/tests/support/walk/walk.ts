@@ -9,6 +9,9 @@ export const TIERS = ['conservative', 'balanced', 'aggressive'];
 /** Something that somebody may try; what the contracts refuse changes nothing. */
 export type Step = (walk: Walk) => void;
 
+/** Whether a principal can call by itself: the fund, which has positions as providers do, is called instead. */
+export const isWallet = (who: string) => !who.includes('.');
+
 /** A random walk over everything that anybody can do. */
 export class Walk {
   readonly prices = { BTC: BTC_USD8, STX: STX_USD8 };
