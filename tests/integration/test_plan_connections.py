@@ -1,0 +1,153 @@
+"""Connections for plans: never more than there may be, none lost to errors, cancellations and a database that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import psycopg_pool
+import pytest
+
+from clarion.store.database import with_database
+from clarion_graphql.plan import connections as module
+from clarion_graphql.plan.connections import Connections, Statement, parameter
+
+LOCK = 7
+LONG_S = 60.0
+SHORT_S = 0.05
+BACKEND = "SELECT pg_backend_pid()"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@contextlib.contextmanager
+def opened(url: str, *, size: int, timeout_s: float = LONG_S) -> Iterator[Connections]:
+    found = Connections(url, size=size, timeout_s=timeout_s)
+    yield found
+    found.close()
+
+
+async def number(connections: Connections, text: str) -> int:
+    (value,) = await connections.run(Statement(text), [])
+    assert value is not None
+    return int(value)
+
+
+async def blocked(connections: Connections, connection: psycopg.Connection[Any], count: int) -> list[asyncio.Task[Any]]:
+    """So many tasks whose statements wait until ``connection`` unlocks."""
+    connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+    statement = Statement(f"SELECT pg_advisory_lock_shared({LOCK}), pg_advisory_unlock_shared({LOCK})")
+    tasks = [asyncio.create_task(connections.run(statement, [])) for _ in range(count)]
+    async with asyncio.timeout(LONG_S):
+        while connection.execute(WAITING).fetchone() != (count,):  # noqa: ASYNC110 (the database)
+            await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_connection_is_used_again_and_statements_are_prepared(database_url: str) -> None:
+    statement = Statement("SELECT $1::int + 1, $2::text, pg_backend_pid()")
+    with opened(database_url, size=3) as connections:
+        rows = [await connections.run(statement, [parameter(value), None]) for value in range(5)]
+        prepared = await number(connections, "SELECT count(*) FROM pg_prepared_statements")
+
+    assert [row[:2] for row in rows] == [[b"%d" % (value + 1), None] for value in range(5)]
+    assert len({row[2] for row in rows}) == 1
+    assert prepared == 1
+
+
+async def test_statements_are_kept_prepared_up_to_a_number(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PREPARED", 3)
+    statements = [Statement(f"SELECT {value}") for value in range(8)]
+    with opened(database_url, size=1) as connections:
+        for _ in range(4):
+            rows = [await connections.run(statement, []) for statement in statements]
+        prepared = await number(connections, "SELECT count(*) FROM pg_prepared_statements")
+
+    assert rows == [[b"%d" % value] for value in range(8)]
+    assert prepared == 3
+
+
+async def test_more_tasks_than_connections(database_url: str) -> None:
+    statement = Statement("SELECT pg_backend_pid(), $1::int")
+    with opened(database_url, size=3) as connections:
+        rows = await asyncio.gather(*(connections.run(statement, [parameter(value)]) for value in range(60)))
+
+    assert [row[1] for row in rows] == [b"%d" % value for value in range(60)]
+    assert 1 < len({row[0] for row in rows}) <= 3
+
+
+async def test_an_error_leaves_the_connection_as_it_was(database_url: str) -> None:
+    with opened(database_url, size=1) as connections:
+        backend = await number(connections, BACKEND)
+        failing = Statement("SELECT 1 / $1::int")
+        for _ in range(4):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await connections.run(failing, [b"0"])
+        with pytest.raises(psycopg.errors.SyntaxError):
+            await connections.run(Statement("SELEC"), [])
+        assert await connections.run(failing, [b"1"]) == [b"1"]
+        assert await number(connections, BACKEND) == backend
+
+
+async def test_who_waits_too_long_is_told(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    with opened(database_url, size=2, timeout_s=SHORT_S) as connections:
+        tasks = await blocked(connections, connection, 2)
+        with pytest.raises(psycopg_pool.PoolTimeout, match="no connection became free"):
+            await number(connections, BACKEND)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        await asyncio.gather(*tasks)
+        assert await number(connections, BACKEND) > 0
+
+
+async def test_who_goes_away_leaves_the_connection_when_its_statement_has_ended(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    with opened(database_url, size=1) as connections:
+        backend = await number(connections, BACKEND)
+        (task,) = await blocked(connections, connection, 1)
+        next_one = asyncio.create_task(number(connections, BACKEND))
+        gone = asyncio.create_task(number(connections, BACKEND))
+        for one in (task, gone):
+            await asyncio.sleep(0)
+            one.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await one
+        assert not next_one.done()
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+        assert await next_one == backend
+
+
+async def test_a_connection_that_broke_is_opened_again(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    with opened(database_url, size=1) as connections:
+        backend = await number(connections, BACKEND)
+        (task,) = await blocked(connections, connection, 1)
+        connection.execute("SELECT pg_terminate_backend(%s, 10000)", (backend,))
+        with pytest.raises(psycopg.OperationalError):
+            await task
+
+        assert await number(connections, BACKEND) != backend
+
+
+async def test_a_database_that_is_not_there_takes_no_place(database_url: str) -> None:
+    with opened(with_database(database_url, "nowhere"), size=1, timeout_s=SHORT_S) as connections:
+        for _ in range(3):
+            with pytest.raises(psycopg.OperationalError, match="does not exist"):
+                await number(connections, BACKEND)
+
+
+async def test_closing_ends_what_is_idle_and_later_what_is_in_use(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with opened(database_url, size=2) as connections:
+        await asyncio.gather(number(connections, BACKEND), number(connections, BACKEND))
+        (task,) = await blocked(connections, connection, 1)
+        connections.close()
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        await task
+    async with asyncio.timeout(LONG_S):
+        while connection.execute(mine).fetchone() != (0,):  # noqa: ASYNC110 (the database)
+            await asyncio.sleep(0)
