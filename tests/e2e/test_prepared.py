@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ from clarion.store.database import connect
 from clarion_graphql.app import make_app
 
 WALLET = Path(__file__).with_name("wallet.mjs")
+MODULE_SOURCE = Path(__file__).resolve().parents[2] / "fixtures" / "module.clar"
+SUCCESSION_BLOCKS = 2_160
+"""bh-registry MODULE-DELAY and SUCCESSION-DELAY: Bitcoin blocks until a module's successor is given what it owns."""
+BURN_AT_ONCE = 720
+GIFT_MICRO_STX = 10 * 10**6
 TRACKED = """
 query($id: String!) {
   trackedTransaction(preparedId: $id) {
@@ -227,6 +233,75 @@ async def test_what_is_prepared_is_signed_mined_and_ends_as_foretold(scene: Scen
         ("exercise", "MINED_OK"),
         ("createPolicy", "MINED_OK"),
     ]
+
+
+@pytest.mark.slow
+async def test_batches_gifts_and_successions_end_as_foretold(scene: Scene) -> None:
+    cast, ask = scene.flow.scenario.cast, scene.flow.scenario.reader.ask
+    governance, stranger = cast.deployer, cast.keeper
+    stx = principal(scene.stx)
+    await _register_versions(scene, governance)
+
+    # two policies that expire at once, and one later
+    due = [await scene.flow.buy(strike_percent=strike, blocks=2) for strike in (99, 90)]
+    later = await scene.flow.buy(blocks=30)
+    expiry = (await scene.flow.world()).burn_height + 2
+    await scene.flow.expire(96)
+    for asset in ("BTC", "STX"):
+        await scene.do(stranger, "FixExpiryPrice", asset=asset, expiryBurn=expiry)
+    items = [{"policy": number, "token": scene.stx} for number in (*due, later)]
+    settled = await scene.do(stranger, "SettleMany", items=items)
+    (condition,) = settled["prepared"]["postConditions"]
+    assert condition["comparison"] == "LESS_OR_EQUAL"
+    assert [int(row["error"]) for row in settled["prepared"]["simulation"]["result"]] == [0, 0, 6013]
+    states = [(await scene.flow.policy(number))["state"] for number in (*due, later)]
+    assert states == ["settled-itm", "expired-otm", "active"]
+
+    # fees and a gift, set aside and taken back
+    await scene.do(stranger, "CollectPlatformFees", token=scene.stx)
+    await scene.do(stranger, "CollectReserveFees", token=scene.stx)
+    treasury = principal(scene.flow.scenario.calls.contract("bh-treasury"))
+    await scene.do(cast.providers[0], "TransferStx", amount=str(GIFT_MICRO_STX), to=str(treasury))
+    absorbed = await scene.do(stranger, "AbsorbFees", token=scene.stx)
+    assert not absorbed["prepared"]["simulation"]["isWhole"]
+    assert (await scene.tracked(absorbed, "MINED_OK"))["result"] == {"ok": str(GIFT_MICRO_STX)}
+    await scene.do(governance, "FundProgram", program=1, token=scene.stx, amount=str(GIFT_MICRO_STX // 2))
+    await scene.do(governance, "UnfundProgram", program=1, token=scene.stx)
+    assert await ask("bh-treasury", "get-share", treasury, stx) == GIFT_MICRO_STX
+
+    # what treasury and fund own themselves goes to the versions that follow
+    early = await scene.sign(governance, "PassOnFees", token=scene.stx)
+    await scene.flow.devnet.mine()
+    await indexed(scene.flow, scene.connection)
+    # it was to send something: what a contract refuses sends nothing, so that the post-condition fails too
+    refused = await scene.tracked(early, "ABORT_POST_CONDITION")
+    assert refused["contractError"] == {"name": "ERR-TREASURY-SUCCESSOR"}
+    for _ in range(0, SUCCESSION_BLOCKS, BURN_AT_ONCE):
+        await scene.flow.devnet.burn(BURN_AT_ONCE)
+    for name in ("treasury", "fund"):
+        await scene.do(governance, "ActivateModule", module=name, version=2)
+    for action in ("PassOnFees", "PassOnCapital"):
+        passed = await scene.do(governance, action, token=scene.stx)
+        (condition,) = passed["prepared"]["postConditions"]
+        assert condition["comparison"] == "GREATER_OR_EQUAL"
+        assert int(condition["amount"]) > 0
+    assert await ask("bh-treasury", "get-share", treasury, stx) == 0
+
+
+async def _register_versions(scene: Scene, governance: Account) -> None:
+    """Announce what treasury and fund are followed by, and take another module back."""
+    source = MODULE_SOURCE.read_text(encoding="ascii")
+    await scene.flow.scenario.wallet.deploy(governance, "next-version", source)
+    await scene.flow.devnet.mine()
+    announced = {
+        "contract": f"{governance.address}.next-version",
+        "codeHash": f"0x{hashlib.new('sha512_256', source.encode()).hexdigest()}",
+    }
+    for name, version in (("treasury", 2), ("fund", 2), ("escrow", 1)):
+        await scene.do(governance, "RegisterModule", module=name, version=version, **announced)
+    await scene.do(governance, "DeprecateModule", module="escrow", version=1)
+    row = await scene.flow.scenario.reader.ask("bh-registry", "get-module", StringAscii("escrow"), UInt(1))
+    assert row["state"] == "deprecated"
 
 
 async def _quotes_are_the_contract_s(scene: Scene, buyer: Account) -> None:
