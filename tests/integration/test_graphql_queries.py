@@ -601,6 +601,16 @@ class TestBadInput:
 
         assert error["extensions"]["code"] == "BAD_CURSOR"
 
+    async def test_a_cursor_that_nothing_is_read_from(self, store: Store, server: Server) -> None:
+        ingest(store, [accounts_block(None, {"a": 1})])
+
+        for selected in ("totalCount", "__typename"):
+            query = f"query($after: String) {{ toyAccounts(after: $after) {{ {selected} }} }}"
+            for _ in range(2):
+                assert await server.data(query, {"after": None})
+                error = await server.error(query, {"after": "rubbish"})
+                assert error["extensions"]["code"] == "BAD_CURSOR"
+
     async def test_bad_variables(self, server: Server) -> None:
         query = """query($hash: Bytes, $first: Int) {
           block(hash: $hash) { height } toyAccounts(first: $first) { totalCount } }"""

@@ -74,7 +74,7 @@ from clarion_graphql.reads import (
 )
 from clarion_graphql.receipt import ANCHORED, FINALITY
 from clarion_graphql.session import MAX_ROWS
-from clarion_graphql.sql import Sql, all_of, build, join, tables_in
+from clarion_graphql.sql import Sql, all_of, build, concrete, join, tables_in
 from clarion_graphql.types import at_most
 
 #: A row's place on its page, and how many rows were fetched: no column is called so.
@@ -380,14 +380,19 @@ class _Page:
         self._one_more = False
         self._placed = request.backward
         self._fetched = False
+        self._counted = False
         self._columns: list[Callable[[], Sql]] = []
 
     @property
     def rows(self) -> Sql:
         """The subselect of one row with everything that was asked for."""
-        if not self._columns:
-            return Sql(sql.SQL("(SELECT)"))
         request = self.request
+        if not self._columns:
+            # values that no statement reads have to make sense all the same
+            unread = request.place.parameters + (() if self._counted else request.condition.parameters)
+            for value in unread:
+                concrete(value)
+            return Sql(sql.SQL("(SELECT)"))
         fetched = build(
             "SELECT t.* FROM {source} t WHERE {condition} ORDER BY {order} LIMIT {limit}",
             source=self.entity.source,
@@ -432,6 +437,7 @@ class _Page:
 
     def total(self, most: int | None) -> Sql:
         """``totalCount``."""
+        self._counted = True
         counted = count_query(self.entity, all_of([self._scope, self.request.condition]), most)
         return build("({counted})::int4", counted=counted)
 

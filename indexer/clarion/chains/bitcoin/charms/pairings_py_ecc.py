@@ -5,16 +5,23 @@ About half a second a proof.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from py_ecc.fields import optimized_bn128_FQ as FQ
-from py_ecc.fields import optimized_bn128_FQ2 as FQ2
-from py_ecc.fields import optimized_bn128_FQ12 as FQ12
-from py_ecc.optimized_bn128.optimized_curve import add, is_inf, multiply, neg
-from py_ecc.optimized_bn128.optimized_pairing import final_exponentiate, pairing
+# Importing py_ecc lets Python recurse a hundred times deeper, which JSON of a hostile node can then use to overflow the
+# stack. Nothing here recurses deeper than an integer has bits.
+_RECURSION_LIMIT = sys.getrecursionlimit()
 
-from clarion.chains.bitcoin.charms.groth16 import G1, G2, ORDER, Statement, VerifyingKey
+from py_ecc.fields import optimized_bn128_FQ as FQ  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ2 as FQ2  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ12 as FQ12  # noqa: E402
+from py_ecc.optimized_bn128.optimized_curve import add, is_inf, multiply, neg  # noqa: E402
+from py_ecc.optimized_bn128.optimized_pairing import final_exponentiate, pairing  # noqa: E402
+
+sys.setrecursionlimit(_RECURSION_LIMIT)
+
+from clarion.chains.bitcoin.charms.groth16 import G1, G2, ORDER, Statement, VerifyingKey  # noqa: E402
 
 
 class PyEccPairings:

@@ -1,6 +1,8 @@
 """Proofs on BN254, by compiled code and by Python alone."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -219,3 +221,11 @@ def test_later_versions_have_no_keys() -> None:
     for read in (keys.generation, keys.program_key, keys.vk_root):
         with pytest.raises(KeyError):
             read(keys.LATEST_VERSION + 1)
+
+
+def test_the_slow_way_leaves_python_its_depth() -> None:
+    program = (
+        "import sys; before = sys.getrecursionlimit(); import clarion.chains.bitcoin.charms.pairings_py_ecc; "
+        "assert 'py_ecc' in sys.modules; sys.exit(sys.getrecursionlimit() != before)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
