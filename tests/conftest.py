@@ -14,12 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
 from clarion.node import find_node
 from clarion.store.database import create_database, drop_database, migrate, with_database
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
+
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("clarion", deadline=None)
+hypothesis.settings.load_profile("clarion")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVNET_PROGRAM = REPOSITORY / "contracts" / "devnet" / "main.js"

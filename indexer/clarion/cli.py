@@ -501,8 +501,7 @@ def _echo_verified(chain: Chain, found: Verified) -> None:
             f"{', '.join(found.protocols) or 'no protocol'} derived again."
         )
         return
-    for line in describe(found.difference):
-        typer.echo(f"{chain}: {line}")
+    typer.echo(f"{chain}: " + "\n".join(describe(found.difference)))
 
 
 @commands.command()

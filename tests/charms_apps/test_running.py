@@ -239,7 +239,7 @@ def calls() -> list[tuple[bytes, App, bytes]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_calls_that_are_damaged(calls: list[tuple[bytes, App, bytes]], data: st.DataObject) -> None:
     """Whatever stands in the call, a contract ends, within bounds; what is cut or too long is refused."""

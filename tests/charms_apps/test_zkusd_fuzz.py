@@ -173,10 +173,8 @@ class Life(RuleBasedStateMachine):
         self.world.check_invariants()
 
 
-quick = settings(
-    max_examples=4, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
-long = settings(max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=4, stateful_step_count=25, suppress_health_check=list(HealthCheck), derandomize=True)
+long = settings(max_examples=150, stateful_step_count=60, suppress_health_check=list(HealthCheck))
 
 
 class TestLife(Life.TestCase):
@@ -315,7 +313,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(events)
 def test_the_pools_shares_are_those_of_a_naive_simulation(steps: list[tuple[str, int, int]]) -> None:
     """Every depositor's share by fractions, one by one, against the product and the sums; offsets near to wipe-outs."""

@@ -39,7 +39,8 @@ def empty_lists(value: Any, path: str = "") -> Iterator[str]:
 
 
 async def test_queries_return_data(app: Starlette) -> None:
-    queries = [document for document in DOCUMENTS if document.startswith("query")]
+    # the recorded chain is Stacks': what is asked of zkUSD is only held to the schema
+    queries = [document for document in DOCUMENTS if document.startswith("query") and "zkusd" not in document]
     async with answering(app) as server:
         for document in queries:
             assert list(empty_lists(await server.data(document))) == [], document

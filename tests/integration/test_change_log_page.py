@@ -63,7 +63,7 @@ async def test_every_example_runs_and_the_commands_do_what_it_says(database_url:
         assert (len(queries), len(subscriptions)) == (2, 2)
 
         sound = command(database_url, "verify", "--from", "150")
-        assert (sound.returncode, sound.stdout.startswith("Blocks 150 to ")) == (0, True), sound
+        assert (sound.returncode, sound.stdout.startswith("stacks: blocks 150 to ")) == (0, True), sound
         drilled = command(database_url, "drill", "--depth", "6")
         assert (drilled.returncode, drilled.stdout.splitlines()[-1]) == (0, "passed"), drilled
 

@@ -40,7 +40,6 @@ def indexed(connection: psycopg.Connection[Any], blocks: Sequence[Sequence[Block
 
 @given(common=chains, orphaned=chains, kept=chains)
 @settings(
-    deadline=None,
     max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -28,7 +28,6 @@ DEFECTS = {Code.INTERNAL, Code.PARSE_FAILED}
 """What a request that fits the schema is never answered with."""
 EXAMPLES = settings(
     max_examples=4,
-    deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

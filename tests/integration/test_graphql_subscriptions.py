@@ -314,7 +314,7 @@ class TestConsistency:
     """A subscriber holds what a snapshot shows."""
 
     @given(script=st.lists(st.tuples(growth, st.booleans()), min_size=1, max_size=8))
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     async def test_a_subscriber_through_forks_and_reconnections_holds_what_a_later_snapshot_shows(
         self, store: Store, server: Server, script: list[tuple[Any, bool]]
     ) -> None:

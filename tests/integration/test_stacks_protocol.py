@@ -157,7 +157,7 @@ def test_a_fork_leaves_what_a_fresh_index_has(connection: psycopg.Connection[Any
 _branch = st.lists(st.lists(tokens.movements(), max_size=4), min_size=1, max_size=3)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(common=_branch, lost=_branch, won=_branch)
 def test_whatever_a_lost_branch_moved_is_undone(
     connection: psycopg.Connection[Any], common: list[list[Event]], lost: list[list[Event]], won: list[list[Event]]

@@ -255,7 +255,7 @@ def test_rolling_back_to_a_block_that_is_not_canonical_is_refused(store: Store) 
         batch.rollback(9)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_order_of_any_tree_ends_where_a_fresh_index_of_the_best_branch_does(
     store: Store, data: st.DataObject

@@ -82,7 +82,7 @@ SPELLS: st.SearchStrategy[Spell] = st.fixed_dictionaries(
 ).map(lambda fields: Spell(**fields))
 
 #: Where others use the machine everything takes long.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(VALUES)

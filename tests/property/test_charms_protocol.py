@@ -16,7 +16,7 @@ spent_parts = st.lists(st.builds(Part, st.sampled_from(HOLDERS[1:]), amounts), m
 made_parts = st.lists(st.builds(Part, st.sampled_from(HOLDERS), amounts), max_size=6)
 
 #: Where others use the machine everything takes long.
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(chains)

@@ -45,7 +45,7 @@ def packed(row: tuple[Any, ...]) -> bytes:
     return copy.row_head(len(fields)) + b"".join(fields)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows, max_size=12))
 def test_every_value_is_stored_as_psycopg_stores_it(database_url: str, written: list[tuple[Any, ...]]) -> None:
     columns = "(place bigint, number bigint, said text, raw bytea, amount numeric(39, 0), value jsonb, flag boolean)"

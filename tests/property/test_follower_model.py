@@ -424,7 +424,6 @@ def run(connection: psycopg.Connection[Any], final_depth: int, batches: int, *, 
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
-            deadline=None,
             phases=PHASES,
             suppress_health_check=list(HealthCheck),
             print_blob=True,

@@ -21,7 +21,6 @@ from clarion_graphql.schema import build_schema, sdl
 
 EXAMPLES = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 

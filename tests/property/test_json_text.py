@@ -22,7 +22,7 @@ from clarion_graphql.plan.json_text import BROKEN, Piece, concat, members, opaqu
 from clarion_graphql.scalars import hex_text
 from clarion_graphql.sql import Sql
 
-EXAMPLES = settings(max_examples=30, deadline=None)
+EXAMPLES = settings(max_examples=30)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 SMALL = st.integers(-(2**31), 2**31 - 1)
 LARGE = st.integers(-(2**130), 2**130)

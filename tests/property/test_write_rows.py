@@ -64,7 +64,7 @@ def written(connection: psycopg.Connection[Any], made: dict[bytes, list[bytes]],
         ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows())
 def test_both_ways_store_the_same(database_url: str, made: dict[bytes, list[bytes]]) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:

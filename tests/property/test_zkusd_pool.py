@@ -123,14 +123,14 @@ def run(operations: list[tuple[str, int, int]]) -> None:
             assert abs(replay.gain(person) - naive.gains[person]) <= naive.gain_error[person] + len(operations)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(OPERATIONS)
 def test_replay_is_what_a_simulation_of_every_depositor_gives(operations: list[tuple[str, int, int]]) -> None:
     run(operations)
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(OPERATIONS)
 def test_replay_in_thousands_of_random_runs(operations: list[tuple[str, int, int]]) -> None:
     run(operations)

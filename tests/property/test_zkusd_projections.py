@@ -218,14 +218,14 @@ def live(blocks: list[Any], undone: int) -> None:
     assert chain.state() == first
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BLOCKS, st.integers(1, 10))
 def test_nothing_stops_indexing_and_figures_are_sums(blocks: list[Any], undone: int) -> None:
     live(blocks, undone)
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(BLOCKS, st.integers(1, 10))
 def test_nothing_stops_indexing_in_thousands_of_lives(blocks: list[Any], undone: int) -> None:
     live(blocks, undone)
@@ -245,7 +245,7 @@ LIVES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LIVES)
 def test_vaults_at_risk_are_known_at_every_price(lives: list[Any]) -> None:
     world = World()

@@ -228,7 +228,7 @@ def test_what_killed_nodes_left_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["blocks.log"]
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 8), st.booleans()), max_size=6))
 def test_coins_are_those_of_a_node_that_saw_only_the_last_branch(steps: list[tuple[int, int, bool]]) -> None:
     node = RegtestNode()

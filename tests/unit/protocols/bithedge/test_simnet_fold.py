@@ -667,7 +667,7 @@ def kebab(columns: dict[str, Any], *names: str, but: tuple[str, ...] = ()) -> di
     return {name.replace("_", "-"): columns[name] for name in chosen}
 
 
-@pytest.mark.parametrize(("seed", "steps"), [(3, 10), pytest.param(2, 40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "steps"), [(3, 5), pytest.param(2, 40, marks=pytest.mark.slow)])
 def test_rows_are_what_the_contracts_say(simnet: Simnet, seed: int, steps: int) -> None:
     market = Market(simnet, seed)
     market.open()
