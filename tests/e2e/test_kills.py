@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 from e2e.flow import Flow, open_flow, until
 from e2e.index import free_port, index_afresh, indexed, one, state, surviving_chain
 from e2e.index_process import run_index
@@ -17,13 +18,13 @@ from e2e.index_process import run_index
 from clarion.store.database import connect
 
 SEED = 20
-KILLS = 20
 STEPS = 12
 LONGEST_WAIT_SECONDS = 0.05
 
 
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
 async def test_kills_leave_no_trace(
-    start_devnet: Callable[..., Any], database_url: str, second_database_url: str
+    start_devnet: Callable[..., Any], database_url: str, second_database_url: str, kills: int
 ) -> None:
     random = Random(SEED)
     port = free_port()
@@ -40,8 +41,8 @@ async def test_kills_leave_no_trace(
     async with open_flow(devnet.url, seed=SEED) as flow, httpx.AsyncClient() as http:
         await make_load(flow)
         total = (await flow.devnet.status())["posts"]["queued"]
-        assert total > 5 * KILLS
-        left = sorted((random.randrange(total) for _ in range(KILLS)), reverse=True)
+        assert total > 5 * kills
+        left = sorted((random.randrange(total) for _ in range(kills)), reverse=True)
         for threshold in left:
             process = start()
             await until(lambda: is_up(http, port), bool, "the index")
