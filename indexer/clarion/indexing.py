@@ -223,12 +223,15 @@ class IndexService:
         self._tasks = [*background, *own]
         try:
             async with self._node, self._watched_node, self._hiro or contextlib.nullcontext():
-                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                try:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # what asks the node and the API ends before they are closed
+                    self.stop()
+                    for server, _ in servers:
+                        server.should_exit = True
+                    await cancel(background)
         finally:
-            self.stop()
-            for server, _ in servers:
-                server.should_exit = True
-            await cancel(background)
             ended = await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._inbox.close()
             await self._health.close()

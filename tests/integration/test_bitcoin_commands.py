@@ -90,7 +90,8 @@ def test_verify_goes_through_both_chains(run: Run, connection: psycopg.Connectio
     connection.execute("UPDATE coins.coin SET owner = 'somebody' WHERE ctid = (SELECT min(ctid) FROM coins.coin)")
     code, said = run("verify")
     assert code == 1
-    assert "bitcoin: table   coins.coin" in said
+    assert "bitcoin: block 59 (0x" in said
+    assert "table   coins.coin" in said
     assert "stacks: blocks 1 to 12 are right" in said
 
 
