@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from psycopg import Connection
 from sqlalchemy import Text
 from sqlalchemy.dialects import postgresql
@@ -13,7 +12,8 @@ from sqlalchemy.schema import CreateSchema, CreateTable
 from sqlmodel import Field
 
 from clarion.chains.bitcoin.charms.events import AppUse, Output, SpellEvent, SpendEvent
-from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, Transaction, TransactionStatus
+from clarion.chains.bitcoin.scanner import log_entry
+from clarion.chains.model import Block, BlockRef, BurnBlock, EventKind
 from clarion.protocol import EventContext, Protocol
 from clarion.store.rows import UINT128, Row, Rows
 from support.toy import digest_of
@@ -94,35 +94,17 @@ def block(parent: Block | None, events: Iterable[SpellEvent | SpendEvent] = (), 
     parent_hash = bytes(32) if parent is None else parent.hash
     block_hash = digest_of("bitcoin", height, parent_hash.hex(), branch)
     listed = list(events)
-    kinds = [EventKind.SPELL if isinstance(event, SpellEvent) else EventKind.SPEND for event in listed]
-    transactions = tuple(
-        Transaction(
-            index=index + 1,
-            id=digest_of("transaction", block_hash.hex(), index),
-            status=TransactionStatus.SUCCESS,
-            kind=kind.value,
-            sender=None,
-            sponsor=None,
-            nonce=None,
-            fee=None,
-            contract=None,
-            function=None,
-            stored_payload=None,
-            result=None,
-            raw=b"\x02",
-        )
-        for index, kind in enumerate(kinds)
-    )
+    logged = [
+        log_entry(index + 1, digest_of("transaction", block_hash.hex(), index), b"\x02", event)
+        for index, event in enumerate(listed)
+    ]
     time = 1_700_000_000 + height * 600
     return Block(
         BlockRef("bitcoin", height, block_hash, parent_hash),
         time,
         BurnBlock(height, block_hash, parent_hash, time),
-        transactions,
-        tuple(
-            Event(index + 1, 0, kind, None, kind.value, msgspec.to_builtins(event))
-            for index, (kind, event) in enumerate(zip(kinds, listed, strict=True))
-        ),
+        tuple(transaction for transaction, _ in logged),
+        tuple(event for _, event in logged),
         {"transactions": len(listed) + 1, "size": 1_000, "weight": 4_000},
     )
 

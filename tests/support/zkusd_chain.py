@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from clarion.chains.bitcoin.charms.events import AppUse, Output, SpellEvent, SpellStatus, SpendEvent
-from clarion.chains.model import Block, BlockRef, BurnBlock, Event, EventKind, JsonValue, Transaction, TransactionStatus
+from clarion.chains.bitcoin.scanner import log_entry
+from clarion.chains.model import Block, BlockRef, BurnBlock, JsonValue
 from clarion.protocol import DeployedProtocol
 from clarion.protocols.zkusd import protocol
 from clarion.protocols.zkusd.tables import EventRow
@@ -125,9 +126,9 @@ class Chain:
                     msgspec.json.encode([branch, list(tx.spends), msgspec.to_builtins(event)])
                 ).hexdigest()
             )
-            kind = EventKind.SPEND if isinstance(event, SpendEvent) else EventKind.SPELL
-            events.append(Event(index, 0, kind, None, kind.value, msgspec.to_builtins(event)))
-            mined.append(_transaction(index, bytes.fromhex(tx_id), kind.value))
+            transaction, logged = log_entry(index, bytes.fromhex(tx_id), b"", event)
+            events.append(logged)
+            mined.append(transaction)
             ids.append(tx_id)
         parent = self.blocks[-1][0].hash if self.blocks else bytes(32)
         block_hash = hashlib.sha256(parent + "".join([branch, *ids]).encode()).digest()
@@ -200,24 +201,6 @@ class Chain:
                 if values is not None:
                     found.setdefault(row_type, []).append((key, values))
         return found
-
-
-def _transaction(index: int, tx_id: bytes, kind: str) -> Transaction:
-    return Transaction(
-        index=index,
-        id=tx_id,
-        status=TransactionStatus.SUCCESS,
-        kind=kind,
-        sender=None,
-        sponsor=None,
-        nonce=None,
-        fee=None,
-        contract=None,
-        function=None,
-        stored_payload=None,
-        result=None,
-        raw=b"",
-    )
 
 
 def _name_of(table: type[Row]) -> str:

@@ -96,14 +96,14 @@ class Scanner:
         logged: list[tuple[Transaction, Event]] = []
         for spell in scanned.spells:
             self._tracked.add(spell.id, spell.event)
-            logged.append(_logged(spell.place, spell.id, spell.raw, EventKind.SPELL, spell.event))
+            logged.append(log_entry(spell.place, spell.id, spell.raw, spell.event))
         for place, spent in self._spends(scanned).items():
             raw = data[found.starts[place] : found.starts[place + 1]]
             transaction = parse_transaction(raw)
             event = SpendEvent(
                 [given.outpoint for given in transaction.inputs], outputs(transaction, self._network), spent
             )
-            logged.append(_logged(place, transaction.id, raw, EventKind.SPEND, event))
+            logged.append(log_entry(place, transaction.id, raw, event))
         logged.sort(key=lambda pair: pair[0].index)
         return Block(
             BlockRef("bitcoin", height, header.hash, header.parent_hash),
@@ -126,9 +126,9 @@ class Scanner:
         return spends
 
 
-def _logged(
-    place: int, tx_id: bytes, raw: bytes, kind: EventKind, said: SpellEvent | SpendEvent
-) -> tuple[Transaction, Event]:
+def log_entry(place: int, tx_id: bytes, raw: bytes, said: SpellEvent | SpendEvent) -> tuple[Transaction, Event]:
+    """What the chain log holds of a transaction that matters: itself, at its place in the block, and its one event."""
+    kind = EventKind.SPELL if isinstance(said, SpellEvent) else EventKind.SPEND
     value: JsonValue = msgspec.to_builtins(said)
     transaction = Transaction(
         index=place,
