@@ -33,6 +33,7 @@ from clarion.protocols.bithedge import protocol as bithedge
 from clarion.store.database import connect
 from clarion.store.roles import ACCOUNT, READER, make_roles
 from clarion.store.store import Store
+from clarion_graphql.accounts.tokens import parse_token
 from clarion_graphql.app import make_app
 
 WALLET = PrivateKey(hashlib.sha256(b"wallet").digest() + b"\x01")
@@ -107,6 +108,13 @@ class Client:
         variables = {"name": "a program", "scopes": list(scopes), "expiresAt": expires_at and expires_at.isoformat()}
         created = await self.data(CREATE_KEY, variables, session)
         return created["apiKey"]["id"], created["secret"]
+
+
+def secret_of(text: str) -> str:
+    """The secret in a token: it may hold the very character that stands between the token's parts."""
+    token = parse_token(text)
+    assert token is not None
+    return token.secret
 
 
 def signature(message: str, wallet: PrivateKey = WALLET) -> str:
@@ -311,7 +319,7 @@ class TestApiKeys:
         assert listed == [{"id": key["id"], "name": "a bot", "lastUsedAt": None}]
         with connect(database_url) as connection:
             (kept,) = connection.execute("SELECT k::text FROM clarion_account.api_key k").fetchall()
-        assert secret.rpartition("_")[2] not in str(kept)
+        assert secret_of(secret) not in str(kept)
 
     async def test_a_key_without_the_scope_cannot(self, client: Client) -> None:
         _, secret = await client.key(await client.sign_in(), "SUBSCRIBE")
@@ -443,7 +451,7 @@ class TestStrangers:
             "accounts.key_revoked",
         ]
         for token in (session, secret):
-            assert token.rpartition("_")[2] not in str(lines)
+            assert secret_of(token) not in str(lines)
 
 
 async def test_what_bithedge_adds(database_url: str, clock: Clock) -> None:
