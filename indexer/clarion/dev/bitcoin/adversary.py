@@ -13,10 +13,10 @@ import msgspec
 
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.charms.spells import App
+from clarion.chains.bitcoin.coins import Coin
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output
 from clarion.chains.bitcoin.units import Sats
 from clarion.chains.model import JsonValue
-from clarion.dev.bitcoin.chain import Coin
 from clarion.dev.bitcoin.chain_view import ChainView
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.sender import FEERATE, Sender

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clarion.chains.bitcoin.blocks import BlockHeader, parse_header, transactions_of
+from clarion.chains.bitcoin.coins import Coin, OutPoint
+from clarion.chains.bitcoin.scripts import is_unspendable
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, TransactionError, write_transaction
-from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.kernel import BlockRejectedError, Kernel
-from clarion.dev.bitcoin.scripts import is_unspendable
 
 MEDIAN_BLOCKS: Final = 11
 """The time of a block is to be after the median of this many blocks before it (BIP 113)."""
@@ -24,22 +24,6 @@ COINBASE_MATURITY: Final = 100
 
 _RECORD: Final = struct.Struct("<cI")
 _BLOCK, _INVALIDATED, _RECONSIDERED = b"B", b"I", b"R"
-
-
-class OutPoint(NamedTuple):
-    """Names an output: its transaction (display order) and its index."""
-
-    tx_id: bytes
-    vout: int
-
-
-class Coin(NamedTuple):
-    """An output with where it comes from. ``height`` is None in the mempool."""
-
-    amount: Sats
-    script: bytes
-    height: int | None
-    coinbase: bool
 
 
 @dataclass(slots=True)

@@ -12,11 +12,12 @@ from typing import Any
 from clarion.chains.bitcoin.blocks import BlockHeader, parse_header, transactions_of
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spells
+from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
+from clarion.chains.bitcoin.scripts import is_unspendable
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, parse_transaction
 from clarion.chains.model import JsonValue
-from clarion.dev.bitcoin.chain import COINBASE_MATURITY, Coin, OutPoint
-from clarion.dev.bitcoin.scripts import is_unspendable
+from clarion.dev.bitcoin.chain import COINBASE_MATURITY
 from clarion.dev.bitcoin.spell_builder import SpellInput
 
 Call = Callable[..., Awaitable[Any]]

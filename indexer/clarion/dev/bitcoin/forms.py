@@ -10,13 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from clarion.chains.bitcoin.addresses import address_of
+from clarion.chains.bitcoin.coins import Coin
 from clarion.chains.bitcoin.networks import BitcoinNetwork
+from clarion.chains.bitcoin.scripts import script_type
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, double_sha256, write_transaction
 from clarion.chains.bitcoin.units import SATS_PER_BITCOIN
-from clarion.dev.bitcoin.chain import BlockChain, ChainBlock, Coin, block_fees
+from clarion.dev.bitcoin.chain import BlockChain, ChainBlock, block_fees
 from clarion.dev.bitcoin.mempool import Entry, Mempool
 from clarion.dev.bitcoin.miner import REGTEST_BITS, TARGET
-from clarion.dev.bitcoin.scripts import script_type
 
 Form = dict[str, Any]
 

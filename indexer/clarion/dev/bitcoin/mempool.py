@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from clarion.chains.bitcoin.coins import Coin, OutPoint
+from clarion.chains.bitcoin.scripts import dust_limit, is_unspendable
 from clarion.chains.bitcoin.transactions import BitcoinTransaction
 from clarion.chains.bitcoin.units import Sats
-from clarion.dev.bitcoin.chain import COINBASE_MATURITY, BlockChain, Coin, OutPoint, Switch, transaction_fee
-from clarion.dev.bitcoin.scripts import is_unspendable, is_witness_program
+from clarion.dev.bitcoin.chain import COINBASE_MATURITY, BlockChain, Switch, transaction_fee
 
 MAX_STANDARD_WEIGHT: Final = 400_000
 LEAST_STRIPPED_BYTES: Final = 65
@@ -23,7 +24,6 @@ MAX_RELATIVES: Final = 25
 """Unconfirmed transactions in a line, the transaction itself included."""
 MAX_REPLACED: Final = 100
 MAX_PACKAGE: Final = 25
-DUST_SATS_PER_KVB: Final = 3_000
 MISSING_INPUTS: Final = "missing-inputs"
 _FEE_TOO_LOW: Final = "min relay fee not met"
 _LOCK_TIME_THRESHOLD: Final = 500_000_000
@@ -354,12 +354,6 @@ class Mempool:
             return
         for spent in entry.transaction.inputs:
             self._spenders.pop(OutPoint(spent.tx_id, spent.vout), None)
-
-
-def dust_limit(script: bytes) -> int:
-    """Satoshis below which an output is not relayed: what spending it would cost (``policy/policy.cpp``)."""
-    spending = 41 + 107 // 4 if is_witness_program(script) else 148
-    return (8 + 1 + len(script) + spending) * DUST_SATS_PER_KVB // 1_000
 
 
 def _reach(first: Iterable[Entry], step: Callable[[Entry], list[Entry]]) -> list[Entry]:

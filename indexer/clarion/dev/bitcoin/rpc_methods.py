@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from clarion.chains.bitcoin.addresses import AddressError, script_of
+from clarion.chains.bitcoin.coins import OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
@@ -21,7 +22,7 @@ from clarion.chains.bitcoin.transactions import (
     write_transaction,
 )
 from clarion.chains.bitcoin.units import SATS_PER_BITCOIN
-from clarion.dev.bitcoin.chain import ChainBlock, OutPoint, UnknownBlockError, block_fees
+from clarion.dev.bitcoin.chain import ChainBlock, UnknownBlockError, block_fees
 from clarion.dev.bitcoin.forms import (
     Form,
     bitcoins,

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from clarion.chains.bitcoin.coins import Coin
 from clarion.chains.bitcoin.rpc import RpcError
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output, write_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin import rpc_errors
-from clarion.dev.bitcoin.chain import Coin
 from clarion.dev.bitcoin.chain_view import Call, ChainView
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.rpc_methods import RpcMethods

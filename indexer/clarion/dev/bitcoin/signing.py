@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from coincurve import PrivateKey
 
+from clarion.chains.bitcoin.coins import Coin
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     Input,
@@ -18,7 +19,6 @@ from clarion.chains.bitcoin.transactions import (
     new_transaction,
     write_compact_size,
 )
-from clarion.dev.bitcoin.chain import Coin
 from clarion.dev.bitcoin.keys import Key, leaf_hash, tagged_hash
 
 SIGHASH_ALL: Final = 1

@@ -20,12 +20,12 @@ from clarion.chains.bitcoin.charms.locate import MARKER
 from clarion.chains.bitcoin.charms.spells import App, Spell, write_payload
 from clarion.chains.bitcoin.charms.spells import Coin as SpellCoin
 from clarion.chains.bitcoin.charms.values import from_json
+from clarion.chains.bitcoin.coins import Coin, OutPoint
+from clarion.chains.bitcoin.scripts import dust_limit
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.chains.model import JsonValue
-from clarion.dev.bitcoin.chain import Coin, OutPoint
 from clarion.dev.bitcoin.keys import Key
-from clarion.dev.bitcoin.mempool import dust_limit
 from clarion.dev.bitcoin.signing import sign_leaf
 
 CHARM_SATS: Final = Sats(1_000)

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from clarion.chains.bitcoin.charms.apps import module_key, packaged_apps
 from clarion.chains.bitcoin.charms.spells import App
+from clarion.chains.bitcoin.coins import OutPoint
 from clarion.chains.model import JsonValue
-from clarion.dev.bitcoin.chain import OutPoint
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.spell_builder import outpoint_identity
 

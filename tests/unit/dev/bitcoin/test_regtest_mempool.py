@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from clarion.chains.bitcoin.coins import Coin, OutPoint
+from clarion.chains.bitcoin.scripts import dust_limit
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
-from clarion.dev.bitcoin.chain import Coin, OutPoint
 from clarion.dev.bitcoin.keys import key
-from clarion.dev.bitcoin.mempool import MAX_RELATIVES, Policy, RejectedError, dust_limit
+from clarion.dev.bitcoin.mempool import MAX_RELATIVES, Policy, RejectedError
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
-from clarion.dev.bitcoin.chain import ChainBlock, Coin, OutPoint
+from clarion.dev.bitcoin.chain import ChainBlock
 from clarion.dev.bitcoin.kernel import BlockRejectedError, remove_leftovers
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.mempool import RejectedError

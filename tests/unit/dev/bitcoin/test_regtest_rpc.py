@@ -15,6 +15,7 @@ import msgspec
 import pytest_asyncio
 
 from clarion.chains.bitcoin.blocks import parse_header, transactions_of
+from clarion.chains.bitcoin.coins import OutPoint
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     Input,
@@ -24,7 +25,6 @@ from clarion.chains.bitcoin.transactions import (
     write_transaction,
 )
 from clarion.chains.bitcoin.units import Sats
-from clarion.dev.bitcoin.chain import OutPoint
 from clarion.dev.bitcoin.keys import key
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.server import RegtestAccess, serving

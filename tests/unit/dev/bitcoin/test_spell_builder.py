@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from clarion.chains.bitcoin.charms.apps import AppRefusedError, SpellNotAllowedError
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spell
+from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.units import Sats
 from clarion.chains.model import JsonValue
-from clarion.dev.bitcoin.chain import Coin, OutPoint
 from clarion.dev.bitcoin.keys import key
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.signing import keys_by_script, sign

@@ -1,8 +1,11 @@
-"""What Bitcoin Core calls locking scripts."""
+"""What Bitcoin Core calls locking scripts, and what it makes of them."""
 
 from __future__ import annotations
 
 from typing import Final
+
+DUST_SATS_PER_KVB: Final = 3_000
+"""Of what spending an output would take (``policy/policy.h``)."""
 
 _WITNESS_TYPES: Final = {
     (0x00, 22): "witness_v0_keyhash",
@@ -29,3 +32,9 @@ def script_type(script: bytes) -> str:
     if not is_witness_program(script):
         return "nonstandard"
     return _WITNESS_TYPES.get((script[0], len(script)), "witness_unknown")
+
+
+def dust_limit(script: bytes) -> int:
+    """Satoshis below which an output is not relayed: what spending it would cost (``policy/policy.cpp``)."""
+    spending = 41 + 107 // 4 if is_witness_program(script) else 148
+    return (8 + 1 + len(script) + spending) * DUST_SATS_PER_KVB // 1_000

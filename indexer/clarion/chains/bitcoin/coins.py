@@ -1,0 +1,23 @@
+"""Outputs that can be spent: their names, and what they hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from clarion.chains.bitcoin.units import Sats
+
+
+class OutPoint(NamedTuple):
+    """Names an output: its transaction (display order) and its index."""
+
+    tx_id: bytes
+    vout: int
+
+
+class Coin(NamedTuple):
+    """An output with where it comes from. ``height`` is None in the mempool."""
+
+    amount: Sats
+    script: bytes
+    height: int | None
+    coinbase: bool
