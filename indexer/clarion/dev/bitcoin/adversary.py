@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from clarion.chains.bitcoin.charms.drafts import CHARM_SATS, SpellDraft, SpellInput, SpellOutput, outpoint_identity
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.coins import Coin
@@ -20,17 +21,7 @@ from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.chain_view import ChainView
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.sender import FEERATE, Sender
-from clarion.dev.bitcoin.spell_builder import (
-    CHARM_SATS,
-    SpellDraft,
-    SpellInput,
-    SpellOutput,
-    outpoint_identity,
-    payload,
-    spell_carrier,
-    with_change,
-    witness_transactions,
-)
+from clarion.dev.bitcoin.spell_builder import payload, spell_carrier, with_change, witness_transactions
 from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT, Data, pool_state, vault, vault_manager_state
 from clarion.dev.bitcoin.zkusd_operations import Held, NotPossibleError, ZkUsd
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clarion.chains.bitcoin.blocks import BlockHeader, parse_header, transactions_of
+from clarion.chains.bitcoin.charms.drafts import SpellInput
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spells
 from clarion.chains.bitcoin.coins import Coin, OutPoint
@@ -18,7 +19,6 @@ from clarion.chains.bitcoin.scripts import is_unspendable
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, parse_transaction
 from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.chain import COINBASE_MATURITY
-from clarion.dev.bitcoin.spell_builder import SpellInput
 
 Call = Callable[..., Awaitable[Any]]
 """Asks a node: a method of Bitcoin Core's RPC, and its parameters."""

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from clarion.chains.bitcoin.charms.drafts import SpellDraft, SpellInput, check
 from clarion.chains.bitcoin.coins import Coin
 from clarion.chains.bitcoin.rpc import RpcError
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output, write_transaction
@@ -15,7 +16,7 @@ from clarion.dev.bitcoin.chain_view import Call, ChainView
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.rpc_methods import RpcMethods
 from clarion.dev.bitcoin.signing import keys_by_script, sign
-from clarion.dev.bitcoin.spell_builder import SpellDraft, SpellInput, check, spell_transaction, with_change
+from clarion.dev.bitcoin.spell_builder import spell_transaction, with_change
 
 FEERATE: Final = 2_000
 """Satoshis per 1,000 virtual bytes."""

@@ -1,37 +1,25 @@
 """Builds transactions with spells for regtest: well-formed, and with a proof that says of itself that it is a mock.
 
-A draft says what is spent and what is made. `check` refuses what the protocol would refuse, the contracts of the apps
-included; `spell_transaction` writes it down without asking, so that tests can also write what nobody should accept.
+`spell_transaction` writes a draft down without asking, so that tests can also write what nobody should accept.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from clarion.chains.bitcoin.charms.apps import AppInput, AppOutput, AppTransaction, check_contracts
-from clarion.chains.bitcoin.charms.cbor import Value
-from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
+from clarion.chains.bitcoin.charms.drafts import DraftError, SpellDraft, SpellInput, spell_of
 from clarion.chains.bitcoin.charms.locate import MARKER
-from clarion.chains.bitcoin.charms.spells import App, Spell, write_payload
-from clarion.chains.bitcoin.charms.spells import Coin as SpellCoin
-from clarion.chains.bitcoin.charms.values import from_json
+from clarion.chains.bitcoin.charms.spells import write_payload
 from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.scripts import dust_limit
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
-from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.signing import sign_leaf
 
-CHARM_SATS: Final = Sats(1_000)
-"""What an output with charms holds unless it is said otherwise."""
-SCROLL_TAG: Final = "s"
-FIRST_WITH_SCROLLS: Final = 15
 MAX_PUSH_BYTES: Final = 520
 FINAL_BUT_REPLACEABLE: Final = 0xFFFFFFFD
 
@@ -48,79 +36,6 @@ _TAPROOT_WITNESS: Final = (bytes(64),)
 _SEGWIT_WITNESS: Final = (bytes(72), bytes(33))
 
 
-class DraftError(ValueError):
-    """The protocol would refuse this spell, or Bitcoin its transaction. The message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpellInput:
-    """What a spell spends: a coin with the charms that lie on it."""
-
-    outpoint: OutPoint
-    coin: Coin
-    charms: Mapping[App, JsonValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SpellOutput:
-    """What a spell makes: satoshis under a script, with charms or without. ``beamed_to`` is the hash of the place on
-    another chain that the charms go to.
-    """
-
-    script: bytes
-    charms: Mapping[App, JsonValue] = field(default_factory=dict)
-    amount: Sats = CHARM_SATS
-    beamed_to: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SpellDraft:
-    """A spell that is yet to be written. Apps that the inputs or outputs have need no public input here."""
-
-    inputs: Sequence[SpellInput]
-    outputs: Sequence[SpellOutput]
-    public_inputs: Mapping[App, JsonValue] = field(default_factory=dict)
-    refs: Sequence[OutPoint] | None = None
-    version: int = LATEST_VERSION
-
-    @property
-    def coins(self) -> list[Coin]:
-        """What the inputs spend."""
-        return [spent.coin for spent in self.inputs]
-
-    def apps(self) -> dict[App, JsonValue]:
-        """All apps with their public inputs, in the protocol's order."""
-        found = set(self.public_inputs)
-        for charms in (*(spent.charms for spent in self.inputs), *(output.charms for output in self.outputs)):
-            found.update(charms)
-        return {app: self.public_inputs.get(app) for app in sorted(found)}
-
-
-def outpoint_identity(outpoint: OutPoint) -> bytes:
-    """The identity of an app that is deployed by spending this outpoint: SHA-256 of ``txid:vout``."""
-    return hashlib.sha256(f"{outpoint.tx_id.hex()}:{outpoint.vout}".encode()).digest()
-
-
-def spell_of(draft: SpellDraft, *, mock: bool = True) -> Spell:
-    """The draft in the protocol's words."""
-    apps = draft.apps()
-    place = {app: index for index, app in enumerate(apps)}
-    beamed = {index: output.beamed_to for index, output in enumerate(draft.outputs) if output.beamed_to}
-    scrolls = [index for index, output in enumerate(draft.outputs) if any(a.tag == SCROLL_TAG for a in output.charms)]
-    return Spell(
-        version=draft.version,
-        inputs=None,
-        refs=None if draft.refs is None else [_outpoint_bytes(ref) for ref in draft.refs],
-        outs=[{place[app]: from_json(data) for app, data in output.charms.items()} for output in draft.outputs],
-        beamed_outs=beamed or None,
-        coins=None,
-        scrolls=scrolls if scrolls and draft.version >= FIRST_WITH_SCROLLS else None,
-        apps=[(app, from_json(given)) for app, given in apps.items()],
-        versioned_apps=None,
-        mock=mock,
-    )
-
-
 def payload(draft: SpellDraft, *, mock: bool = True) -> bytes:
     """The spell and its mock proof, as they stand in a transaction; without ``mock`` it claims to be proven."""
     return write_payload(spell_of(draft, mock=mock), MOCK_PROOF)
@@ -129,36 +44,6 @@ def payload(draft: SpellDraft, *, mock: bool = True) -> bytes:
 def spell_carrier(data: bytes) -> Output:
     """The output that carries a payload (from version 9 on)."""
     return Output(Sats(0), _OP_RETURN + _push(MARKER) + _push(data))
-
-
-def check(draft: SpellDraft, contracts: Mapping[bytes, bytes]) -> list[App]:
-    """Refuse what the protocol would refuse; gives the apps whose contracts were asked.
-
-    ``contracts`` are modules by verification key.
-
-    Raises:
-        DraftError: nothing or too little is spent, an outpoint comes twice, or an output is dust.
-        SpellNotAllowedError: an amount is none, or a contract is needed that is not given.
-        AppRefusedError: a contract refuses.
-    """
-    if not draft.inputs:
-        raise DraftError("a spell spends something")
-    if len({spent.outpoint for spent in draft.inputs}) < len(draft.inputs):
-        raise DraftError("an outpoint is spent twice")
-    for index, output in enumerate(draft.outputs):
-        if output.amount < dust_limit(output.script):
-            raise DraftError(f"output {index} has {output.amount} satoshis, fewer than are relayed")
-    transaction = AppTransaction(
-        ins=[
-            AppInput(
-                _outpoint_bytes(spent.outpoint), SpellCoin(spent.coin.amount, spent.coin.script), _data(spent.charms)
-            )
-            for spent in draft.inputs
-        ],
-        outs=[AppOutput(SpellCoin(output.amount, output.script), _data(output.charms)) for output in draft.outputs],
-        public_inputs=_data(draft.apps()),
-    )
-    return check_contracts(transaction, contracts)
 
 
 def spell_transaction(draft: SpellDraft, *, change: bytes, feerate: int) -> BitcoinTransaction:
@@ -248,11 +133,3 @@ def _push(data: bytes) -> bytes:
     if len(data) < 1 << 16:
         return b"\x4d" + len(data).to_bytes(2, "little") + data
     return b"\x4e" + len(data).to_bytes(4, "little") + data
-
-
-def _outpoint_bytes(outpoint: OutPoint) -> bytes:
-    return outpoint.tx_id[::-1] + outpoint.vout.to_bytes(4, "little")
-
-
-def _data(charms: Mapping[App, JsonValue]) -> dict[App, Value]:
-    return {app: from_json(data) for app, data in charms.items()}

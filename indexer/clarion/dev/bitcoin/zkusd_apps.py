@@ -13,11 +13,11 @@ from functools import cache
 from typing import Any, Final
 
 from clarion.chains.bitcoin.charms.apps import module_key, packaged_apps
+from clarion.chains.bitcoin.charms.drafts import outpoint_identity
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.coins import OutPoint
 from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.keys import Key, key
-from clarion.dev.bitcoin.spell_builder import outpoint_identity
 
 Data = dict[str, Any]
 """A charm's data."""

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from clarion.chains.bitcoin.charms.drafts import SpellDraft, SpellInput, SpellOutput, outpoint_identity
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.units import Sats
 from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin import zkusd_apps as shapes
 from clarion.dev.bitcoin.chain_view import ChainView
 from clarion.dev.bitcoin.keys import Key
-from clarion.dev.bitcoin.spell_builder import SpellDraft, SpellInput, SpellOutput, outpoint_identity
 from clarion.dev.bitcoin.zkusd_apps import DEPLOYER, FEES, ORACLE, SCROLLS, UNIT, Data, ZkUsdApps, owner_of
 from clarion.protocols.zkusd.ratios import ratio_percent
 from clarion.protocols.zkusd.units import Base, Price8

@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from clarion.chains.bitcoin.charms.apps import AppRefusedError
+from clarion.chains.bitcoin.charms.drafts import DraftError, SpellDraft
 from clarion.chains.bitcoin.rpc import RpcError
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.adversary import HARMLESS, Adversary
@@ -21,7 +22,6 @@ from clarion.dev.bitcoin.chain_view import Call, ChainView
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.premine import FAUCET, MINER, deployment_coins, zkusd_apps
 from clarion.dev.bitcoin.sender import Sender
-from clarion.dev.bitcoin.spell_builder import DraftError, SpellDraft
 from clarion.dev.bitcoin.zkusd_apps import DEPLOYER, FEES, ORACLE, SCROLLS, UNIT, contracts, owner_of
 from clarion.dev.bitcoin.zkusd_operations import (
     CRITICAL_PERCENT,

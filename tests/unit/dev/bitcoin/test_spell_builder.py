@@ -9,6 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion.chains.bitcoin.charms.apps import AppRefusedError, SpellNotAllowedError
+from clarion.chains.bitcoin.charms.drafts import (
+    DraftError,
+    SpellDraft,
+    SpellInput,
+    SpellOutput,
+    check,
+    outpoint_identity,
+)
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spell
 from clarion.chains.bitcoin.coins import Coin, OutPoint
@@ -18,16 +26,7 @@ from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.keys import key
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.signing import keys_by_script, sign
-from clarion.dev.bitcoin.spell_builder import (
-    DraftError,
-    SpellDraft,
-    SpellInput,
-    SpellOutput,
-    check,
-    outpoint_identity,
-    spell_transaction,
-    witness_transactions,
-)
+from clarion.dev.bitcoin.spell_builder import spell_transaction, witness_transactions
 from clarion.dev.bitcoin.zkusd_apps import apps_deployed_by, contracts, oracle_state
 
 TIME = 1_700_000_000

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from clarion.chains.bitcoin.charms.apps import AppRefusedError
+from clarion.chains.bitcoin.charms.drafts import SpellDraft
 from clarion.dev.bitcoin.adversary import HARMFUL, HARMLESS, Adversary
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.premine import MINER, deployment_coins, premine, receivers, zkusd_apps
 from clarion.dev.bitcoin.rpc_methods import RpcMethods
 from clarion.dev.bitcoin.sender import call_of
-from clarion.dev.bitcoin.spell_builder import SpellDraft
 from clarion.dev.bitcoin.zkusd_apps import FEES, LIQUIDATION_RESERVE, ORACLE, POOL_BASE_SATS, UNIT, owner_of
 from clarion.dev.bitcoin.zkusd_operations import NotPossibleError, compounded, gain
 from clarion.dev.bitcoin.zkusd_scenario import (
