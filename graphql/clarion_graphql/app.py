@@ -30,6 +30,7 @@ from clarion_graphql.accounts.client import Proxies
 from clarion_graphql.accounts.store import write_pool
 from clarion_graphql.context import Service
 from clarion_graphql.execution import Executor
+from clarion_graphql.extensions import installed_extensions
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
 from clarion_graphql.http import Endpoint, HttpOptions, Origins
@@ -98,7 +99,8 @@ def make_app(
         connection_timeout_s: longest that an operation waits for a connection, in seconds.
     """
     graphql, accounts = graphql or GraphQLSettings(), accounts or AccountSettings()
-    schema = build_schema(protocols)
+    extensions = installed_extensions()
+    schema = build_schema(protocols, extensions)
     schema_text = sdl(schema)
     read_url, write_url = (
         database_url if url is None else url.get_secret_value() for url in (graphql.database_url, accounts.database_url)
@@ -109,7 +111,11 @@ def make_app(
         connection_timeout_s=connection_timeout_s,
         role=graphql.reader_role,
     )
-    feed = Feed(database_url, read_url if graphql.database_url is not None else None)
+    feed = Feed(
+        database_url,
+        read_url if graphql.database_url is not None else None,
+        [channel for extension in extensions for channel in extension.channels],
+    )
     writes = write_pool(write_url, accounts.role)
     callers = Accounts(
         writes,
@@ -205,7 +211,11 @@ def make_app(
         executor,
         callers,
         persisted,
-        ResponseCache(feed, max_bytes=graphql.cache_bytes),
+        ResponseCache(
+            feed,
+            max_bytes=graphql.cache_bytes,
+            unheard=[entity.table for extension in extensions for entity in extension.entities],
+        ),
         HttpOptions(
             origins=graphql.origins,
             max_body_bytes=graphql.max_body_bytes,

@@ -76,7 +76,8 @@ def only_chain_of(schema: GraphQLSchema, operation: Operation, variables: Mappin
     return next(iter(chains))
 
 
-def _fields_of(schema: GraphQLSchema, operation: Operation) -> _Fields:
+def root_fields(schema: GraphQLSchema, operation: Operation) -> Iterator[tuple[FieldNode, GraphQLField]]:
+    """The fields of the root type that an operation asks for, those in fragments too, without ``__typename``."""
     root = schema.get_root_type(operation.type)
     assert root is not None
     fragments = {
@@ -84,13 +85,17 @@ def _fields_of(schema: GraphQLSchema, operation: Operation) -> _Fields:
         for definition in operation.document.definitions
         if isinstance(definition, FragmentDefinitionNode)
     }
+    for node in _root_nodes(operation.node.selection_set, fragments):
+        field = root.fields.get(node.name.value)
+        if field is not None:
+            yield node, field
+
+
+def _fields_of(schema: GraphQLSchema, operation: Operation) -> _Fields:
     named: set[Chain] = set()
     variables: dict[str, Chain] = {}
     is_any = False
-    for node in _root_fields(operation.node.selection_set, fragments):
-        field = root.fields.get(node.name.value)
-        if field is None:
-            continue  # __typename and the like
+    for node, field in root_fields(schema, operation):
         if _ARGUMENT not in field.args:
             chain = _chain_of(field)
             if chain is None:
@@ -107,7 +112,7 @@ def _fields_of(schema: GraphQLSchema, operation: Operation) -> _Fields:
     return _Fields(frozenset(named), variables, is_any)
 
 
-def _root_fields(selected: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
+def _root_nodes(selected: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
     seen: set[str] = set()
     waiting = [selected]
     while waiting:

@@ -28,6 +28,7 @@ from clarion_graphql.chains import chains_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, Code, show_errors
+from clarion_graphql.extensions import require_scopes
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
 from clarion_graphql.metrics import PLANS, observe_operation
 from clarion_graphql.plan.json_text import BrokenValueError
@@ -119,6 +120,7 @@ class Executor:
         if kind == "query":
             try:
                 caller.require(Scope.READ)
+                require_scopes(self._schema, operation, caller)
             except GraphQLError as refused:
                 return self.refused([refused], operation)
         began = perf_counter()

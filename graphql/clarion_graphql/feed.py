@@ -1,10 +1,14 @@
-"""What wakes subscriptions: one listener per process on the channel that the indexer notifies at every commit."""
+"""What wakes subscriptions: one listener per process on the channel that the indexer notifies at every commit.
+
+Other packages that the API shows tables of may name channels of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Final, get_args
+from typing import Final, cast, get_args
 
 import msgspec
 import psycopg
@@ -85,12 +89,14 @@ class Feed:
     Args:
         url: of the database that the indexer writes: notifications reach no replica.
         replica_url: of what is read, where that is another one. Nothing is told before it can be read there.
+        channels: others to listen on, of what is in no chain.
     """
 
-    def __init__(self, url: str, replica_url: str | None = None) -> None:
+    def __init__(self, url: str, replica_url: str | None = None, channels: Sequence[str] = ()) -> None:
         self._url = url
         self._replica = None if replica_url is None else _Replica(replica_url)
         self._sequences: dict[Chain, int] = {}
+        self._channels: dict[str, int] = dict.fromkeys(channels, 0)
         self.turns: tuple[int, ...] = (0,) * len(CHAINS)
         """Of each of `CHAINS` a number that is another one after every commit that said anything of it, and every
         reconnection.
@@ -123,13 +129,13 @@ class Feed:
         while self._sequences.get(chain) == known:
             await self._moved.wait()
 
-    def turn(self, chain: Chain) -> int:
-        """The number of a chain in :attr:`turns`."""
-        return self.turns[CHAINS.index(chain)]
+    def turn(self, of: str) -> int:
+        """The number of a chain in :attr:`turns`; of another channel one that grows with every notification."""
+        return self._channels[of] if of in self._channels else self.turns[CHAINS.index(cast("Chain", of))]
 
-    async def turned(self, chain: Chain, known: int) -> None:
+    async def turned(self, of: str, known: int) -> None:
         """Wait until :meth:`turn` is not ``known`` any more."""
-        while self.turn(chain) == known:
+        while self.turn(of) == known:
             await self._moved.wait()
 
     async def _listen(self) -> None:
@@ -137,17 +143,21 @@ class Feed:
             self._url, autocommit=True, application_name="clarion graphql feed", connect_timeout=5
         )
         async with connection:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+            for channel in (CHANNEL, *self._channels):
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             self.connected.set()
-            for chain in CHAINS:
-                self._wake(chain)
+            for name in (*CHAINS, *self._channels):
+                self._wake(name)
             while True:
                 # after LISTEN, so that a commit in between is either notified or read
                 await self._poll(connection)
                 while notifications := [told async for told in connection.notifies(timeout=POLL_S, stop_after=1)]:
                     await self._wait_for_replica(connection)
                     for notification in notifications:
-                        self._notified(notification.payload)
+                        if notification.channel == CHANNEL:
+                            self._notified(notification.payload)
+                        else:
+                            self._wake(notification.channel)
 
     async def _poll(self, connection: AsyncConnection) -> None:
         cursor = await connection.execute("SELECT chain, sequence FROM clarion.cursor")
@@ -193,7 +203,10 @@ class Feed:
             self._sequences[chain] = sequence
             self._wake(chain)
 
-    def _wake(self, chain: Chain) -> None:
-        self.turns = tuple(turn + (of == chain) for of, turn in zip(CHAINS, self.turns, strict=True))
+    def _wake(self, name: str) -> None:
+        if name in self._channels:
+            self._channels[name] += 1
+        else:
+            self.turns = tuple(turn + (of == name) for of, turn in zip(CHAINS, self.turns, strict=True))
         self._moved.set()
         self._moved = asyncio.Event()

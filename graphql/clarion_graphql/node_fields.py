@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import Parameter
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import strawberry
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
+from clarion.config import Scope
 from clarion_graphql.context import Info
 from clarion_graphql.entities import Entity
 from clarion_graphql.errors import ApiError, Code
@@ -22,17 +23,23 @@ from clarion_graphql.types import Types, make_field, with_arguments
 MAX_IDS: Final = 500
 
 
-def node_fields(types: Types) -> list[StrawberryField]:
-    """``node`` and ``nodes``."""
+def node_fields(types: Types, scopes: Mapping[str, Scope]) -> list[StrawberryField]:
+    """``node`` and ``nodes``. ``scopes``: what a caller must be allowed to see the rows of an entity, by its name."""
+
+    def entity_and_key(info: Info, node_id: str) -> tuple[Entity, tuple[Any, ...]]:
+        entity, key = decode_node_id(types.entities, node_id)
+        if entity.name in scopes:
+            info.context.caller.require(scopes[entity.name])
+        return entity, key
 
     async def node(root: Any, info: Info, *, id: str) -> Any:  # noqa: A002
-        entity, key = decode_node_id(types.entities, id)
+        entity, key = entity_and_key(info, id)
         return await _find(info.context.session, entity, key)
 
     async def nodes(root: Any, info: Info, *, ids: Sequence[str]) -> list[Any]:
         if len(ids) > MAX_IDS:
             raise ApiError(Code.LIMIT_EXCEEDED, f"nodes takes at most {MAX_IDS} ids, not {len(ids)}.")
-        wanted = [decode_node_id(types.entities, node_id) for node_id in ids]
+        wanted = [entity_and_key(info, node_id) for node_id in ids]
         keys: dict[str, list[tuple[Any, ...]]] = {}
         for entity, key in wanted:
             keys.setdefault(entity.name, []).append(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,8 +38,10 @@ class ResponseCache:
     no others: so none is older than what the feed knows. While the feed is not connected nothing is given.
     """
 
-    def __init__(self, feed: Feed, *, max_bytes: int) -> None:
+    def __init__(self, feed: Feed, *, max_bytes: int, unheard: Collection[str] = ()) -> None:
+        """``unheard``: further tables (``schema.name``) that change without a commit to a chain's index."""
         self._feed = feed
+        self._unheard = _UNHEARD | frozenset(unheard)
         self._max_bytes = max_bytes
         self._bytes = 0
         self._turns: Turns = ()
@@ -62,7 +65,12 @@ class ResponseCache:
     def put(self, request: bytes, answer: CachedAnswer, executed_after: Turns) -> None:
         """Keep an answer, if it is one to keep and the index has not moved since its request was executed."""
         given, size = answer.answer, self._size(request, answer)
-        if not given.cacheable or given.has_errors or given.tables is None or not _UNHEARD.isdisjoint(given.tables):
+        if (
+            not given.cacheable
+            or given.has_errors
+            or given.tables is None
+            or not self._unheard.isdisjoint(given.tables)
+        ):
             return
         if size * _LARGEST_PART > self._max_bytes:
             return

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import strawberry
 from graphql import GraphQLObjectType
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.field import StrawberryField
 
 from clarion.config import Scope
 from clarion.protocol import Protocol, installed_protocols
@@ -28,10 +29,11 @@ from clarion_graphql.context import Info
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
 from clarion_graphql.errors import InputError
+from clarion_graphql.extensions import Extension, installed_extensions, of_scope
 from clarion_graphql.filters import equal_to
 from clarion_graphql.meta import meta_field
 from clarion_graphql.node_fields import node_fields
-from clarion_graphql.protocols import ProtocolApi, entities_of
+from clarion_graphql.protocols import FieldMaker, ProtocolApi, entities_of
 from clarion_graphql.scalars import SCALARS, Bytes
 from clarion_graphql.sql import Sql, all_of
 from clarion_graphql.status import Status, read_status
@@ -70,12 +72,26 @@ def _fields_of(protocols: Iterable[Protocol], types: Types, makers: Callable[[Pr
     ]
 
 
-def build_schema(protocols: Iterable[Protocol]) -> strawberry.Schema:
+def _extended(
+    extensions: Iterable[Extension], types: Types, makers: Callable[[Extension], Sequence[FieldMaker]]
+) -> list[StrawberryField]:
+    """The fields that extensions add to a root type, each marked with what a caller must be allowed."""
+    return [
+        of_scope(field, extension.scope)
+        for extension in extensions
+        for make_fields in makers(extension)
+        for field in make_fields(types)
+    ]
+
+
+def build_schema(protocols: Iterable[Protocol], extensions: Iterable[Extension] | None = None) -> strawberry.Schema:
     """The schema that serves these protocols, made once for the same ones: that takes seconds.
+
+    ``extensions``: what else is shown; None: what installed packages add.
 
     Raises ValueError where two of them take the same name.
     """
-    return _build(tuple(protocols))
+    return _build(tuple(protocols), installed_extensions() if extensions is None else tuple(extensions))
 
 
 @contextlib.contextmanager
@@ -92,12 +108,13 @@ def _without_garbage_collection() -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 @_without_garbage_collection()
-def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
+def _build(served: tuple[Protocol, ...], extensions: tuple[Extension, ...]) -> strawberry.Schema:
     entities = [*CORE, *(entity for protocol in served for entity in entities_of(protocol, APIS.get(protocol.name)))]
     apis = apis_of(served)
     _require_different_names([name for entity in entities for name in (entity.single, entity.plural)])
-    _require_different_names([entity.name for entity in entities])
-    types = Types(entities)
+    scopes = {entity.name: extension.scope for extension in extensions for entity in extension.entities}
+    _require_different_names([*(entity.name for entity in entities), *scopes])
+    types = Types([*entities, *(entity for extension in extensions for entity in extension.entities)])
     log = [entity for entity in entities if not entity.projection]
     query = make_type(
         "Query",
@@ -110,8 +127,9 @@ def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
             *(types.single_field(entity) for entity in log if len(entity.key) == 1),
             *(field for entity in entities if entity.projection for field in types.root_fields(entity)),
             *(aggregate_field(types, entity) for entity in entities),
-            *node_fields(types),
+            *node_fields(types, scopes),
             *_fields_of(served, types, lambda api: api.queries),
+            *_extended(extensions, types, lambda extension: extension.queries),
             *account_api.queries([api.roles for api in apis if api.roles is not None]),
         ],
         "Everything that can be read. An operation is read in one snapshot; `extensions.receipt` says of which block.",
@@ -121,7 +139,10 @@ def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
         field.extensions.append(account_api.ScopeExtension(Scope.PREPARE))
     subscription = make_type(
         "Subscription",
-        Subscriptions(types, entities, query).fields,
+        [
+            *Subscriptions(types, entities, query).fields,
+            *_extended(extensions, types, lambda extension: extension.subscriptions),
+        ],
         "What happens, as it happens: over WebSocket (`graphql-transport-ws`) or as server-sent events.",
     )
     schema = strawberry.Schema(
@@ -134,7 +155,7 @@ def _build(served: tuple[Protocol, ...]) -> strawberry.Schema:
     as_of = schema._schema.get_directive(AS_OF)
     assert as_of is not None
     as_of.is_repeatable = True  # Strawberry has no word for it
-    for entity in entities:
+    for entity in types.entities.values():
         # a field says of which type its rows are, and `Node` which it is: nothing has to be asked of every row
         cast("GraphQLObjectType", schema._schema.type_map[entity.name]).is_type_of = None
     return schema

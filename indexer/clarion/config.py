@@ -84,6 +84,7 @@ class Scope(StrEnum):
     READ = "read"
     SUBSCRIBE = "subscribe"
     PREPARE = "prepare"
+    KEEPER = "keeper"
 
 
 class ProxyHeader(StrEnum):
@@ -351,10 +352,15 @@ class Accounts(_Section):
         "port. Empty: nobody can sign in.",
     )
     session_seconds: int = _setting(86_400, "How long a sign-in lasts.", unit="seconds", ge=60)
+    operators: Names = _setting(
+        [],
+        "Stacks addresses of who runs the keeper, separated by commas. They and the API keys that they make for it see "
+        "what it plans and sends.",
+    )
     anonymous: Scopes = _setting(
-        list(Scope),
-        "What callers without sign-in and key may do: `read` (queries), `subscribe`, `prepare` (transactions); "
-        "separated by commas.",
+        [Scope.READ, Scope.SUBSCRIBE, Scope.PREPARE],
+        "What callers without sign-in and key may do: `read` (queries), `subscribe`, `prepare` (transactions), "
+        "`keeper` (see what the keeper plans and sends); separated by commas.",
     )
 
 

@@ -20,7 +20,7 @@ from clarion.chains.stacks.messages import verify_message
 from clarion.chains.stacks.networks import Network
 from clarion.config import Accounts as AccountSettings
 from clarion.config import Quota, Scope
-from clarion_graphql.accounts.caller import Caller, CallerKind
+from clarion_graphql.accounts.caller import EVERY_SCOPE, Caller, CallerKind
 from clarion_graphql.accounts.client import Proxies, Request, network_key
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.accounts.message import SignInMessage, new_message, read_message
@@ -76,6 +76,7 @@ class Accounts:
         self._network = network
         self._settings = settings
         self._anonymous_scopes = frozenset(settings.anonymous)
+        self._operators = frozenset(settings.operators)
         self._quotas = Quotas(quota)
         self._proxies = proxies
         self._clock = clock
@@ -175,7 +176,7 @@ class Accounts:
         return Caller(
             kind=token.kind,
             address=credential.address,
-            scopes=credential.scopes,
+            scopes=credential.scopes & self._scopes_of(credential.address),
             credential=token.id,
             quota_key=owner,
             client=anonymous.client,
@@ -291,6 +292,9 @@ class Accounts:
             raise InputError(f"A key's name has 1 to {MOST_NAME_CHARACTERS} printable characters.")
         if not scopes:
             raise InputError("A key without a scope can do nothing: give at least one.")
+        if refused := set(scopes) - self._scopes_of(address):
+            names = ", ".join(sorted(scope.name for scope in refused))
+            raise ApiError(Code.FORBIDDEN, f"{address} cannot give {names}: accounts.operators does not name it.")
         if expires_at is not None and expires_at.tzinfo is None:
             raise InputError("expiresAt needs a time zone, such as 2030-01-01T00:00:00Z.")
         if expires_at is not None and expires_at <= now:
@@ -316,6 +320,10 @@ class Accounts:
         self._forget(CallerKind.API_KEY, identifier)
         log.info("accounts.key_revoked", address=address, key=identifier)
         return revoked
+
+    def _scopes_of(self, address: str) -> frozenset[Scope]:
+        """What an address may do, and its keys at most."""
+        return EVERY_SCOPE if address in self._operators else EVERY_SCOPE - {Scope.KEEPER}
 
     def _forget(self, kind: CallerKind, identifier: str) -> None:
         self._remembered.pop((kind, identifier), None)

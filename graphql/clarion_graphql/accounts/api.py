@@ -28,6 +28,7 @@ graphql_enum(
         "READ": "Queries.",
         "SUBSCRIBE": "Subscriptions.",
         "PREPARE": "Mutations of protocols, which prepare transactions to be signed and watch over them.",
+        "KEEPER": "What the keeper plans and sends. Only for the operators that the server's settings name.",
     },
 )
 graphql_enum(

@@ -16,6 +16,7 @@ _MEANING: Final = {
     Scope.READ: "queries",
     Scope.SUBSCRIBE: "subscriptions",
     Scope.PREPARE: "transactions to be prepared",
+    Scope.KEEPER: "what the keeper plans and sends",
 }
 
 
@@ -54,6 +55,11 @@ class Caller(msgspec.Struct, frozen=True):
                 Code.UNAUTHENTICATED,
                 f"This server gives {_MEANING[scope]} only to callers it knows: sign in, or send an API key with the "
                 f"scope {scope.name} as `Authorization: Bearer …`.",
+            )
+        if self.kind is CallerKind.SESSION:
+            raise ApiError(
+                Code.FORBIDDEN,
+                f"{self.address} may not ask for {_MEANING[scope]}: accounts.operators does not name it.",
             )
         raise ApiError(Code.FORBIDDEN, f"The API key lacks the scope {scope.name}, which {_MEANING[scope]} need.")
 

@@ -18,7 +18,6 @@ import psycopg
 import structlog
 from graphql import GraphQLError
 
-from clarion.chains.model import Chain
 from clarion_graphql.errors import ApiError, Code, show_errors
 from clarion_graphql.feed import Feed
 from clarion_graphql.live.frames import Envelope, Message
@@ -424,7 +423,7 @@ class StateGroup(Group):
     async def _run(self, known: asyncio.Future[None]) -> None:
         try:
             while True:
-                turns = {chain: self._feed.turn(chain) for chain in self._source.chains}
+                turns = {name: self._feed.turn(name) for name in self._source.heard_of}
                 try:
                     messages = await self._reads.read((self, "state"), self._load)
                 except psycopg.OperationalError as error:
@@ -441,7 +440,10 @@ class StateGroup(Group):
 
     async def _load(self) -> Sequence[Message]:
         messages = []
-        for state in await self._source.read():
+        states = await self._source.read()
+        for part in self._told.keys() - {state.part for state in states}:
+            del self._told[part]  # what is no longer told of may be of any number
+        for state in states:
             told = self._told.get(state.part)
             if told is None or told[0] != state.fingerprint:
                 body = await self._render(state.root)
@@ -451,8 +453,8 @@ class StateGroup(Group):
                 messages.append(message)
         return messages
 
-    async def _any_turned(self, turns: dict[Chain, int]) -> None:
-        waiting = [asyncio.create_task(self._feed.turned(chain, turn)) for chain, turn in turns.items()]
+    async def _any_turned(self, turns: dict[str, int]) -> None:
+        waiting = [asyncio.create_task(self._feed.turned(name, turn)) for name, turn in turns.items()]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:

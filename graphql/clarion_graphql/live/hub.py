@@ -29,6 +29,7 @@ from clarion_graphql.context import Service
 from clarion_graphql.documents import RequestError
 from clarion_graphql.errors import show_errors
 from clarion_graphql.execution import Executor
+from clarion_graphql.extensions import require_scopes
 from clarion_graphql.live.groups import STALL_S, Group, Member, Render, group_of
 from clarion_graphql.live.live_answers import LiveAnswers
 from clarion_graphql.live.sources import LiveQuery, LogSource, Source
@@ -57,6 +58,7 @@ class _Prepared:
     source: Source
     executor: CoreExecutor[Any]
     variables: dict[str, Any]
+    operation: documents.Operation
 
 
 class Hub:
@@ -101,6 +103,10 @@ class Hub:
                 self._prepared.popitem(last=False)
         else:
             self._prepared.move_to_end(request)
+        try:
+            require_scopes(self._schema, prepared.operation, caller)
+        except GraphQLError as error:
+            raise RequestError([error]) from None
         member.position = prepared.since if since is None else since
         group = self._live_group(prepared, caller) if isinstance(prepared.source, LiveQuery) else self._group(prepared)
         group.admit(member)
@@ -167,7 +173,7 @@ class Hub:
         since = source.since if isinstance(source, LogSource) else None
         text, rest = _without_since(request.query, operation, variables)
         key = (text, operation.name, msgspec.json.encode(rest, order="deterministic"), source.what)
-        return _Prepared(key, since, source, executor, variables)
+        return _Prepared(key, since, source, executor, variables, operation)
 
     async def _render(self, executor: CoreExecutor[Any], root: Any) -> bytes:
         """The answer for one message, as JSON."""

@@ -56,10 +56,11 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class StateSource(Source):
-    """What is so now, by part; read again after every commit of its chains."""
+    """What is so now, by part; read again after every commit of its chains, or notification of its channels."""
 
     what: Hashable
-    chains: Sequence[Chain]
+    heard_of: Sequence[str]
+    """Names of chains, or of channels that the feed listens on."""
     read: Callable[[], Awaitable[Sequence[State]]]
 
 
