@@ -30,9 +30,9 @@ def address_of(script: bytes, network: BitcoinNetwork) -> str | None:
     """
     constants, length = network.constants, len(script)
     if length == 25 and script.startswith(b"\x76\xa9\x14") and script.endswith(b"\x88\xac"):
-        return _base58check(constants.key_hash_version, script[3:23])
+        return base58check(constants.key_hash_version, script[3:23])
     if length == 23 and script.startswith(b"\xa9\x14") and script.endswith(b"\x87"):
-        return _base58check(constants.script_hash_version, script[2:22])
+        return base58check(constants.script_hash_version, script[2:22])
     if not 4 <= length <= 42 or script[1] != length - 2:
         return None
     version = 0 if script[0] == 0 else script[0] - 0x50
@@ -55,7 +55,8 @@ def script_of(address: str, network: BitcoinNetwork) -> bytes:
     raise AddressError(f"{address!r} is no address of {network}")
 
 
-def _base58check(version: int, payload: bytes) -> str:
+def base58check(version: int, payload: bytes) -> str:
+    """Bytes after a version byte, with a checksum, as base58 text."""
     data = bytes((version,)) + payload
     data += _checksum(data)
     number, text = int.from_bytes(data, "big"), ""
@@ -75,7 +76,7 @@ def _read_base58check(text: str) -> tuple[int, bytes]:
     if number >> 200:
         raise AddressError(f"{text!r} is no address: it is too long")
     data = number.to_bytes(25, "big")
-    if _base58check(data[0], data[1:21]) != text:
+    if base58check(data[0], data[1:21]) != text:
         raise AddressError(f"{text!r} is no address: its checksum is wrong")
     return data[0], data[1:21]
 

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from coincurve import PrivateKey, PublicKey
+from coincurve import PrivateKey
 
 from clarion.chains.bitcoin.addresses import address_of
+from clarion.chains.bitcoin.key_scripts import (
+    segwit_script,
+    tagged_hash,
+    taproot_script,
+    taproot_tweak,
+    tweaked_public,
+)
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import write_compact_size
 
@@ -17,12 +24,6 @@ _CURVE_ORDER: Final = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BF
 _EVEN: Final = b"\x02"
 LEAF_VERSION: Final = 0xC0
 """Of the taproot leaves that hold today's scripts (BIP 342)."""
-
-
-def tagged_hash(tag: str, *parts: bytes) -> bytes:
-    """SHA-256 that is told apart by a tag (BIP 340)."""
-    prefix = hashlib.sha256(tag.encode()).digest()
-    return hashlib.sha256(prefix + prefix + b"".join(parts)).digest()
 
 
 def leaf_hash(leaf: bytes) -> bytes:
@@ -50,7 +51,7 @@ class Key:
     @cached_property
     def segwit_script(self) -> bytes:
         """Pays to the key's hash (P2WPKH)."""
-        return b"\x00\x14" + hashlib.new("ripemd160", hashlib.sha256(self.public).digest()).digest()
+        return segwit_script(self.public)
 
     @cached_property
     def taproot_script(self) -> bytes:
@@ -59,7 +60,7 @@ class Key:
 
     def taproot_script_over(self, leaf: bytes | None) -> bytes:
         """Pays to the key by taproot with the one script ``leaf`` beneath."""
-        return b"\x51\x20" + self._tweaked_public(leaf)[1:]
+        return taproot_script(self.public, _tree(leaf))
 
     @property
     def address(self) -> str:
@@ -75,19 +76,17 @@ class Key:
         """The private key that spends `taproot_script` (BIP 341)."""
         number = int.from_bytes(self.secret)
         even = number if self.public.startswith(_EVEN) else _CURVE_ORDER - number
-        tweaked = (even + int.from_bytes(self._tweak(None))) % _CURVE_ORDER
+        tweaked = (even + int.from_bytes(taproot_tweak(self.public))) % _CURVE_ORDER
         return tweaked.to_bytes(32)
 
     def control_block(self, leaf: bytes) -> bytes:
         """What shows that ``leaf`` is the one script beneath the key (BIP 341), 33 bytes."""
-        odd = not self._tweaked_public(leaf).startswith(_EVEN)
+        odd = not tweaked_public(self.public, _tree(leaf)).startswith(_EVEN)
         return bytes((LEAF_VERSION | odd,)) + self.x_only
 
-    def _tweak(self, leaf: bytes | None) -> bytes:
-        return tagged_hash("TapTweak", self.x_only, b"" if leaf is None else leaf_hash(leaf))
 
-    def _tweaked_public(self, leaf: bytes | None) -> bytes:
-        return PublicKey(_EVEN + self.x_only).add(self._tweak(leaf)).format()
+def _tree(leaf: bytes | None) -> bytes:
+    return b"" if leaf is None else leaf_hash(leaf)
 
 
 def key(name: str) -> Key:

@@ -11,6 +11,7 @@ import msgspec
 from coincurve import PrivateKey
 
 from clarion.chains.bitcoin.coins import Coin
+from clarion.chains.bitcoin.key_scripts import tagged_hash
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     Input,
@@ -19,7 +20,7 @@ from clarion.chains.bitcoin.transactions import (
     new_transaction,
     write_compact_size,
 )
-from clarion.dev.bitcoin.keys import Key, leaf_hash, tagged_hash
+from clarion.dev.bitcoin.keys import Key, leaf_hash
 
 SIGHASH_ALL: Final = 1
 _WHOLE_TREE: Final = b"\x00" + b"\xff\xff\xff\xff"
