@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -87,6 +87,29 @@ class Scope(StrEnum):
     KEEPER = "keeper"
 
 
+class Lane(StrEnum):
+    """A class of urgency of what the keeper sends. The order of definition is the order of urgency."""
+
+    RESCUE = "rescue"
+    SETTLE = "settle"
+    UPKEEP = "upkeep"
+    ORACLE = "oracle"
+    INCENTIVES = "incentives"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return list(Lane).index(self)
+
+
+class FeePolicyName(StrEnum):
+    """How the keeper finds the fee of a transaction."""
+
+    FIXED = "fixed"
+    ESTIMATE = "estimate"
+    ESCALATING = "escalating"
+
+
 class ProxyHeader(StrEnum):
     """The header that a proxy says a client's address in."""
 
@@ -121,6 +144,16 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     if not separator or scheme not in ("postgres", "postgresql"):
         raise ValueError("must be a URL that starts with postgresql://")
     return SecretStr(f"postgresql://{rest}")
+
+
+def _signer_url(value: str) -> str:
+    kind, separator, rest = value.partition(":")
+    if not separator or not rest or kind not in ("file", "env", "keyring", "process", "unix"):
+        raise ValueError(
+            "must be file:/PATH, env:NAME, keyring:SERVICE/USER, process:COMMAND or unix:/PATH: where the key is, or "
+            "who signs; never a key itself"
+        )
+    return value
 
 
 def _split_at_commas(value: object) -> object:
@@ -182,6 +215,10 @@ IpNetworks = Annotated[
 ]
 Scopes = Annotated[list[Scope], NoDecode, BeforeValidator(_split_at_commas)]
 RoleName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+
+
+SignerUrl = Annotated[str, AfterValidator(_signer_url)]
+Lanes = Annotated[list[Lane], NoDecode, BeforeValidator(_split_at_commas)]
 
 
 class _Section(BaseModel):
@@ -402,15 +439,81 @@ class Regtest(_Section):
     seed: int = _setting(1, "Where coins and made-up activity start from: the same seed gives the same apps.", ge=0)
 
 
+class KeeperAccount(_Section):
+    """An account of the keeper's: one key, one sequence of nonces. NAME is any; a lane is one account's of a chain."""
+
+    signer: SignerUrl = Field(
+        description="Who signs: `file:/PATH`, `env:NAME` or `keyring:SERVICE/USER` say where the key is, "
+        "`process:COMMAND` or `unix:/PATH` where a signer listens.",
+        json_schema_extra={"unit": None},
+    )
+    chain: Literal["stacks", "bitcoin"] = _setting("stacks", "The chain: `stacks` or `bitcoin`.")
+    lanes: Lanes = _setting(
+        list(Lane), "What it sends: `rescue`, `settle`, `upkeep`, `oracle`, `incentives`, by urgency.", min_length=1
+    )
+    hourly_budget: int | None = _setting(
+        None, "Most fees in any hour. Not set: any.", unit="micro-STX or satoshis", ge=0
+    )
+    min_balance: int = _setting(
+        0,
+        "What has to stay in the account: nothing is signed that could take it lower.",
+        unit="micro-STX or satoshis",
+        ge=0,
+    )
+
+
 class Keeper(_Section):
-    """The keeper, which sends the transactions that anyone may send."""
+    """The keeper, which sends the transactions that anyone may send, and those of the roles whose keys it has."""
 
     key_file: Path | None = _setting(
         None, "File with the keeper's private key in hexadecimal, readable by its user alone."
     )
+    fee_micro_stx: int = _setting(10_000, "Fee of a transaction before any increase.", unit="micro-STX", gt=0)
     graphql_url: HttpUrl = _setting("http://127.0.0.1:8000/graphql", "Where the keeper reads what there is to do.")
     node_urls: HttpUrls = _setting([], "RPC addresses of the nodes that transactions are sent to; none: `node.url`.")
-    fee_micro_stx: int = _setting(10_000, "Fee of a transaction before any increase.", unit="micro-STX", gt=0)
+    dry_run: bool | None = _setting(
+        None, "Decide, plan and simulate, but sign nothing. Not set: so on mainnet, and not elsewhere."
+    )
+    accounts: dict[str, KeeperAccount] = _setting({}, "The accounts, by name: see below. A lane without one waits.")
+    jobs: Names | None = _setting(
+        None, "Jobs to do, by name; separated by commas in the environment. Not set: all there are."
+    )
+    job_files: Annotated[list[Path], NoDecode, BeforeValidator(_split_at_commas)] = _setting(
+        [], "Python files with jobs of your own, separated by commas in the environment."
+    )
+    depths: dict[str, Annotated[int, Field(ge=0)]] = _setting(
+        {},
+        "For how many Bitcoin blocks something must have stayed due before it is sent, by job. Not set: the job's own.",
+    )
+    min_profit: int | None = _setting(
+        0,
+        "Least profit of a transaction that earns a reward, after its fee. Not set: whatever it costs. What earns "
+        "nothing is sent within the budget.",
+        unit="10^-8 US dollars",
+    )
+    fee_policy: FeePolicyName = _setting(
+        FeePolicyName.ESCALATING,
+        "How fees are found: `fixed` (`fee_first`), `estimate` (the nodes' estimate), `escalating` (from the estimate "
+        "up to the cap as the deadline comes near).",
+    )
+    fee_first: int = _setting(10_000, "Fee of a first attempt where no node gives an estimate.", unit="micro-STX", gt=0)
+    fee_cap: int = _setting(1_000_000, "Most that a transaction may pay.", unit="micro-STX", gt=0)
+    replace_after_blocks: int = _setting(
+        3, "A transaction that is not mined after so many blocks is replaced with a higher fee.", unit="blocks", ge=1
+    )
+    lease_seconds: int = _setting(
+        15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
+    )
+
+    @model_validator(mode="after")
+    def _a_lane_is_one_account_s(self) -> Self:
+        taken: dict[tuple[str, Lane], str] = {}
+        for name, account in self.accounts.items():
+            for lane in account.lanes:
+                if other := taken.get((account.chain, lane)):
+                    raise ValueError(f"accounts {other} and {name} both serve the lane {lane} on {account.chain}")
+                taken[account.chain, lane] = name
+        return self
 
 
 class Log(_Section):
@@ -549,6 +652,11 @@ class Settings(BaseModel):
         """RPC addresses that the keeper sends transactions to."""
         return self.keeper.node_urls or [self.node.url]
 
+    @property
+    def keeper_dry_run(self) -> bool:
+        """Whether the keeper signs nothing."""
+        return self.network is NetworkName.MAINNET if self.keeper.dry_run is None else self.keeper.dry_run
+
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings; `overrides` holds what the caller knows better, with sections as nested mappings.
@@ -620,10 +728,15 @@ class Entry(NamedTuple):
     description: str
 
 
-def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in Settings.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield name, field.annotation
+def _sections(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section by its name, those within sections after them; `NAME` stands for what a table's keys may be."""
+    for name, field in model.model_fields.items():
+        kind, path = field.annotation, prefix + name
+        if get_origin(kind) is dict:
+            kind, path = get_args(kind)[1], f"{path}.NAME"
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield path, kind
+            yield from _sections(kind, f"{path}.")
 
 
 def settings_list() -> list[Entry]:
@@ -631,14 +744,18 @@ def settings_list() -> list[Entry]:
     sections = dict(_sections())
     entries = [_entry(name, field) for name, field in Settings.model_fields.items() if name not in sections]
     for section, model in sections.items():
-        entries += [_entry(f"{section}.{name}", field) for name, field in model.model_fields.items()]
+        entries += [
+            _entry(f"{section}.{name}", field)
+            for name, field in model.model_fields.items()
+            if f"{section}.{name}" not in sections
+        ]
     return entries
 
 
 def _entry(name: str, field: FieldInfo) -> Entry:
     extra = field.json_schema_extra
     unit = extra.get("unit") if isinstance(extra, dict) else None
-    default = field.get_default(call_default_factory=True, validated_data={})
+    default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
     shown = str(default) if isinstance(default, str | Path) else json.dumps(default)
     return Entry(
         name=name,

@@ -19,7 +19,7 @@ from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.config import Settings, load_settings
 from clarion.store.database import migrate, open_database
 from clarion.telemetry import configure_logging
-from clarion_keeper.graph import Graph, GraphError
+from clarion_keeper.former_graph import Graph, GraphError
 from clarion_keeper.jobs import BITHEDGE_JOBS
 from clarion_keeper.keeper import Keeper
 from clarion_keeper.outbox import Outbox

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
+import graphql
 import httpx
 import msgspec
 import stamina
@@ -15,57 +17,61 @@ import websockets
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from clarion_keeper.state import BitHedgeState, ClosedRound, DuePolicy, Receipt
+from clarion.chains.model import Chain
 
 log = structlog.get_logger()
 
 #: Most rows that one page of a connection gives.
 PAGE: Final = 500
+#: Pause before the WebSocket is opened again; meanwhile the timer wakes the keeper.
+RECONNECT_SECONDS: Final = 1.0
 
-_DUE: Final = """
-query KeeperDue($burn: Int!, $first: Int!, $after: String) {
-  policies(filter: {state: {eq: "active"}, expiryBurn: {lte: $burn}}, first: $first, after: $after) {
-    nodes { id asset token expiryBurn }
-    pageInfo { hasNextPage endCursor }
-  }
-  tokens(first: $first) { nodes { token asset } }
+
+_TIP: Final = """
+query KeeperTip($chain: ChainName!) {
+  blocks(chain: $chain, orderBy: [{field: HEIGHT, direction: DESC}], first: 1) { nodes { height } }
 }
 """
-
-_PRICES: Final = """
-query KeeperPrices($assets: [String!]!, $from: Int!, $first: Int!) {
-  priceRounds(
-    filter: {asset: {in: $assets}, state: {eq: "closed"}, openedBurn: {gte: $from}}
-    orderBy: [{field: ROUND, direction: ASC}]
-    first: $first
-  ) { nodes { asset round openedBurn } }
-  expiryPrices(filter: {asset: {in: $assets}, expiryBurn: {gte: $from}}, first: $first) {
-    nodes { asset expiryBurn }
-    pageInfo { hasNextPage }
-  }
-}
-"""
-
-_STATUS: Final = "query KeeperStatus { status { chains { chain } } }"
 
 _TRANSACTIONS: Final = """
-query KeeperTransactions($ids: [Bytes!]!, $first: Int!) {
-  transactions(filter: {txId: {in: $ids}}, first: $first) {
-    nodes { txId status result height blockHash finality }
+query KeeperTransactions($ids: [Bytes!]!, $first: Int!, $chain: ChainName!) {
+  transactions(chain: $chain, filter: {txId: {in: $ids}}, first: $first) {
+    nodes { txId status result fee height blockHash finality }
   }
 }
 """
 
-_BLOCKS: Final = "subscription KeeperBlocks { blocks { sequence op } }"
+_BLOCKS: Final = "subscription KeeperBlocks($chain: ChainName!) { blocks(chain: $chain) { sequence op } }"
 
 
 class GraphError(RuntimeError):
     """The GraphQL server answered with errors, or not at all."""
 
 
+class NothingIndexedError(GraphError):
+    """The index is empty; there is nothing to do yet."""
+
+
+class MovedError(GraphError):
+    """A block came or went while a snapshot was read: read it again."""
+
+
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """The block that an answer was read at.
+
+    ``burn_height`` is its Bitcoin height, what contracts compare with; of a block of Bitcoin it is its own.
+    """
+
+    height: int
+    hash: str
+    burn_height: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MinedTransaction:
-    """A transaction in a canonical block. ``result`` is its serialised Clarity value."""
+    """A transaction in a canonical block. ``result`` is its serialised Clarity value, ``fee`` in micro-STX."""
 
     tx_id: bytes
     status: str
@@ -73,16 +79,71 @@ class MinedTransaction:
     height: int
     block_hash: bytes
     final: bool
+    fee: int = 0
 
 
-class Graph:
-    """Clarion's GraphQL server. Use as an async context manager."""
+class Snapshot:
+    """Answers that are all of one block. The first one that is of another raises MovedError."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 15) -> None:
-        self._url = url
-        self._client = httpx.AsyncClient(timeout=timeout_seconds)
+    def __init__(self, reader: Reader, receipt: Receipt) -> None:
+        self.receipt: Final = receipt
+        self._reader = reader
 
-    async def __aenter__(self) -> Graph:
+    async def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A query's data. Raises GraphError, MovedError."""
+        data, receipt = await self._reader.query(document, variables)
+        if receipt.hash != self.receipt.hash:
+            raise MovedError(
+                f"{self._reader.url} moved from {self.receipt.height} to {receipt.height} while it was read"
+            )
+        return data
+
+    async def pages(
+        self, document: str, connection: str, variables: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """All nodes of a connection, however many pages they take.
+
+        ``document`` has the variables ``$first: Int!`` and ``$after: String`` and asks for
+        ``nodes { … } pageInfo { hasNextPage endCursor }``; ``connection`` names the field, with dots where it lies
+        within others.
+        """
+        nodes: list[dict[str, Any]] = []
+        after: str | None = None
+        while True:
+            page: Any = await self.ask(document, {**(variables or {}), "first": PAGE, "after": after})
+            for name in connection.split("."):
+                page = page[name]
+            nodes += page["nodes"]
+            if not page["pageInfo"]["hasNextPage"]:
+                return nodes
+            after = page["pageInfo"]["endCursor"]
+
+
+class Reader:
+    """Clarion's GraphQL server, as one chain's keeper reads it. Use as an async context manager.
+
+    ``as_of`` reads everything as of an earlier block of that height. ``api_key`` is what the server asks for, if it
+    does. Several tasks may use one reader at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        chain: Chain = "stacks",
+        as_of: int | None = None,
+        api_key: str | None = None,
+        timeout_seconds: float = 15,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url: Final = url
+        self.chain: Final = chain
+        self._as_of = as_of
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = headers
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, headers=headers, transport=transport)
+
+    async def __aenter__(self) -> Self:
         await self._client.__aenter__()
         return self
 
@@ -90,91 +151,83 @@ class Graph:
         await self._client.aclose()
 
     async def query(self, document: str, variables: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Receipt]:
-        """A query's data with the receipt it was read at. Raises GraphError."""
+        """A query's data with the receipt of this reader's chain that it was read at. Raises GraphError."""
+        if self._as_of is not None:
+            document = _as_of(document, self._as_of)
+        body = {"query": document, "variables": dict(variables or {})}
         try:
             async for attempt in stamina.retry_context(on=httpx.TransportError, attempts=3, timeout=20.0):
                 with attempt:
-                    response = await self._client.post(
-                        self._url, json={"query": document, "variables": dict(variables or {})}
-                    )
+                    response = await self._client.post(self.url, json=body)
         except httpx.TransportError as error:
-            raise GraphError(f"{self._url} cannot be reached: {error!r}; does `clarion serve` run there?") from error
+            raise GraphError(f"{self.url} cannot be reached: {error!r}; does `clarion serve` run there?") from error
         try:
             answer = response.json()
         except ValueError as error:
-            raise GraphError(f"{self._url} answered {response.status_code}: {response.text[:300]}") from error
+            raise GraphError(f"{self.url} answered {response.status_code}: {response.text[:300]}") from error
         if answer.get("errors"):
-            raise GraphError(f"{self._url}: {answer['errors'][0].get('message')}")
-        receipt = (answer.get("extensions") or {}).get("receipt")
-        if not receipt or receipt.get("height") is None:
-            raise NothingIndexedError(f"{self._url} has no block yet")
-        return answer["data"], Receipt(
-            height=int(receipt["height"]),
-            hash=receipt["hash"],
-            burn_height=int(receipt["burnHeight"] or 0),
-            sequence=int(receipt["sequence"]),
-        )
+            raise GraphError(f"{self.url}: {answer['errors'][0].get('message')}")
+        return answer["data"], self._receipt(answer.get("extensions") or {})
 
-    async def bithedge_state(self) -> BitHedgeState:
-        """What the BitHedge jobs look at, all read at one block; read again where a block came in between."""
-        while True:
-            _, receipt = await self.query(_STATUS)
-            due: list[DuePolicy] = []
-            tokens: dict[str, str] = {}
-            after: str | None = None
-            receipts = {receipt.hash}
-            while True:
-                data, at = await self.query(_DUE, {"burn": receipt.burn_height, "first": PAGE, "after": after})
-                receipts.add(at.hash)
-                tokens.update({node["token"]: node["asset"] for node in data["tokens"]["nodes"]})
-                due += [
-                    DuePolicy(int(node["id"]), node["asset"], node["token"], int(node["expiryBurn"]))
-                    for node in data["policies"]["nodes"]
-                ]
-                if not data["policies"]["pageInfo"]["hasNextPage"]:
-                    break
-                after = data["policies"]["pageInfo"]["endCursor"]
-            rounds: list[ClosedRound] = []
-            fixed: set[tuple[str, int]] = set()
-            if due:
-                assets = sorted({policy.asset for policy in due} | {tokens[p.token] for p in due if p.token in tokens})
-                lowest = min(policy.expiry_burn for policy in due)
-                data, at = await self.query(_PRICES, {"assets": assets, "from": lowest, "first": PAGE})
-                receipts.add(at.hash)
-                rounds = [
-                    ClosedRound(node["asset"], int(node["round"]), int(node["openedBurn"]))
-                    for node in data["priceRounds"]["nodes"]
-                ]
-                fixed = {(node["asset"], int(node["expiryBurn"])) for node in data["expiryPrices"]["nodes"]}
-            if len(receipts) == 1:
-                return BitHedgeState(receipt, tuple(due), tokens, tuple(rounds), frozenset(fixed))
+    def _receipt(self, extensions: Mapping[str, Any]) -> Receipt:
+        given = extensions.get("receipts") or [extensions.get("receipt")]
+        for receipt in given:
+            if receipt and receipt["chain"].lower() == self.chain and receipt.get("height") is not None:
+                height = int(receipt["height"])
+                return Receipt(
+                    height=height,
+                    hash=receipt["hash"],
+                    burn_height=height if self.chain == "bitcoin" else int(receipt["burnHeight"] or 0),
+                    sequence=int(receipt["sequence"]),
+                )
+        raise NothingIndexedError(f"{self.url} has no block of {self.chain} yet")
+
+    async def tip(self) -> Receipt:
+        """Where the index stands, or the block that is read as of. Raises GraphError."""
+        _, receipt = await self.query(_TIP, {"chain": self.chain.upper()})
+        return receipt
+
+    async def snapshot(self) -> Snapshot:
+        """A look at the index as it is now. Raises GraphError."""
+        return Snapshot(self, await self.tip())
 
     async def transactions(self, ids: Sequence[bytes]) -> tuple[dict[bytes, MinedTransaction], Receipt]:
-        """Those of these transactions that are in a canonical block."""
+        """Those of these transactions that are in a canonical block, and where the index stood. Raises GraphError."""
         found: dict[bytes, MinedTransaction] = {}
-        data, receipt = await self.query(_TRANSACTIONS, {"ids": [f"0x{tx_id.hex()}" for tx_id in ids], "first": PAGE})
-        for node in data["transactions"]["nodes"]:
-            tx_id = bytes.fromhex(node["txId"][2:])
-            found[tx_id] = MinedTransaction(
-                tx_id,
-                node["status"],
-                None if node["result"] is None else bytes.fromhex(node["result"][2:]),
-                int(node["height"]),
-                bytes.fromhex(node["blockHash"][2:]),
-                node["finality"] == "FINAL",
-            )
+        receipts: set[str] = set()
+        receipt: Receipt | None = None
+        for start in range(0, max(len(ids), 1), PAGE):
+            chunk = [f"0x{tx_id.hex()}" for tx_id in ids[start : start + PAGE]]
+            data, receipt = await self.query(_TRANSACTIONS, {"ids": chunk, "first": PAGE, "chain": self.chain.upper()})
+            receipts.add(receipt.hash)
+            for node in data["transactions"]["nodes"]:
+                tx_id = bytes.fromhex(node["txId"][2:])
+                found[tx_id] = MinedTransaction(
+                    tx_id=tx_id,
+                    status=node["status"],
+                    result=None if node["result"] is None else bytes.fromhex(node["result"][2:]),
+                    height=int(node["height"]),
+                    block_hash=bytes.fromhex(node["blockHash"][2:]),
+                    final=node["finality"] == "FINAL",
+                    fee=int(node["fee"] or 0),
+                )
+        if receipt is None or len(receipts) > 1:
+            raise MovedError(f"{self.url} moved while transactions were read")
         return found, receipt
 
     async def new_blocks(self) -> AsyncIterator[None]:
         """Yields whenever a block was applied or retracted; connects again, for ever, where the server goes away."""
-        url = self._url.replace("http", "ws", 1)
+        url = self.url.replace("http", "ws", 1)
+        payload = {"query": _BLOCKS, "variables": {"chain": self.chain.upper()}}
+        subscribe = msgspec.json.encode({"id": "blocks", "type": "subscribe", "payload": payload}).decode()
         while True:
             try:
-                async with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+                async with connect(
+                    url, subprotocols=[Subprotocol("graphql-transport-ws")], additional_headers=self._headers
+                ) as socket:
                     await socket.send(msgspec.json.encode({"type": "connection_init"}).decode())
                     await socket.recv()
-                    subscribe = {"id": "blocks", "type": "subscribe", "payload": {"query": _BLOCKS}}
-                    await socket.send(msgspec.json.encode(subscribe).decode())
+                    await socket.send(subscribe)
                     async for text in socket:
                         message = msgspec.json.decode(text)
                         if message["type"] == "ping":
@@ -189,9 +242,13 @@ class Graph:
             await asyncio.sleep(RECONNECT_SECONDS)
 
 
-#: Pause before the WebSocket is opened again; meanwhile the timer wakes the keeper.
-RECONNECT_SECONDS: Final = 1.0
-
-
-class NothingIndexedError(GraphError):
-    """The index is empty; there is nothing to do yet."""
+@functools.lru_cache(maxsize=256)
+def _as_of(document: str, height: int) -> str:
+    """The document with ``@asOf`` on its operation."""
+    parsed = graphql.parse(document)
+    (given,) = graphql.parse(f"query @asOf(height: {height}) {{ _ }}").definitions
+    assert isinstance(given, graphql.OperationDefinitionNode)
+    for definition in parsed.definitions:
+        if isinstance(definition, graphql.OperationDefinitionNode):
+            definition.directives = (*(definition.directives or ()), *(given.directives or ()))
+    return graphql.print_ast(parsed)

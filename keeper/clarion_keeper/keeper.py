@@ -16,7 +16,7 @@ from clarion.chains.stacks.node_client import NodeClient, NodeError, Transaction
 from clarion.chains.stacks.payloads import ContractCall
 from clarion.chains.stacks.post_conditions import PostConditionMode
 from clarion.chains.stacks.signing import signed_transaction
-from clarion_keeper.graph import Graph, MinedTransaction, NothingIndexedError
+from clarion_keeper.former_graph import Graph, MinedTransaction, NothingIndexedError
 from clarion_keeper.jobs import Job, Outcome, Verdict
 from clarion_keeper.outbox import Outbox, Outgoing, Planned
 from clarion_keeper.state import BitHedgeState, Receipt

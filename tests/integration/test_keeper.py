@@ -17,7 +17,7 @@ from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.node_client import NodeClient
 from clarion.chains.stacks.transactions import decode_transaction
-from clarion_keeper.graph import MinedTransaction
+from clarion_keeper.former_graph import MinedTransaction
 from clarion_keeper.jobs import BITHEDGE_JOBS
 from clarion_keeper.keeper import Keeper
 from clarion_keeper.outbox import Outbox
