@@ -1,0 +1,1 @@
+"""Gets spells onto Bitcoin: proven, paid for, signed and sent."""
