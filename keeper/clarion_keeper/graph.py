@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import graphql
@@ -248,7 +248,10 @@ def _as_of(document: str, height: int) -> str:
     parsed = graphql.parse(document)
     (given,) = graphql.parse(f"query @asOf(height: {height}) {{ _ }}").definitions
     assert isinstance(given, graphql.OperationDefinitionNode)
-    for definition in parsed.definitions:
-        if isinstance(definition, graphql.OperationDefinitionNode):
-            definition.directives = (*(definition.directives or ()), *(given.directives or ()))
-    return graphql.print_ast(parsed)
+    definitions = tuple(
+        replace(definition, directives=(*(definition.directives or ()), *(given.directives or ())))
+        if isinstance(definition, graphql.OperationDefinitionNode)
+        else definition
+        for definition in parsed.definitions
+    )
+    return graphql.print_ast(replace(parsed, definitions=definitions))
