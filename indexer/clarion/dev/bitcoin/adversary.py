@@ -22,8 +22,11 @@ from clarion.dev.bitcoin.chain_view import ChainView
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.sender import FEERATE, Sender
 from clarion.dev.bitcoin.spell_builder import payload, spell_carrier, with_change, witness_transactions
-from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT, Data, pool_state, vault, vault_manager_state
-from clarion.dev.bitcoin.zkusd_operations import Held, NotPossibleError, ZkUsd
+from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT, pool_state, vault, vault_manager_state
+from clarion.dev.bitcoin.zkusd_operations import ZkUsd
+from clarion.protocols.zkusd.apps import Data
+from clarion.protocols.zkusd.operations import Held
+from clarion.protocols.zkusd.terms import NotPossibleError
 
 HARMLESS: Final = (
     "impostor_state",

@@ -15,7 +15,8 @@ from clarion.dev.bitcoin.chain import COINBASE_MATURITY
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.miner import make_block
 from clarion.dev.bitcoin.node import RegtestNode, block_tag
-from clarion.dev.bitcoin.zkusd_apps import DEPLOYER, ZkUsdApps, apps_deployed_by
+from clarion.dev.bitcoin.zkusd_apps import DEPLOYER, apps_deployed_by
+from clarion.protocols.zkusd.apps import ZkUsdApps
 
 MINER: Final = key("miner")
 FAUCET: Final = key("faucet")

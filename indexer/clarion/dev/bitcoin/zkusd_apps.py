@@ -6,29 +6,20 @@ those of a key that stands in for it. Fields and their order are those that the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from clarion.chains.bitcoin.charms.apps import module_key, packaged_apps
 from clarion.chains.bitcoin.charms.drafts import outpoint_identity
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.coins import OutPoint
-from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.keys import Key, key
-
-Data = dict[str, Any]
-"""A charm's data."""
+from clarion.protocols.zkusd.app_sets import Role
+from clarion.protocols.zkusd.apps import PRODUCT_UNIT, STATE_TAG, Data, ZkUsdApps, owner_of, verification_keys
 
 UNIT: Final = 100_000_000
 """Base units of a zkUSD; also of a dollar in prices, and satoshis of a bitcoin."""
-PRODUCT_UNIT: Final = 10**18
 MINIMUM_DEBT: Final = 10 * UNIT
 LIQUIDATION_RESERVE: Final = 2 * UNIT
-POOL_BASE_SATS: Final = 1_000
-"""Satoshis of the pool's output that are nobody's."""
 FIRST_PRICE: Final = 100_000 * UNIT
 ZERO: Final[list[int]] = [0] * 32
 
@@ -40,65 +31,16 @@ SCROLLS: Final = key("zkusd scrolls")
 FEES: Final = key("zkusd fee receiver")
 
 
-def owner_of(script: bytes) -> list[int]:
-    """Whose charm it is, as the contracts write it: SHA-256 of the script."""
-    return list(hashlib.sha256(script).digest())
-
-
-@cache
-def contracts() -> dict[bytes, bytes]:
-    """The contracts' modules by verification key."""
-    return {module_key(module): module for module in packaged_apps("zkusd").values()}
-
-
-@dataclass(frozen=True, slots=True)
-class ZkUsdApps:
-    """The four apps of one deployment, each under the tag of its state (``s``)."""
-
-    oracle: App
-    token: App
-    vault_manager: App
-    stability_pool: App
-
-    @property
-    def zkusd(self) -> App:
-        """Amounts of zkUSD."""
-        return App("t", self.token.identity, self.token.vk)
-
-    @property
-    def description(self) -> App:
-        """The token's description for wallets (CHIP-420)."""
-        return App("n", self.token.identity, self.token.vk)
-
-    @property
-    def deposit(self) -> App:
-        """Deposits in the stability pool."""
-        return App("n", self.stability_pool.identity, self.stability_pool.vk)
-
-    def parameters(self, name: str) -> dict[str, Any]:
-        """What the protocol ``zkusd`` is to be told so that it follows this deployment."""
-        named = {
-            "oracle": self.oracle,
-            "token": self.token,
-            "vault_manager": self.vault_manager,
-            "stability_pool": self.stability_pool,
-        }
-        apps = {role: {"identity": app.identity.hex(), "vk": app.vk.hex()} for role, app in named.items()}
-        return {"app_sets": [{"name": name, **apps, "rules": {"recovery_below_total": True}}]}
-
-
 def apps_deployed_by(oracle: OutPoint, token: OutPoint, vault_manager: OutPoint, stability_pool: OutPoint) -> ZkUsdApps:
     """The apps that come to be when these outpoints are spent to deploy them."""
-    modules = packaged_apps("zkusd")
-    where = {
+    keys = verification_keys()
+    where: dict[Role, OutPoint] = {
         "oracle": oracle,
         "token": token,
         "vault_manager": vault_manager,
         "stability_pool": stability_pool,
     }
-    return ZkUsdApps(
-        **{name: App("s", outpoint_identity(spent), module_key(modules[name])) for name, spent in where.items()}
-    )
+    return ZkUsdApps(**{name: App(STATE_TAG, outpoint_identity(spent), keys[name]) for name, spent in where.items()})
 
 
 def oracle_state(price: int, *, block: int, last_valid: int) -> Data:
@@ -196,11 +138,6 @@ def deposit(owner: Key, value: int, pool: Mapping[str, Any]) -> Data:
         "snapshot_scale": pool["current_scale"],
         "last_updated": 0,
     }
-
-
-def is_vault(data: JsonValue) -> bool:
-    """Whether a charm of the vault manager is a vault; otherwise it is its state."""
-    return isinstance(data, dict) and "id" in data
 
 
 def _sister(name: str, app: App) -> Data:

@@ -22,14 +22,11 @@ from clarion.dev.bitcoin.chain_view import Call, ChainView
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.premine import FAUCET, MINER, deployment_coins, zkusd_apps
 from clarion.dev.bitcoin.sender import Sender
-from clarion.dev.bitcoin.zkusd_apps import DEPLOYER, FEES, ORACLE, SCROLLS, UNIT, contracts, owner_of
-from clarion.dev.bitcoin.zkusd_operations import (
-    CRITICAL_PERCENT,
-    MINIMUM_PERCENT,
-    Held,
-    NotPossibleError,
-    ZkUsd,
-)
+from clarion.dev.bitcoin.zkusd_apps import DEPLOYER, FEES, ORACLE, SCROLLS, UNIT
+from clarion.dev.bitcoin.zkusd_operations import ZkUsd
+from clarion.protocols.zkusd.apps import contracts, owner_of
+from clarion.protocols.zkusd.operations import Held
+from clarion.protocols.zkusd.terms import CRITICAL_PERCENT, MINIMUM_PERCENT, NotPossibleError
 
 BORROWERS: Final = tuple(key(f"zkusd borrower {number}") for number in range(1, 7))
 """The first half looks after its vaults, the other half does not."""

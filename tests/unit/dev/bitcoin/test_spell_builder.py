@@ -27,7 +27,8 @@ from clarion.dev.bitcoin.keys import key
 from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.spell_builder import spell_transaction, witness_transactions
-from clarion.dev.bitcoin.zkusd_apps import apps_deployed_by, contracts, oracle_state
+from clarion.dev.bitcoin.zkusd_apps import apps_deployed_by, oracle_state
+from clarion.protocols.zkusd.apps import contracts
 
 TIME = 1_700_000_000
 FEERATE = 2_000

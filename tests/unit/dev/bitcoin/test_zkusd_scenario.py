@@ -18,8 +18,8 @@ from clarion.dev.bitcoin.node import RegtestNode
 from clarion.dev.bitcoin.premine import MINER, deployment_coins, premine, receivers, zkusd_apps
 from clarion.dev.bitcoin.rpc_methods import RpcMethods
 from clarion.dev.bitcoin.sender import call_of
-from clarion.dev.bitcoin.zkusd_apps import FEES, LIQUIDATION_RESERVE, ORACLE, POOL_BASE_SATS, UNIT, owner_of
-from clarion.dev.bitcoin.zkusd_operations import NotPossibleError, compounded, gain
+from clarion.dev.bitcoin.zkusd_apps import FEES, LIQUIDATION_RESERVE, ORACLE, UNIT
+from clarion.dev.bitcoin.zkusd_operations import compounded, gain
 from clarion.dev.bitcoin.zkusd_scenario import (
     BORROWERS,
     CAST,
@@ -29,6 +29,8 @@ from clarion.dev.bitcoin.zkusd_scenario import (
     ZkUsdScenario,
     market_price,
 )
+from clarion.protocols.zkusd.apps import POOL_BASE_SATS, owner_of
+from clarion.protocols.zkusd.terms import NotPossibleError
 
 SEED = 3
 TIME = 1_700_000_000
