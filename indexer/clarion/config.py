@@ -462,6 +462,59 @@ class KeeperAccount(_Section):
     )
 
 
+class KeeperFeed(_Section):
+    """Prices from exchanges' public APIs: what an oracle provider submits, and the keeper's reference price."""
+
+    assets: Names = _setting(
+        ["BTC", "STX"], "Assets whose prices are asked for and submitted, by their names in the oracle's contract."
+    )
+    markets: dict[str, dict[str, str]] = _setting(
+        {},
+        'Where an asset is quoted, by asset and exchange, such as `{"STX": {"kraken": "STX/USD"}}`. In the environment '
+        "as JSON. Not set: what docs/oracle-feed.md lists.",
+    )
+    urls: dict[str, HttpUrl] = _setting({}, "Base addresses of APIs, by exchange. Not set: the exchange's own.")
+    keys: dict[str, SecretStr] = _setting({}, "API keys, by exchange; of those there are, coingecko takes one.")
+    interval_seconds: int = _setting(30, "How long a reading of all prices is used.", unit="seconds", ge=1)
+    timeout_seconds: int = _setting(
+        10, "How long an exchange may take, all attempts together.", unit="seconds", ge=1, le=60
+    )
+    attempts: int = _setting(3, "How often an exchange is asked that gives no answer.", ge=1)
+    min_sources: int = _setting(3, "From how many exchanges at least a price has to come.", ge=1)
+    min_rate_sources: int = _setting(
+        2,
+        "From how many exchanges at least a stablecoin's rate has to come. Without one its quotes do not count.",
+        ge=1,
+    )
+    max_age_seconds: int = _setting(120, "How old a quote may be that counts.", unit="seconds", ge=1)
+    outlier_bp: int = _setting(500, "A quote further from the median than this does not count.", unit="1/10000", ge=1)
+    max_spread_bp: int = _setting(
+        500, "A price whose sources are further apart than this is not submitted.", unit="1/10000", ge=1
+    )
+    deviation_bp: int = _setting(
+        100, "A price is submitted when it has moved this far from the last closed one.", unit="1/10000", ge=1
+    )
+    heartbeat_burn: int | None = _setting(
+        None,
+        "A price is submitted when the last closed one is this old. Not set: half of the parameter `price-max-age`.",
+        unit="Bitcoin blocks",
+        ge=1,
+    )
+    min_gap_burn: int = _setting(
+        1, "So many Bitcoin blocks are between two prices of ours of one asset.", unit="Bitcoin blocks", ge=0
+    )
+    max_clock_offset_seconds: int = _setting(
+        30, "Nothing is submitted when this machine's clock is further off the exchanges'.", unit="seconds", ge=2
+    )
+    max_tip_offset_seconds: int | None = _setting(
+        None,
+        "Nothing is submitted when this machine's clock is further off the time of the chain's tip. Not set: 3600 on "
+        "mainnet and testnet, any elsewhere, where the time of blocks is made up.",
+        unit="seconds",
+        ge=1,
+    )
+
+
 class Keeper(_Section):
     """The keeper, which sends the transactions that anyone may send, and those of the roles whose keys it has."""
 
@@ -504,6 +557,7 @@ class Keeper(_Section):
     lease_seconds: int = _setting(
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
     )
+    feed: KeeperFeed = Field(default_factory=KeeperFeed)
 
     @model_validator(mode="after")
     def _a_lane_is_one_account_s(self) -> Self:
