@@ -1,8 +1,8 @@
 """Partially signed transactions (PSBT, BIP 174): what goes to a signer, and what comes back.
 
 Of the format is written and read what a signer of single keys needs: the unsigned transaction, and for each input the
-output that it spends, the transaction that made it, and in the end the witness. Other fields of a transaction that comes
-back are ignored; in what is to be signed they are refused, so that nothing is signed that was not looked at.
+output that it spends, the transaction that made it, and in the end the witness. Other fields are refused in what is to
+be signed, so that nothing is signed that was not looked at; in what comes back from a signer they are ignored.
 """
 
 from __future__ import annotations

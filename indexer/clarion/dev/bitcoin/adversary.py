@@ -13,6 +13,7 @@ import msgspec
 
 from clarion.chains.bitcoin.charms.drafts import CHARM_SATS, SpellDraft, SpellInput, SpellOutput, outpoint_identity
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
+from clarion.chains.bitcoin.charms.locate import spell_output
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.coins import Coin
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output
@@ -21,7 +22,7 @@ from clarion.chains.model import JsonValue
 from clarion.dev.bitcoin.chain_view import ChainView
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.sender import FEERATE, Sender
-from clarion.dev.bitcoin.spell_builder import payload, spell_carrier, with_change, witness_transactions
+from clarion.dev.bitcoin.spell_builder import payload, with_change, witness_transactions
 from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT, pool_state, vault, vault_manager_state
 from clarion.dev.bitcoin.zkusd_operations import ZkUsd
 from clarion.protocols.zkusd.apps import Data
@@ -107,7 +108,7 @@ class Adversary:
         draft = self._foreign(LATEST_VERSION)
         coin = draft.inputs[0]
         made = [Output(one.amount, one.script) for one in draft.outputs]
-        await self._pay(coin, [*made, spell_carrier(payload(draft, mock=False))])
+        await self._pay(coin, [*made, spell_output(payload(draft, mock=False))])
 
     async def foreign_token(self) -> BitcoinTransaction:
         """A token that has nothing to do with zkUSD, with a description, minted and partly sent on."""
@@ -242,7 +243,7 @@ class Adversary:
         return await self._sender.cast_unchecked(SpellDraft(inputs, outputs, public_inputs), self._who)
 
     async def _carry(self, data: bytes) -> None:
-        await self._pay(self._coin(), [spell_carrier(data)])
+        await self._pay(self._coin(), [spell_output(data)])
 
     async def _pay(self, coin: SpellInput, outputs: list[Output]) -> None:
         unsigned = with_change([coin.outpoint], [coin.coin], outputs, change=self._who.taproot_script, feerate=FEERATE)

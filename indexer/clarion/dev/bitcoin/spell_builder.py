@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from clarion.chains.bitcoin.charms.drafts import DraftError, SpellDraft, SpellInput, spell_of
-from clarion.chains.bitcoin.charms.locate import MARKER
+from clarion.chains.bitcoin.charms.locate import MARKER, push, spell_output
 from clarion.chains.bitcoin.charms.spells import write_payload
 from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.scripts import dust_limit
@@ -31,7 +31,7 @@ MOCK_PROOF: Final = bytes.fromhex(
 )
 """Three points of BLS12-381, its generators, compressed: what a mock proof has to be to be read. It proves nothing."""
 
-_OP_RETURN, _OP_IF, _OP_ENDIF, _OP_CHECKSIG = b"\x6a", b"\x63", b"\x68", b"\xac"
+_OP_IF, _OP_ENDIF, _OP_CHECKSIG = b"\x63", b"\x68", b"\xac"
 _TAPROOT_WITNESS: Final = (bytes(64),)
 _SEGWIT_WITNESS: Final = (bytes(72), bytes(33))
 
@@ -39,11 +39,6 @@ _SEGWIT_WITNESS: Final = (bytes(72), bytes(33))
 def payload(draft: SpellDraft, *, mock: bool = True) -> bytes:
     """The spell and its mock proof, as they stand in a transaction; without ``mock`` it claims to be proven."""
     return write_payload(spell_of(draft, mock=mock), MOCK_PROOF)
-
-
-def spell_carrier(data: bytes) -> Output:
-    """The output that carries a payload (from version 9 on)."""
-    return Output(Sats(0), _OP_RETURN + _push(MARKER) + _push(data))
 
 
 def spell_transaction(draft: SpellDraft, *, change: bytes, feerate: int) -> BitcoinTransaction:
@@ -54,7 +49,7 @@ def spell_transaction(draft: SpellDraft, *, change: bytes, feerate: int) -> Bitc
     Raises:
         DraftError: what is spent does not pay for what is made and the fee.
     """
-    made = [*(Output(output.amount, output.script) for output in draft.outputs), spell_carrier(payload(draft))]
+    made = [*(Output(output.amount, output.script) for output in draft.outputs), spell_output(payload(draft))]
     return with_change([spent.outpoint for spent in draft.inputs], draft.coins, made, change=change, feerate=feerate)
 
 
@@ -121,15 +116,5 @@ def _witness_size(script: bytes) -> tuple[bytes, ...]:
 
 def _leaf(data: bytes, owner: Key) -> bytes:
     pieces = [data[at : at + MAX_PUSH_BYTES] for at in range(0, len(data), MAX_PUSH_BYTES)]
-    body = _push(MARKER) + b"".join(_push(piece) for piece in pieces)
-    return b"\x00" + _OP_IF + body + _OP_ENDIF + _push(owner.x_only) + _OP_CHECKSIG
-
-
-def _push(data: bytes) -> bytes:
-    if len(data) <= 75:
-        return bytes((len(data),)) + data
-    if len(data) < 1 << 8:
-        return b"\x4c" + len(data).to_bytes(1, "little") + data
-    if len(data) < 1 << 16:
-        return b"\x4d" + len(data).to_bytes(2, "little") + data
-    return b"\x4e" + len(data).to_bytes(4, "little") + data
+    body = push(MARKER) + b"".join(push(piece) for piece in pieces)
+    return b"\x00" + _OP_IF + body + _OP_ENDIF + push(owner.x_only) + _OP_CHECKSIG

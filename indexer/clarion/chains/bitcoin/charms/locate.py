@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from clarion.chains.bitcoin.transactions import BitcoinTransaction
+from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output
+from clarion.chains.bitcoin.units import Sats
 
 MARKER: Final = b"spell"
 
@@ -25,6 +26,20 @@ _OP_IF: Final = 0x63
 _OP_ENDIF: Final = 0x68
 _LONGEST_SHORT_PUSH: Final = 75
 _PUSH_LENGTH_BYTES: Final = {76: 1, 77: 2, 78: 4}
+_OP_RETURN: Final = b"\x6a"
+
+
+def spell_output(payload: bytes) -> Output:
+    """The output that holds a payload (from version 9 on)."""
+    return Output(Sats(0), _OP_RETURN + push(MARKER) + push(payload))
+
+
+def push(data: bytes) -> bytes:
+    """The instruction that pushes bytes, as short as it can be."""
+    if len(data) <= _LONGEST_SHORT_PUSH:
+        return bytes((len(data),)) + data
+    opcode, size = next((code, size) for code, size in _PUSH_LENGTH_BYTES.items() if len(data) < 1 << 8 * size)
+    return bytes((opcode,)) + len(data).to_bytes(size, "little") + data
 
 
 class EnvelopeError(ValueError):

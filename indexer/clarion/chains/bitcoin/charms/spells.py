@@ -90,11 +90,21 @@ def read_payload(payload: bytes) -> tuple[Spell, bytes]:
         raise SpellFormatError(str(error), draft.version) from error
 
 
+def read_spell_alone(data: bytes) -> Spell:
+    """The spell that the bytes are, without a proof: as a prover is given it. Raises SpellFormatError."""
+    draft = _Draft(data)
+    try:
+        return draft.read_alone()
+    except CborError as error:
+        raise SpellFormatError(str(error), draft.version) from error
+
+
 class _Draft:
     """What has been read so far: a later version may be of another form, and still says which it is."""
 
     def __init__(self, payload: bytes) -> None:
         self._reader = Reader(payload)
+        self._size = len(payload)
         self.version: int | None = None
         self._inputs: list[bytes] | None = None
         self._refs: list[bytes] | None = None
@@ -109,8 +119,18 @@ class _Draft:
 
     def read(self) -> tuple[Spell, bytes]:
         self._reader.items(self._read_spell, self._read_proof)
+        return self._spell(), self._proof
+
+    def read_alone(self) -> Spell:
+        start = self._reader.offset
+        self._read_spell()
+        if self._reader.offset != self._size:
+            raise CborError("bytes follow the spell", start)
+        return self._spell()
+
+    def _spell(self) -> Spell:
         assert self.version is not None
-        spell = Spell(
+        return Spell(
             version=self.version,
             inputs=self._inputs,
             refs=self._refs,
@@ -122,7 +142,6 @@ class _Draft:
             versioned_apps=self._versioned_apps,
             mock=self._mock,
         )
-        return spell, self._proof
 
     def _read_spell(self) -> None:
         self._fields(
@@ -252,6 +271,11 @@ class _Draft:
 def write_payload(spell: Spell, proof: bytes) -> bytes:
     """The payload of a spell and its proof, as the protocol's prover writes it."""
     return encode([_spell(spell), list(proof)])
+
+
+def write_spell(spell: Spell) -> bytes:
+    """The spell alone, as a prover is given it."""
+    return encode(_spell(spell))
 
 
 def committed(spell: Spell, transaction: BitcoinTransaction) -> Spell:
