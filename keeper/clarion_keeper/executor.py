@@ -43,8 +43,9 @@ class Attempt:
 class Outgoing:
     """A stored transaction slot: on Stacks one nonce of one account. ``attempts`` from the first to the newest.
 
-    ``state`` is one of ``signed``, ``broadcast``, ``mined``, ``final``, ``rejected``. ``burn``: the Bitcoin height at
-    which its newest attempt was signed, ``first_burn`` its first. ``deadline_burn``: the earliest of its intents'.
+    ``state`` is one of ``signed``, ``broadcast``, ``mined``, ``final``, ``rejected``. ``height`` and ``burn``: the
+    index's height and its Bitcoin height when the newest attempt was signed, ``first_burn`` when the first one was.
+    ``deadline_burn``: the earliest of its intents'. A replacement pays more than every attempt before it.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Outgoing:
     lane: Lane
     job: str
     state: str
+    height: int
     burn: int
     first_burn: int
     deadline_burn: int | None
@@ -113,11 +115,14 @@ class Draft:
 class Declined:
     """Simulation says that it must not be signed: an outcome for each intent, in order.
 
-    DONE ends the intent (somebody did it), AGAIN leaves it waiting with the reason, FAILED stops its job.
-    ``handed_out``: an unsigned transaction that others have to sign, shown with the intent.
+    DONE: somebody did it, which the index will show; AGAIN leaves it waiting with the reason; FAILED stops its job.
+    A part may be declined of what a batch holds: the engine drafts anew what is left. ``too_large``: the batch costs
+    more than a block allows; the engine halves it. ``handed_out``: an unsigned transaction that others have to sign,
+    shown with the intent.
     """
 
     outcomes: tuple[Outcome, ...]
+    too_large: bool = False
     handed_out: Mapping[str, Any] | None = None
 
 
@@ -215,8 +220,11 @@ class Executor(Protocol):
         """Give stored bytes to the nodes. Sending the same bytes again is harmless."""
         ...
 
-    async def follow(self, outgoings: Sequence[Outgoing]) -> Mapping[int, Seen]:
-        """What became of these, by id, looking at every attempt of each: at most one of them is mined."""
+    async def follow(self, outgoings: Sequence[Outgoing]) -> tuple[Mapping[int, Seen], Receipt]:
+        """What became of these, by id, looking at every attempt of each: at most one of them is mined.
+
+        The receipt is where the index stood. It is asked for with an empty list too.
+        """
         ...
 
     async def replacement(

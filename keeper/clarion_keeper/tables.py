@@ -23,7 +23,7 @@ class IntentRow(SQLModel, table=True):
     transaction yet), ``sent`` (``outgoing_id`` carries it), ``done`` (the chain says so, by us or by anybody),
     ``failed`` (refused for a reason that trying again does not cure), ``cancelled`` (no longer due; may be planned
     again). ``decided_*``: the block at which it was last found due; ``first_burn``: the Bitcoin height since which it
-    has been due without a break. ``position``: its place among the arguments of the outgoing. ``waiting``: why a
+    has been due without a break. ``waiting``: why a
     planned one is not sent yet, in words. ``earned_*``: what the sender got.
     """
 
@@ -51,9 +51,9 @@ class IntentRow(SQLModel, table=True):
     decided_height: int = Field(sa_type=BigInteger)
     decided_hash: str = Field(sa_type=Text)
     decided_burn: int = Field(sa_type=BigInteger)
+    decided_sequence: int = Field(sa_type=BigInteger)
     first_burn: int = Field(sa_type=BigInteger)
     outgoing_id: int | None = Field(default=None, sa_type=BigInteger)
-    position: int | None = Field(default=None, sa_type=BigInteger)
     waiting: str | None = Field(default=None, sa_type=Text)
     outcome: str | None = Field(default=None, sa_type=Text)
     benign: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
@@ -88,8 +88,10 @@ class OutgoingRow(SQLModel, table=True):
     contract: str = Field(sa_type=Text)
     function: str = Field(sa_type=Text)
     state: str = Field(sa_type=Text)
+    height: int = Field(sa_type=BigInteger)
     burn: int = Field(sa_type=BigInteger)
     first_burn: int = Field(sa_type=BigInteger)
+    seen_sequence: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     deadline_burn: int | None = Field(default=None, sa_type=BigInteger)
     tx_id: bytes | None = Field(default=None, sa_type=LargeBinary)
     block_height: int | None = Field(default=None, sa_type=BigInteger)
@@ -104,7 +106,8 @@ class AttemptRow(SQLModel, table=True):
     """One signed version of an outgoing. The bytes are stored before they are sent, and sent again after a crash.
 
     ``state``: ``signed``, ``broadcast``, ``refused``, ``replaced`` (a newer one exists), ``mined``. At most one attempt
-    of an outgoing is ever mined. ``fee`` in micro-STX or satoshis.
+    of an outgoing is ever mined. ``fee`` in micro-STX or satoshis. ``intents``: what it carries, in the order of its
+    arguments; a replacement may carry less than the attempt before it, and nothing where it only frees the slot.
     """
 
     __tablename__ = "attempt"
@@ -117,6 +120,7 @@ class AttemptRow(SQLModel, table=True):
     number: int = Field(sa_type=BigInteger)
     fee: int = Field(sa_type=Numeric(20, 0))
     raw: bytes = Field(sa_type=LargeBinary)
+    intents: list[int] = Field(sa_type=ARRAY(BigInteger))
     state: str = Field(sa_type=Text)
     signed_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     first_sent_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
