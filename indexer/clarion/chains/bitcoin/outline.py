@@ -6,6 +6,7 @@ program, ``outline.wat`` beside this file: it takes a fraction of a millisecond,
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from array import array
@@ -92,6 +93,9 @@ class _Program:
 def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
     import wasmtime
 
+    # What is left for the interpreter's end is freed when the library's own functions are gone already.
+    atexit.register(_compiled.cache_clear)
+    atexit.register(lambda: vars(_of_thread).clear())
     engine = wasmtime.Engine()
     return engine, wasmtime.Module(engine, files(__package__).joinpath("outline.wat").read_text(encoding="ascii"))
 

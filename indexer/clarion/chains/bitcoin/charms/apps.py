@@ -10,6 +10,7 @@ A proven spell carries the proof that its contracts consented; what is here is f
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 from collections import Counter
@@ -260,6 +261,9 @@ def _transaction(tx: AppTransaction) -> Value:
 
 @cache
 def _engine() -> wasmtime.Engine:
+    # What is left for the interpreter's end is freed when the library's own functions are gone already.
+    atexit.register(_engine.cache_clear)
+    atexit.register(_compiled.cache_clear)
     config = wasmtime.Config()
     config.consume_fuel = True
     return wasmtime.Engine(config)
