@@ -33,11 +33,13 @@ def unix_ms() -> int:
 class Reading:
     """What all sources said at a moment.
 
-    ``prices``: by asset, the rates of stablecoins that were needed among them. ``clock_offset_ms``: how far the sources'
-    clocks are ahead of ours, the median of those that said (``clocks`` of them).
+    ``prices``: by asset, the rates of stablecoins that were needed among them. ``clock_offset_ms``: how far the clocks
+    of the sources are ahead of ours, the median of those that said (``clocks`` of them). ``burn``: a Bitcoin height
+    that was reached before anybody was asked, so that every price was observed at it or above.
     """
 
     at_ms: int
+    burn: int
     prices: Mapping[str, Aggregate]
     answers: Mapping[str, tuple[Answer, ...]]
     clock_offset_ms: int | None
@@ -109,15 +111,22 @@ class PriceFeed:
             )
         return (await self.read()).prices[asset]
 
-    async def read(self) -> Reading:
-        """All prices: asked for now, or the last reading within the interval."""
+    async def read(self, *, burn: int = 0) -> Reading:
+        """All prices: asked for now, or the last reading within the interval that was begun at ``burn`` or above.
+
+        ``burn`` is the Bitcoin height that has been reached.
+        """
         async with self._asking:
-            if self._reading is None or time.monotonic_ns() - self._read_at_ns >= self._interval_ns:
-                self._reading = await self._ask()
+            if (
+                self._reading is None
+                or self._reading.burn < burn
+                or time.monotonic_ns() - self._read_at_ns >= self._interval_ns
+            ):
+                self._reading = await self._ask(burn)
                 self._read_at_ns = time.monotonic_ns()
             return self._reading
 
-    async def _ask(self) -> Reading:
+    async def _ask(self, burn: int) -> Reading:
         asked = [(asset, market) for asset, markets in self._markets.items() for market in markets]
         answers = await self._fetcher.ask(market for _, market in asked)
         at_ms = self._clock()
@@ -137,6 +146,7 @@ class PriceFeed:
         offsets = [answer.clock_offset_ms for answer in answers if answer.clock_offset_ms is not None]
         return Reading(
             at_ms=at_ms,
+            burn=burn,
             prices=prices,
             answers={asset: tuple(found) for asset, found in by_asset.items()},
             clock_offset_ms=median(offsets) if offsets else None,

@@ -132,7 +132,7 @@ class Fetcher:
 
     async def _once(self, client: httpx.AsyncClient, market: Market) -> tuple[bytes, int | None]:
         exchange = market.exchange
-        headers = {"Accept": "application/json", **exchange.headers}
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", **exchange.headers}
         if exchange.key_header is not None and exchange.name in self._keys:
             headers[exchange.key_header] = self._keys[exchange.name]
         url = self._urls.get(exchange.name, exchange.url) + exchange.route(market.pair)
@@ -161,8 +161,10 @@ class Fetcher:
 
 
 async def _bounded(response: httpx.Response) -> bytes:
+    if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
+        raise _NoAnswerError(f"the answer is {encoding[:40]}, and may be larger than it looks")
     body = bytearray()
-    async for piece in response.aiter_bytes(4096):
+    async for piece in response.aiter_raw(4096):
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise _NoAnswerError(f"the answer has more than {MAX_BODY_BYTES} bytes")

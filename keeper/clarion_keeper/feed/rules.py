@@ -31,8 +31,8 @@ class AssetState:
 
     ``price_usd8``: the last closed price; None before the first, whose deviation is taken from ``reference_usd8``.
     ``opened_burn``: since when that price was observed. ``candidate_usd8``: a rejected price that the next round may
-    confirm. ``own_burn``: Bitcoin block of our last price of it. ``waiting``: active policies that expired at a block no
-    closed round covers yet.
+    confirm. ``own_burn``: Bitcoin block of our last price of it. ``waiting``: active policies have expired at a block
+    that no closed round covers yet.
     """
 
     asset: str
