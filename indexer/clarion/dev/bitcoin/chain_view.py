@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clarion.chains.bitcoin.blocks import BlockHeader, parse_header, transactions_of
-from clarion.chains.bitcoin.charms.drafts import SpellInput
+from clarion.chains.bitcoin.charms.drafts import SpellInput, charms_made
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spells
 from clarion.chains.bitcoin.coins import Coin, OutPoint
@@ -119,15 +119,5 @@ class ChainView:
 
 def _charms(transactions: Sequence[BitcoinTransaction]) -> list[Mapping[int, Mapping[App, JsonValue]]]:
     """By transaction: the charms of its outputs."""
-    found: list[Mapping[int, Mapping[App, JsonValue]]] = []
-    for event in read_spells(transactions, BitcoinNetwork.REGTEST, accept_mock=True):
-        charms: dict[int, Mapping[App, JsonValue]] = {}
-        if event is not None and event.acceptable:
-            for index in range(len(event.outs)):
-                if str(index) not in event.beamed_outs:
-                    charms[index] = {
-                        App(use.tag, bytes.fromhex(use.identity), bytes.fromhex(use.vk)): data
-                        for use, data in event.charms(index)
-                    }
-        found.append(charms)
-    return found
+    events = read_spells(transactions, BitcoinNetwork.REGTEST, accept_mock=True)
+    return [{} if event is None else charms_made(event) for event in events]

@@ -14,6 +14,7 @@ import msgspec
 
 from clarion.chains.bitcoin.charms.apps import AppInput, AppOutput, AppTransaction, check_contracts
 from clarion.chains.bitcoin.charms.cbor import Value
+from clarion.chains.bitcoin.charms.events import SpellEvent
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.charms.spells import App, Spell
 from clarion.chains.bitcoin.charms.spells import Coin as SpellCoin
@@ -114,10 +115,12 @@ def proposal(draft: SpellDraft, *, mock: bool) -> Spell:
     )
 
 
-def check(draft: SpellDraft, contracts: Mapping[bytes, bytes]) -> list[App]:
+def check(
+    draft: SpellDraft, contracts: Mapping[bytes, bytes], private_inputs: Mapping[App, Value] | None = None
+) -> list[App]:
     """Refuse what the protocol would refuse; gives the apps whose contracts were asked.
 
-    ``contracts`` are modules by verification key.
+    ``contracts`` are modules by verification key; ``private_inputs`` those of apps that have one.
 
     Raises:
         DraftError: nothing or too little is spent, an outpoint comes twice, or an output is dust.
@@ -131,7 +134,7 @@ def check(draft: SpellDraft, contracts: Mapping[bytes, bytes]) -> list[App]:
     for index, output in enumerate(draft.outputs):
         if output.amount < dust_limit(output.script):
             raise DraftError(f"output {index} has {output.amount} satoshis, fewer than are relayed")
-    return check_contracts(app_transaction(draft), contracts)
+    return check_contracts(app_transaction(draft), contracts, private_inputs)
 
 
 def app_transaction(draft: SpellDraft) -> AppTransaction:
@@ -146,6 +149,17 @@ def app_transaction(draft: SpellDraft) -> AppTransaction:
         outs=[AppOutput(SpellCoin(output.amount, output.script), _data(output.charms)) for output in draft.outputs],
         public_inputs=_data(draft.apps()),
     )
+
+
+def charms_made(event: SpellEvent) -> dict[int, dict[App, JsonValue]]:
+    """What charms a spell puts on the outputs of its transaction; those that it beams away are not on them."""
+    if not event.acceptable:
+        return {}
+    return {
+        index: {App(use.tag, bytes.fromhex(use.identity), bytes.fromhex(use.vk)): data for use, data in charms}
+        for index in range(len(event.outs))
+        if str(index) not in event.beamed_outs and (charms := event.charms(index))
+    }
 
 
 def _outpoint_bytes(outpoint: OutPoint) -> bytes:
