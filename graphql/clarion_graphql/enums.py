@@ -12,10 +12,13 @@ import strawberry
 from clarion.chains.model import Chain, EventKind, Finality
 
 
-def graphql_enum(enum: type[StrEnum], values: Mapping[str, str] | None = None) -> Any:
-    """The enum, made known to GraphQL once; its docstring is the description, ``values`` describes members by name."""
+def graphql_enum(enum: type[StrEnum], values: Mapping[str, str] | None = None, *, name: str | None = None) -> Any:
+    """The enum, made known to GraphQL once; its docstring is the description, ``values`` describes members by name.
+
+    ``name``: in the API, where that is not the enum's own.
+    """
     if "__strawberry_definition__" not in vars(enum):
-        strawberry.enum(enum, description=inspect.cleandoc(enum.__doc__ or "").partition("\n")[0])
+        strawberry.enum(enum, name=name, description=inspect.cleandoc(enum.__doc__ or "").partition("\n")[0])
         for value in enum.__strawberry_definition__.values:  # type: ignore[attr-defined]
             value.description = (values or {}).get(value.name)
     return enum

@@ -130,6 +130,9 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
         return Code.BAD_USER_INPUT, "A text holds a zero character, which no stored text does.", {}
     if isinstance(cause, psycopg.errors.QueryCanceled):
         return Code.TIMEOUT, "The query took too long. Ask for fewer rows, or filter by height or contract.", {}
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        log.warning("graphql.role_may_not", error=str(cause).strip())
+        return Code.FORBIDDEN, "The role that this server reads its database as may not see that.", {}
     if isinstance(cause, psycopg.OperationalError):
         log.warning("graphql.database_unavailable", error=str(cause))
         return Code.UNAVAILABLE, "The database cannot be reached at the moment. Try again.", {}

@@ -664,12 +664,17 @@ def db_url(dev: Dev = False) -> None:
 
 
 @database.command("roles")
-def db_roles(dev: Dev = False) -> None:
+def db_roles(
+    dev: Dev = False,
+    keeper: Annotated[
+        bool, typer.Option("--keeper", help="Let `clarion_reader` see what the keeper plans and sends.")
+    ] = False,
+) -> None:
     """Make the database roles `clarion_reader` and `clarion_account`, which may do less than the indexer."""
     from clarion.store.database import database_name, migrate, open_database
     from clarion.store.roles import make_roles
 
     with open_database(_settings(dev=dev)) as url:
         migrate(url)
-        make_roles(url)
+        make_roles(url, keeper=keeper)
         typer.echo(f"The roles clarion_reader and clarion_account fit the database {database_name(url)}.")

@@ -18,8 +18,11 @@ from clarion.store.database import DatabaseError, connect, database_name
 READER: Final = "clarion_reader"
 ACCOUNT: Final = "clarion_account"
 ACCOUNT_SCHEMA: Final = "clarion_account"
-#: Schemas that readers of chain data have no business in: credentials, and what the keeper signed.
-HIDDEN_SCHEMAS: Final = (ACCOUNT_SCHEMA, "keeper")
+KEEPER_SCHEMA: Final = "keeper"
+#: Schemas that readers of chain data have no business in: credentials, and what the keeper plans and signed.
+HIDDEN_SCHEMAS: Final = (ACCOUNT_SCHEMA, KEEPER_SCHEMA)
+#: The column that nobody else sees: signed transactions, which anybody could send.
+SIGNED: Final = "raw"
 
 _OWN_SCHEMAS: Final = """
 SELECT nspname::text FROM pg_namespace
@@ -28,8 +31,18 @@ ORDER BY nspname
 """
 
 
-def make_roles(url: str) -> None:
+_COLUMNS: Final = """
+SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = %s::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> %s
+GROUP BY c.relname ORDER BY c.relname
+"""
+
+
+def make_roles(url: str, *, keeper: bool = False) -> None:
     """Make both roles, or bring them up to date with the tables of this database. May be repeated.
+
+    ``keeper``: readers may see what the keeper plans and sends too, but no signed transaction.
 
     The user of ``url`` has to be the one that indexes: tables that it makes later are covered too.
 
@@ -47,6 +60,8 @@ def make_roles(url: str) -> None:
             else:
                 _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {reader}", schema)
                 _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {reader}", schema)
+        if keeper:
+            _let_see_keeper(connection)
         # protocols get tables and schemas later on; whoever may not enter a schema can read no table in it
         _run(connection, "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {reader}")
         _run(connection, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {reader}")
@@ -60,6 +75,17 @@ def make_roles(url: str) -> None:
                 ACCOUNT_SCHEMA,
                 **what,
             )
+
+
+def _let_see_keeper(connection: Connection[Any]) -> None:
+    _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {reader}", KEEPER_SCHEMA)
+    for table, columns in connection.execute(_COLUMNS, (KEEPER_SCHEMA, SIGNED)).fetchall():
+        listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+        connection.execute(
+            sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(
+                listed, sql.Identifier(KEEPER_SCHEMA, table), sql.Identifier(READER)
+            )
+        )
 
 
 def require_role(url: str, role: str) -> None:
