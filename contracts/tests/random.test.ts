@@ -12,7 +12,7 @@ import { TIERS, Walk, type Step } from './support/walk/walk.ts';
 
 /** How many walks, and of how many steps; more of both in BITHEDGE_WALKS and BITHEDGE_STEPS. */
 const WALKS = Number(process.env['BITHEDGE_WALKS'] ?? 2);
-const STEPS = Number(process.env['BITHEDGE_STEPS'] ?? 25);
+const STEPS = Number(process.env['BITHEDGE_STEPS'] ?? 15);
 const FIRST_SEED = Number(process.env['BITHEDGE_SEED'] ?? 11);
 const CHECK_EVERY = 12;
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psycopg
+import pytest
 from e2e.agreement import disagreements
 from e2e.flow import Flow, open_flow, until
 from e2e.index import free_port, index_afresh, indexed, one, state, surviving_chain
@@ -22,7 +23,8 @@ from clarion.store.database import connect
 from clarion_graphql.app import make_app
 
 FOLLOW = "subscription($since: BigInt) { changes(since: $since) { sequence op table key after } }"
-DEPTHS = (1, 5, 50)
+SHALLOW = (1, 5)
+DEEP = (1, 5, 50)
 
 Rows = dict[tuple[str, str], Any]
 """What a subscriber holds: rows by table and key."""
@@ -89,8 +91,9 @@ async def subscribed(server: Server) -> AsyncIterator[Subscriber]:
             await following
 
 
+@pytest.mark.parametrize("depths", [SHALLOW, pytest.param(DEEP, marks=pytest.mark.slow)])
 async def test_reorgs_leave_no_trace(
-    start_devnet: Callable[..., Any], database_url: str, second_database_url: str
+    depths: tuple[int, ...], start_devnet: Callable[..., Any], database_url: str, second_database_url: str
 ) -> None:
     devnet_port, observer_port = free_port(), free_port()
     url = f"http://127.0.0.1:{devnet_port}"
@@ -103,24 +106,24 @@ async def test_reorgs_leave_no_trace(
         start_devnet("--port", str(devnet_port), observer=f"http://127.0.0.1:{observer_port}")
         async with open_flow(url) as flow:
             with connect(database_url, autocommit=True) as connection:
-                await live_through_forks(flow, connection)
+                await live_through_forks(flow, connection, depths)
                 sequence = one(connection, "SELECT max(sequence) FROM clarion.change")
                 async with subscribed(server) as late:
                     assert await early.rows_at(sequence) == await late.rows_at(sequence)
                 rows = state(connection)
                 assert len(early.rows) == sum(len(found) for name, found in rows.items() if name != "canonical")
                 assert one(connection, "SELECT count(*) FROM clarion.anomaly") == 0
-                assert one(connection, "SELECT count(*) FROM clarion.step WHERE op = 'retract'") >= sum(DEPTHS)
+                assert one(connection, "SELECT count(*) FROM clarion.step WHERE op = 'retract'") >= sum(depths)
                 blocks = await surviving_chain(flow.node, one(connection, "SELECT hash FROM clarion.cursor"))
             assert index_afresh(second_database_url, blocks) == rows
 
 
-async def live_through_forks(flow: Flow, connection: psycopg.Connection[Any]) -> None:
+async def live_through_forks(flow: Flow, connection: psycopg.Connection[Any], depths: tuple[int, ...]) -> None:
     """A policy is bought, its price falls, it expires and is settled, with a reorg after every step."""
     await flow.begin()
-    await flow.devnet.mine(DEPTHS[-1] - 10)
+    await flow.devnet.mine(max(1, depths[-1] - 10))
     await flow.buy(blocks=3)
-    for depth in DEPTHS:
+    for depth in depths:
         await flow.devnet.fork(depth)
         await indexed(flow, connection)
         found, _compared = await disagreements(connection, flow.scenario.reader)

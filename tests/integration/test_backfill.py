@@ -428,7 +428,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS)
 def test_whatever_happens_in_whatever_order_it_ends_where_a_fresh_index_does(
     operations: list[tuple[str, int, int]],
