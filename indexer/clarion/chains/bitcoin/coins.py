@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from clarion.chains.bitcoin.units import Sats
+
+COINBASE_MATURITY: Final = 100
+"""Blocks that a reward is to be deep before it can be spent (consensus)."""
 
 
 class OutPoint(NamedTuple):

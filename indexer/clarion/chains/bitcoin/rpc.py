@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -46,8 +47,9 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_answer: Final = msgspec.json.Decoder(_Answer)
-_answers: Final = msgspec.json.Decoder(list[_Answer])
+# amounts are bitcoins with eight places: exact as decimals, not as floats
+_answer: Final = msgspec.json.Decoder(_Answer, float_hook=Decimal)
+_answers: Final = msgspec.json.Decoder(list[_Answer], float_hook=Decimal)
 
 
 class BitcoinRpc:

@@ -20,7 +20,6 @@ from clarion.dev.bitcoin.kernel import BlockRejectedError, Kernel
 
 MEDIAN_BLOCKS: Final = 11
 """The time of a block is to be after the median of this many blocks before it (BIP 113)."""
-COINBASE_MATURITY: Final = 100
 
 _RECORD: Final = struct.Struct("<cI")
 _BLOCK, _INVALIDATED, _RECONSIDERED = b"B", b"I", b"R"

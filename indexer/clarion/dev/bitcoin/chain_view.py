@@ -13,12 +13,11 @@ from clarion.chains.bitcoin.blocks import BlockHeader, parse_header, transaction
 from clarion.chains.bitcoin.charms.drafts import SpellInput, charms_made
 from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spells
-from clarion.chains.bitcoin.coins import Coin, OutPoint
+from clarion.chains.bitcoin.coins import COINBASE_MATURITY, Coin, OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.scripts import is_unspendable
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, parse_transaction
 from clarion.chains.model import JsonValue
-from clarion.dev.bitcoin.chain import COINBASE_MATURITY
 
 Call = Callable[..., Awaitable[Any]]
 """Asks a node: a method of Bitcoin Core's RPC, and its parameters."""

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from clarion.chains.bitcoin.coins import Coin, OutPoint
+from clarion.chains.bitcoin.coins import COINBASE_MATURITY, Coin, OutPoint
 from clarion.chains.bitcoin.scripts import dust_limit, is_unspendable
 from clarion.chains.bitcoin.transactions import BitcoinTransaction
 from clarion.chains.bitcoin.units import Sats
-from clarion.dev.bitcoin.chain import COINBASE_MATURITY, BlockChain, Switch, transaction_fee
+from clarion.dev.bitcoin.chain import BlockChain, Switch, transaction_fee
 
 MAX_STANDARD_WEIGHT: Final = 400_000
 LEAST_STRIPPED_BYTES: Final = 65

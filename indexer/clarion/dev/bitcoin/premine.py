@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from clarion.chains.bitcoin.blocks import transactions_of
-from clarion.chains.bitcoin.coins import OutPoint
+from clarion.chains.bitcoin.coins import COINBASE_MATURITY, OutPoint
 from clarion.chains.bitcoin.units import Sats
-from clarion.dev.bitcoin.chain import COINBASE_MATURITY
 from clarion.dev.bitcoin.keys import Key, key
 from clarion.dev.bitcoin.miner import make_block
 from clarion.dev.bitcoin.node import RegtestNode, block_tag
