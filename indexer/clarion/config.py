@@ -110,6 +110,14 @@ class FeePolicyName(StrEnum):
     ESCALATING = "escalating"
 
 
+class BreakerPreset(StrEnum):
+    """How soon the keeper leaves a server alone that keeps failing, and for how long."""
+
+    DEFAULT = "default"
+    STRICT = "strict"
+    RELAXED = "relaxed"
+
+
 class ProxyHeader(StrEnum):
     """The header that a proxy says a client's address in."""
 
@@ -219,6 +227,9 @@ RoleName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
 
 SignerUrl = Annotated[str, AfterValidator(_signer_url)]
 Lanes = Annotated[list[Lane], NoDecode, BeforeValidator(_split_at_commas)]
+
+
+_MAX_AMOUNT: Final = 2**62
 
 
 class _Section(BaseModel):
@@ -439,6 +450,46 @@ class Regtest(_Section):
     seed: int = _setting(1, "Where coins and made-up activity start from: the same seed gives the same apps.", ge=0)
 
 
+class SigningLimits(_Section):
+    """What the account's agent signs (`file:`, `env:` and `keyring:`); it decodes each transaction to see."""
+
+    calls: Names | None = _setting(
+        None,
+        "Calls that are signed: `CONTRACT.FUNCTION` with `*` for any letters, separated by commas in the environment. "
+        "A protocol's name stands for the address of `deployers`: `bithedge.bh-policy.settle*`. Not set: every "
+        "function of the contracts of `deployers`.",
+    )
+    tokens: dict[str, Annotated[int, Field(ge=0)]] = _setting(
+        {},
+        "What a transaction's post-conditions may let the account send, by the token's contract or `STX`. Not set: "
+        "nothing.",
+        unit="smallest unit of the token",
+    )
+    max_fee: int | None = _setting(
+        None,
+        "Highest fee of a transaction. Not set: `keeper.fee_cap`, on Bitcoin 50,000.",
+        unit="micro-STX or satoshis",
+        ge=0,
+        le=_MAX_AMOUNT,
+    )
+    max_spent: int | None = _setting(
+        None,
+        "On Bitcoin, the most that a transaction may take from the account, its fee included. Not set: twice "
+        "`max_fee`.",
+        unit="satoshis",
+        ge=0,
+        le=_MAX_AMOUNT,
+    )
+    max_hourly: int | None = _setting(
+        None,
+        "Most that transactions of any hour may take, fees included. Not set: the account's `hourly_budget`, or else "
+        "100 transactions of the highest fee.",
+        unit="micro-STX or satoshis",
+        ge=0,
+        le=_MAX_AMOUNT,
+    )
+
+
 class KeeperAccount(_Section):
     """An account of the keeper's: one key, one sequence of nonces. NAME is any; a lane is one account's of a chain."""
 
@@ -551,8 +602,19 @@ class Keeper(_Section):
     )
     fee_first: int = _setting(10_000, "Fee of a first attempt where no node gives an estimate.", unit="micro-STX", gt=0)
     fee_cap: int = _setting(1_000_000, "Most that a transaction may pay.", unit="micro-STX", gt=0)
+    fee_estimate_percent: int = _setting(
+        110, "Part of the nodes' estimate that is paid.", unit="percent", ge=1, le=10_000
+    )
     replace_after_blocks: int = _setting(
-        3, "A transaction that is not mined after so many blocks is replaced with a higher fee.", unit="blocks", ge=1
+        3,
+        "A transaction that is not mined after so many blocks is replaced with a higher fee.",
+        unit="Stacks blocks",
+        ge=1,
+    )
+    breaker: BreakerPreset = _setting(
+        BreakerPreset.DEFAULT,
+        "When a server that keeps failing is left alone: after 5 failures in a row for 30 seconds (`default`), after 3 "
+        "for 60 (`strict`), after 10 for 15 (`relaxed`).",
     )
     lease_seconds: int = _setting(
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
