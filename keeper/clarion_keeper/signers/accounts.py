@@ -1,0 +1,118 @@
+"""The signers of the accounts that the settings name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from clarion.config import ConfigurationError, KeeperAccount, Settings
+from clarion_keeper.signers.agent_options import AgentOptions
+from clarion_keeper.signers.client import Signer, open_signer
+from clarion_keeper.signers.environment import give_up_keys
+from clarion_keeper.signers.limits import BitcoinLimits, Limits, StacksLimits
+
+DEFAULT_BITCOIN_FEE: Final = 50_000
+"""Satoshis; the highest fee of a transaction, unless the account's limits say another."""
+HOURLY_FEES: Final = 100
+"""How many of the dearest transactions an hour has room for, unless the account's limits say otherwise."""
+_PARTS: Final = 3
+_LEDGERS: Final = Path("signers")
+
+
+def limits_of(settings: Settings, name: str) -> Limits:
+    """What the signer of this account signs. Raises ConfigurationError."""
+    account = _account(settings, name)
+    limits = account.limits
+    if account.chain == "bitcoin":
+        max_fee = DEFAULT_BITCOIN_FEE if limits.max_fee is None else limits.max_fee
+        max_spent = 2 * max_fee if limits.max_spent is None else limits.max_spent
+        network = settings.bitcoin.network.value
+        return BitcoinLimits(network, max_fee, max_spent, _hourly(account, HOURLY_FEES * max_spent))
+    max_fee = settings.keeper.fee_cap if limits.max_fee is None else limits.max_fee
+    network = settings.network.constants
+    return StacksLimits(
+        network=network.value,
+        chain_id=network.chain_id,
+        calls=_patterns(name, limits.calls, settings.deployers),
+        max_fee=max_fee,
+        max_hourly=_hourly(account, HOURLY_FEES * max_fee),
+        tokens=dict(limits.tokens),
+    )
+
+
+def agent_options(settings: Settings, name: str) -> AgentOptions:
+    """What the agent of this account is started with. Raises ConfigurationError."""
+    return AgentOptions(
+        account=name,
+        source=_account(settings, name).signer,
+        limits=limits_of(settings, name),
+        ledger=str(_ledger(settings)),
+    )
+
+
+def give_up_environment_keys(settings: Settings) -> None:
+    """Become a process that never saw the keys that the environment holds: see `environment.give_up_keys`."""
+    give_up_keys([agent_options(settings, name) for name in settings.keeper.accounts])
+
+
+@contextlib.asynccontextmanager
+async def open_signers(settings: Settings) -> AsyncIterator[dict[str, Signer]]:
+    """The signer of every account, by the account's name, while the context lasts.
+
+    Raises:
+        ConfigurationError: two accounts of a chain have one key, or a limit is of a wrong form.
+        SignerUnavailableError: a signer cannot be reached, or has no key.
+        SignerProtocolError: it does not speak the protocol, or is on another chain or network.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        signers: dict[str, Signer] = {}
+        for name, account in settings.keeper.accounts.items():
+            signer = await open_signer(
+                account.signer, limits_of(settings, name), account=name, ledger=_ledger(settings)
+            )
+            stack.push_async_callback(signer.aclose)
+            for other, its in signers.items():
+                if its.address == signer.address:
+                    raise ConfigurationError(
+                        f"keeper.accounts: {other} and {name} have one key ({signer.address}); each needs its own, "
+                        "for a nonce is one account's"
+                    )
+            signers[name] = signer
+        yield signers
+
+
+def _account(settings: Settings, name: str) -> KeeperAccount:
+    account = settings.keeper.accounts.get(name)
+    if account is None:
+        known = ", ".join(sorted(settings.keeper.accounts)) or "none"
+        raise ConfigurationError(f"keeper.accounts has no {name}. There are: {known}.")
+    return account
+
+
+def _ledger(settings: Settings) -> Path:
+    return settings.state_dir.resolve() / _LEDGERS / "{key}.sqlite"
+
+
+def _hourly(account: KeeperAccount, otherwise: int) -> int:
+    for given in (account.limits.max_hourly, account.hourly_budget):
+        if given is not None:
+            return given
+    return otherwise
+
+
+def _patterns(name: str, calls: list[str] | None, deployers: Mapping[str, str]) -> tuple[str, ...]:
+    if calls is None:
+        return tuple(f"{address}.*.*" for address in deployers.values())
+    patterns = []
+    for call in calls:
+        parts = call.split(".")
+        if len(parts) != _PARTS or not all(parts):
+            raise ConfigurationError(
+                f"keeper.accounts.{name}.limits.calls: {call!r} is not ADDRESS.contract.function or "
+                "PROTOCOL.contract.function"
+            )
+        issuer, contract, function = parts
+        patterns.append(f"{deployers.get(issuer, issuer)}.{contract}.{function}")
+    return tuple(patterns)
