@@ -566,6 +566,46 @@ class KeeperFeed(_Section):
     )
 
 
+class KeeperZkUsd(_Section):
+    """What the keeper does on zkUSD, with an account of the chain `bitcoin`."""
+
+    cosigners: list[SignerUrl] = _setting(
+        [],
+        "Signers of the outputs that states and vaults lie at, as in `accounts`. Without them a spell is handed out "
+        "unsigned, with the names of who has to sign.",
+    )
+    min_confirmations: int = _setting(1, "How many confirmations what a spell spends must have.", unit="blocks", ge=1)
+    fee_rate: int = _setting(
+        5_000,
+        "Fee rate that profits are worked out with where no node gives an estimate.",
+        unit="satoshis for 1,000 virtual bytes",
+        gt=0,
+    )
+    charms_fee: int = _setting(
+        2_000, "What a spell is expected to pay for Charms, when profits are worked out.", unit="satoshis", ge=0
+    )
+    prover_cost: int = _setting(
+        0, "What a proof costs beside that, when profits are worked out.", unit="satoshis", ge=0
+    )
+    redeem_at_price8: int | None = _setting(
+        None,
+        "What a zkUSD costs elsewhere: what the keeper holds is redeemed where that is worth more. Not set: nothing is "
+        "redeemed.",
+        unit="10^-8 US dollars",
+        gt=0,
+    )
+    redeem_most: int = _setting(
+        1_000 * 10**8, "Most zkUSD that redemptions look at together.", unit="10^-8 zkUSD", gt=0
+    )
+    rescue_most: int = _setting(
+        0, "Most that is added to an own vault at once to keep it from liquidation; 0: nothing.", unit="satoshis", ge=0
+    )
+    rescue_below_percent: int = _setting(
+        130, "Ratio below which own vaults are looked at for that.", unit="percent", gt=100
+    )
+    rescue_to_percent: int = _setting(160, "Ratio that a rescued vault is brought to.", unit="percent", gt=100)
+
+
 class Keeper(_Section):
     """The keeper, which sends the transactions that anyone may send, and those of the roles whose keys it has."""
 
@@ -620,6 +660,7 @@ class Keeper(_Section):
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
     )
     feed: KeeperFeed = Field(default_factory=KeeperFeed)
+    zkusd: KeeperZkUsd = Field(default_factory=KeeperZkUsd)
 
     @model_validator(mode="after")
     def _a_lane_is_one_account_s(self) -> Self:
