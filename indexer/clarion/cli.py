@@ -1,6 +1,6 @@
 """The `clarion` command. Each subcommand is one process; what they share is a database.
 
-`serve` and `keep` belong to other packages and are found through the entry points `clarion.commands`; a package is
+`serve` and `keeper` belong to other packages and are found through the entry points `clarion.commands`; a package is
 imported when its command is used. `docs/commands.md` describes the commands and their exit codes.
 """
 
@@ -75,12 +75,19 @@ def app(arguments: Sequence[str] | None = None) -> None:
 
 
 def _add_installed_commands(words: Sequence[str]) -> None:
-    """Add the commands of other packages: the one that is asked for, or all where none is."""
+    """Add the commands of other packages: the one that is asked for, or all where none is.
+
+    An entry point names a function, or a `typer.Typer` with commands of its own.
+    """
     asked = next((word for word in words if not word.startswith("-")), None)
-    known = {command.name for command in commands.registered_commands}
+    known = {added.name for added in (*commands.registered_commands, *commands.registered_groups)}
     for entry in sorted(importlib.metadata.entry_points(group=COMMANDS_GROUP)):
         if asked in (None, entry.name) and entry.name not in known:
-            commands.command(entry.name)(entry.load())
+            found = entry.load()
+            if isinstance(found, typer.Typer):
+                commands.add_typer(found, name=entry.name)
+            else:
+                commands.command(entry.name)(found)
 
 
 def _is_foreseen(error: Exception) -> bool:
