@@ -92,7 +92,7 @@ def aggregate(
     usable = [
         (quote, usd8) for quote, usd8, why in priced if usd8 is not None and not (why or _stale(quote, at_ms, limits))
     ]
-    counted, reasons = _without_outliers(usable, limits)
+    counted, near, reasons = _without_outliers(usable, limits)
     price = median(counted) if counted else None
     sources = tuple(
         Judged(
@@ -113,7 +113,7 @@ def aggregate(
         spread_bp=spread,
         age_ms=max(0, *ages) if ages else None,
         confidence=_confidence(counted, price),
-        problem=_problem(len(counted), len(usable), spread, limits),
+        problem=_problem(len(counted), near, len(usable), spread, limits),
     )
 
 
@@ -158,16 +158,17 @@ def _stale(quote: Quote, at_ms: int, limits: Limits) -> str:
 
 def _without_outliers(
     usable: Sequence[tuple[Quote, int]], limits: Limits
-) -> tuple[list[int], dict[tuple[str, str], str]]:
-    """The prices that count, and why each of the others does not."""
+) -> tuple[list[int], int, dict[tuple[str, str], str]]:
+    """The prices that count, how many are near the median whatever the fences say, and why each other is left out."""
     if not usable:
-        return [], {}
+        return [], 0, {}
     values = [usd8 for _, usd8 in usable]
     middle = median(values)
     low8, high8 = _fences8(values)
-    counted, reasons = [], {}
+    counted, near, reasons = [], 0, {}
     for quote, usd8 in usable:
         apart = distance_bp(usd8, middle)
+        near += apart <= limits.outlier_bp
         fenced_out = len(values) >= FENCED_FROM and not low8 <= 8 * usd8 <= high8
         if apart > limits.outlier_bp:
             reasons[_key(quote)] = f"{apart} bp from the median"
@@ -175,7 +176,7 @@ def _without_outliers(
             reasons[_key(quote)] = f"outside the others' range, {apart} bp from the median"
         else:
             counted.append(usd8)
-    return counted, reasons
+    return counted, near, reasons
 
 
 def _fences8(values: Sequence[int]) -> tuple[int, int]:
@@ -203,11 +204,11 @@ def _confidence(counted: Sequence[int], price: int | None) -> int:
     return max(0, base - min(furthest // 100, MOST_PENALTY))
 
 
-def _problem(counted: int, usable: int, spread_bp: int, limits: Limits) -> str:
+def _problem(counted: int, near: int, usable: int, spread_bp: int, limits: Limits) -> str:
     if usable < limits.min_sources:
         return f"{usable} sources of at least {limits.min_sources}"
-    if counted * 2 <= usable or counted < limits.min_sources:
-        return f"sources disagree: {counted} of {usable} are near the median"
+    if near * 2 <= usable or counted < limits.min_sources:
+        return f"sources disagree: {near} of {usable} are within {limits.outlier_bp} bp of the median"
     if spread_bp > limits.max_spread_bp:
         return f"sources disagree: they are {spread_bp} bp apart, above {limits.max_spread_bp}"
     return ""
