@@ -1,24 +1,35 @@
 """The coins that an account can pay with: its own, confirmed, not spent by what waits, and without charms.
 
 A node knows nothing of charms. Whoever spends an output with charms as if it were money destroys them, so the
-transaction that made a coin is looked at: where it has a spell that puts anything on the output, or one that nobody here
-can read, the coin is left alone.
+transaction that made a coin is looked at: where it has a spell that puts anything on the output, or one that nobody
+here can read, the coin is left alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from clarion.chains.bitcoin.charms.verify import read_spell
 from clarion.chains.bitcoin.coins import COINBASE_MATURITY, Coin, OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion.chains.bitcoin.rpc import BitcoinRpc
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, parse_transaction
 
 MOST_COINS: Final = 200
 """Of an account's coins the largest are looked at; so many pay for any spell."""
+
+
+class Rpc(Protocol):
+    """One Bitcoin node, or several as one (`clarion_keeper.charms.nodes`)."""
+
+    async def call(self, method: str, *parameters: Any) -> Any:
+        """What a method gives."""
+        ...
+
+    async def batch(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        """What several calls give, sent as one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class OwnCoins:
     A node of a large network takes a minute or two for that (``scantxoutset``), and answers others meanwhile.
     """
 
-    def __init__(self, rpc: BitcoinRpc, scripts: Collection[bytes], network: BitcoinNetwork) -> None:
+    def __init__(self, rpc: Rpc, scripts: Collection[bytes], network: BitcoinNetwork) -> None:
         self._rpc = rpc
         self._scripts = sorted(scripts)
         self._network = network
@@ -43,7 +54,7 @@ class OwnCoins:
         self._found = Purse({}, {})
 
     async def read(self) -> Purse:
-        """What can be spent now. Raises what `BitcoinRpc.call` does."""
+        """What can be spent now. Raises what the node's client does."""
         tip = str(await self._rpc.call("getbestblockhash"))
         if tip != self._tip:
             self._found = await self._scan()
@@ -86,12 +97,12 @@ def bears_charms(made_by: BitcoinTransaction, vout: int, network: BitcoinNetwork
 
 
 async def previous_transactions(
-    rpc: BitcoinRpc, outpoints: Sequence[OutPoint], blocks: Mapping[bytes, str] | None = None
+    rpc: Rpc, outpoints: Sequence[OutPoint], blocks: Mapping[bytes, str] | None = None
 ) -> dict[bytes, BitcoinTransaction]:
     """The transactions that made these outputs, by id (display order).
 
     ``blocks``: hashes of the blocks that they are in, as far as they are known; a node without ``txindex`` finds only
-    those, and what waits. Raises what `BitcoinRpc.call` does.
+    those, and what waits. Raises what the node's client does.
     """
     wanted = list(dict.fromkeys(outpoint.tx_id for outpoint in outpoints))
     known = blocks or {}
@@ -102,7 +113,7 @@ async def previous_transactions(
     return {tx_id: parse_transaction(bytes.fromhex(one)) for tx_id, one in zip(wanted, raw, strict=True)}
 
 
-async def spent_by_waiting(rpc: BitcoinRpc, outpoints: Sequence[OutPoint]) -> dict[OutPoint, bytes]:
+async def spent_by_waiting(rpc: Rpc, outpoints: Sequence[OutPoint]) -> dict[OutPoint, bytes]:
     """Which of these outputs a transaction in the node's mempool spends, and the id of that transaction."""
     if not outpoints:
         return {}

@@ -10,7 +10,7 @@ from clarion.chains.bitcoin.charms.drafts import SpellDraft, SpellInput
 from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.scripts import dust_limit
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output
-from clarion.chains.bitcoin.units import Sats, outpoint_text
+from clarion.chains.bitcoin.units import outpoint_text
 from clarion_keeper.charms.answer import PROOF_BYTES, CharmsFee, Proven
 from clarion_keeper.charms.psbt import Psbt, PsbtError, psbt_of, read_psbt
 from clarion_keeper.charms.sizes import FeeRate, fee_for

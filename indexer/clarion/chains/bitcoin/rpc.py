@@ -25,16 +25,19 @@ INVALID_PARAMETER: Final = -8
 MISC_ERROR: Final = -1
 IN_WARMUP: Final = -28
 
+_MOST_SHOWN: Final = 200
+"""Characters of a call's parameters that an error repeats: a transaction has thousands."""
 CONNECTIONS: Final = 4
 """As many as a node answers at once unless told otherwise (``-rpcthreads``)."""
 
 
 class RpcError(BitcoinSourceError):
-    """The node answered a call with an error."""
+    """The node answered a call with an error. ``said`` is its own word."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int, said: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.said = message if said is None else said
 
 
 class _PassingError(Exception):
@@ -200,7 +203,10 @@ class BitcoinRpc:
         if code == IN_WARMUP:
             raise _PassingError(f"it is starting: {message}")
         given = " ".join(map(str, parameters))
-        raise RpcError(f"the Bitcoin node at {self._url} answers {method} {given}: {message} (error {code})", code)
+        if len(given) > _MOST_SHOWN:
+            given = f"{given[:_MOST_SHOWN]}.."
+        told = f"the Bitcoin node at {self._url} answers {method} {given}: {message} (error {code})"
+        raise RpcError(told, code, message)
 
     async def _post(self, body: Any) -> bytes:
         try:
