@@ -15,11 +15,11 @@ import structlog
 from starlette.applications import Starlette
 
 from clarion.backfill import Backfills
+from clarion.bitcoin_nodes import rpc_of
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.charms.verify import read_spells
 from clarion.chains.bitcoin.esplora import Esplora
 from clarion.chains.bitcoin.poller import BitcoinPoller, ReadBlock
-from clarion.chains.bitcoin.rpc import BitcoinRpc
 from clarion.chains.bitcoin.scanner import Scanner
 from clarion.chains.bitcoin.source import BitcoinSourceError, BlockSource, SourceTip
 from clarion.chains.bitcoin.tracked import Tracked, readable_now
@@ -48,19 +48,9 @@ T = TypeVar("T")
 
 def sources_of(settings: Bitcoin) -> list[BlockSource]:
     """The sources that the settings name."""
-    constants = settings.network.constants
     made: list[BlockSource] = []
     if BitcoinSourceName.RPC in settings.sources:
-        made.append(
-            BitcoinRpc(
-                settings.rpc_url or f"http://127.0.0.1:{constants.rpc_port}",
-                network=settings.network,
-                user=settings.rpc_user,
-                password=settings.rpc_password.get_secret_value() if settings.rpc_password else None,
-                cookie_file=settings.rpc_cookie_file,
-                poll_seconds=settings.poll_seconds,
-            )
-        )
+        made.append(rpc_of(settings))
     if BitcoinSourceName.ESPLORA in settings.sources and settings.esplora_url is not None:
         made.append(Esplora(settings.esplora_url, network=settings.network, poll_seconds=settings.poll_seconds))
     return made

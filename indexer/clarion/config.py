@@ -606,6 +606,37 @@ class KeeperZkUsd(_Section):
     rescue_to_percent: int = _setting(160, "Ratio that a rescued vault is brought to.", unit="percent", gt=100)
 
 
+class KeeperBitcoin(_Section):
+    """What the keeper's transactions on Bitcoin pay, and who relays and proves them."""
+
+    node_urls: HttpUrls = _setting(
+        [],
+        "RPC addresses of further nodes that transactions are sent to, besides `bitcoin.rpc_url`; they are signed in "
+        "to in the same way.",
+    )
+    fee_blocks: int = _setting(
+        2, "Within how many blocks a transaction is to be mined, by the nodes' estimate.", unit="Bitcoin blocks", ge=1
+    )
+    fee_rate_first: int = _setting(
+        5_000,
+        "Fee rate of a first attempt where no node gives an estimate.",
+        unit="satoshis for 1,000 virtual bytes",
+        gt=0,
+    )
+    fee_rate_cap: int = _setting(
+        100_000,
+        "Most that a transaction may pay; coins are chosen so that the fee can be raised to it without another proof.",
+        unit="satoshis for 1,000 virtual bytes",
+        gt=0,
+    )
+    charms_fee_address: str | None = _setting(
+        None, "Address that the prover's charge may be paid to, as Charms publishes it. Not set: nothing is paid."
+    )
+    charms_fee_most: int = _setting(10_000, "Most that a prover may charge for a spell.", unit="satoshis", ge=0)
+    prover_seconds: int = _setting(300, "How long a prover may take. Proving takes minutes.", unit="seconds", ge=1)
+    prover_attempts: int = _setting(3, "How often a prover is asked that cannot for now.", ge=1)
+
+
 class Keeper(_Section):
     """The keeper, which sends the transactions that anyone may send, and those of the roles whose keys it has."""
 
@@ -659,6 +690,12 @@ class Keeper(_Section):
     lease_seconds: int = _setting(
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
     )
+    prover_url: HttpUrl | None = _setting(
+        None,
+        "Where the prover of Charms is, up to and without `/spells/prove`; it is of the version that spells are. Not "
+        "set: Charms' own for mainnet and testnet4, and none elsewhere.",
+    )
+    bitcoin: KeeperBitcoin = Field(default_factory=KeeperBitcoin)
     feed: KeeperFeed = Field(default_factory=KeeperFeed)
     zkusd: KeeperZkUsd = Field(default_factory=KeeperZkUsd)
 
