@@ -8,20 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from clarion.config import ConfigurationError
-from clarion.config import KeeperFeed as FeedSettings
+from clarion.config import ConfigurationError, KeeperFeed, Settings
 from clarion_keeper.feed.aggregate import Aggregate, Limits, aggregate, median
 from clarion_keeper.feed.exchanges import EXCHANGES, MARKETS
 from clarion_keeper.feed.fetch import Answer, Fetcher, Market
 from clarion_keeper.feed.quotes import Currency, Pair
 from clarion_keeper.feed.statistics import SourceStatistics
-
-#: After so many failures in a row a market is left alone for so many seconds.
-FAILURES: Final = 5
-PAUSE_SECONDS: Final = 30
 
 
 def unix_ms() -> int:
@@ -71,35 +66,29 @@ class PriceFeed:
         self.statistics: dict[str, SourceStatistics] = {}
 
     @classmethod
-    def from_settings(cls, settings: FeedSettings, *, clock: Callable[[], int] = unix_ms) -> Self:
+    def from_settings(cls, settings: Settings, *, clock: Callable[[], int] = unix_ms) -> Self:
         """The feed that ``keeper.feed`` describes. Raises ConfigurationError."""
+        given = settings.keeper.feed
         limits = Limits(
-            min_sources=settings.min_sources,
-            max_age_ms=settings.max_age_seconds * 1000,
-            max_ahead_ms=settings.max_clock_offset_seconds * 1000,
-            outlier_bp=settings.outlier_bp,
-            max_spread_bp=settings.max_spread_bp,
+            min_sources=given.min_sources,
+            max_age_ms=given.max_age_seconds * 1000,
+            max_ahead_ms=given.max_clock_offset_seconds * 1000,
+            outlier_bp=given.outlier_bp,
+            max_spread_bp=given.max_spread_bp,
         )
         return cls(
-            markets_of(settings),
+            markets_of(given),
             fetcher=Fetcher(
-                urls=settings.urls,
-                keys={name: key.get_secret_value() for name, key in settings.keys.items()},
-                timeout_ms=settings.timeout_seconds * 1000,
-                attempts=settings.attempts,
-                failures=FAILURES,
-                pause_seconds=PAUSE_SECONDS,
+                urls=given.urls,
+                keys={name: key.get_secret_value() for name, key in given.keys.items()},
+                timeout_ms=given.timeout_seconds * 1000,
+                attempts=given.attempts,
+                breaker=settings.keeper.breaker,
                 clock=clock,
             ),
             limits=limits,
-            rate_limits=Limits(
-                min_sources=settings.min_rate_sources,
-                max_age_ms=limits.max_age_ms,
-                max_ahead_ms=limits.max_ahead_ms,
-                outlier_bp=limits.outlier_bp,
-                max_spread_bp=limits.max_spread_bp,
-            ),
-            interval_ms=settings.interval_seconds * 1000,
+            rate_limits=replace(limits, min_sources=given.min_rate_sources),
+            interval_ms=given.interval_seconds * 1000,
             clock=clock,
         )
 
@@ -173,7 +162,7 @@ class PriceFeed:
 STABLECOINS: Final = frozenset(str(currency) for currency in Currency if currency is not Currency.USD)
 
 
-def markets_of(settings: FeedSettings) -> dict[str, tuple[Market, ...]]:
+def markets_of(settings: KeeperFeed) -> dict[str, tuple[Market, ...]]:
     """Where the assets of ``keeper.feed`` are quoted, and the stablecoins that they are quoted in.
 
     Raises:
@@ -186,7 +175,7 @@ def markets_of(settings: FeedSettings) -> dict[str, tuple[Market, ...]]:
     return found | {coin: _markets(coin, settings) for coin in sorted(needed - found.keys())}
 
 
-def _markets(asset: str, settings: FeedSettings) -> tuple[Market, ...]:
+def _markets(asset: str, settings: KeeperFeed) -> tuple[Market, ...]:
     pairs = settings.markets.get(asset, MARKETS.get(asset, {}))
     if not pairs:
         raise ConfigurationError(f"keeper.feed.markets does not say where {asset} is quoted")

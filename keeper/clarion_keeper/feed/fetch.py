@@ -18,9 +18,9 @@ from typing import Final
 import certifi
 import httpx
 import stamina
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
 
+from clarion.config import BreakerPreset
+from clarion_keeper.breakers import Breakers, LeftAloneError
 from clarion_keeper.feed.exchanges import Exchange
 from clarion_keeper.feed.quotes import AnswerError, Pair, Quote, decode
 
@@ -78,8 +78,7 @@ class Fetcher:
         keys: Mapping[str, str],
         timeout_ms: int,
         attempts: int,
-        failures: int,
-        pause_seconds: int,
+        breaker: BreakerPreset,
         clock: Callable[[], int],
     ) -> None:
         self._urls = urls
@@ -87,9 +86,7 @@ class Fetcher:
         self._timeout = timeout_ms / 1000
         self._attempts = attempts
         self._clock = clock
-        self._breakers = AsyncCircuitBreakerFactory(
-            default_threshold=failures, default_ttl=pause_seconds, exclude=[asyncio.CancelledError]
-        )
+        self._breakers = Breakers(breaker)
         self._left_alone_until: dict[str, float] = {}
         self._tls = ssl.create_default_context(cafile=certifi.where())
 
@@ -105,17 +102,17 @@ class Fetcher:
         began = time.monotonic_ns()
         quote, error, offset = None, "", None
         try:
-            breaker = await self._breakers.get_breaker(str(market))
-            async with breaker, asyncio.timeout(self._timeout):
-                body, offset = await self._body(client, market)
-                quote = market.exchange.read(market.pair, decode(body))
-        except OpenedState:
-            error = "left alone for a while: it failed too often"
+            quote, offset = await self._breakers.call(str(market), lambda: self._quote(client, market))
         except TimeoutError:
             error = f"no whole answer within {self._timeout:g} s"
-        except (_NoAnswerError, AnswerError) as problem:
+        except (LeftAloneError, _NoAnswerError, AnswerError) as problem:
             error = str(problem)
         return Answer(market, quote, error, (time.monotonic_ns() - began) // 1_000_000, offset)
+
+    async def _quote(self, client: httpx.AsyncClient, market: Market) -> tuple[Quote, int | None]:
+        async with asyncio.timeout(self._timeout):
+            body, offset = await self._body(client, market)
+        return market.exchange.read(market.pair, decode(body)), offset
 
     async def _body(self, client: httpx.AsyncClient, market: Market) -> tuple[bytes, int | None]:
         name = market.exchange.name

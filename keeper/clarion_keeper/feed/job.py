@@ -185,7 +185,7 @@ def jobs(context: JobContext) -> Sequence[Job[FeedState]]:
     provider = context.addresses.get(Lane.ORACLE)
     if provider is None or "bithedge" not in context.deployers or not context.settings.keeper.feed.assets:
         return ()
-    desk = Desk(context.settings, PriceFeed.from_settings(context.settings.keeper.feed), provider)
+    desk = Desk(context.settings, PriceFeed.from_settings(context.settings), provider)
     return SubmitPrice(desk), PriceTrouble(desk)
 
 

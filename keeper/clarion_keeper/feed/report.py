@@ -143,7 +143,7 @@ async def feed_report(settings: Settings, reader: Reader, *, provider: str | Non
     Raises:
         ConfigurationError: ``keeper.feed`` cannot be used.
     """
-    feed = PriceFeed.from_settings(settings.keeper.feed)
+    feed = PriceFeed.from_settings(settings)
     desk = Desk(settings, feed, provider or "")
     state, problem = None, ""
     for _ in range(ATTEMPTS):
