@@ -11,6 +11,8 @@ import httpx
 import stamina
 
 from clarion.chains.model import Block, BurnBlock
+from clarion.chains.stacks.clarity import Ok, Value, decode
+from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.chains.stacks.node_payloads import decode_replayed_block, decode_sortition, replayed_consensus_hash
 
 #: Passing faults that a further try may cure. An answer of the node, even a bad one, is not among them.
@@ -21,7 +23,11 @@ class NodeError(RuntimeError):
     """The node did not give what was asked for. The message names the route, what came back and what to do."""
 
 
-class TransactionRejectedError(NodeError):
+class NodeAnswerError(NodeError):
+    """The node works and answered, but with a refusal."""
+
+
+class TransactionRejectedError(NodeAnswerError):
     """The node refused a transaction. ``reason`` is the node's own word (``BadNonce``, ``FeeTooLow``, …)."""
 
     def __init__(self, reason: str, data: Any, tx_id: str | None, url: str) -> None:
@@ -31,6 +37,24 @@ class TransactionRejectedError(NodeError):
         self.reason = reason
         self.data = data
         self.tx_id = tx_id
+
+
+class SimulationRefusedError(NodeAnswerError):
+    """A transaction could not be in a block at the tip: its nonce, signature or balance. The message is the node's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """How a transaction would end in a block on top of a node's tip.
+
+    ``status`` and ``result`` as that block would record them, ``height`` is its height. ``error``: the machine's own
+    words, for people; None where it has none.
+    """
+
+    status: str
+    result: Value
+    error: str | None
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +151,45 @@ class NodeClient:
     async def send(self, raw: bytes) -> bytes:
         """Put a signed transaction into the node's mempool and give its id. Sending the same bytes again is harmless.
 
-        Raises TransactionRejectedError with the node's reason.
+        Raises TransactionRejectedError with the node's reason, NodeError where it answers anything else.
         """
         response = await self._request(
             "POST", "/v2/transactions", content=raw, headers={"content-type": "application/octet-stream"}
         )
-        if response.status_code == httpx.codes.OK:
+        if response.status_code != httpx.codes.BAD_REQUEST:
+            self._check("/v2/transactions", response)
             return bytes.fromhex(response.json().removeprefix("0x"))
         if response.headers.get("content-type", "").startswith("application/json"):
             body = response.json()
             if isinstance(body, dict) and "reason" in body:
                 raise TransactionRejectedError(body["reason"], body.get("reason_data"), body.get("txid"), self.url)
         raise TransactionRejectedError("Undecodable", response.text[:500], None, self.url)
+
+    async def has_transaction(self, tx_id: bytes) -> bool:
+        """Whether the node has a transaction in its mempool, where it also stays for a while after it was mined."""
+        return await self._get(f"/v2/transactions/unconfirmed/{tx_id.hex()}") is not None
+
+    async def simulate(self, raw: bytes) -> Simulated:
+        """How a signed transaction would end in a block on top of the tip; the node undoes it again.
+
+        Nodes check signature, nonce and balance as for a block, but ask for no least fee, and answer only where they
+        have an ``auth_token`` (stacks-core, ``stackslib/src/net/api/txsimulate.rs``). Raises SimulationRefusedError
+        where no block could hold it, NodeError where the node does not simulate.
+        """
+        path = "/v3/transactions/simulate"
+        headers = {"authorization": self._auth_token} if self._auth_token else {}
+        response = await self._request("POST", path, json={"transaction_hex": raw.hex()}, headers=headers)
+        if response.status_code == httpx.codes.BAD_REQUEST and response.text.startswith("Failed to simulate"):
+            raise SimulationRefusedError(f"{self.url}: {response.text.strip()[:300]}")
+        self._check(path, response)
+        body = response.json()
+        try:
+            result = decode(bytes.fromhex(body["result_hex"].removeprefix("0x")))
+            aborted = "abort_by_post_condition" if body["post_condition_aborted"] else "abort_by_response"
+            status = "success" if isinstance(result, Ok) and not body["post_condition_aborted"] else aborted
+            return Simulated(status, result, body["vm_error"], body["block_height"])
+        except (KeyError, TypeError, ValueError, DecodeError) as error:
+            raise NodeError(f"{self.url}{path} answered what is no simulation: {error!r}") from error
 
     async def call_read_only(self, contract: str, function: str, arguments: Sequence[bytes], *, sender: str) -> bytes:
         """A read-only call at the tip: serialised Clarity values in, one out. Raises NodeError with the cause."""
@@ -192,9 +243,12 @@ class NodeClient:
 
     def _check(self, path: str, response: httpx.Response) -> None:
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            raise NodeError(f"{self.url}{path} asks for a token: set CLARION_NODE__AUTH_TOKEN to the node's auth_token")
+            raise NodeAnswerError(
+                f"{self.url}{path} asks for a token: set CLARION_NODE__AUTH_TOKEN to the node's auth_token"
+            )
         if response.status_code != httpx.codes.OK:
-            raise NodeError(f"{self.url}{path} answered {response.status_code}: {response.text[:300]}")
+            kind = NodeAnswerError if response.is_client_error else NodeError
+            raise kind(f"{self.url}{path} answered {response.status_code}: {response.text[:300]}")
 
     async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:

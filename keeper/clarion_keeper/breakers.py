@@ -1,0 +1,71 @@
+"""Circuit breakers: a server that keeps failing is left alone for a while, so that it delays nobody.
+
+The state is kept by the library ``purgatory``: closed until so many failures in a row, then open for a while, then half
+open until the next call says which. An answer that refuses something is no failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from purgatory import AsyncCircuitBreakerFactory
+from purgatory.domain.model import OpenedState
+
+from clarion.config import BreakerPreset
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """After how many failures in a row a server is left alone, and for how long."""
+
+    failures: int
+    pause_seconds: int
+
+
+PRESETS: Final[Mapping[BreakerPreset, Patience]] = {
+    BreakerPreset.DEFAULT: Patience(5, 30),
+    BreakerPreset.STRICT: Patience(3, 60),
+    BreakerPreset.RELAXED: Patience(10, 15),
+}
+
+
+class LeftAloneError(Exception):
+    """The server failed too often a moment ago and is not asked now."""
+
+
+class Breakers:
+    """A breaker for each server, by name. ``answers``: exceptions that are answers of a server that works."""
+
+    def __init__(self, preset: BreakerPreset, *, answers: Sequence[type[BaseException]] = ()) -> None:
+        patience = PRESETS[preset]
+        self._factory = AsyncCircuitBreakerFactory(
+            default_threshold=patience.failures,
+            default_ttl=patience.pause_seconds,
+            exclude=[asyncio.CancelledError, *answers],
+        )
+        self._states: dict[str, str] = {}
+        self._factory.add_listener(self._changed)
+
+    def _changed(self, name: str, kind: str, event: object) -> None:
+        if kind == "state_changed":
+            self._states[name] = str(getattr(event, "state", ""))
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """``closed``, ``opened`` or ``half-opened`` by server, of those that were ever asked."""
+        return self._states
+
+    async def call(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` gives. Raises LeftAloneError where the breaker is open, else whatever ``work`` raises."""
+        breaker = await self._factory.get_breaker(name)
+        self._states.setdefault(name, breaker.context.state)
+        try:
+            async with breaker:
+                return await work()
+        except OpenedState:
+            raise LeftAloneError(f"{name} failed too often a moment ago; it is asked again soon") from None

@@ -1,0 +1,291 @@
+"""One account's way to Stacks: room for nonces, a draft that would succeed, a signature, the nodes, and what follows.
+
+What the account has sent is stored by the engine. In memory there is only what makes things sooner: since which block
+an attempt waits, and what the simulation of a signed transaction said. Losing it costs a few blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from clarion.chains.stacks.clarity import StandardPrincipal
+from clarion.chains.stacks.codec_errors import CodecError
+from clarion.chains.stacks.networks import Network
+from clarion.chains.stacks.node_client import NodeClient, NodeError
+from clarion.chains.stacks.payloads import ContractCall, Payload, TokenTransfer, encode_payload
+from clarion.chains.stacks.post_conditions import PostCondition, PostConditionMode
+from clarion.chains.stacks.signing import single_sig, unsigned_transaction
+from clarion.chains.stacks.transactions import transaction_id
+from clarion.config import Settings
+from clarion_keeper.executor import (
+    Attempt,
+    Broadcast,
+    Declined,
+    Draft,
+    ExecutorError,
+    Outgoing,
+    Room,
+    Seen,
+    Signed,
+    Taken,
+    Work,
+)
+from clarion_keeper.graph import GraphError, Reader, Receipt
+from clarion_keeper.intents import Outcome
+from clarion_keeper.signers import Purpose, Signer, SignerProtocolError, SignerUnavailableError
+from clarion_keeper.stacks.broadcast import broadcast
+from clarion_keeper.stacks.contracts import Contracts, UnknownContractError
+from clarion_keeper.stacks.fees import FeeCapError, FeePolicy, Fixed, Pricing, fee_policy
+from clarion_keeper.stacks.following import follow
+from clarion_keeper.stacks.nodes import Nodes
+from clarion_keeper.stacks.nonces import free_nonces
+from clarion_keeper.stacks.simulation import Certainty, Simulator
+
+log = structlog.get_logger()
+
+RELEASE_MICRO_STX: Final = 1
+"""What a transaction sends that only uses up a nonce: nodes take none of 0, and none to oneself."""
+
+
+class WouldAbortError(ExecutorError):
+    """The signed transaction would abort at the tip: it was not sent. The next draft of the same call says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A transaction without nonce and fee. ``height``: the index's when it was drafted."""
+
+    payload: Payload
+    conditions: tuple[PostCondition, ...]
+    certainty: Certainty
+    height: int
+
+
+class StacksExecutor:
+    """An `clarion_keeper.executor.Executor` for one account on Stacks."""
+
+    chain: Final = "stacks"
+
+    def __init__(
+        self,
+        *,
+        nodes: Nodes,
+        reader: Reader,
+        signer: Signer,
+        network: Network,
+        policy: FeePolicy,
+        contracts: Contracts,
+        replace_after_blocks: int,
+    ) -> None:
+        self.address = signer.address
+        self.nodes: Final = nodes
+        self._reader = reader
+        self._signer = signer
+        self._network = network
+        self._policy = policy
+        self._contracts = contracts
+        self._replace_after = replace_after_blocks
+        self._simulator = Simulator(nodes, network, network.chain_id)
+        self._height = 0
+        self._waiting_since: dict[bytes, int] = {}
+        self._would_end: dict[bytes, tuple[Outcome, ...]] = {}
+
+    async def room(self, live: Sequence[Outgoing]) -> Room:
+        """Free nonces as far as nodes chain them, gaps first, and what is left beside the fees of what waits."""
+        with _nobody_answers():
+            tip = await self.nodes.tip_height()
+            account = await self.nodes.account(self.address)
+        if tip < self._height:
+            # Its nonces may be ones that were used long ago.
+            raise ExecutorError(f"the nodes are at block {tip}, behind the index at {self._height}")
+        nonces = {outgoing.nonce for outgoing in live if outgoing.nonce is not None}
+        pending = sum(
+            max(attempt.fee for attempt in outgoing.attempts)
+            for outgoing in live
+            if outgoing.nonce is not None and outgoing.nonce >= account.nonce
+        )
+        return Room(
+            balance=account.balance - pending,
+            nonces=free_nonces(account.nonce, nonces),
+            confirmed=account.nonce,
+        )
+
+    async def draft(self, work: Work, receipt: Receipt, *, nonce: int | None) -> Draft | Declined:
+        """Find the fee and simulate at the tip. Nothing is signed with the account's key."""
+        del nonce  # neither the fee nor the end of a call depends on it
+        draft = await self._drafted(work, receipt, replaced=None)
+        assert draft is not None, "only a replacement can be at the cap"
+        return draft
+
+    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed:
+        """The draft, signed. Where the simulation could not be sure, it is simulated once more as it was signed.
+
+        Raises WouldAbortError, and what the signer refuses.
+        """
+        unsigned: Unsigned = draft.unsigned
+        signed = await self._signed(draft, nonce, Purpose(work.job.name, work.job.lane.value, work.keys))
+        if unsigned.certainty is Certainty.UNSURE:
+            await self._check(work, signed, nonce, encode_payload(unsigned.payload))
+        return signed
+
+    async def broadcast(self, signed: Signed | Attempt) -> Broadcast:
+        """Give stored bytes to all nodes at once."""
+        answer = await broadcast(self.nodes, signed.raw)
+        if answer.taken is not Taken.SENT:
+            log.warning("not taken", tx=f"0x{signed.tx_id.hex()}", meaning=answer.taken.value, reason=answer.reason)
+        return answer
+
+    async def follow(self, outgoings: Sequence[Outgoing]) -> Mapping[int, Seen]:
+        """What became of these, by id."""
+        kept = {attempt.tx_id for outgoing in outgoings for attempt in outgoing.attempts}
+        self._waiting_since = {tx_id: height for tx_id, height in self._waiting_since.items() if tx_id in kept}
+        with _nobody_answers():
+            return await follow(self.nodes, self._reader, outgoings, self.address)
+
+    async def replacement(
+        self, outgoing: Outgoing, work: Work | None, receipt: Receipt, *, wanted: bool
+    ) -> Draft | Declined | None:
+        """A draft that pays more than every earlier attempt, once the newest has waited long enough."""
+        is_stuck = self._is_stuck(outgoing, receipt)
+        if not (is_stuck or wanted):
+            return None
+        replaced = max(attempt.fee for attempt in outgoing.attempts)
+        if replaced >= self._policy.cap:
+            return None
+        if work is not None:
+            return await self._drafted(work, receipt, replaced=replaced)
+        payload = TokenTransfer(_nobody(self._network), RELEASE_MICRO_STX)
+        cheapest = Fixed(RELEASE_MICRO_STX, self._policy.cap)
+        fee = _fee(cheapest, Pricing(size=self._size(payload, ()), replaced=replaced))
+        unsigned = Unsigned(payload, (), Certainty.SURE, receipt.height)
+        return None if fee is None else Draft(fee=fee, contract="", function="transfer", unsigned=unsigned)
+
+    async def sign_release(self, draft: Draft, outgoing: Outgoing) -> Signed:
+        """A transfer of 1 micro-STX to nobody, with the outgoing's nonce."""
+        return await self._signed(draft, outgoing.nonce, Purpose(outgoing.job, outgoing.lane.value, ()))
+
+    async def _drafted(self, work: Work, receipt: Receipt, *, replaced: int | None) -> Draft | Declined | None:
+        self._height = receipt.height
+        try:
+            call = work.job.call(work.items)
+            payload = ContractCall(self._contracts.resolve(call.contract), call.function, call.arguments)
+            size = self._size(payload, call.post_conditions)
+        except (UnknownContractError, CodecError) as error:
+            raise ExecutorError(f"{work.job.name} makes no call that can be sent: {error}") from error
+        if (outcomes := self._would_end.pop(encode_payload(payload), None)) is not None:
+            return Declined(outcomes=outcomes)
+        foretold = await self._simulator.call(work, payload, call.post_conditions)
+        if foretold.forbids:
+            return Declined(outcomes=foretold.outcomes)
+        left = None if work.deadline_burn is None else work.deadline_burn - receipt.burn_height
+        estimate = await self.nodes.estimate_fees(encode_payload(payload), size)
+        fee = _fee(self._policy, Pricing(size=size, estimate=estimate, burn_blocks_left=left, replaced=replaced))
+        if fee is None:
+            return None
+        return Draft(
+            fee=fee,
+            contract=str(payload.contract),
+            function=call.function,
+            unsigned=Unsigned(payload, call.post_conditions, foretold.certainty, receipt.height),
+            outcomes=foretold.outcomes if foretold.certainty is Certainty.SURE else (),
+            detail={"simulated": foretold.certainty.value, "says": foretold.reason},
+        )
+
+    async def _signed(self, draft: Draft, nonce: int | None, purpose: Purpose) -> Signed:
+        assert nonce is not None, "on Stacks every transaction has a nonce"
+        unsigned: Unsigned = draft.unsigned
+        bare = self._bytes(unsigned.payload, unsigned.conditions, nonce=nonce, fee=draft.fee)
+        try:
+            raw = await self._signer.sign_stacks(bare, purpose=purpose)
+        except (SignerUnavailableError, SignerProtocolError) as error:
+            raise ExecutorError(str(error)) from error
+        tx_id = transaction_id(raw)
+        self._waiting_since[tx_id] = unsigned.height
+        return Signed(tx_id=tx_id, raw=raw, fee=draft.fee)
+
+    async def _check(self, work: Work, signed: Signed, nonce: int | None, payload: bytes) -> None:
+        """Raise WouldAbortError where the signed bytes would abort at the tip; nodes can say so of the next nonce."""
+        with _nobody_answers():
+            if (await self.nodes.account(self.address)).nonce != nonce:
+                return
+        foretold = await self._simulator.signed(work, signed.raw)
+        if foretold.forbids:
+            self._would_end[payload] = foretold.outcomes
+            raise WouldAbortError(f"the signed transaction was not sent: it would end {foretold.reason}")
+
+    def _is_stuck(self, outgoing: Outgoing, receipt: Receipt) -> bool:
+        """Whether the newest attempt has waited for too many blocks, as far as this process has seen it wait."""
+        since = self._waiting_since.setdefault(outgoing.newest.tx_id, receipt.height)
+        if since > receipt.height:  # a shorter branch took over
+            self._waiting_since[outgoing.newest.tx_id] = since = receipt.height
+        return receipt.height - since >= self._replace_after or (
+            receipt.burn_height - outgoing.burn >= self._replace_after
+        )
+
+    def _size(self, payload: Payload, conditions: tuple[PostCondition, ...]) -> int:
+        """Bytes of the transaction, which a signature does not change."""
+        return len(self._bytes(payload, conditions, nonce=0, fee=0))
+
+    def _bytes(self, payload: Payload, conditions: tuple[PostCondition, ...], *, nonce: int, fee: int) -> bytes:
+        origin = single_sig(self._signer.public_key, nonce=nonce, fee=fee)
+        return unsigned_transaction(
+            payload,
+            origin,
+            network=self._network,
+            post_conditions=conditions,
+            post_condition_mode=PostConditionMode.ORIGINATOR,
+        ).encode()
+
+
+@contextlib.asynccontextmanager
+async def open_executor(
+    settings: Settings, account: str, signer: Signer, reader: Reader
+) -> AsyncIterator[StacksExecutor]:
+    """The executor of an account of the settings, with its own connections to the nodes.
+
+    Only ``node.url`` is told ``node.auth_token``; the other nodes may be anybody's.
+    """
+    token = settings.node.auth_token
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                NodeClient(url, auth_token=token.get_secret_value() if token and url == settings.node.url else None)
+            )
+            for url in settings.keeper_node_urls
+        ]
+        log.debug("executor", account=account, address=signer.address, nodes=[client.url for client in clients])
+        yield StacksExecutor(
+            nodes=Nodes(clients, settings.keeper.breaker),
+            reader=reader,
+            signer=signer,
+            network=settings.network.constants,
+            policy=fee_policy(settings.keeper),
+            contracts=Contracts(settings.deployers),
+            replace_after_blocks=settings.keeper.replace_after_blocks,
+        )
+
+
+@contextlib.contextmanager
+def _nobody_answers() -> Iterator[None]:
+    """Faults of nodes and of the index as the engine knows them."""
+    try:
+        yield
+    except (NodeError, GraphError) as error:
+        raise ExecutorError(str(error)) from error
+
+
+def _fee(policy: FeePolicy, pricing: Pricing) -> int | None:
+    try:
+        return policy.fee(pricing)
+    except FeeCapError as error:
+        raise ExecutorError(str(error)) from error
+
+
+def _nobody(network: Network) -> StandardPrincipal:
+    """The address whose key nobody has: all zeros."""
+    return StandardPrincipal(network.single_sig_version, bytes(20))

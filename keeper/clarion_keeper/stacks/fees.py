@@ -1,0 +1,123 @@
+"""What a transaction pays, in micro-STX: whole numbers only, never below what nodes take, never above the cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from clarion.chains.stacks.node_client import FeeEstimate
+from clarion.config import FeePolicyName
+from clarion.config import Keeper as KeeperSettings
+
+MIN_FEE_PER_BYTE: Final = 1
+"""What nodes ask for at least, in micro-STX a byte (stacks-core, ``MINIMUM_TX_FEE_RATE_PER_BYTE``)."""
+RAISE_PERCENT: Final = 125
+"""What a replacement pays at least, of what it replaces. Nodes ask for anything more; less would hardly help."""
+ESCALATION_BURN_BLOCKS: Final = 6
+"""So many Bitcoin blocks before the deadline a fee begins to rise towards the cap: about an hour."""
+
+
+class FeeCapError(ValueError):
+    """The cap is below the least that nodes take for a transaction of this size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pricing:
+    """What a fee is found from.
+
+    ``size``: of the signed transaction, in bytes. ``estimate``: the nodes', None where none gave one.
+    ``burn_blocks_left``: until the deadline, 0 or less when it is over; None: there is none. ``replaced``: the highest
+    fee that any earlier version of the transaction pays; None for the first.
+    """
+
+    size: int
+    estimate: FeeEstimate | None = None
+    burn_blocks_left: int | None = None
+    replaced: int | None = None
+
+
+class FeePolicy(Protocol):
+    """A way to find fees. ``cap`` is the most that a transaction pays, in micro-STX."""
+
+    cap: int
+
+    def fee(self, pricing: Pricing) -> int | None:
+        """The fee, strictly higher than what it replaces; None where that is at the cap. Raises FeeCapError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Always the same for a first attempt."""
+
+    first: int
+    cap: int
+
+    def fee(self, pricing: Pricing) -> int | None:
+        """``first``, or a quarter more than what is replaced."""
+        return _bounded(self.first, pricing, self.cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """``percent`` of what nodes estimate for a transaction to be mined soon; ``first`` where they estimate nothing."""
+
+    first: int
+    cap: int
+    percent: int
+
+    def fee(self, pricing: Pricing) -> int | None:
+        """By the estimate of now, also for a replacement."""
+        return _bounded(_estimated(self.first, self.percent, pricing), pricing, self.cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Escalating:
+    """As Estimated, and from there to the cap as the deadline comes near: slowly first, then fast."""
+
+    first: int
+    cap: int
+    percent: int
+
+    def fee(self, pricing: Pricing) -> int | None:
+        """By estimate and deadline."""
+        base = _estimated(self.first, self.percent, pricing)
+        left = pricing.burn_blocks_left
+        if left is not None and left < ESCALATION_BURN_BLOCKS and base < self.cap:
+            gone = ESCALATION_BURN_BLOCKS - max(left, 0)
+            base += (self.cap - base) * gone**2 // ESCALATION_BURN_BLOCKS**2
+        return _bounded(base, pricing, self.cap)
+
+
+def fee_policy(settings: KeeperSettings) -> FeePolicy:
+    """The policy that the settings name."""
+    first, cap, percent = settings.fee_first, settings.fee_cap, settings.fee_estimate_percent
+    match settings.fee_policy:
+        case FeePolicyName.FIXED:
+            return Fixed(first, cap)
+        case FeePolicyName.ESTIMATE:
+            return Estimated(first, cap, percent)
+        case FeePolicyName.ESCALATING:
+            return Escalating(first, cap, percent)
+
+
+def _estimated(first: int, percent: int, pricing: Pricing) -> int:
+    if pricing.estimate is None:
+        return first
+    # What was too little to be mined asks for the place of those that are mined first.
+    wanted = pricing.estimate.middle if pricing.replaced is None else pricing.estimate.high
+    return -(-wanted * percent // 100)
+
+
+def _bounded(wanted: int, pricing: Pricing, cap: int) -> int | None:
+    least = pricing.size * MIN_FEE_PER_BYTE
+    if least > cap:
+        raise FeeCapError(
+            f"a transaction of {pricing.size} bytes costs at least {least} micro-STX, over the cap of {cap}: "
+            "raise keeper.fee_cap"
+        )
+    if pricing.replaced is not None:
+        if pricing.replaced >= cap:
+            return None
+        least = max(least, pricing.replaced + 1, pricing.replaced * RAISE_PERCENT // 100)
+    return min(max(wanted, least), cap)

@@ -1,0 +1,112 @@
+"""Would it succeed? Asked before anything is signed with the account's key.
+
+A node simulates signed transactions only. So the call is signed by a key that is made up for this one question, with no
+fee, and run at the tip: nothing that could ever be mined exists yet. Most calls of a keeper may be made by anybody, and
+end for a made-up sender as for the keeper. Those that ask for a role do not: what the made-up sender is refused for is
+then no reason, and the transaction is simulated once more when it is signed and its nonce is the account's next.
+
+Where no node simulates, the job's own rules are what is known: an intent is due only while they say that its call would
+succeed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clarion.chains.stacks.keys import PrivateKey
+from clarion.chains.stacks.networks import Network
+from clarion.chains.stacks.node_client import Simulated, SimulationRefusedError
+from clarion.chains.stacks.payloads import ContractCall
+from clarion.chains.stacks.post_conditions import PostCondition, PostConditionMode
+from clarion.chains.stacks.signing import signed_transaction
+from clarion_keeper.executor import Work
+from clarion_keeper.intents import Outcome, Verdict
+from clarion_keeper.stacks.nodes import Nodes
+
+
+class Certainty(StrEnum):
+    """What an answer says about the transaction that is to be sent."""
+
+    SURE = "sure"
+    """It would end so at the tip."""
+    UNSURE = "unsure"
+    """It ends so for a made-up sender; the account may be asked for a role that only it has."""
+    NONE = "none"
+    """No node simulates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """How a call would end. ``outcomes``: for each intent, empty where nobody says. ``reason``: in words."""
+
+    certainty: Certainty
+    outcomes: tuple[Outcome, ...] = ()
+    reason: str = ""
+
+    @property
+    def forbids(self) -> bool:
+        """Whether the transaction must not be signed: it would do nothing for any of its intents."""
+        return self.certainty is Certainty.SURE and not any(
+            outcome.verdict is Verdict.DONE and not outcome.benign for outcome in self.outcomes
+        )
+
+
+class Simulator:
+    """Asks the nodes how calls would end."""
+
+    def __init__(self, nodes: Nodes, network: Network, chain_id: int) -> None:
+        self._nodes = nodes
+        self._network = network
+        self._chain_id = chain_id
+
+    async def call(self, work: Work, payload: ContractCall, conditions: Sequence[PostCondition]) -> Foretold:
+        """How a call would end, as far as a made-up sender can say."""
+        stranger = signed_transaction(
+            payload,
+            _made_up_key(),
+            nonce=0,
+            fee=0,
+            network=self._network,
+            chain_id=self._chain_id,
+            post_conditions=conditions,
+            post_condition_mode=PostConditionMode.ORIGINATOR,
+        )
+        try:
+            simulated = await self._nodes.simulate(stranger.encode())
+        except SimulationRefusedError as error:
+            return Foretold(Certainty.UNSURE, reason=str(error))
+        if simulated is None:
+            return Foretold(Certainty.NONE, reason="no node simulates: by the job's own rules")
+        outcomes = outcomes_of(work, simulated)
+        refused = simulated.status != "success" and any(o.verdict is Verdict.FAILED for o in outcomes)
+        return Foretold(Certainty.UNSURE if refused else Certainty.SURE, outcomes, _in_words(simulated))
+
+    async def signed(self, work: Work, raw: bytes) -> Foretold:
+        """How a signed transaction would end, whose nonce is the account's next."""
+        try:
+            simulated = await self._nodes.simulate(raw)
+        except SimulationRefusedError as error:
+            return Foretold(Certainty.UNSURE, reason=str(error))
+        if simulated is None:
+            return Foretold(Certainty.NONE, reason="no node simulates")
+        return Foretold(Certainty.SURE, outcomes_of(work, simulated), _in_words(simulated))
+
+
+def outcomes_of(work: Work, simulated: Simulated) -> tuple[Outcome, ...]:
+    """What the end of a simulated call means for each of its intents."""
+    if simulated.status == "abort_by_post_condition":
+        reason = f"would send more than its post-conditions allow: {simulated.error or 'a post-condition failed'}"
+        return tuple(Outcome(Verdict.FAILED, reason) for _ in work.items)
+    return tuple(work.job.outcomes(work.items, simulated.result))
+
+
+def _in_words(simulated: Simulated) -> str:
+    said = f"{simulated.status} in a block at {simulated.height}: {simulated.result!r}"
+    return f"{said} ({simulated.error})" if simulated.error else said
+
+
+def _made_up_key() -> PrivateKey:
+    return PrivateKey(bytes((1,)) + secrets.token_bytes(31) + bytes((1,)))
