@@ -575,12 +575,6 @@ class KeeperZkUsd(_Section):
         "unsigned, with the names of who has to sign.",
     )
     min_confirmations: int = _setting(1, "How many confirmations what a spell spends must have.", unit="blocks", ge=1)
-    fee_rate: int = _setting(
-        5_000,
-        "Fee rate that profits are worked out with where no node gives an estimate.",
-        unit="satoshis for 1,000 virtual bytes",
-        gt=0,
-    )
     charms_fee: int = _setting(
         2_000, "What a spell is expected to pay for Charms, when profits are worked out.", unit="satoshis", ge=0
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from clarion.config import KeeperZkUsd
+from clarion.config import Keeper
 from clarion.protocols.zkusd.app_sets import ROLES, Role
 from clarion.protocols.zkusd.apps import owner_of
 from clarion.protocols.zkusd.queues import Costs
@@ -63,7 +63,7 @@ class Outlook:
     """What can be done as things stand. ``scripts`` are the keeper's own, ``0x`` hex."""
 
     state: ZkUsdState
-    settings: KeeperZkUsd
+    settings: Keeper
     scripts: frozenset[str] = frozenset()
 
     def liquidations(self) -> list[Opportunity]:
@@ -77,7 +77,7 @@ class Outlook:
         The profit is what is taken of the vault less what the tokens are worth elsewhere (``redeem_at_price8``). None
         where that is not set.
         """
-        token_price = self.settings.redeem_at_price8
+        token_price = self.settings.zkusd.redeem_at_price8
         if token_price is None:
             return []
         found = [
@@ -95,7 +95,7 @@ class Outlook:
             self._rescue(market, vault)
             for market in self.state.markets
             for vault in market.rescuable
-            if vault.owner in owners and 0 < self._missing(market, vault) <= self.settings.rescue_most
+            if vault.owner in owners and 0 < self._missing(market, vault) <= self.settings.zkusd.rescue_most
         ]
         return sorted(found, key=lambda one: (-one.value_usd8, one.place))
 
@@ -159,7 +159,7 @@ class Outlook:
             self._opportunity(market, vault, order, Sats(0), 0, []),
             value_usd8=max(equity, 0),
             cause=f"own vault {vault.genesis} at {vault.icr_percent} % needs {order.collateral} satoshis to be at "
-            f"{self.settings.rescue_to_percent} %",
+            f"{self.settings.zkusd.rescue_to_percent} %",
         )
 
     def _opportunity(
@@ -171,8 +171,8 @@ class Outlook:
         charm_outputs: int,
         problems: Sequence[str],
     ) -> Opportunity:
-        fee_rate = self.settings.fee_rate if self.state.fee_rate is None else self.state.fee_rate
-        costs = costs_of(order.operation, fee_rate=fee_rate, charm_outputs=charm_outputs, settings=self.settings)
+        fee_rate = self.settings.bitcoin.fee_rate_first if self.state.fee_rate is None else self.state.fee_rate
+        costs = costs_of(order.operation, fee_rate=fee_rate, charm_outputs=charm_outputs, settings=self.settings.zkusd)
         net = gross - costs.total
         price = _price(market)
         return Opportunity(
@@ -195,8 +195,8 @@ class Outlook:
             if role not in market.states or not market.states[role].live:
                 yield f"the {role} has no state"
         confirmations = min([vault.confirmations, *(one.confirmations for one in needed)])
-        if confirmations < self.settings.min_confirmations:
-            yield f"what it spends has {confirmations} confirmations, and needs {self.settings.min_confirmations}"
+        if confirmations < self.settings.zkusd.min_confirmations:
+            yield f"what it spends has {confirmations} confirmations, and needs {self.settings.zkusd.min_confirmations}"
         for what, outpoint in [("vault", vault.outpoint), *((one.role, one.outpoint) for one in needed)]:
             spend = self.state.pending.get(outpoint)
             if spend is not None and self.scripts.isdisjoint(spend.scripts):
@@ -204,7 +204,7 @@ class Outlook:
 
     def _missing(self, market: Market, vault: Candidate) -> Sats:
         """Collateral that brings a vault to ``rescue_to_percent``."""
-        percent = Percent(self.settings.rescue_to_percent)
+        percent = Percent(self.settings.zkusd.rescue_to_percent)
         wanted = min_collateral(debt=vault.debt, price8=_price(market), percent=percent)
         return Sats(max((wanted or 0) - vault.collateral, 0))
 

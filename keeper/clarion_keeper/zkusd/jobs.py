@@ -17,7 +17,7 @@ from clarion.chains.stacks.clarity import Value
 from clarion.config import Keeper, Lane
 from clarion.protocols.zkusd.units import Base, Percent
 from clarion_keeper.graph import Reader
-from clarion_keeper.intents import Amount, Call, Intent, Item, Outcome
+from clarion_keeper.intents import Amount, Call, Intent, Item, Outcome, Verdict
 from clarion_keeper.job import JobChain, JobContext
 from clarion_keeper.zkusd.candidates import Opportunity, Outlook
 from clarion_keeper.zkusd.orders import SpellOrder, order_of
@@ -51,7 +51,7 @@ class Desk:
 
     def outlook(self, state: ZkUsdState) -> Outlook:
         """What can be done."""
-        return Outlook(state, self.settings.zkusd, self.scripts)
+        return Outlook(state, self.settings, self.scripts)
 
     def pays(self, one: Opportunity) -> bool:
         """Whether it earns what ``keeper.min_profit`` asks for, by the estimate of its cost."""
@@ -86,8 +86,8 @@ class ZkUsdJob:
         raise NotImplementedError(f"{self.name} makes spells: see `spell`")
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
-        """A spell that is mined has done what it says: the executor says the outcome."""
-        raise NotImplementedError(f"{self.name} makes spells, which have no result")
+        """A spell that is mined has done what it says: its proof is that the contracts consented."""
+        return [Outcome(Verdict.DONE, "the spell is mined") for _ in items]
 
 
 class Liquidate(ZkUsdJob):

@@ -19,6 +19,7 @@ from clarion.protocols.zkusd.apps import POOL_BASE_SATS, PRODUCT_UNIT, Data, ZkU
 from clarion.protocols.zkusd.ratios import ratio_percent
 from clarion.protocols.zkusd.terms import (
     NotPossibleError,
+    OwnerUnknownError,
     can_be_liquidated,
     liquidation_terms,
     redemption_terms,
@@ -102,6 +103,7 @@ def liquidate(states: States, vault: Held, purse: Purse, *, owner: bytes | None)
 
     Raises:
         NotPossibleError: it cannot be done.
+        OwnerUnknownError: something is left for the owner.
     """
     pool = states.stability_pool
     terms = liquidation_terms(
@@ -278,5 +280,5 @@ def _to_owner(amount: int, owner: bytes | None) -> list[SpellOutput]:
     if amount < DUST_SATS:
         return []
     if owner is None:
-        raise NotPossibleError("what ends a vault pays its owner what is left, and the owner's script is not known")
+        raise OwnerUnknownError(f"{amount} satoshis are left for the owner, whose script is not known")
     return [SpellOutput(owner, {}, Sats(amount))]

@@ -24,6 +24,10 @@ class NotPossibleError(Exception):
     """An operation cannot be done as things stand; the message says why."""
 
 
+class OwnerUnknownError(NotPossibleError):
+    """A vault that ends pays its owner what is left, and the script that the vault names by its hash is not known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiquidationTerms:
     """Who gets what when a vault is liquidated."""
