@@ -1,0 +1,411 @@
+"""Reward programmes: roots of epochs are posted, compared, and closed; budgets are drawn and given back.
+
+A root is posted only where the keeper's own computation, from the events as GraphQL gives them, and the API's agree.
+Where they differ, or a root that was posted is not the one that follows from the events, nothing is posted and the
+difference is shown until somebody has looked at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from clarion.chains.stacks.clarity import bytes_from_hex
+from clarion.chains.stacks.clarity_forms import decode_json
+from clarion.protocols.bithedge.events import (
+    EVENTS,
+    AutomatchSet,
+    Event,
+    PolicyCancelled,
+    PolicyCreated,
+    PositionEvent,
+    RoundClosed,
+    TokenSet,
+)
+from clarion.protocols.bithedge.incentives import MissingPriceError, epoch_of, epoch_points, rewards
+from clarion.protocols.bithedge.merkle import RewardTree
+from clarion.protocols.bithedge.tables import Program, ProgramEpoch, ProgramFund, Role
+from clarion.protocols.bithedge.units import BurnHeight
+from clarion_keeper.bithedge.calls import CallJob
+from clarion_keeper.bithedge.endings import TRANSFERS, Endings
+from clarion_keeper.bithedge.margins import EVERY
+from clarion_keeper.bithedge.reading import BitHedgeState, Index, Look
+from clarion_keeper.graph import Reader
+from clarion_keeper.intents import Intent, Lane
+from clarion_keeper.job import Job, JobChain
+
+#: Bitcoin blocks that an epoch's end has to lie back before its rewards are computed: by then it is final.
+DEPTH_BURN: Final = 6
+
+_TOPICS: Final = sorted(
+    (contract, topic)
+    for (contract, topic), event in EVENTS.items()
+    if issubclass(event, PositionEvent | AutomatchSet | TokenSet | RoundClosed | PolicyCreated | PolicyCancelled)
+)
+
+_EVENTS: Final = """
+query KeeperRewardEvents($contracts: [String!]!, $topics: [String!]!, $first: Int!, $after: String) {
+  events(
+    filter: {contract: {in: $contracts}, topic: {in: $topics}}
+    orderBy: [{field: HEIGHT, direction: ASC}, {field: TX_INDEX, direction: ASC}, {field: EVENT_INDEX, direction: ASC}]
+    first: $first
+    after: $after
+  ) {
+    nodes { contract topic raw block { burnHeight } }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+
+_EXPECTED: Final = """
+query KeeperEpochRewards($program: Int!, $epoch: Int!) {
+  epochRewards(program: $program, epoch: $epoch) { root total leaves }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRoot:
+    """What is posted for an epoch: root (``0x`` hex), sum of the rewards in base units of its token, how many."""
+
+    root: str
+    total: int
+    leaves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The root of an epoch that is over, by the keeper's computation and by the API's; None where nobody gets any."""
+
+    program: int
+    epoch: int
+    own: EpochRoot | None
+    api: EpochRoot | None
+
+    @property
+    def agreed(self) -> EpochRoot | None:
+        """The root, where both say the same."""
+        return self.own if self.own == self.api else None
+
+
+@dataclass(frozen=True, slots=True)
+class RewardState(BitHedgeState):
+    """BitHedge's rows, with the roots of epochs that are over and whose root is not posted or can be challenged."""
+
+    expected: tuple[Expected, ...] = ()
+
+
+def epoch_entity(program: int, epoch: int) -> str:
+    """How intents name an epoch."""
+    return f"epoch:{program}:{epoch}"
+
+
+class Roots:
+    """The roots of epochs, as jobs share them. One that was computed is kept: its events are final."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._computing = asyncio.Lock()
+        self._own: dict[tuple[int, int], EpochRoot | None] = {}
+        self._agreed: dict[tuple[int, int], Expected] = {}
+
+    async def state(self, reader: Reader) -> RewardState:
+        """Programmes and epochs at the newest block, and the roots to compare."""
+        look = await self._index.look(reader)
+        programs = await look.learn(Program)
+        await look.learn(ProgramEpoch, {"state": {"in": ["posted", "closed"]}})
+        await look.learn(Role, {"role": {"eq": "keeper"}})
+        state = look.state()
+        wanted = [(program, epoch) for program in programs for epoch in _epochs_in_question(state, program)]
+        async with self._computing:
+            unknown = [(program, epoch) for program, epoch in wanted if (program.id, epoch) not in self._own]
+            if unknown:
+                self._own |= await self._computed(look, unknown)
+        expected = [await self._expected(look, program.id, epoch) for program, epoch in wanted]
+        return RewardState(state.receipt, state.chain, tuple(expected))
+
+    async def _expected(self, look: Look, program: int, epoch: int) -> Expected:
+        """What is expected of an epoch; the API is asked again until it says the same."""
+        key = (program, epoch)
+        if key not in self._agreed:
+            found = Expected(program, epoch, self._own[key], await _api_root(look, program, epoch))
+            if found.own != found.api:
+                return found
+            self._agreed[key] = found
+        return self._agreed[key]
+
+    async def _computed(
+        self, look: Look, epochs: Sequence[tuple[Program, int]]
+    ) -> dict[tuple[int, int], EpochRoot | None]:
+        """The roots that follow from the events."""
+        chain = look.state().chain
+        contracts = sorted({contract for contract, _ in _TOPICS})
+        nodes = await look.pages(
+            _EVENTS,
+            "events",
+            {
+                "contracts": [chain.contract(contract) for contract in contracts],
+                "topics": sorted({topic for _, topic in _TOPICS}),
+            },
+        )
+        return await asyncio.to_thread(_roots, nodes, epochs)
+
+
+def _roots(
+    nodes: Sequence[Mapping[str, Any]], epochs: Sequence[tuple[Program, int]]
+) -> dict[tuple[int, int], EpochRoot | None]:
+    events: list[tuple[BurnHeight, Event]] = []
+    for node in nodes:
+        kind = EVENTS.get((node["contract"].partition(".")[2], node["topic"]))
+        if kind is not None:
+            event = msgspec.convert(decode_json(bytes_from_hex(node["raw"])), kind)
+            events.append((BurnHeight(int(node["block"]["burnHeight"])), event))
+    return {(program.id, epoch): root_of_epoch(program, epoch, events) for program, epoch in epochs}
+
+
+def root_of_epoch(program: Program, epoch: int, events: Sequence[tuple[BurnHeight, Event]]) -> EpochRoot | None:
+    """What follows for an epoch from all contracts' events, in order from the first one; None where nobody gets any."""
+    assert program.start_burn is not None
+    assert program.epoch_burn is not None
+    assert program.epoch_cap is not None
+    assert program.premium_bp is not None
+    try:
+        points = epoch_points(epoch_of(program.start_burn, program.epoch_burn, epoch), events)
+    except MissingPriceError:
+        return None
+    given = rewards(program.epoch_cap, program.premium_bp, *points)
+    if not given:
+        return None
+    tree = RewardTree(program.id, epoch, given)
+    return EpochRoot(f"0x{tree.root.hex()}", tree.total, len(given))
+
+
+async def _api_root(look: Look, program: int, epoch: int) -> EpochRoot | None:
+    answer = (await look.ask(_EXPECTED, {"program": program, "epoch": epoch}))["epochRewards"]
+    return None if answer is None else EpochRoot(answer["root"], int(answer["total"]), int(answer["leaves"]))
+
+
+def _epochs_in_question(state: BitHedgeState, program: Program) -> list[int]:
+    """Epochs that are over and final, and that have no root or one that can still be challenged."""
+    if program.start_burn is None or program.epoch_burn is None or program.epochs is None:
+        return []
+    if program.epoch_cap is None or program.premium_bp is None:
+        return []
+    over = min(program.epochs, (state.burn - DEPTH_BURN - program.start_burn) // program.epoch_burn)
+    found = []
+    for epoch in range(1, over + 1):
+        posted = state.chain.get(ProgramEpoch, program.id, epoch)
+        if posted is None:
+            if not program.ended:
+                found.append(epoch)
+        elif posted.state == "posted" and state.burn < posted.claimable_burn:
+            found.append(epoch)
+    return found
+
+
+class _RootJob(CallJob):
+    """A job that looks at roots."""
+
+    lane = Lane.INCENTIVES
+
+    def __init__(self, index: Index, sender: str, roots: Roots) -> None:
+        super().__init__(index, sender)
+        self._roots = roots
+
+
+class PostRewardRoot(_RootJob):
+    """Posts the root of an epoch's rewards, from the account that has the role ``keeper``."""
+
+    name = "post-reward-root"
+    action_name = "post-reward-root"
+    endings = Endings(
+        "posted",
+        first={11006: "the programme has ended", 11009: "somebody else posted it"},
+        later={11008: "the epoch is not over after a reorganisation", 11012: "the programme's budget does not reach"},
+    )
+
+    async def read(self, reader: Reader) -> RewardState:
+        """Programmes, epochs and the roots to post."""
+        return await self._roots.state(reader)
+
+    def check(self, state: BitHedgeState) -> Sequence[Intent]:
+        """One intent for each epoch without a root whose rewards both computations agree on.
+
+        A root that a reorganisation changes is another intent.
+        """
+        assert isinstance(state, RewardState)
+        intents = []
+        for expected in state.expected:
+            root = expected.agreed
+            if root is None:
+                continue
+            item = {
+                "program": expected.program,
+                "epoch": expected.epoch,
+                "root": root.root,
+                "total": root.total,
+                "leaves": root.leaves,
+            }
+            if self.would_succeed(state.chain, **item):
+                intents.append(
+                    self.intent(
+                        (expected.program, expected.epoch, root.root),
+                        item,
+                        cause=f"epoch {expected.epoch} of programme {expected.program} is over: {root.leaves} rewards, "
+                        f"{root.total} in all",
+                        entity=epoch_entity(expected.program, expected.epoch),
+                    )
+                )
+        return intents
+
+
+class RewardRootDiffers(Job[RewardState]):
+    """Stops an epoch whose root is in doubt, and tells people: computations differ, or another root was posted.
+
+    A wrong root can be voided by governance or the guardian until its challenge is over.
+    """
+
+    name = "reward-root-differs"
+    lane = Lane.INCENTIVES
+    chain: JobChain = "none"
+    holds = True
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+
+    async def read(self, reader: Reader) -> RewardState:
+        """Programmes, epochs and the roots that follow from the events."""
+        return await self._roots.state(reader)
+
+    def check(self, state: RewardState) -> Sequence[Intent]:
+        """One intent for each epoch in doubt."""
+        intents = []
+        for expected in state.expected:
+            posted = state.chain.get(ProgramEpoch, expected.program, expected.epoch)
+            given = None if posted is None else EpochRoot(posted.root, posted.total, posted.leaves)
+            if expected.own != expected.api:
+                cause = f"computed {_named(expected.own)} from events, the API says {_named(expected.api)}"
+            elif given is not None and given != expected.own:
+                cause = f"{_named(given)} is posted, {_named(expected.own)} follows from the events: have it voided"
+            else:
+                continue
+            intents.append(
+                Intent(
+                    key=f"{self.name}:{expected.program}:{expected.epoch}",
+                    job=self.name,
+                    item={"program": expected.program, "epoch": expected.epoch},
+                    cause=f"epoch {expected.epoch} of programme {expected.program}: {cause}",
+                    entity=epoch_entity(expected.program, expected.epoch),
+                )
+            )
+        return intents
+
+
+def _named(root: EpochRoot | None) -> str:
+    return "no reward" if root is None else f"root {root.root} of {root.leaves} rewards, {root.total} in all"
+
+
+class CloseEpoch(CallJob):
+    """Returns what nobody claimed of an epoch by its deadline to the programme's budget."""
+
+    name = "close-epoch"
+    lane = Lane.UPKEEP
+    action_name = "close-epoch"
+    endings = Endings(
+        "closed",
+        first={11009: "somebody else closed it"},
+        later={
+            11010: "the epoch has no root after a reorganisation",
+            11016: "claims are open again after a reorganisation",
+        },
+    )
+
+    async def learn(self, look: Look) -> None:
+        """Epochs whose deadline is over, with their programmes."""
+        where = {"state": {"eq": "posted"}, "deadlineBurn": {"lt": look.burn}}
+        over = await look.learn(ProgramEpoch, where)
+        await look.learn_each(Program, "id", (epoch.program for epoch in over))
+
+    def check(self, state: BitHedgeState) -> Sequence[Intent]:
+        """One intent for each epoch whose deadline is over."""
+        rows = state.chain.select(
+            ProgramEpoch, state="posted", order=[("program", False), ("epoch", False)], limit=EVERY
+        )
+        return [
+            self.intent(
+                (row.program, row.epoch),
+                {"program": row.program, "epoch": row.epoch},
+                cause=f"claims on epoch {row.epoch} of programme {row.program} ended at {row.deadline_burn}; "
+                f"{row.total - row.claimed} of {row.total} were not claimed",
+                entity=epoch_entity(row.program, row.epoch),
+            )
+            for row in rows
+            if self.would_succeed(state.chain, program=row.program, epoch=row.epoch)
+        ]
+
+
+class _BudgetJob(CallJob):
+    """Moves money of a programme."""
+
+    lane = Lane.UPKEEP
+    what: str
+
+    async def learn(self, look: Look) -> None:
+        """Programmes, and what the treasury has set aside for them."""
+        await look.learn(Program)
+        await look.learn(ProgramFund, {"amount": {"gt": 0}})
+
+    def check(self, state: BitHedgeState) -> Sequence[Intent]:
+        """One intent for each programme that has something to move."""
+        intents = []
+        for row in state.chain.select(Program, order=[("id", False)], limit=EVERY):
+            if row.token is not None and self.is_wanted(row):
+                foretold = self.foretold(state.chain, program=row.id, token=row.token)
+                if foretold is not None and foretold.ok:
+                    intents.append(
+                        self.intent(
+                            (row.id,),
+                            {"program": row.id, "token": row.token},
+                            cause=f"{self.what} programme {row.id}: {foretold.result} of {row.token}",
+                            entity=f"program:{row.id}",
+                        )
+                    )
+        return intents
+
+    def is_wanted(self, row: Program) -> bool:
+        """Whether the programme needs it."""
+        raise NotImplementedError
+
+
+class DrawProgramFunds(_BudgetJob):
+    """Brings what the treasury set aside for a programme to its budget."""
+
+    name = "draw-program-funds"
+    action_name = "draw-program-funds"
+    what = "set aside for"
+    endings = Endings("drawn", first={7011: "somebody else drew it"}, later=TRANSFERS)
+
+    def is_wanted(self, row: Program) -> bool:
+        """While the programme goes on."""
+        return not row.ended
+
+
+class ReturnProgramBudget(_BudgetJob):
+    """Gives what is left of a programme that has ended back to the treasury."""
+
+    name = "return-program-budget"
+    action_name = "return-program-budget"
+    what = "left of"
+    endings = Endings(
+        "returned",
+        first={11020: "somebody else returned it"},
+        later={11007: "the programme goes on after a reorganisation", **TRANSFERS},
+    )
+
+    def is_wanted(self, row: Program) -> bool:
+        """Once the programme has ended."""
+        return row.ended
