@@ -170,7 +170,7 @@ class _Connection:
                     waiting.set_result(response)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (asyncio.LimitOverrunError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.error("a signer sent a line that is no answer", reason=str(error))
         finally:
             self.lost = True
@@ -284,7 +284,7 @@ class _RemoteSigner:
             raise SignerProtocolError(f"{message} ({failure.code})")
         try:
             return msgspec.json.decode(response.result, type=result)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SignerProtocolError(
                 f"The signer of {self._account} gave an answer of a wrong form: {error}"
             ) from None

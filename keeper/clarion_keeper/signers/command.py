@@ -30,7 +30,9 @@ def signer(
     options = agent_options(load_settings(), account)
     source = options.source if key is None else key
     if not source.startswith(KEY_SOURCES):
-        raise ConfigurationError(f"The signer of {account} is {source}: say with --key where its key is")
+        raise ConfigurationError(
+            f"Say with --key where the key of {account} is: file:PATH, env:NAME or keyring:SERVICE/USER"
+        )
     options = msgspec.structs.replace(options, source=source, listen=str(socket.resolve()), group=group)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CLARION_")}
     if source.startswith(ENVIRONMENT):

@@ -41,7 +41,7 @@ class Ledger:
             path.touch(mode=0o600)
             self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             self._database.execute(
-                "CREATE TABLE IF NOT EXISTS signed (slot TEXT NOT NULL, at INTEGER NOT NULL, amount INTEGER NOT NULL)"
+                "CREATE TABLE IF NOT EXISTS signed (slot TEXT PRIMARY KEY, at INTEGER, amount INTEGER)"
             )
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(f"The ledger {path} cannot be used: {error}") from error
@@ -62,15 +62,14 @@ class Ledger:
             database.execute("UPDATE signed SET at = ? WHERE at > ?", (now, now))
             database.execute("DELETE FROM signed WHERE at <= ?", (now - HOUR_SECONDS,))
             spent, oldest = database.execute("SELECT coalesce(sum(amount), 0), min(at) FROM signed").fetchone()
-            (counted,) = database.execute(
-                "SELECT coalesce(sum(amount), 0) FROM signed WHERE slot = ?", (slot,)
-            ).fetchone()
-            more = amount - counted
-            if more <= 0:
-                return
-            if spent + more > budget:
+            found = database.execute("SELECT amount FROM signed WHERE slot = ?", (slot,)).fetchone()
+            counted = 0 if found is None else found[0]
+            if amount > counted and spent - counted + amount > budget:
                 raise OverBudgetError(spent, 0 if oldest is None else oldest + HOUR_SECONDS - now)
-            database.execute("INSERT INTO signed VALUES (?, ?, ?)", (slot, now, more))
+            database.execute(
+                "INSERT INTO signed VALUES (?, ?, ?) ON CONFLICT (slot) DO UPDATE SET at = ?2, amount = ?3",
+                (slot, now, max(amount, counted)),
+            )
 
     def spent(self) -> int:
         """What counts within the last hour."""

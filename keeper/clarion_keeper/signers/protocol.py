@@ -125,11 +125,11 @@ def decode_request(line: bytes) -> Request:
     """The request in a line. Raises `BadRequestError`."""
     try:
         return _requests.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = str(error)
     try:
         envelope = _envelopes.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequestError(None, ErrorCode.BAD_REQUEST, problem) from None
     if envelope.method is not None and envelope.method not in _METHODS:
         known = ", ".join(sorted(_METHODS))
