@@ -78,6 +78,7 @@ class FakeExchange:
         self.retry_after = "120"
         self.requests: Counter[str] = Counter()
         self.headers: list[Mapping[str, str]] = []
+        self.urls: dict[str, str] = {}
         self.released = asyncio.Event()
         self.app = Starlette(routes=[Route("/{exchange}/{rest:path}", self._answer)])
 
@@ -268,8 +269,8 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(exchange: FakeExchange) -> AsyncIterator[dict[str, str]]:
-    """Serve all exchanges while the context lasts; gives their base addresses, as ``keeper.feed.urls`` takes them."""
+async def serving(exchange: FakeExchange) -> AsyncIterator[None]:
+    """Serve all exchanges while the context lasts; ``exchange.urls`` are what ``keeper.feed.urls`` takes then."""
     config = uvicorn.Config(
         exchange.app,
         port=0,
@@ -285,8 +286,9 @@ async def serving(exchange: FakeExchange) -> AsyncIterator[dict[str, str]]:
         running = asyncio.create_task(server.serve(sockets=[listener]))
         await server.listening.wait()
         port = listener.getsockname()[1]
+        exchange.urls = {name: f"http://127.0.0.1:{port}/{name}" for name in FORMS}
         try:
-            yield {name: f"http://127.0.0.1:{port}/{name}" for name in FORMS}
+            yield
         finally:
             exchange.released.set()
             server.should_exit = True

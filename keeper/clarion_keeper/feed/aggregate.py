@@ -206,7 +206,7 @@ def _confidence(counted: Sequence[int], price: int | None) -> int:
 
 def _problem(counted: int, near: int, usable: int, spread_bp: int, limits: Limits) -> str:
     if usable < limits.min_sources:
-        return f"{usable} sources of at least {limits.min_sources}"
+        return f"only {usable} of at least {limits.min_sources} sources"
     if near * 2 <= usable or counted < limits.min_sources:
         return f"sources disagree: {near} of {usable} are within {limits.outlier_bp} bp of the median"
     if spread_bp > limits.max_spread_bp:

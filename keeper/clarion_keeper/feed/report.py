@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,13 +13,13 @@ from rich.text import Text
 from clarion.config import Settings
 from clarion.protocols.bithedge.units import E8
 from clarion_keeper.feed.aggregate import Judged
-from clarion_keeper.feed.feed import PriceFeed, Reading
+from clarion_keeper.feed.feed import PriceFeed, Reading, unix_ms
 from clarion_keeper.feed.job import Desk, FeedState
 from clarion_keeper.feed.statistics import SourceStatistics
 from clarion_keeper.graph import GraphError, MovedError, Reader
 
 #: How often the chain is read again that moves meanwhile.
-ATTEMPTS = 3
+ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +137,15 @@ class FeedReport:
         return [Text(clock), Text(f"As provider {provider}, {at}:"), *map(Text, lines)]
 
 
-async def feed_report(settings: Settings, reader: Reader, *, provider: str | None) -> FeedReport:
+async def feed_report(
+    settings: Settings, reader: Reader, *, provider: str | None, clock: Callable[[], int] = unix_ms
+) -> FeedReport:
     """Ask all sources once, and look at the oracle where it can be read. ``provider``: our account, if there is one.
 
     Raises:
         ConfigurationError: ``keeper.feed`` cannot be used.
     """
-    feed = PriceFeed.from_settings(settings)
+    feed = PriceFeed.from_settings(settings, clock=clock)
     desk = Desk(settings, feed, provider or "")
     state, problem = None, ""
     for _ in range(ATTEMPTS):

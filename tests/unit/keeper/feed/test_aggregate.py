@@ -135,8 +135,8 @@ def test_a_wide_spread_is_no_price() -> None:
 
 
 def test_too_few_sources_are_no_price() -> None:
-    assert of().problem == "0 sources of at least 3"
-    assert of(1, 2).problem == "2 sources of at least 3"
+    assert of().problem == "only 0 of at least 3 sources"
+    assert of(1, 2).problem == "only 2 of at least 3 sources"
 
 
 @pytest.mark.parametrize(
