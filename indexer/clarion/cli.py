@@ -226,6 +226,20 @@ def regtest(
 
 
 @commands.command()
+def prover(
+    port: Annotated[int | None, typer.Option(help="Port it listens on; 0: any free one.")] = None,
+) -> None:
+    """Run a stand-in for the prover of Charms, for regtest: it makes mock proofs, which prove nothing."""
+    from clarion.dev.bitcoin.prover_server import ProverOptions, run_prover
+    from clarion.telemetry import configure_logging
+
+    settings = _settings(regtest={"prover_port": port})
+    configure_logging(settings.log)
+    options = ProverOptions(settings.regtest.host, settings.regtest.prover_port)
+    asyncio.run(run_prover(options, lambda url: typer.echo(f"Mock prover: {url}")))
+
+
+@commands.command()
 def scenario(
     seed: Annotated[int, typer.Option(min=0, help="What the cast decides follows from it.")] = 1,
     node_url: Annotated[str | None, typer.Option(help="RPC address of a devnet.")] = None,
