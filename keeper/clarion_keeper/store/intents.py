@@ -19,7 +19,7 @@ STATES: Final = {Verdict.DONE: "done", Verdict.AGAIN: "cancelled", Verdict.FAILE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An open intent. ``setbacks``: how often its like was mined and found not due."""
+    """An intent. ``setbacks``: how often it was mined and found not due; ``age_seconds``: since it was decided."""
 
     id: int
     key: str
@@ -37,6 +37,7 @@ class Stored:
     outgoing_id: int | None
     waiting: str | None
     setbacks: int = 0
+    age_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Decided:
 _COLUMNS: Final = """
     i.id, i.key, i.job, i.lane, i.chain, i.item, i.state, i.value_usd8, i.reward_token, i.reward_amount,
     i.deadline_burn, i.entity, i.decided_sequence, i.first_burn, i.outgoing_id, i.waiting,
-    (SELECT count(*) FROM keeper.intent e WHERE e.key = i.key AND e.state = 'cancelled' AND e.outgoing_id IS NOT NULL)
+    (SELECT count(*) FROM keeper.intent e WHERE e.key = i.key AND e.state = 'cancelled' AND e.outgoing_id IS NOT NULL),
+    extract(epoch FROM clock_timestamp() - i.created_at)::bigint
 """
 
 
@@ -308,6 +310,7 @@ async def _read(connection: AsyncConnection[Any], where: str, arguments: Sequenc
             outgoing_id=row[14],
             waiting=row[15],
             setbacks=row[16],
+            age_seconds=row[17],
         )
         for row in await cursor.fetchall()
     ]

@@ -218,22 +218,7 @@ async def answered(connection: AsyncConnection[Any], outgoing: Outgoing, attempt
         await steps.add(connection, await carried(connection, outgoing.id), "sent", about)
     elif not took:
         about = {"tx": attempt.tx_id.hex(), "answer": answer.taken.value, "reason": answer.reason}
-        await _add_once(connection, await carried(connection, outgoing.id), "refused", about)
-
-
-async def _add_once(
-    connection: AsyncConnection[Any], intents: Sequence[int], what: str, about: Mapping[str, Any]
-) -> None:
-    """A step for those whose last step is another one: what is tried every few seconds is written down once."""
-    cursor = await connection.execute(
-        """
-        SELECT i FROM unnest(%s::bigint[]) AS i WHERE NOT EXISTS (
-            SELECT FROM (SELECT what, detail FROM keeper.step WHERE intent_id = i ORDER BY id DESC LIMIT 1) s
-            WHERE s.what = %s AND s.detail = %s::jsonb)
-        """,
-        (list(intents), what, steps.json_text(about)),
-    )
-    await steps.add(connection, [id_ for (id_,) in await cursor.fetchall()], what, about)
+        await steps.add_once(connection, await carried(connection, outgoing.id), "refused", about)
 
 
 async def mined(

@@ -1,0 +1,325 @@
+"""The keeper's engine: who leads, who looks, who sends. `run` is what the command calls.
+
+Each job has a task of its own that looks at the chain, and each account one that follows, plans, signs and sends: a
+slow node, signer or job delays nobody else. The tasks share nothing but the tables and the last looks. They are woken
+by new blocks, by each other and by a timer, and every round of theirs is complete in itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+import structlog
+
+from clarion.chains.model import Chain
+from clarion.config import Lane, Settings
+from clarion_keeper import stacks
+from clarion_keeper.executor import Executor, ExecutorError, OpenExecutor
+from clarion_keeper.graph import GraphError, Reader
+from clarion_keeper.job import Job, JobContext, load_jobs
+from clarion_keeper.looking import Look, look, store_look
+from clarion_keeper.observer import Observer
+from clarion_keeper.rates import Rates, read_rates
+from clarion_keeper.signers import SignerError
+from clarion_keeper.signers.accounts import open_signers
+from clarion_keeper.store import intents, lease
+from clarion_keeper.store.lease import LeaseLostError, Store
+from clarion_keeper.turn import Account, Policy
+
+log = structlog.get_logger()
+
+#: The timer wakes every task this often, whether or not blocks come.
+WAKE_SECONDS: Final = 5.0
+#: How often a keeper that stands by asks whether it may lead, and a leader whether the database is back.
+STANDBY_SECONDS: Final = 1.0
+#: A leader renews its lease after this part of it.
+RENEWALS: Final = 3
+
+
+class Bells:
+    """Wakes tasks: each waits for its own bell, and several rings before it looks again count as one."""
+
+    def __init__(self) -> None:
+        self._bells: dict[str, asyncio.Event] = {}
+        self._chains: dict[str, str] = {}
+
+    def add(self, name: str, chain: str) -> None:
+        """A task that waits for this chain's blocks."""
+        self._bells[name] = asyncio.Event()
+        self._chains[name] = chain
+        self._bells[name].set()
+
+    def ring(self, chain: str, prefix: str = "") -> None:
+        """Wake the tasks of a chain whose names begin so."""
+        for name, bell in self._bells.items():
+            if self._chains[name] == chain and name.startswith(prefix):
+                bell.set()
+
+    async def wait(self, name: str, seconds: float) -> None:
+        """Until the bell rings, but no longer than this."""
+        bell = self._bells[name]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await bell.wait()
+        bell.clear()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an engine works with; `open_parts` makes it from settings."""
+
+    jobs: Sequence[Job[Any]]
+    readers: Mapping[Chain, Reader]
+    executors: Mapping[str, Executor]
+
+
+class Engine:
+    """One keeper: stands by until it leads, and leads until it is stopped or another one does."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        parts: Parts,
+        observer: Observer,
+        *,
+        wake_seconds: float = WAKE_SECONDS,
+    ) -> None:
+        self._database_url = database_url
+        self._lease_seconds = settings.keeper.lease_seconds
+        self._wake_seconds = wake_seconds
+        self._jobs = {job.name: job for job in parts.jobs}
+        self._readers = parts.readers
+        self._observer = observer
+        self._holder = lease.holder_name()
+        self._looks: dict[str, Look] = {}
+        self._rates: Rates = {}
+        policy = Policy(
+            dry_run=settings.keeper_dry_run, min_profit=settings.keeper.min_profit, depths=settings.keeper.depths
+        )
+        self._accounts = [
+            Account(
+                name,
+                settings.keeper.accounts[name],
+                executor,
+                jobs=self._jobs,
+                looks=self._looks,
+                rates=lambda: self._rates,
+                policy=policy,
+                observer=observer,
+            )
+            for name, executor in parts.executors.items()
+        ]
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Until told to stop. Faults of the database end the leadership, and it is tried for again."""
+        standing_by = False
+        while not stopping.is_set():
+            try:
+                async with self._connection() as connection:
+                    fence = await lease.acquire(connection, self._holder, self._lease_seconds)
+                    if fence is None:
+                        if not standing_by:
+                            log.info("another keeper leads; standing by", holder=self._holder)
+                            self._observer.leads(leading=False)
+                        standing_by = True
+                    else:
+                        standing_by = False
+                        await self._lead(connection, fence, stopping)
+            except psycopg.OperationalError as error:
+                log.warning("the database does not answer; trying again", reason=str(error).strip())
+            await _either(stopping, STANDBY_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        connection = await lease.connect(self._database_url, idle_seconds=self._lease_seconds)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def _lead(self, connection: psycopg.AsyncConnection[Any], fence: int, stopping: asyncio.Event) -> None:
+        log.info("leading", holder=self._holder, fence=fence, jobs=sorted(self._jobs))
+        self._observer.leads(leading=True)
+        self._looks.clear()
+        try:
+            async with self._connection() as writing:
+                store = Store(writing, fence)
+                async with store.writing() as first:
+                    await intents.end_strays(first, list(self._jobs))
+                await self._work(connection, store, stopping)
+        except* LeaseLostError:
+            log.warning("another keeper leads now; standing by", holder=self._holder, fence=fence)
+        except* psycopg.OperationalError as errors:
+            log.warning("the database went away", reason=str(errors.exceptions[0]).strip())
+        finally:
+            self._observer.leads(leading=False)
+            with contextlib.suppress(psycopg.OperationalError):
+                await lease.release(connection, fence)
+
+    async def _work(self, connection: psycopg.AsyncConnection[Any], store: Store, stopping: asyncio.Event) -> None:
+        bells = Bells()
+        work: list[Coroutine[Any, Any, None]] = [self._hold(connection, store.fence)]
+        for chain, reader in self._readers.items():
+            work.append(_ring_on_blocks(reader, bells, chain))
+        for job in self._jobs.values():
+            chain = "bitcoin" if job.chain == "bitcoin" else "stacks"
+            bells.add(f"job {job.name}", chain)
+            work.append(self._repeat(bells, f"job {job.name}", store, self._looking(store, job, bells)))
+        for account in self._accounts:
+            bells.add(f"account {account.name}", account.chain)
+            work.append(self._repeat(bells, f"account {account.name}", store, self._turning(store, account)))
+        if "stacks" in self._readers:
+            bells.add("rates", "stacks")
+            work.append(self._repeat(bells, "rates", store, self._rating(self._readers["stacks"])))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+            await _stopped_or_done(stopping, tasks)
+            for task in tasks:
+                task.cancel()
+
+    async def _hold(self, connection: psycopg.AsyncConnection[Any], fence: int) -> None:
+        """Renew the lease for as long as this keeper leads."""
+        while True:
+            await asyncio.sleep(self._lease_seconds / RENEWALS)
+            if not await lease.renew(connection, fence, self._lease_seconds):
+                raise LeaseLostError("the lease ran out and another keeper took it")
+
+    async def _repeat(self, bells: Bells, name: str, store: Store, once: Callable[[], Awaitable[None]]) -> None:
+        """Do something whenever its bell rings. What nobody expected is said, and tried again; a lost lease ends it."""
+        while True:
+            await bells.wait(name, self._wake_seconds)
+            try:
+                await once()
+            except (LeaseLostError, psycopg.OperationalError):
+                raise
+            except Exception as error:
+                if store.connection.closed:
+                    raise psycopg.OperationalError(f"the connection was ended: {error}") from error
+                log.exception("something failed that nobody expected; trying again", what=name)
+                self._observer.failed(name, repr(error))
+
+    def _looking(self, store: Store, job: Job[Any], bells: Bells) -> Callable[[], Awaitable[None]]:
+        chain: Chain = "bitcoin" if job.chain == "bitcoin" else "stacks"
+
+        async def once() -> None:
+            found = await look(job, self._readers[chain], self._observer)
+            failed_before = (before := self._looks.get(job.name)) is None or before.error is not None
+            changed = await store_look(store, job, found, self._observer)
+            self._looks[job.name] = found
+            if changed or failed_before:
+                bells.ring(chain, "account ")
+
+        return once
+
+    def _turning(self, store: Store, account: Account) -> Callable[[], Awaitable[None]]:
+        async def once() -> None:
+            try:
+                await account.turn(store)
+            except (ExecutorError, GraphError, SignerError) as error:
+                log.warning("an account's turn ended early; trying again", account=account.name, reason=str(error))
+                self._observer.turn_failed(account.name, str(error))
+
+        return once
+
+    def _rating(self, reader: Reader) -> Callable[[], Awaitable[None]]:
+        async def once() -> None:
+            try:
+                self._rates = await read_rates(reader)
+            except GraphError as error:
+                log.info("what tokens are worth cannot be read", reason=str(error))
+
+        return once
+
+
+async def _ring_on_blocks(reader: Reader, bells: Bells, chain: str) -> None:
+    async for _ in reader.new_blocks():
+        bells.ring(chain)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _stopped_or_done(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Until told to stop, or one of the tasks ends, which none does but with an error."""
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings, *, as_of: int | None = None) -> AsyncIterator[Parts]:
+    """Readers, signers, executors and jobs by the settings, while the context lasts.
+
+    ``as_of``: read the chain as of an earlier block of that height.
+
+    Raises:
+        ConfigurationError, JobsError, SignerError: something in the settings cannot be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        readers: dict[Chain, Reader] = {}
+        for chain, indexed in (("stacks", settings.sources), ("bitcoin", settings.bitcoin.sources)):
+            if indexed or any(account.chain == chain for account in settings.keeper.accounts.values()):
+                reader = Reader(settings.keeper.graphql_url, chain=chain, as_of=as_of)
+                readers[chain] = await stack.enter_async_context(reader)
+        signers = await stack.enter_async_context(open_signers(settings))
+        executors: dict[str, Executor] = {}
+        for name, account in settings.keeper.accounts.items():
+            opened = _opener(account.chain)(settings, name, signers[name], readers[account.chain])
+            executors[name] = await stack.enter_async_context(opened)
+        jobs = [job for job in load_jobs(_context(settings, executors)) if _reads(job) in readers]
+        yield Parts(jobs=jobs, readers=readers, executors=executors)
+
+
+def _opener(chain: Chain) -> OpenExecutor:
+    if chain == "stacks":
+        return stacks.open_executor
+    from clarion_keeper import zkusd  # loads Bitcoin's wallet library, which an account on Stacks does not need
+
+    return zkusd.open_executor
+
+
+def _reads(job: Job[Any]) -> Chain:
+    return "bitcoin" if job.chain == "bitcoin" else "stacks"
+
+
+def _context(settings: Settings, executors: Mapping[str, Executor]) -> JobContext:
+    addresses: dict[Chain, dict[Lane, str]] = {"stacks": {}, "bitcoin": {}}
+    for name, account in settings.keeper.accounts.items():
+        for lane in account.lanes:
+            addresses[account.chain][lane] = executors[name].address
+    return JobContext(
+        settings=settings,
+        network=settings.network.constants,
+        deployers=settings.deployers,
+        addresses=addresses["stacks"],
+        bitcoin_addresses=addresses["bitcoin"],
+    )
+
+
+async def run(
+    settings: Settings, database_url: str, *, stopping: asyncio.Event, observer: Observer | None = None
+) -> None:
+    """Keep until ``stopping`` is set. The database is migrated already.
+
+    Raises:
+        ConfigurationError, JobsError, SignerError: something in the settings cannot be used.
+    """
+    async with open_parts(settings) as parts:
+        log.info(
+            "keeping",
+            dry_run=settings.keeper_dry_run,
+            accounts={name: executor.address for name, executor in parts.executors.items()},
+            jobs=[job.name for job in parts.jobs],
+        )
+        await Engine(settings, database_url, parts, observer or Observer()).run(stopping)
