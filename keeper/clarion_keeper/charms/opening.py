@@ -33,7 +33,11 @@ async def open_nodes(settings: Settings) -> AsyncIterator[BitcoinNodes]:
 
 
 def prover_of(settings: Settings) -> Prover:
-    """The prover; an async context manager. Raises ConfigurationError where there is none for the network."""
+    """The prover; an async context manager.
+
+    Raises:
+        ConfigurationError: there is none for the network, or what it may charge goes to an address of another one.
+    """
     network, keeper = settings.bitcoin.network, settings.keeper
     url = keeper.prover_url
     if url is None:
@@ -46,6 +50,8 @@ def prover_of(settings: Settings) -> Prover:
     return Prover(
         url,
         network=network,
+        accept_mock=settings.bitcoin.mock_spells,
+        fee=charms_fee_of(settings),
         timeout_seconds=keeper.bitcoin.prover_seconds,
         attempts=keeper.bitcoin.prover_attempts,
     )

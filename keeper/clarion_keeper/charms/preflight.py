@@ -12,7 +12,7 @@ from clarion.chains.bitcoin.charms.spells import App
 from clarion.chains.bitcoin.charms.verify import read_spell
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import BitcoinTransaction
-from clarion_keeper.charms.prover import ProofOrder
+from clarion_keeper.charms.proof_order import ProofOrder
 
 
 class PreflightError(ValueError):

@@ -8,11 +8,6 @@ is answered is not believed: see `clarion_keeper.charms.answer`.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -20,15 +15,11 @@ import httpx
 import msgspec
 import stamina
 
-from clarion.chains.bitcoin.addresses import address_of
-from clarion.chains.bitcoin.charms.apps import app_text, is_simple_transfer
-from clarion.chains.bitcoin.charms.cbor import Value, encode
-from clarion.chains.bitcoin.charms.drafts import app_transaction, proposal
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
-from clarion.chains.bitcoin.charms.spells import App, write_spell
 from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion.chains.bitcoin.transactions import BitcoinTransaction, write_transaction
-from clarion_keeper.charms.answer import Asked
+from clarion_keeper.charms.answer import CharmsFee, Proven, checked
+from clarion_keeper.charms.preflight import preflight
+from clarion_keeper.charms.proof_order import ProofOrder, request_form
 from clarion_keeper.executor import ExecutorError
 
 MAX_REQUEST_BYTES: Final = 32 << 20
@@ -50,23 +41,6 @@ class ProverRefusedError(ValueError):
     """The prover says that it will never prove this. The message is the prover's own word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProofOrder:
-    """What a prover needs besides the spell.
-
-    Attributes:
-        asked: the spell and where the change goes.
-        previous: the transactions that made what the spell spends and refers to, by id (display order).
-        contracts: modules of apps by their keys (``vk``); those that are not needed are not sent.
-        private_inputs: of apps that have one.
-    """
-
-    asked: Asked
-    previous: Mapping[bytes, BitcoinTransaction]
-    contracts: Mapping[bytes, bytes]
-    private_inputs: Mapping[App, Value] = field(default_factory=dict)
-
-
 class _PassingError(Exception):
     """What another try may turn into an answer; its text says why."""
 
@@ -82,6 +56,8 @@ class Prover:
     Args:
         url: up to and without ``/spells/prove``.
         network: where its transactions are to go.
+        accept_mock: take proofs that mean nothing; on regtest alone.
+        fee: what it may charge; None for nothing.
         version: of the spells that it proves; it takes no others.
         timeout_seconds: how long one answer may take: proving takes minutes.
         attempts: how often it is asked while it says that it cannot for now.
@@ -92,6 +68,8 @@ class Prover:
         url: str,
         *,
         network: BitcoinNetwork,
+        accept_mock: bool = False,
+        fee: CharmsFee | None = None,
         version: int = LATEST_VERSION,
         timeout_seconds: float = PROVING_SECONDS,
         attempts: int = 3,
@@ -100,6 +78,8 @@ class Prover:
         self.version = version
         self._url = url
         self._network = network
+        self._accept_mock = accept_mock
+        self._fee = fee
         self._attempts = attempts
         self._timeout = timeout_seconds
         self._client = httpx.AsyncClient(timeout=timeout_seconds, transport=transport)
@@ -122,10 +102,24 @@ class Prover:
         if response.status_code != httpx.codes.OK:
             raise self._unavailable(f"it answers with HTTP {response.status_code}")
 
-    async def prove(self, order: ProofOrder) -> bytes:
+    async def prove(self, order: ProofOrder) -> Proven:
+        """A spell with its proof: the contracts are asked first, and the answer is checked.
+
+        Raises:
+            OrderError, PreflightError: it would be refused.
+            ProverRefusedError: it will never prove this, or is of another version.
+            ProverUnavailableError: it does not answer, or says that it cannot for now.
+            AnswerError: it answers something else than it was asked for.
+        """
+        preflight(order, self._network, accept_mock=self._accept_mock)
+        answer = await self.answer(order)
+        return checked(order.asked, answer, network=self._network, accept_mock=self._accept_mock, fee=self._fee)
+
+    async def answer(self, order: ProofOrder) -> bytes:
         """The transaction that the prover answers, not checked.
 
         Raises:
+            OrderError: something that it needs is not there.
             ProverRefusedError: it will never prove this, or is of another version.
             ProverUnavailableError: it does not answer, or says that it cannot for now.
         """
@@ -184,54 +178,3 @@ class Prover:
 
     def _unavailable(self, why: str) -> ProverUnavailableError:
         return ProverUnavailableError(f"the prover at {self._url} does not answer: {why}")
-
-
-def request_form(order: ProofOrder, network: BitcoinNetwork) -> dict[str, Any]:
-    """The request as JSON. Raises ProverRefusedError where a transaction, a contract or the change's address lacks."""
-    asked = order.asked
-    change = address_of(asked.change, network)
-    if change is None:
-        raise ProverRefusedError(f"the script {asked.change.hex()} that is to receive the change has no address")
-    form: dict[str, Any] = {
-        "spell": write_spell(proposal(asked.draft, mock=asked.mock)).hex(),
-        "prev_txs": [{"bitcoin": write_transaction(one).hex()} for one in _previous(order)],
-        "change_address": change,
-        "fee_rate": Decimal(asked.fee_rate) / 1_000,
-        "chain": "bitcoin",
-    }
-    if order.private_inputs:
-        form["app_private_inputs"] = {
-            app_text(app): encode(given).hex() for app, given in sorted(order.private_inputs.items())
-        }
-    if binaries := _binaries(order):
-        form["binaries"] = {key.hex(): base64.b64encode(module).decode() for key, module in sorted(binaries.items())}
-    return form
-
-
-def request_key(order: ProofOrder) -> bytes:
-    """What provers know a request by: SHA-256 of the spell's CBOR. Another fee rate or address is the same request."""
-    return hashlib.sha256(write_spell(proposal(order.asked.draft, mock=order.asked.mock))).digest()
-
-
-def _previous(order: ProofOrder) -> Sequence[BitcoinTransaction]:
-    """Exactly those transactions that made what is spent and referred to."""
-    draft = order.asked.draft
-    outpoints = [*(spent.outpoint for spent in draft.inputs), *(draft.refs or ())]
-    wanted = dict.fromkeys(outpoint.tx_id for outpoint in outpoints)
-    missing = [tx_id.hex() for tx_id in wanted if tx_id not in order.previous]
-    if missing:
-        raise ProverRefusedError(f"the transactions {', '.join(missing)} are needed, which made what the spell spends")
-    return [order.previous[tx_id] for tx_id in wanted]
-
-
-def _binaries(order: ProofOrder) -> dict[bytes, bytes]:
-    """Exactly those contracts whose consent the spell needs."""
-    transaction = app_transaction(order.asked.draft)
-    found = {}
-    for app, public in transaction.public_inputs.items():
-        if public is None and order.private_inputs.get(app) is None and is_simple_transfer(app, transaction):
-            continue
-        if app.vk not in order.contracts:
-            raise ProverRefusedError(f"the contract of {app_text(app)} is needed")
-        found[app.vk] = order.contracts[app.vk]
-    return found

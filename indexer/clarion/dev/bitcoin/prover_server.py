@@ -116,7 +116,9 @@ class ProverOptions:
 
 async def run_prover(options: ProverOptions, ready: Callable[[str], None]) -> None:
     """Run a stand-in until SIGINT or SIGTERM. Raises ServiceError where the port is taken."""
-    listening = listen(options.host, options.port, what="mock prover", section="REGTEST", also=" (of the prover: PROVER_PORT)")
+    listening = listen(
+        options.host, options.port, what="mock prover", section="REGTEST", also=" (its port: PROVER_PORT)"
+    )
     async with serving(listening) as url:
         ready(url)
         await stop_signal()
