@@ -6,7 +6,7 @@ Every error that a job's call can come back with is named by the job. Those that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from clarion.chains.stacks.clarity import Err, Ok, UInt, Value
@@ -21,13 +21,18 @@ MARKET: Final[Mapping[int, str]] = {
 }
 """What the contracts say to calls that need a market price."""
 
-TRANSFERS: Final[Mapping[int, str]] = {
-    5024: "the token does not let the vault pay",
-    7013: "the token does not let the treasury pay",
-    8006: "the token does not let the fund pay",
-    11023: "the token does not let the rewards pay",
-}
+VAULT_PAYS: Final[Mapping[int, str]] = {5024: "the token does not let the vault pay"}
+TREASURY_PAYS: Final[Mapping[int, str]] = {7013: "the token does not let the treasury pay"}
+FUND_PAYS: Final[Mapping[int, str]] = {8006: "the token does not let the fund pay"}
+REWARDS_PAY: Final[Mapping[int, str]] = {11023: "the token does not let the rewards pay"}
 """A token that stopped its transfers, as sBTC can: it may go on later, and other tokens are not concerned."""
+
+PARAMETERS: Final[Mapping[int, str]] = {2004: "a parameter is missing"}
+METRIC: Final[Mapping[int, str]] = {
+    2014: "the fund's metric is missing",
+    2015: "another contract reports the fund's metric",
+}
+"""What the fund's state is reported by; bh-fund itself overlooks these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,14 @@ class Endings:
     """The errors that a call can come back with, each with what it means in words.
 
     ``first``: somebody else did it, or it needs not be done any more. ``later``: it is not due at the block that said
-    so, because prices, switches or balances moved: the next look at the chain decides.
+    so, because prices, switches or balances moved: the next look at the chain decides. ``never``: known to be possible
+    and to mean that the contracts are not what the job was written for; it stops the job, as what is not named does.
     """
 
     done: str
     first: Mapping[int, str]
     later: Mapping[int, str]
+    never: Mapping[int, str] = field(default_factory=dict)
 
     def of(self, result: Value | None, earned: Amount | None = None) -> Outcome:
         """What the result of a call means. ``earned``: what the sender got if it succeeded."""
@@ -60,7 +67,8 @@ class Endings:
             return Outcome(Verdict.DONE, f"{self.first[code]} ({named(code)})", benign=True)
         if code in self.later:
             return Outcome(Verdict.AGAIN, f"{self.later[code]} ({named(code)})")
-        return Outcome(Verdict.FAILED, named(code))
+        why = f"{self.never[code]} ({named(code)})" if code in self.never else named(code)
+        return Outcome(Verdict.FAILED, why)
 
 
 def named(code: int) -> str:

@@ -5,7 +5,7 @@ None of it is urgent and each costs a fee, so it is done when enough has come to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from clarion.protocols.bithedge.errors import RefusedError
@@ -24,7 +24,7 @@ from clarion.protocols.bithedge.tables import (
 from clarion.protocols.bithedge.units import BURN_BLOCKS_PER_DAY, E8, TokenAmount
 from clarion.store.rows import Row
 from clarion_keeper.bithedge.calls import CallJob, usd
-from clarion_keeper.bithedge.endings import TRANSFERS, Endings
+from clarion_keeper.bithedge.endings import METRIC, PARAMETERS, TREASURY_PAYS, VAULT_PAYS, Endings
 from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Amount, Intent, Lane
 
@@ -33,6 +33,10 @@ ENOUGH_USD8: Final = 1_000 * E8
 #: What has to have come together for it to be moved after a week: 1 US dollar.
 LEAST_USD8: Final = E8
 WEEK_BURN: Final = 7 * BURN_BLOCKS_PER_DAY
+
+_UNKNOWN: Final = "the token is not in the token table"
+_MODULE: Final[Mapping[int, str]] = {5001: _UNKNOWN, 5023: "another treasury or fund is active"}
+_FUND: Final[Mapping[int, str]] = {**PARAMETERS, **METRIC}
 
 
 class _MoneyJob(CallJob):
@@ -101,7 +105,7 @@ class CollectPlatformFees(_MoneyJob):
     what = "platform fees in the vault"
     balances = TokenPool
     noted = (TreasuryEntry, "fee-collected")
-    endings = Endings("collected", first={5003: "somebody else collected them"}, later=TRANSFERS)
+    endings = Endings("collected", first={5003: "somebody else collected them"}, later=VAULT_PAYS, never=_MODULE)
 
 
 class CollectReserveFees(_MoneyJob):
@@ -112,7 +116,9 @@ class CollectReserveFees(_MoneyJob):
     what = "reserve fees in the vault"
     balances = TokenPool
     noted = (FundEntry, "reserve")
-    endings = Endings("collected", first={5003: "somebody else collected them"}, later=TRANSFERS)
+    endings = Endings(
+        "collected", first={5003: "somebody else collected them"}, later=VAULT_PAYS, never={**_MODULE, **_FUND}
+    )
 
 
 class DistributeFees(_MoneyJob):
@@ -134,7 +140,9 @@ class ClaimFundShare(_MoneyJob):
     what = "the fund's share in the treasury"
     balances = TreasuryShare
     noted = (FundEntry, "share")
-    endings = Endings("claimed", first={7008: "somebody else claimed it"}, later=TRANSFERS)
+    endings = Endings(
+        "claimed", first={7008: "somebody else claimed it"}, later=TREASURY_PAYS, never={**_FUND, 7012: _UNKNOWN}
+    )
 
 
 class ClaimFundYield(_MoneyJob):
@@ -145,7 +153,9 @@ class ClaimFundYield(_MoneyJob):
     what = "the fund's yield in the vault"
     balances = ()
     noted = (FundEntry, "yield")
-    endings = Endings("claimed", first={5013: "somebody else claimed it"}, later=TRANSFERS)
+    endings = Endings(
+        "claimed", first={5013: "somebody else claimed it"}, later=VAULT_PAYS, never={**_FUND, 5001: _UNKNOWN}
+    )
 
     async def learn(self, look: Look) -> None:
         """The fund's yield, and when it was last claimed."""
@@ -161,7 +171,7 @@ class ClaimBounties(_MoneyJob):
     action_name = "claim-yield"
     what = "bounties in the vault"
     balances = ()
-    endings = Endings("claimed", first={5013: "nothing is left to claim"}, later=TRANSFERS)
+    endings = Endings("claimed", first={5013: "nothing is left to claim"}, later=VAULT_PAYS, never={5001: _UNKNOWN})
 
     async def learn(self, look: Look) -> None:
         """The keeper's yield."""

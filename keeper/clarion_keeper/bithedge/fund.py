@@ -12,7 +12,7 @@ from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import Claim, FundCover, FundHolding, FundPayment, Policy, RecoveryPlan, Token
 from clarion.protocols.bithedge.units import E8, TokenAmount
 from clarion_keeper.bithedge.calls import CallJob, usd
-from clarion_keeper.bithedge.endings import MARKET, TRANSFERS, Endings
+from clarion_keeper.bithedge.endings import FUND_PAYS, MARKET, METRIC, PARAMETERS, Endings
 from clarion_keeper.bithedge.margins import EVERY
 from clarion_keeper.bithedge.reading import BitHedgeState, ChangedRows, Look
 from clarion_keeper.intents import Intent, Lane
@@ -38,7 +38,14 @@ class CoverShortfall(CallJob):
             8007: "the fund's cover is switched off",
             8009: "the cap, the cover or the balance is used up",
             **MARKET,
-            **TRANSFERS,
+            **FUND_PAYS,
+        },
+        never={
+            **PARAMETERS,
+            **METRIC,
+            6011: "the policy does not exist",
+            6024: "another fund is active",
+            8003: "the token is not in the token table",
         },
     )
 
@@ -103,6 +110,7 @@ class CompleteRecovery(CallJob):
         "ended",
         first={8018: "somebody else ended it"},
         later={8021: "the plan is neither full nor over after a reorganisation"},
+        never={**PARAMETERS, **METRIC},
     )
 
     async def learn(self, look: Look) -> None:

@@ -79,7 +79,13 @@ class ExecuteProposal(_ProposalJob):
             10013: "somebody else executed it, or it was cancelled",
             10020: "its time is over",
         },
-        later={10012: "the proposal does not exist after a reorganisation", 10019: "its time has not come"},
+        later={
+            10003: "an action's token is not the one that it names",
+            10011: "an action has no meaning to the contract",
+            10012: "the proposal does not exist after a reorganisation",
+            10019: "its time has not come",
+            10023: "the index knows another number of actions",
+        },
     )
 
     async def learn(self, look: Look) -> None:

@@ -31,7 +31,7 @@ from clarion.protocols.bithedge.merkle import RewardTree
 from clarion.protocols.bithedge.tables import Program, ProgramEpoch, ProgramFund, Role
 from clarion.protocols.bithedge.units import BurnHeight
 from clarion_keeper.bithedge.calls import CallJob
-from clarion_keeper.bithedge.endings import TRANSFERS, Endings
+from clarion_keeper.bithedge.endings import PARAMETERS, REWARDS_PAY, TREASURY_PAYS, Endings
 from clarion_keeper.bithedge.margins import EVERY
 from clarion_keeper.bithedge.reading import BitHedgeState, Index, Look
 from clarion_keeper.graph import Reader
@@ -226,6 +226,12 @@ class PostRewardRoot(_RootJob):
         "posted",
         first={11006: "the programme has ended", 11009: "somebody else posted it"},
         later={11008: "the epoch is not over after a reorganisation", 11012: "the programme's budget does not reach"},
+        never={
+            **PARAMETERS,
+            11002: "the account has not the role keeper",
+            11004: "the contract does not know the programme",
+            11011: "the contract finds the number of rewards wrong",
+        },
     )
 
     async def read(self, reader: Reader) -> RewardState:
@@ -322,6 +328,7 @@ class CloseEpoch(CallJob):
             11010: "the epoch has no root after a reorganisation",
             11016: "claims are open again after a reorganisation",
         },
+        never={11004: "the contract does not know the programme"},
     )
 
     async def learn(self, look: Look) -> None:
@@ -346,6 +353,14 @@ class CloseEpoch(CallJob):
             for row in rows
             if self.would_succeed(state.chain, program=row.program, epoch=row.epoch)
         ]
+
+
+_OTHER: Final = "another rewards contract is active"
+_PROGRAM: Final[Mapping[int, str]] = {
+    7012: "the token is not in the token table",
+    11004: "the contract does not know the programme",
+    11021: "the programme pays in another token",
+}
 
 
 class _BudgetJob(CallJob):
@@ -387,7 +402,9 @@ class DrawProgramFunds(_BudgetJob):
     name = "draw-program-funds"
     action_name = "draw-program-funds"
     what = "set aside for"
-    endings = Endings("drawn", first={7011: "somebody else drew it"}, later=TRANSFERS)
+    endings = Endings(
+        "drawn", first={7011: "somebody else drew it"}, later=TREASURY_PAYS, never={**_PROGRAM, 7003: _OTHER}
+    )
 
     def is_wanted(self, row: Program) -> bool:
         """While the programme goes on."""
@@ -403,7 +420,8 @@ class ReturnProgramBudget(_BudgetJob):
     endings = Endings(
         "returned",
         first={11020: "somebody else returned it"},
-        later={11007: "the programme goes on after a reorganisation", **TRANSFERS},
+        later={11007: "the programme goes on after a reorganisation", **TREASURY_PAYS, **REWARDS_PAY},
+        never={**_PROGRAM, 7004: "the treasury takes no such amount", 11022: "the token is not in the token table"},
     )
 
     def is_wanted(self, row: Program) -> bool:

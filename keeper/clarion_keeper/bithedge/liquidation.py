@@ -29,7 +29,7 @@ from clarion.protocols.bithedge.tables import (
 )
 from clarion.protocols.bithedge.units import BP
 from clarion_keeper.bithedge.calls import CallJob, usd
-from clarion_keeper.bithedge.endings import MARKET, Endings
+from clarion_keeper.bithedge.endings import MARKET, PARAMETERS, Endings
 from clarion_keeper.bithedge.margins import EVERY, position_entity
 from clarion_keeper.bithedge.reading import BitHedgeState, ChangedRows, Look
 from clarion_keeper.intents import Amount, Intent, Item, Lane, Outcome
@@ -53,6 +53,7 @@ class Liquidate(CallJob):
     endings = Endings(
         "taken over",
         first={
+            5016: "the policy has ended",
             5028: "somebody else took it over",
             5030: "the policy has expired",
             9003: "the position is healthy again",
@@ -74,6 +75,19 @@ class Liquidate(CallJob):
             9014: "the taker would be paid too little",
             9015: "the taker would be below its warning ratio",
             **MARKET,
+        },
+        never={
+            **PARAMETERS,
+            5001: "the vault does not know the token",
+            5002: "the vault does not know the tier",
+            5027: "another liquidation module is active",
+            5029: "the provider was to take over from itself",
+            5031: "the vault finds the price too high",
+            5032: "the vault finds the bounty too high",
+            5033: "the vault finds the penalty too high",
+            8012: "another liquidation module is active",
+            9002: "the contract does not know the token or tier",
+            9011: "the taker is neither the sender nor the fund",
         },
     )
 

@@ -14,7 +14,7 @@ from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.health import Margin
 from clarion.protocols.bithedge.tables import MarginCall, Position, Tier
 from clarion_keeper.bithedge.calls import CallJob, percent, usd
-from clarion_keeper.bithedge.endings import MARKET, Endings
+from clarion_keeper.bithedge.endings import MARKET, PARAMETERS, Endings
 from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Intent, Item, Lane
 
@@ -26,6 +26,7 @@ EVERY: Final = 1_000_000
 SOON: Final = 1
 
 _CLOSED: Final[Mapping[int, str]] = {9001: "liquidations are switched off"}
+_UNKNOWN: Final[Mapping[int, str]] = {**PARAMETERS, 9002: "the contract does not know the token or tier"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class IssueMarginCall(_MarginJob):
         "called",
         first={9003: "the position is healthy again", 9005: "somebody else called"},
         later={**_CLOSED, **MARKET},
+        never=_UNKNOWN,
     )
 
     def check(self, state: BitHedgeState) -> Sequence[Intent]:
@@ -144,6 +146,7 @@ class EscalateMarginCall(_MarginJob):
             9007: "somebody else made it hard",
         },
         later={9008: "the position keeps its least ratio again", **_CLOSED, **MARKET},
+        never=_UNKNOWN,
     )
 
     def check(self, state: BitHedgeState) -> Sequence[Intent]:
@@ -169,6 +172,7 @@ class ResolveMarginCall(_MarginJob):
         "ended",
         first={9006: "the call has ended already"},
         later={9004: "the position is below its warning ratio again", **MARKET},
+        never=_UNKNOWN,
     )
 
     def check(self, state: BitHedgeState) -> Sequence[Intent]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from clarion.protocols.bithedge.tables import Asset, ExpiryPrice, OracleProvider, Policy, Position, PriceRound, Token
 from clarion_keeper.bithedge.calls import BitHedgeJob, CallJob, usd
-from clarion_keeper.bithedge.endings import Endings
+from clarion_keeper.bithedge.endings import PARAMETERS, Endings
 from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Intent, Lane
 from clarion_keeper.job import JobChain
@@ -36,6 +36,7 @@ class CloseRound(CallJob):
             3007: "the oracle is switched off",
             3014: "the round has no quorum yet",
         },
+        never=PARAMETERS,
     )
 
     async def learn(self, look: Look) -> None:
@@ -174,6 +175,7 @@ class ApplyFallback(CallJob):
             3020: "the oracle's breaker was reset",
             3022: "the delay is not over after a reorganisation",
         },
+        never={**PARAMETERS, 3008: "the contract rejects a round of its own"},
     )
 
     def check(self, state: BitHedgeState) -> Sequence[Intent]:

@@ -10,7 +10,7 @@ from clarion.protocols.bithedge.actions import ACTIONS
 from clarion.protocols.bithedge.outcomes import Payout, check_settle, foretell
 from clarion.protocols.bithedge.tables import Allocation, PriceRound, Token
 from clarion_keeper.bithedge.calls import CallJob, usd
-from clarion_keeper.bithedge.endings import TRANSFERS, Endings
+from clarion_keeper.bithedge.endings import VAULT_PAYS, Endings
 from clarion_keeper.bithedge.prices import due_policies, learn_due
 from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Call, Intent, Item, Lane, Outcome, Verdict
@@ -43,7 +43,12 @@ class Settle(CallJob):
             6011: "the policy does not exist after a reorganisation",
             6013: "the expiry is ahead again after a reorganisation",
             6014: "the price is not fixed after a reorganisation",
-            **TRANSFERS,
+            5001: "its token is not in the token table",
+            5012: "it was made in another token",
+            5014: "another policy module is in charge of it",
+            5016: "the vault has nothing locked for it",
+            6005: "its token is not in the token table",
+            **VAULT_PAYS,
         },
     )
 
