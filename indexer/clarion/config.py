@@ -687,6 +687,12 @@ class Keeper(_Section):
     lease_seconds: int = _setting(
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
     )
+    alert_runway_hours: int = _setting(
+        24, "Tell of accounts that last for fewer hours at the pace of the last one.", unit="hours", ge=0
+    )
+    alert_rescue_blocks: int = _setting(
+        3, "Tell of rescues that have been due for more blocks.", unit="Bitcoin blocks", ge=0
+    )
     prover_url: HttpUrl | None = _setting(
         None,
         "Where the prover of Charms is, up to and without `/spells/prove`; it is of the version that spells are. Not "

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter as Count
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Final
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from clarion_keeper.intents import Lane
+from clarion_keeper.executor import Fate
+from clarion_keeper.intents import Lane, Outcome, Verdict
+from clarion_keeper.observer import Observer
+from clarion_keeper.planner import Means
+from clarion_keeper.store.intents import Stored
 from clarion_keeper.views.alerts import ALERTS, Alert
 from clarion_keeper.views.watch import Watch
 
@@ -26,7 +31,14 @@ MINED: Final = Histogram(
     "clarion_keeper_mined_seconds", "From the decision until a block has it.", ["lane"], buckets=SECONDS
 )
 ATTEMPTS: Final = Counter(
-    "clarion_keeper_attempts", "Signed versions of transactions, by what became of them.", ["account", "outcome"]
+    "clarion_keeper_attempts",
+    "What happened to transactions: signed, replaced, refused (by the signer), mined, dropped, displaced, reorg.",
+    ["account", "outcome"],
+)
+LOOK: Final = Histogram("clarion_keeper_look_seconds", "Time a job took to read the chain and decide.", ["job"])
+LOOKS_FAILED: Final = Counter("clarion_keeper_looks_failed", "Times a job could not look at the chain.", ["job"])
+TURNS_FAILED: Final = Counter(
+    "clarion_keeper_turns_failed", "Times that nodes or the signer of an account did not answer.", ["account"]
 )
 FEES: Final = Counter("clarion_keeper_fees", "Fees paid, in micro-STX or satoshis.", ["account"])
 EARNED: Final = Counter("clarion_keeper_earned", "What was earned, in base units of the token.", ["token"])
@@ -60,6 +72,65 @@ def set_breakers(states: Mapping[str, str]) -> None:
     """Set which servers are left alone: those whose breaker is ``opened``."""
     for server, state in states.items():
         BREAKER.labels(server).set(state == "opened")
+
+
+class Metrics(Observer):
+    """Counts what the engine does, and knows when it last did anything."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._heard = clock()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing has been heard of the engine."""
+        return self._clock() - self._heard
+
+    def leads(self, leading: bool) -> None:
+        """Note who leads."""
+        self._heard = self._clock()
+        LEADS.set(leading)
+
+    def looked(self, job: str, due: int, seconds: float) -> None:
+        """Note how long a job's look took."""
+        self._heard = self._clock()
+        LOOK.labels(job).observe(seconds)
+
+    def look_failed(self, job: str, reason: str) -> None:
+        """Count it."""
+        self._heard = self._clock()
+        LOOKS_FAILED.labels(job).inc()
+
+    def account(self, means: Means, pending: int) -> None:
+        """The account had its turn."""
+        self._heard = self._clock()
+
+    def turn_failed(self, account: str, reason: str) -> None:
+        """Count it."""
+        self._heard = self._clock()
+        TURNS_FAILED.labels(account).inc()
+
+    def signed(self, account: str, lane: Lane, job: str, *, fee: int, attempt: int) -> None:
+        """Count it."""
+        ATTEMPTS.labels(account, "signed" if attempt == 1 else "replaced").inc()
+
+    def refused(self, account: str, job: str, reason: str) -> None:
+        """Count it."""
+        ATTEMPTS.labels(account, "refused").inc()
+
+    def mined(self, account: str, fee: int, ended: Sequence[tuple[Stored, Outcome]]) -> None:
+        """Count it, with its fee, how long it took and what it earned."""
+        ATTEMPTS.labels(account, "mined").inc()
+        FEES.labels(account).inc(fee)
+        for intent, outcome in ended:
+            if outcome.verdict is Verdict.DONE:
+                MINED.labels(intent.lane.value).observe(intent.age_seconds)
+            if outcome.earned is not None:
+                EARNED.labels(outcome.earned.token).inc(outcome.earned.amount)
+
+    def lost(self, account: str, job: str, fate: Fate, reason: str) -> None:
+        """Count it."""
+        ATTEMPTS.labels(account, "reorg" if reason == "reorg" else fate.value).inc()
 
 
 class AlertLog:
