@@ -9,24 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from clarion.chains.bitcoin.charms.drafts import SpellDraft
-from clarion.chains.bitcoin.charms.locate import envelopes
-from clarion.chains.bitcoin.charms.spells import SpellFormatError, read_payload
+from clarion.chains.bitcoin.charms.drafts import SpellDraft, spell_of
+from clarion.chains.bitcoin.charms.locate import envelopes, spell_output
+from clarion.chains.bitcoin.charms.spells import SpellFormatError, read_payload, write_payload
 from clarion.chains.bitcoin.charms.verify import read_spell
 from clarion.chains.bitcoin.coins import OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion.chains.bitcoin.scripts import is_unspendable
+from clarion.chains.bitcoin.scripts import dust_limit, is_unspendable
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
+    Input,
     Output,
     TransactionError,
     new_transaction,
     parse_transaction,
 )
 from clarion.chains.bitcoin.units import Sats
-from clarion_keeper.charms.proven import TRANSACTION_VERSION, Proven, proven_by
-from clarion_keeper.charms.sizes import FeeRate
+from clarion_keeper.charms.sizes import FeeRate, fee_for, signed_size
 
+REPLACEABLE: Final = 0xFFFFFFFD
+"""Sequence of an input of a transaction that may be replaced (BIP 125)."""
 MOST_CHANGE_IGNORED: Final = Sats(300)
 """Change below this is left to the miners by provers (charms 15.1)."""
 
@@ -36,10 +38,15 @@ MOST_MOCK_PROOF_BYTES: Final = 512
 
 _INPUT_WEIGHT: Final = 65
 _CHANGE_WEIGHT: Final = 172
+_TRANSACTION_VERSION: Final = 2
 
 
 class AnswerError(ValueError):
     """A prover's answer is not what was asked for; the message says where. It is never signed."""
+
+
+class ChangeError(ValueError):
+    """The inputs do not pay this fee: others are needed, and with them another proof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,76 @@ class Asked:
     mock: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """A spell with its proof: transactions of it differ in their change alone, and in signatures.
+
+    Attributes:
+        draft: the spell.
+        change: script that is paid what is left.
+        proof: the proof's bytes.
+        charged: what the prover charges, as the output that pays it.
+        mock: whether the proof means nothing.
+        earlier_answer: the prover's transaction pays another fee than it was asked for: it is the answer to an earlier
+            request for the same spell, which provers remember.
+    """
+
+    draft: SpellDraft
+    change: bytes
+    proof: bytes
+    charged: Output | None
+    mock: bool
+    earlier_answer: bool = False
+
+    @property
+    def spare(self) -> Sats:
+        """Satoshis that the inputs have more than the outputs: for the fee and the change."""
+        spent = sum(coin.amount for coin in self.draft.coins)
+        return Sats(spent - sum(output.amount for output in self._outputs()))
+
+    def size(self, *, change: bool) -> int:
+        """Virtual bytes when it is signed, with an output for change or without. Raises UnknownScriptError."""
+        scripts = [coin.script for coin in self.draft.coins]
+        return signed_size(self._transaction(Sats(1) if change else None), scripts)
+
+    def fee_at(self, rate: FeeRate) -> Sats:
+        """The least fee of this rate that can be paid: where what is left would be dust, all of it.
+
+        Raises:
+            ChangeError: the inputs have too little.
+        """
+        fee = fee_for(self.size(change=True), rate)
+        if self.spare - fee >= dust_limit(self.change):
+            return fee
+        fee = fee_for(self.size(change=False), rate)
+        if self.spare < fee:
+            raise ChangeError(f"the inputs leave {self.spare} satoshis, and the fee is {fee}")
+        return self.spare
+
+    def transaction(self, fee: Sats) -> BitcoinTransaction:
+        """The unsigned transaction that pays this fee.
+
+        Raises:
+            ChangeError: the inputs have too little, or what is left would be dust.
+        """
+        left = Sats(self.spare - fee)
+        if left < 0:
+            raise ChangeError(f"the inputs leave {self.spare} satoshis, and the fee is {fee}")
+        if 0 < left < dust_limit(self.change):
+            raise ChangeError(f"{left} satoshis of change are too few to be relayed: pay them as fee")
+        return self._transaction(left or None)
+
+    def _outputs(self) -> list[Output]:
+        made = [Output(output.amount, output.script) for output in self.draft.outputs]
+        payload = write_payload(spell_of(self.draft, mock=self.mock), self.proof)
+        return [*made, *([self.charged] if self.charged else []), spell_output(payload)]
+
+    def _transaction(self, left: Sats | None) -> BitcoinTransaction:
+        inputs = tuple(Input(*spent.outpoint, b"", REPLACEABLE) for spent in self.draft.inputs)
+        change = [] if left is None else [Output(left, self.change)]
+        return new_transaction(inputs, (*self._outputs(), *change), version=_TRANSACTION_VERSION)
+
+
 def checked(
     asked: Asked, answer: bytes, *, network: BitcoinNetwork, accept_mock: bool = False, fee: CharmsFee | None = None
 ) -> Proven:
@@ -86,7 +163,7 @@ def checked(
         found = parse_transaction(answer)
     except TransactionError as error:
         raise AnswerError(f"the prover's answer is no transaction: {error}") from error
-    if found.version != TRANSACTION_VERSION or found.lock_time:
+    if found.version != _TRANSACTION_VERSION or found.lock_time:
         raise AnswerError(f"the prover's transaction is of version {found.version}, locked until {found.lock_time}")
     if found.has_witness or any(taken.script for taken in found.inputs):
         raise AnswerError("the prover's transaction is signed, and nobody but the keys' owners can sign it")
@@ -94,19 +171,20 @@ def checked(
     if outpoints != [spent.outpoint for spent in asked.draft.inputs]:
         raise AnswerError("the prover's transaction does not spend what the spell does, in its order")
     charged, change = _outputs(asked, found, fee)
-    proven = proven_by(
-        asked.draft,
-        _proof(found, len(asked.draft.outputs) + bool(charged)),
+    proven = Proven(
+        draft=asked.draft,
         change=asked.change,
+        proof=_proof(found, len(asked.draft.outputs) + bool(charged)),
         charged=charged,
         mock=asked.mock,
         earlier_answer=_is_earlier(asked, found, change),
     )
     if proven.spare < (change.amount if change else 0):
         raise AnswerError("the prover's transaction pays more than its inputs have")
-    if proven.outputs != found.outputs[: len(proven.outputs)]:
+    rebuilt = proven.transaction(proven.spare)
+    if rebuilt.outputs != found.outputs[: len(rebuilt.outputs)]:
         raise AnswerError("the prover's transaction holds another spell than the one that it was asked for")
-    _check_proof(proven.transaction(proven.spare), network, accept_mock=accept_mock, mock=asked.mock)
+    _check_proof(rebuilt, network, accept_mock=accept_mock, mock=asked.mock)
     return proven
 
 

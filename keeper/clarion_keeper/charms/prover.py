@@ -17,10 +17,9 @@ import stamina
 
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion_keeper.charms.answer import CharmsFee, checked
+from clarion_keeper.charms.answer import CharmsFee, Proven, checked
 from clarion_keeper.charms.preflight import preflight
 from clarion_keeper.charms.proof_order import ProofOrder, request_form
-from clarion_keeper.charms.proven import Proven
 from clarion_keeper.executor import ExecutorError
 
 MAX_REQUEST_BYTES: Final = 32 << 20

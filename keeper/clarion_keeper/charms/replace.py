@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from clarion.chains.bitcoin.scripts import dust_limit
 from clarion.chains.bitcoin.units import Sats
-from clarion_keeper.charms.proven import Proven
+from clarion_keeper.charms.answer import Proven
 from clarion_keeper.charms.sizes import FeeRate, fee_for
 
 

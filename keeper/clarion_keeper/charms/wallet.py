@@ -9,17 +9,16 @@ from typing import Final
 from clarion.chains.bitcoin.charms.drafts import SpellDraft, SpellInput
 from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.scripts import dust_limit
-from clarion.chains.bitcoin.transactions import Output
+from clarion.chains.bitcoin.transactions import BitcoinTransaction, Output
 from clarion.chains.bitcoin.units import outpoint_text
-from clarion_keeper.charms.answer import PROOF_BYTES, CharmsFee
-from clarion_keeper.charms.proven import proven_by
-from clarion_keeper.charms.psbt import Psbt, PsbtError, read_psbt
+from clarion_keeper.charms.answer import PROOF_BYTES, CharmsFee, Proven
+from clarion_keeper.charms.psbt import Psbt, PsbtError, psbt_of, read_psbt
 from clarion_keeper.charms.sizes import FeeRate, fee_for
 
 PROVER_MARGIN: Final = 500
 """Virtual bytes that are paid for besides the transaction's own: provers guess its size before they know it, and refuse
 where the inputs do not pay for the guess."""
-_LARGEST_PROOF: Final = b"\xff" * PROOF_BYTES
+_LARGEST_OCTETS: Final = b"\xff" * PROOF_BYTES
 """A proof of which every byte takes two in CBOR."""
 
 
@@ -85,6 +84,11 @@ def funded(
     raise NotEnoughCoinsError(missing(chosen, rate), rate)
 
 
+def to_sign(proven: Proven, transaction: BitcoinTransaction, previous: Mapping[bytes, BitcoinTransaction]) -> Psbt:
+    """What a signer is given of a transaction of a proven spell. ``previous``: those that made its inputs, by id."""
+    return psbt_of(transaction, proven.draft.coins, previous)
+
+
 def signed(asked: Psbt, answer: bytes) -> Psbt:
     """What a signer gave back. Raises PsbtError where it is of another transaction, or has changed what it spends."""
     found = read_psbt(answer, strict=False)
@@ -113,6 +117,6 @@ def _with(draft: SpellDraft, chosen: Sequence[SpellInput]) -> SpellDraft:
 def _missing(draft: SpellDraft, rate: FeeRate, *, change: bytes, fee: CharmsFee | None, mock: bool) -> int:
     """Satoshis that the inputs lack; 0 or fewer where they have enough. Change that is no dust is left then."""
     charged = None if fee is None else Output(fee.most, fee.script)
-    likely = proven_by(draft, _LARGEST_PROOF, change=change, charged=charged, mock=mock)
+    likely = Proven(draft=draft, change=change, proof=_LARGEST_OCTETS, charged=charged, mock=mock)
     needed = fee_for(likely.size(change=True) + PROVER_MARGIN, rate) + dust_limit(change)
     return needed - likely.spare
