@@ -470,7 +470,8 @@ class SigningLimits(_Section):
     )
     max_fee: int | None = _setting(
         None,
-        "Highest fee of a transaction. Not set: `keeper.fee_cap`, on Bitcoin 50,000.",
+        "Highest fee of a transaction. Not set: `keeper.fee_cap`; on Bitcoin `keeper.bitcoin.fee_rate_cap` for 4,000 "
+        "virtual bytes.",
         unit="micro-STX or satoshis",
         ge=0,
         le=_MAX_AMOUNT,

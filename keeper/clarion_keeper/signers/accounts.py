@@ -13,8 +13,8 @@ from clarion_keeper.signers.client import Signer, open_signer
 from clarion_keeper.signers.environment import give_up_keys
 from clarion_keeper.signers.limits import BitcoinLimits, Limits, StacksLimits
 
-DEFAULT_BITCOIN_FEE: Final = 50_000
-"""Satoshis; the highest fee of a transaction, unless the account's limits say another."""
+SPELL_KVB: Final = 4
+"""Thousand virtual bytes that a transaction with a spell stays below, for the highest fee on Bitcoin."""
 HOURLY_FEES: Final = 100
 """How many of the dearest transactions an hour has room for, unless the account's limits say otherwise."""
 _PARTS: Final = 3
@@ -26,7 +26,7 @@ def limits_of(settings: Settings, name: str) -> Limits:
     account = _account(settings, name)
     limits = account.limits
     if account.chain == "bitcoin":
-        max_fee = DEFAULT_BITCOIN_FEE if limits.max_fee is None else limits.max_fee
+        max_fee = SPELL_KVB * settings.keeper.bitcoin.fee_rate_cap if limits.max_fee is None else limits.max_fee
         max_spent = 2 * max_fee if limits.max_spent is None else limits.max_spent
         network = settings.bitcoin.network.value
         return BitcoinLimits(network, max_fee, max_spent, _hourly(account, HOURLY_FEES * max_spent))
