@@ -209,7 +209,7 @@ class _Charms:
     def _of(self, tx_id: bytes) -> dict[int, dict[App, JsonValue]]:
         if tx_id not in self._found:
             event = read_spell(self._made[tx_id], self._network, accept_mock=self._accept_mock)
-            self._found[tx_id] = {} if event is None or not event.acceptable else charms_made(event)
+            self._found[tx_id] = {} if event is None else charms_made(event)
         return self._found[tx_id]
 
 
