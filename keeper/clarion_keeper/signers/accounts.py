@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
+from clarion.chains.bitcoin.transactions import MAX_SATS
 from clarion.config import ConfigurationError, KeeperAccount, Settings
 from clarion_keeper.signers.agent_options import AgentOptions
 from clarion_keeper.signers.client import Signer, open_signer
@@ -52,25 +54,46 @@ def agent_options(settings: Settings, name: str) -> AgentOptions:
     )
 
 
+def cosigner_options(settings: Settings) -> list[AgentOptions]:
+    """What the agents of zkUSD's cosigners are started with.
+
+    They sign for outputs of other people's money, which leaves them in every operation: of what they sign only the fee
+    is limited. Whoever has such a key lets a signer with rules of its own hold it.
+    """
+    fee = SPELL_KVB * settings.keeper.bitcoin.fee_rate_cap
+    limits = BitcoinLimits(settings.bitcoin.network.value, fee, MAX_SATS, MAX_SATS)
+    return [
+        AgentOptions(account=f"cosigner {number}", source=url, limits=limits, ledger=str(_ledger(settings)))
+        for number, url in enumerate(settings.keeper.zkusd.cosigners, 1)
+    ]
+
+
 def give_up_environment_keys(settings: Settings) -> None:
     """Become a process that never saw the keys that the environment holds: see `environment.give_up_keys`."""
-    give_up_keys([agent_options(settings, name) for name in settings.keeper.accounts])
+    accounts = [agent_options(settings, name) for name in settings.keeper.accounts]
+    give_up_keys([*accounts, *cosigner_options(settings)])
 
 
 @contextlib.asynccontextmanager
 async def open_signers(settings: Settings) -> AsyncIterator[dict[str, Signer]]:
     """The signer of every account, by the account's name, while the context lasts.
 
+    One that was there before and does not answer now is no error: the other accounts go on without it.
+
     Raises:
         ConfigurationError: two accounts of a chain have one key, or a limit is of a wrong form.
-        SignerUnavailableError: a signer cannot be reached, or has no key.
+        SignerUnavailableError: a signer cannot be reached or has no key, and was never there before.
         SignerProtocolError: it does not speak the protocol, or is on another chain or network.
     """
     async with contextlib.AsyncExitStack() as stack:
         signers: dict[str, Signer] = {}
         for name, account in settings.keeper.accounts.items():
             signer = await open_signer(
-                account.signer, limits_of(settings, name), account=name, ledger=_ledger(settings)
+                account.signer,
+                limits_of(settings, name),
+                account=name,
+                ledger=_ledger(settings),
+                known=_ledger(settings).with_name(f"{quote(name, safe='')}.json"),
             )
             stack.push_async_callback(signer.aclose)
             for other, its in signers.items():

@@ -81,7 +81,13 @@ class Signer(Protocol):
 
 
 async def open_signer(
-    url: str, limits: Limits, *, account: str, ledger: Path, timeout_seconds: float = TIMEOUT_SECONDS
+    url: str,
+    limits: Limits,
+    *,
+    account: str,
+    ledger: Path,
+    known: Path | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Signer:
     """The signer at a URL, once it has said who it is.
 
@@ -91,15 +97,17 @@ async def open_signer(
         limits: the agent's, and in any case the chain and network that the signer has to be on.
         account: its name, for messages.
         ledger: where an agent remembers what it spent within the hour; ``{key}`` stands for the key's address.
+        known: a file that remembers who the signer is. With it, one that cannot be reached for now is no error: it is
+            asked again whenever something is to be signed.
         timeout_seconds: how long an answer may take.
 
     Raises:
-        SignerUnavailableError: it cannot be reached or has no key.
+        SignerUnavailableError: it cannot be reached or has no key, and nobody knows who it is.
         SignerProtocolError: it does not speak the protocol, or is on another chain or network.
     """
     signer = _RemoteSigner(_links(url, limits, account, ledger), account, limits, timeout_seconds)
     try:
-        await signer.greet()
+        await signer.greet(known)
     except BaseException:
         await signer.aclose()
         raise
@@ -196,9 +204,20 @@ class _RemoteSigner:
         self._connection: _Connection | None = None
         self._identity: Identity | None = None
 
-    async def greet(self) -> None:
-        """Connect for the first time."""
-        await self._connected()
+    async def greet(self, known: Path | None) -> None:
+        """Connect for the first time; see `open_signer`."""
+        try:
+            await self._connected()
+        except SignerUnavailableError as error:
+            identity = None if known is None else _remembered(known)
+            if identity is None:
+                raise
+            _check_is_of(identity, self._account, self._limits)
+            self._know(identity)
+            log.error("a signer does not answer; going on without it", account=self._account, reason=str(error))
+            return
+        if known is not None and self._identity is not None:
+            await asyncio.to_thread(_remember, known, self._identity)
 
     async def sign_stacks(self, unsigned: bytes, *, purpose: Purpose) -> bytes:
         request = SignStacks(next(self._ids), unsigned.hex(), purpose)
@@ -270,6 +289,9 @@ class _RemoteSigner:
                 f"The signer of {self._account} was {self._identity.address} and is now {identity.address}"
             )
         _check_is_of(identity, self._account, self._limits)
+        self._know(identity)
+
+    def _know(self, identity: Identity) -> None:
         self._identity = identity
         self.address, self.public_key = identity.address, bytes.fromhex(identity.public_key)
 
@@ -288,6 +310,20 @@ class _RemoteSigner:
             raise SignerProtocolError(
                 f"The signer of {self._account} gave an answer of a wrong form: {error}"
             ) from None
+
+
+def _remember(path: Path, identity: Identity) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    beside.write_bytes(msgspec.json.encode(identity))
+    beside.replace(path)
+
+
+def _remembered(path: Path) -> Identity | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _check_is_of(identity: Identity, account: str, limits: Limits) -> None:
