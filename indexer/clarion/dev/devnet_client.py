@@ -50,6 +50,34 @@ class DevnetClient:
         """Replace the newest ``depth`` Stacks blocks and their Bitcoin blocks by a longer branch."""
         return await self._ask("POST", "fork", depth=depth, keep_transactions=keep_transactions)
 
+    async def congest(
+        self, capacity: int, *, min_fee_rate: int = 0, strangers: int = 0, stranger_fees: tuple[int, int] = (1, 1)
+    ) -> None:
+        """Make blocks scarce: they take ``capacity`` transactions, dearest first. Rates are in micro-STX a byte.
+
+        Nothing below ``min_fee_rate`` is mined. ``strangers``: how many transactions of others wait before each block,
+        for fees between the two ``stranger_fees``.
+        """
+        await self._ask(
+            "POST",
+            "congestion",
+            capacity=capacity,
+            min_fee_rate=min_fee_rate,
+            strangers=strangers,
+            stranger_fees=list(stranger_fees),
+        )
+
+    async def decongest(self) -> None:
+        """Blocks have room for everybody again."""
+        await self._ask("POST", "congestion")
+
+    async def drop(self, fraction: float, *, sender: str | None = None, reason: str = "TooExpensive") -> list[str]:
+        """Take this part of all waiting transactions, or of one account's, out of the mempool; gives their ids."""
+        whose = {} if sender is None else {"sender": sender}
+        answer = await self._ask("POST", "drop", fraction=fraction, reason=reason, **whose)
+        dropped: list[str] = answer["dropped"]
+        return dropped
+
     async def post_now(self) -> None:
         """Post what waits at once, instead of when the pause after a failed post is over."""
         await self._ask("POST", "pause-posts")

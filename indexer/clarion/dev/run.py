@@ -102,6 +102,8 @@ def devnet_command(settings: Settings, *, observe: bool = True) -> list[str]:
     command += ["--block-interval-ms", str(devnet.block_interval_ms)]
     command += ["--burn-interval-ms", str(devnet.burn_interval_ms)]
     command += ["--seed", str(devnet.seed), "--state", str(settings.state_dir / "devnet")]
+    if settings.node.auth_token is not None:
+        command += ["--auth-token", settings.node.auth_token.get_secret_value()]
     if observe:
         command += ["--observer", f"http://{observer.host}:{observer.port}"]
     return command
