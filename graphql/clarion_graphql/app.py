@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from strawberry.http.ides import get_graphql_ide_html
 
+from clarion.chains.bitcoin.rpc import BitcoinRpc
 from clarion.chains.stacks.networks import Network
 from clarion.config import Accounts as AccountSettings
 from clarion.config import GraphQL as GraphQLSettings
@@ -76,6 +77,7 @@ def make_app(
     deployed: Mapping[str, DeployedProtocol],
     network: Network = Network.TESTNET,
     node_url: str | None = None,
+    bitcoin: BitcoinRpc | None = None,
     graphql: GraphQLSettings | None = None,
     accounts: AccountSettings | None = None,
     quota: Quota | None = None,
@@ -91,6 +93,7 @@ def make_app(
         deployed: by protocol, where the contracts of those are that is known of.
         network: whose addresses sign in, and whose transactions are prepared.
         node_url: RPC address of the node that is asked for fees and nonces; None: nobody is.
+        bitcoin: the node that is asked what waits in Bitcoin's mempool; None: nobody is.
         graphql: which database is read, as whom, and which proxies are before the server.
         accounts: who may sign in and what the others may do.
         quota: how much callers may ask for.
@@ -134,6 +137,7 @@ def make_app(
         callers,
         network=network,
         node=node,
+        bitcoin=bitcoin,
         ready=ready or Ready(),
     )
 
@@ -156,6 +160,8 @@ def make_app(
             await pool.close()
             if node is not None:
                 await node.close()
+            if bitcoin is not None:
+                await bitcoin.__aexit__(None, None, None)
 
     async def healthz(request: Request) -> JSONResponse:
         return probe_answer("alive", [], {})

@@ -14,7 +14,8 @@ import structlog
 import typer
 import uvicorn
 
-from clarion.config import ConfigurationError, Settings, load_settings
+from clarion.bitcoin_nodes import rpc_of
+from clarion.config import BitcoinSourceName, ConfigurationError, Settings, load_settings
 from clarion.protocol import installed_protocols
 from clarion.serving import listen, url_of
 from clarion.store.database import connect, migrate, open_database
@@ -87,6 +88,7 @@ def run(settings: Settings, database_url: str) -> None:
         deployed={name: installed[name].deployed_by(address) for name, address in settings.deployers.items()},
         network=settings.network.constants,
         node_url=settings.node.url,
+        bitcoin=rpc_of(settings.bitcoin) if BitcoinSourceName.RPC in settings.bitcoin.sources else None,
         graphql=settings.graphql,
         accounts=settings.accounts,
         quota=settings.quota,

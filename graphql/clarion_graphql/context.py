@@ -9,6 +9,7 @@ from typing import Any, Final
 import strawberry
 from psycopg_pool import AsyncConnectionPool
 
+from clarion.chains.bitcoin.rpc import BitcoinRpc
 from clarion.chains.model import Chain
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.node_client import NodeClient
@@ -41,6 +42,8 @@ class Service:
     """Whose transactions are prepared."""
     node: NodeClient | None = None
     """Asked for hints of fees and nonces; None: there is none."""
+    bitcoin: BitcoinRpc | None = None
+    """Asked what waits in Bitcoin's mempool; None: there is none."""
     ready: Ready = field(default_factory=Ready)
     """How far the index may be behind before `status` calls that a problem."""
     log_reads: SharedReads = field(default_factory=lambda: SharedReads(MAX_LOG_READS))

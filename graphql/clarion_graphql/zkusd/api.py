@@ -8,7 +8,7 @@ from clarion.protocols.zkusd.tables import TABLES
 from clarion_graphql.bitcoin_columns import BITCOIN
 from clarion_graphql.entities import Relation, table_name
 from clarion_graphql.protocols import ProtocolApi
-from clarion_graphql.zkusd import accounts, distribution, health, kinds, prices, queues, quotes, requests
+from clarion_graphql.zkusd import accounts, distribution, health, kinds, mempool, prices, queues, quotes, requests
 from clarion_graphql.zkusd.columns import BALANCE, CONTRACT, DAY, DEPOSIT, EVENT, PRICE, PROTOCOL, VAULT, ZKUSD
 
 _SET: Final = (("app_set", "app_set"),)
@@ -148,5 +148,6 @@ API: Final = ProtocolApi(
         prices.queries,
         requests.queries,
         quotes.queries,
+        mempool.queries,
     ),
 )

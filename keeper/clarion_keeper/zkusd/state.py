@@ -16,6 +16,8 @@ from clarion_keeper.graph import MovedError, Reader, Receipt, Snapshot
 
 #: Most candidates of a queue that are looked at; they come in the queue's order.
 MOST_CANDIDATES: Final = 500
+#: Outpoints that the mempool is asked for in one query.
+OUTPOINTS_AT_ONCE: Final = 1_000
 
 _MARKETS: Final = """
 query KeeperZkusdMarkets {
@@ -66,9 +68,9 @@ query KeeperZkusdPurse($name: String!, $scripts: [String!]!, $first: Int!, $afte
 """
 
 _MEMPOOL: Final = """
-query KeeperBitcoinMempool($outpoints: [String!]!) {
+query KeeperZkusdMempool($outpoints: [String!]!) {
   zkusdAppSets(first: 1) { nodes { name } }
-  bitcoinMempool(outpoints: $outpoints) { feeRate spends { outpoint txId scripts } }
+  zkusdMempool(outpoints: $outpoints) { feeRate spends { outpoint txId scripts } }
 }
 """
 
@@ -159,8 +161,7 @@ class ZkUsdState:
     fee_rate: int | None = None
     """Satoshis for 1,000 virtual bytes, by the node's estimate; None: there is none."""
     pending: Mapping[str, PendingSpend] = field(default_factory=dict)
-    """By outpoint, of states and candidates."""
-    mempool_known: bool = False
+    """By outpoint, of states and candidates, as far as the API's node says."""
 
 
 async def read_state(reader: Reader, *, scripts: Sequence[str], redeem_most: Base, rescue_below: Percent) -> ZkUsdState:
@@ -190,20 +191,18 @@ async def _read(snapshot: Snapshot, scripts: Sequence[str], redeem_most: Base, r
             *(one.outpoint for one in (*market.liquidatable, *market.redeemable, *market.rescuable)),
         )
     }
-    mempool = (await snapshot.ask(_MEMPOOL, {"outpoints": sorted(outpoints)}))["bitcoinMempool"]
-    spends = mempool["spends"] if mempool else []
-    return ZkUsdState(
-        receipt=snapshot.receipt,
-        markets=tuple(markets),
-        fee_rate=mempool["feeRate"] if mempool else None,
-        pending={
-            spend["outpoint"]: PendingSpend(
+    fee_rate: int | None = None
+    pending: dict[str, PendingSpend] = {}
+    for chunk in _chunks(sorted(outpoints), OUTPOINTS_AT_ONCE):
+        mempool = (await snapshot.ask(_MEMPOOL, {"outpoints": chunk}))["zkusdMempool"]
+        if mempool is None:
+            continue
+        fee_rate = mempool["feeRate"]
+        for spend in mempool["spends"]:
+            pending[spend["outpoint"]] = PendingSpend(
                 outpoint=spend["outpoint"], tx_id=spend["txId"], scripts=tuple(spend["scripts"])
             )
-            for spend in spends
-        },
-        mempool_known=mempool is not None,
-    )
+    return ZkUsdState(receipt=snapshot.receipt, markets=tuple(markets), fee_rate=fee_rate, pending=pending)
 
 
 async def _market(
@@ -252,6 +251,10 @@ async def _market(
         redeemable=_candidates({"candidates": redeemable}),
         zkusd=Base(zkusd),
     )
+
+
+def _chunks(found: Sequence[str], size: int) -> list[list[str]]:
+    return [list(found[start : start + size]) for start in range(0, max(len(found), 1), size)]
 
 
 def _age(protocol: Mapping[str, Any]) -> str:
