@@ -48,6 +48,7 @@ class Job(Protocol[S]):
     ``batch_size``: how many intents one transaction may carry. ``depth``: for how many Bitcoin blocks an intent must
     have stayed due before it is sent; 0 sends at the tip (settings ``keeper.depths`` have the last word). ``holds``:
     for jobs of chain ``none`` that find something wrong: while an intent of it is open, no job acts on its ``entity``.
+    ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Job(Protocol[S]):
     depth: int = 0
     chain: JobChain = "stacks"
     holds: bool = False
+    replayable: bool = True
 
     async def read(self, reader: Reader) -> S:
         """Everything that ``check`` looks at, all of it at one block. The only part of a job that asks anybody."""

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from clarion.chains.model import Chain
 from clarion.config import Settings, load_settings
 from clarion_keeper.command.keep import keep
 from clarion_keeper.intents import Lane
+from clarion_keeper.signers.command import signer
 
 __all__ = ["keep", "keeper"]
 
@@ -38,6 +40,72 @@ def settings_for(*, dev: bool, **keeper_settings: Any) -> Settings:
     return load_settings({"keeper": {name: value for name, value in keeper_settings.items() if value is not None}})
 
 
+@keeper.command("run")
+def run(
+    dry_run: Annotated[
+        bool | None,
+        typer.Option("--dry-run/--live", help="Sign nothing, or sign. Without either: nothing on mainnet alone."),
+    ] = None,
+    graphql_url: Annotated[str | None, typer.Option(help="Where to read what there is to do.")] = None,
+) -> None:
+    """Do what is due, until told to stop. Several keepers on one database stand by for each other."""
+    from clarion_keeper.command.running import run_keeper
+
+    run_keeper(settings_for(dev=False, dry_run=dry_run, graphql_url=graphql_url))
+
+
+@keeper.command("plan")
+def plan(
+    graphql_url: Annotated[str | None, typer.Option(help="Where to read what there is to do.")] = None,
+    as_json: AsJson = False,
+    dev: Dev = False,
+) -> None:
+    """Show what would be sent now, in which order, with fees and profit, and why others wait. Signs nothing."""
+    from clarion.telemetry import configure_logging
+    from clarion_keeper.command import planning
+    from clarion_keeper.signers.accounts import give_up_environment_keys
+
+    settings = settings_for(dev=dev, graphql_url=graphql_url)
+    configure_logging(settings.log)
+    give_up_environment_keys(settings)
+    found = planning.preview(settings)
+    if as_json:
+        typer.echo(json.dumps(planning.preview_json(found), indent=2))
+    else:
+        Console().print(planning.preview_view(found))
+
+
+@keeper.command("replay")
+def replay(
+    block: Annotated[int, typer.Argument(metavar="BLOCK", min=0, help="Height of a canonical block.")],
+    chain: Annotated[Chain, typer.Option("--chain", help="Whose block: stacks or bitcoin.")] = "stacks",
+    as_json: AsJson = False,
+    dev: Dev = False,
+) -> None:
+    """Show what the jobs would have decided at a block. The same block always gives the same answer."""
+    from clarion_keeper.command import replaying
+
+    found = replaying.replay_block(settings_for(dev=dev), chain, block)
+    if as_json:
+        typer.echo(json.dumps(replaying.replay_json(found), indent=2))
+    else:
+        Console().print(replaying.replay_view(found))
+
+
+@keeper.command("feed")
+def feed(as_json: AsJson = False, dev: Dev = False) -> None:
+    """Show the oracle feed: what the sources quote, the prices that makes, and what would be submitted."""
+    import asyncio
+
+    from clarion_keeper.command.feeding import report
+
+    found = asyncio.run(report(settings_for(dev=dev)))
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        Console().print(found.to_table())
+
+
 @keeper.command("intents")
 def intents(
     job: Annotated[list[str] | None, typer.Option("--job", help="Only of this job; repeatable.")] = None,
@@ -51,12 +119,13 @@ def intents(
     dev: Dev = False,
 ) -> None:
     """List intents: those that are open first, then the newest."""
-    from clarion.store.database import connect, open_database
+    from clarion.store.database import connect
     from clarion_keeper.command import records
+    from clarion_keeper.command.database import keeper_database
 
     if unknown := sorted(set(state or ()) - set(records.STATES)):
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(records.STATES)}", param_hint="--state")
-    with open_database(settings_for(dev=dev)) as url, connect(url, autocommit=True) as connection:
+    with keeper_database(settings_for(dev=dev)) as url, connect(url, autocommit=True) as connection:
         found = records.list_intents(
             connection, jobs=job or (), lanes=lane or (), states=state or (), entity=entity, first=first
         )
@@ -73,10 +142,11 @@ def explain(
     dev: Dev = False,
 ) -> None:
     """Show everything that happened to an intent: causes, waits, transactions, fees, blocks, and what came of it."""
-    from clarion.store.database import connect, open_database
+    from clarion.store.database import connect
     from clarion_keeper.command import records
+    from clarion_keeper.command.database import keeper_database
 
-    with open_database(settings_for(dev=dev)) as url, connect(url, autocommit=True) as connection:
+    with keeper_database(settings_for(dev=dev)) as url, connect(url, autocommit=True) as connection:
         found = records.explain(connection, name)
     if as_json:
         typer.echo(json.dumps(records.post_mortem_json(found), indent=2))
@@ -106,6 +176,9 @@ def resume(job: JobName = None, dev: Dev = False) -> None:
     typer.echo(f"{'Everything' if job is None else job} goes on.")
     for name, reason in still.items():
         typer.echo(f"{'everything' if name == EVERYTHING else name} stays paused: {reason}")
+
+
+keeper.command("signer")(signer)
 
 
 def _named(job: str | None) -> str:

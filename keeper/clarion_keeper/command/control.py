@@ -7,7 +7,7 @@ import asyncio
 from psycopg import AsyncConnection
 
 from clarion.config import Settings
-from clarion.store.database import open_database
+from clarion_keeper.command.database import keeper_database
 from clarion_keeper.store import controls
 
 
@@ -22,7 +22,7 @@ def pause_job(settings: Settings, job: str, reason: str) -> None:
         async with await AsyncConnection.connect(url, autocommit=True) as connection:
             await controls.pause(connection, job, reason)
 
-    with open_database(settings) as url:
+    with keeper_database(settings) as url:
         asyncio.run(run(url))
 
 
@@ -44,5 +44,5 @@ def resume_job(settings: Settings, job: str) -> dict[str, str]:
             )
         return paused
 
-    with open_database(settings) as url:
+    with keeper_database(settings) as url:
         return asyncio.run(run(url))

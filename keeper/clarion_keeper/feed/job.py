@@ -86,6 +86,7 @@ class SubmitPrice(Job[FeedState]):
 
     name = "oracle-submit"
     lane = Lane.ORACLE
+    replayable = False  # exchanges say what a price is now
     endings: Final = Endings(
         done="submitted",
         first={3012: "the round has our price already"},
@@ -157,6 +158,7 @@ class PriceTrouble(Job[FeedState]):
     name = "oracle-feed"
     lane = Lane.ORACLE
     chain: JobChain = "none"
+    replayable = False
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

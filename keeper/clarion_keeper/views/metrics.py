@@ -36,6 +36,9 @@ ATTEMPTS: Final = Counter(
     ["account", "outcome"],
 )
 LOOK: Final = Histogram("clarion_keeper_look_seconds", "Time a job took to read the chain and decide.", ["job"])
+FAILED: Final = Counter(
+    "clarion_keeper_failed", "Errors that nobody expected, by what it was that is tried again.", ["what"]
+)
 LOOKS_FAILED: Final = Counter("clarion_keeper_looks_failed", "Times a job could not look at the chain.", ["job"])
 TURNS_FAILED: Final = Counter(
     "clarion_keeper_turns_failed", "Times that nodes or the signer of an account did not answer.", ["account"]
@@ -109,6 +112,11 @@ class Metrics(Observer):
         """Count it."""
         self._heard = self._clock()
         TURNS_FAILED.labels(account).inc()
+
+    def failed(self, what: str, reason: str) -> None:
+        """Count it."""
+        self._heard = self._clock()
+        FAILED.labels(what).inc()
 
     def signed(self, account: str, lane: Lane, job: str, *, fee: int, attempt: int) -> None:
         """Count it."""

@@ -68,6 +68,7 @@ class ZkUsdJob:
     depth: int = 0
     chain: JobChain = "bitcoin"
     holds: bool = False
+    replayable: bool = True
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
