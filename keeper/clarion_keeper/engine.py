@@ -168,7 +168,7 @@ class Engine:
         for chain, reader in self._readers.items():
             work.append(_ring_on_blocks(reader, bells, chain))
         for job in self._jobs.values():
-            chain = "bitcoin" if job.chain == "bitcoin" else "stacks"
+            chain = _reads(job)
             bells.add(f"job {job.name}", chain)
             work.append(self._repeat(bells, f"job {job.name}", store, self._looking(store, job, bells)))
         for account in self._accounts:
@@ -205,7 +205,7 @@ class Engine:
                 self._observer.failed(name, repr(error))
 
     def _looking(self, store: Store, job: Job[Any], bells: Bells) -> Callable[[], Awaitable[None]]:
-        chain: Chain = "bitcoin" if job.chain == "bitcoin" else "stacks"
+        chain = _reads(job)
 
         async def once() -> None:
             found = await look(job, self._readers[chain], self._observer)
@@ -290,7 +290,7 @@ def _opener(chain: Chain) -> OpenExecutor:
 
 
 def _reads(job: Job[Any]) -> Chain:
-    return "bitcoin" if job.chain == "bitcoin" else "stacks"
+    return job.reads or ("bitcoin" if job.chain == "bitcoin" else "stacks")
 
 
 def _context(settings: Settings, executors: Mapping[str, Executor]) -> JobContext:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
+from clarion.chains.model import Chain
 from clarion.chains.stacks.clarity import Value
 from clarion.chains.stacks.networks import Network
 from clarion.config import Settings
@@ -48,6 +49,7 @@ class Job(Protocol[S]):
     ``batch_size``: how many intents one transaction may carry. ``depth``: for how many Bitcoin blocks an intent must
     have stayed due before it is sent; 0 sends at the tip (settings ``keeper.depths`` have the last word). ``holds``:
     for jobs of chain ``none`` that find something wrong: while an intent of it is open, no job acts on its ``entity``.
+    ``reads``: the chain whose index it reads; None: that of its transactions, Stacks where it makes none.
     ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block.
     """
 
@@ -56,6 +58,7 @@ class Job(Protocol[S]):
     batch_size: int = 1
     depth: int = 0
     chain: JobChain = "stacks"
+    reads: Chain | None = None
     holds: bool = False
     replayable: bool = True
 

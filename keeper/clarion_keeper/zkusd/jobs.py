@@ -13,6 +13,7 @@ from typing import Final
 
 from clarion.chains.bitcoin.addresses import script_of
 from clarion.chains.bitcoin.units import script_text
+from clarion.chains.model import Chain
 from clarion.chains.stacks.clarity import Value
 from clarion.config import Keeper, Lane
 from clarion.protocols.zkusd.units import Base, Percent
@@ -67,6 +68,7 @@ class ZkUsdJob:
     batch_size: int = 1
     depth: int = 0
     chain: JobChain = "bitcoin"
+    reads: Chain | None = "bitcoin"
     holds: bool = False
     replayable: bool = True
 
