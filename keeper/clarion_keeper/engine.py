@@ -21,7 +21,7 @@ from clarion.config import Lane, Settings
 from clarion_keeper import stacks
 from clarion_keeper.executor import Executor, ExecutorError, OpenExecutor
 from clarion_keeper.graph import GraphError, Reader
-from clarion_keeper.job import Job, JobContext, load_jobs
+from clarion_keeper.job import Job, JobContext, chain_read_by, load_jobs
 from clarion_keeper.looking import Look, look, store_look
 from clarion_keeper.observer import Observer
 from clarion_keeper.rates import Rates, read_rates
@@ -168,7 +168,7 @@ class Engine:
         for chain, reader in self._readers.items():
             work.append(_ring_on_blocks(reader, bells, chain))
         for job in self._jobs.values():
-            chain = _reads(job)
+            chain = chain_read_by(job)
             bells.add(f"job {job.name}", chain)
             work.append(self._repeat(bells, f"job {job.name}", store, self._looking(store, job, bells)))
         for account in self._accounts:
@@ -205,7 +205,7 @@ class Engine:
                 self._observer.failed(name, repr(error))
 
     def _looking(self, store: Store, job: Job[Any], bells: Bells) -> Callable[[], Awaitable[None]]:
-        chain = _reads(job)
+        chain = chain_read_by(job)
 
         async def once() -> None:
             found = await look(job, self._readers[chain], self._observer)
@@ -277,7 +277,7 @@ async def open_parts(settings: Settings, *, as_of: int | None = None) -> AsyncIt
         for name, account in settings.keeper.accounts.items():
             opened = _opener(account.chain)(settings, name, signers[name], readers[account.chain])
             executors[name] = await stack.enter_async_context(opened)
-        jobs = [job for job in load_jobs(_context(settings, executors)) if _reads(job) in readers]
+        jobs = [job for job in load_jobs(_context(settings, executors)) if chain_read_by(job) in readers]
         yield Parts(jobs=jobs, readers=readers, executors=executors)
 
 
@@ -287,10 +287,6 @@ def _opener(chain: Chain) -> OpenExecutor:
     from clarion_keeper import zkusd  # loads Bitcoin's wallet library, which an account on Stacks does not need
 
     return zkusd.open_executor
-
-
-def _reads(job: Job[Any]) -> Chain:
-    return job.reads or ("bitcoin" if job.chain == "bitcoin" else "stacks")
 
 
 def _context(settings: Settings, executors: Mapping[str, Executor]) -> JobContext:

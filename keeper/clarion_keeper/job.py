@@ -79,6 +79,11 @@ class Job(Protocol[S]):
         raise NotImplementedError(f"{self.name} makes no contract call")
 
 
+def chain_read_by(job: Job[Any]) -> Chain:
+    """The chain whose blocks a job decides at."""
+    return job.reads or ("bitcoin" if job.chain == "bitcoin" else "stacks")
+
+
 @dataclass(frozen=True, slots=True)
 class JobContext:
     """What jobs are told when they are made.

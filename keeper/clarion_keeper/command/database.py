@@ -1,12 +1,16 @@
-"""The database that the keeper's commands look at."""
+"""The database that the keeper's commands look at, and what a keeper left there."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
+from psycopg import AsyncConnection
+
 from clarion.config import Settings
 from clarion.store.database import migrate, open_database
+from clarion_keeper.intents import Lane
+from clarion_keeper.job import JobContext
 
 
 @contextlib.contextmanager
@@ -15,3 +19,19 @@ def keeper_database(settings: Settings) -> Iterator[str]:
     with open_database(settings) as url:
         migrate(url)
         yield url
+
+
+async def remembered_context(settings: Settings, database_url: str) -> JobContext:
+    """What jobs are told. The keeper's own addresses are those that it has written down: no key is needed."""
+    addresses: dict[str, dict[Lane, str]] = {"stacks": {}, "bitcoin": {}}
+    async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
+        cursor = await connection.execute("SELECT chain, sender, lanes FROM keeper.account")
+        for chain, sender, lanes in await cursor.fetchall():
+            addresses[chain] |= {Lane(lane): sender for lane in lanes}
+    return JobContext(
+        settings=settings,
+        network=settings.network.constants,
+        deployers=settings.deployers,
+        addresses=addresses["stacks"],
+        bitcoin_addresses=addresses["bitcoin"],
+    )

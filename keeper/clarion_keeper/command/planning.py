@@ -20,7 +20,7 @@ from clarion_keeper.engine import Parts, open_parts
 from clarion_keeper.executor import Declined, Draft, Executor, ExecutorError, Work
 from clarion_keeper.graph import GraphError, Receipt
 from clarion_keeper.intents import Amount, Intent, Lane, Verdict
-from clarion_keeper.job import Job
+from clarion_keeper.job import Job, chain_read_by
 from clarion_keeper.looking import Look, look
 from clarion_keeper.observer import Observer
 from clarion_keeper.planner import Batch, Means, Rule, gate, plan, urgency
@@ -85,12 +85,7 @@ def preview(settings: Settings) -> Preview:
 async def _preview(settings: Settings, database_url: str) -> Preview:
     async with open_parts(settings) as parts, await connect(database_url, idle_seconds=IDLE_SECONDS) as connection:
         await connection.set_read_only(True)
-        found = await asyncio.gather(
-            *(
-                look(job, parts.readers["bitcoin" if job.chain == "bitcoin" else "stacks"], Observer())
-                for job in parts.jobs
-            )
-        )
+        found = await asyncio.gather(*(look(job, parts.readers[chain_read_by(job)], Observer()) for job in parts.jobs))
         looks = {job.name: one for job, one in zip(parts.jobs, found, strict=True)}
         return await _Planner(settings, parts, looks, connection).preview()
 
@@ -141,7 +136,7 @@ class _Planner:
     def _receipts(self) -> dict[str, Receipt]:
         receipts: dict[str, Receipt] = {}
         for name, found in self._looks.items():
-            chain = "bitcoin" if self._jobs[name].chain == "bitcoin" else "stacks"
+            chain = chain_read_by(self._jobs[name])
             if found.receipt is not None and found.receipt.sequence >= getattr(receipts.get(chain), "sequence", 0):
                 receipts[chain] = found.receipt
         return receipts

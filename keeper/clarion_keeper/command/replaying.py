@@ -8,17 +8,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from clarion.chains.model import Chain
 from clarion.config import Settings
-from clarion_keeper.command.database import keeper_database
+from clarion_keeper.command.database import keeper_database, remembered_context
 from clarion_keeper.graph import GraphError, Reader, Receipt
 from clarion_keeper.intents import Intent, Lane
-from clarion_keeper.job import Job, JobContext, load_jobs
+from clarion_keeper.job import Job, chain_read_by, load_jobs
 
 
 class ReplayError(RuntimeError):
@@ -51,14 +50,14 @@ def replay_block(settings: Settings, chain: Chain, height: int) -> Replay:
 
 
 async def _replay(settings: Settings, database_url: str, chain: Chain, height: int) -> Replay:
-    jobs = load_jobs(await _context(settings, database_url))
+    jobs = load_jobs(await remembered_context(settings, database_url))
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(Reader(settings.keeper.graphql_url, chain=chain, as_of=height))
         try:
             receipt = await reader.tip()
         except GraphError as error:
             raise ReplayError(f"Block {height} of {chain} cannot be read: {error}") from error
-        asked = [job for job in jobs if (job.chain == "bitcoin") == (chain == "bitcoin")]
+        asked = [job for job in jobs if chain_read_by(job) == chain]
         decided = [await _decide(job, reader) for job in sorted(asked, key=lambda job: (job.lane.rank, job.name))]
     return Replay(chain, receipt, tuple(decided))
 
@@ -72,22 +71,6 @@ async def _decide(job: Job[Any], reader: Reader) -> Decided:
         return Decided(job.name, job.lane, skipped=str(error))
     ordered = sorted(due, key=lambda intent: (-intent.value_usd8, intent.key))
     return Decided(job.name, job.lane, tuple(ordered))
-
-
-async def _context(settings: Settings, database_url: str) -> JobContext:
-    """The keeper's own addresses are what the keeper that runs has written down: no key is needed to look back."""
-    addresses: dict[str, dict[Lane, str]] = {"stacks": {}, "bitcoin": {}}
-    async with await AsyncConnection.connect(database_url, autocommit=True) as connection:
-        cursor = await connection.execute("SELECT chain, sender, lanes FROM keeper.account")
-        for chain, sender, lanes in await cursor.fetchall():
-            addresses[chain] |= {Lane(lane): sender for lane in lanes}
-    return JobContext(
-        settings=settings,
-        network=settings.network.constants,
-        deployers=settings.deployers,
-        addresses=addresses["stacks"],
-        bitcoin_addresses=addresses["bitcoin"],
-    )
 
 
 def replay_json(replayed: Replay) -> dict[str, Any]:
