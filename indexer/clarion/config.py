@@ -638,10 +638,6 @@ class KeeperBitcoin(_Section):
 class Keeper(_Section):
     """The keeper, which sends the transactions that anyone may send, and those of the roles whose keys it has."""
 
-    key_file: Path | None = _setting(
-        None, "File with the keeper's private key in hexadecimal, readable by its user alone."
-    )
-    fee_micro_stx: int = _setting(10_000, "Fee of a transaction before any increase.", unit="micro-STX", gt=0)
     graphql_url: HttpUrl = _setting("http://127.0.0.1:8000/graphql", "Where the keeper reads what there is to do.")
     node_urls: HttpUrls = _setting([], "RPC addresses of the nodes that transactions are sent to; none: `node.url`.")
     dry_run: bool | None = _setting(

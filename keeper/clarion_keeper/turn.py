@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import psycopg
 import structlog
 
 from clarion.config import KeeperAccount
@@ -21,6 +22,7 @@ from clarion_keeper.executor import (
     Declined,
     Draft,
     Executor,
+    ExecutorError,
     Fate,
     Outgoing,
     Seen,
@@ -38,7 +40,7 @@ from clarion_keeper.rates import BTC, STX, Rates
 from clarion_keeper.signers import SigningRefusedError
 from clarion_keeper.store import accounts, controls, intents, outgoing, steps
 from clarion_keeper.store.intents import Stored
-from clarion_keeper.store.lease import Store
+from clarion_keeper.store.lease import LeaseLostError, Store
 from clarion_keeper.store.outgoing import OvertakenError, Slot
 
 log = structlog.get_logger()
@@ -269,10 +271,14 @@ class Account:
             async with store.reading() as connection:
                 carried = await intents.by_ids(connection, await outgoing.carried(connection, one.id))
             work, due = self._still_due(one, carried, paused)
-            draft = await self._executor.replacement(one, work, receipt, wanted=one.id in wanted)
-            if isinstance(draft, Declined):
-                work, due = None, []
-                draft = await self._executor.replacement(one, None, receipt, wanted=one.id in wanted)
+            try:
+                draft = await self._executor.replacement(one, work, receipt, wanted=one.id in wanted)
+                if isinstance(draft, Declined):
+                    work, due = None, []
+                    draft = await self._executor.replacement(one, None, receipt, wanted=one.id in wanted)
+            except ExecutorError as error:
+                log.warning("whether to replace it cannot be told", outgoing=one.id, job=one.job, reason=str(error))
+                continue
             if not isinstance(draft, Draft):
                 continue
             await self._observer.stage("replacement drafted")
@@ -324,6 +330,9 @@ class Account:
                 signed = await self._executor.sign_release(draft, one)
             else:
                 signed = await self._executor.sign(draft, work, nonce=one.nonce)
+        except ExecutorError as error:
+            log.warning("not replaced", outgoing=one.id, job=one.job, nonce=one.nonce, reason=str(error))
+            return
         except SigningRefusedError as error:
             log.error("the signer refuses to replace a transaction", outgoing=one.id, job=one.job, reason=str(error))
             self._observer.refused(self.name, one.job, str(error))
@@ -374,18 +383,16 @@ class Account:
             # as many at once as may be simulated; each then takes the next nonce that is really free
             several, batches = batches[:DRAFTS_AT_ONCE], batches[DRAFTS_AT_ONCE:]
             drafted = await asyncio.gather(
-                *(self._draft(store, batch, receipt, nonce) for batch, nonce in zip(several, free, strict=False)),
+                *(
+                    self._draft_or_wait(store, batch, receipt, nonce)
+                    for batch, nonce in zip(several, free, strict=False)
+                )
             )
             for ready in drafted:
-                if ready is None:
-                    continue
-                spent_on = await self._sign(store, ready, free[0], means, receipt)
-                if spent_on is None:
-                    continue
-                free.pop(0)
-                means = replace(means, spent=means.spent + spent_on, balance=means.balance - spent_on)
-            if len(several) > len(drafted):
-                break
+                cost = None if ready is None else await self._sign(store, ready, free[0], means, receipt)
+                if cost is not None:
+                    free.pop(0)
+                    means = replace(means, spent=means.spent + cost, balance=means.balance - cost)
 
     def _rules(self, paused: Mapping[str, str]) -> dict[str, Rule]:
         everything = paused.get(controls.EVERYTHING)
@@ -410,6 +417,22 @@ class Account:
             hourly_budget=self._settings.hourly_budget,
             spent=spent,
         )
+
+    async def _draft_or_wait(self, store: Store, batch: Batch, receipt: Receipt, nonce: int | None) -> _Ready | None:
+        """A draft; None where there is none now. What goes wrong with one batch does not stop the others."""
+        try:
+            return await self._draft(store, batch, receipt, nonce)
+        except (LeaseLostError, psycopg.Error):
+            raise
+        except ExecutorError as error:
+            reason = str(error)
+        except Exception as error:
+            log.exception("a job's intents cannot be made into a transaction", job=batch.job)
+            self._observer.failed(f"job {batch.job}", repr(error))
+            reason = repr(error)
+        async with store.writing() as connection:
+            await intents.wait(connection, {intent.id: f"cannot be simulated: {reason}" for intent in batch.intents})
+        return None
 
     async def _draft(self, store: Store, batch: Batch, receipt: Receipt, nonce: int | None) -> _Ready | None:
         """Simulate a batch; what of it would not succeed is left out. None where nothing is left."""
@@ -474,6 +497,10 @@ class Account:
             return None
         try:
             signed = await self._executor.sign(draft, work, nonce=nonce)
+        except ExecutorError as error:
+            async with store.writing() as connection:
+                await intents.wait(connection, dict.fromkeys(ids, f"not signed: {error}"))
+            return None
         except SigningRefusedError as error:
             log.error("the signer refuses", account=self.name, job=batch.job, reason=str(error))
             async with store.writing() as connection:

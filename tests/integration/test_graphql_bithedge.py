@@ -187,18 +187,16 @@ async def test_policies_of_a_position_through_its_allocations(
 
 
 async def test_what_the_keeper_asks(connection: psycopg.Connection[Any], server: Server) -> None:
-    from clarion_keeper import graph
+    from clarion_keeper import graph, rates
 
-    insert(connection, "policy", id=7, state="active", expiry_burn=990)
     insert(connection, "token", token="x", asset="STX")
-    insert(connection, "price_round", asset="BTC", round=3, state="closed", opened_burn=995)
+    insert(connection, "asset", asset="STX", price_usd8=2 * 10**8)
 
-    due = await server.data(graph._DUE, {"burn": BURN_NOW, "first": 500, "after": None})
-    prices = await server.data(graph._PRICES, {"assets": ["BTC"], "from": 990, "first": 500})
-    transactions = await server.data(graph._TRANSACTIONS, {"ids": [f"0x{'00' * 32}"], "first": 500})
-    await server.data(graph._STATUS)
+    worth = await server.data(rates._DOCUMENT, {"first": 500, "after": None})
+    wanted = {"ids": [f"0x{'00' * 32}"], "first": 500, "chain": "STACKS"}
+    transactions = await server.data(graph._TRANSACTIONS, wanted)
+    await server.data(graph._TIP, {"chain": "STACKS"})
 
-    assert due["policies"]["nodes"] == [{"id": 7, "asset": "x", "token": "x", "expiryBurn": 990}]
-    assert due["tokens"]["nodes"] == [{"token": "x", "asset": "STX"}]
-    assert prices["priceRounds"]["nodes"] == [{"asset": "BTC", "round": 3, "openedBurn": 995}]
+    assert [(node["token"], node["feed"]) for node in worth["tokens"]["nodes"]] == [("x", {"priceUsd8": "200000000"})]
+    assert worth["assets"]["nodes"] == [{"asset": "STX", "priceUsd8": "200000000"}]
     assert transactions["transactions"]["nodes"] == []

@@ -34,7 +34,7 @@ def test_help_lists_every_command_and_the_page_describes_it(capsys: pytest.Captu
     code, out, _ = run(["--help"], capsys)
     assert code == 0
     listed = re.findall(r"^  (\w+) +[A-Z]", out.partition("Commands:")[2], re.MULTILINE)
-    assert {"dev", "index", "serve", "keep", "devnet", "replay", "status", "db"} <= set(listed)
+    assert {"dev", "index", "serve", "keeper", "devnet", "replay", "status", "db"} <= set(listed)
     assert set(listed) - set(re.findall(r"`clarion (\w+)", COMMANDS_PAGE)) == set()
 
 

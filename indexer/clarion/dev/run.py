@@ -31,6 +31,9 @@ from clarion.store.database import EMBEDDED_DATABASE, connect, create_database, 
 from clarion.store.embedded import EmbeddedPostgres
 
 SETTINGS_NAME: Final = "clarion.toml"
+KEEPER_KEY_NAME: Final = "keeper.key"
+KEEPER_LANES: Final = ["rescue", "settle", "upkeep"]
+"""What the keeper does here. Prices and reward roots are the scenario's, whose accounts have these roles."""
 POLL_INTERVAL_S: Final = 0.5
 
 
@@ -167,8 +170,8 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
         "sources": [],
         "graphql": {"host": graphql.host, "port": graphql_port},
         "keeper": {
-            "key_file": folder / "keeper.key",
             "graphql_url": f"http://{graphql.host}:{graphql_port}/graphql",
+            "accounts": {"keeper": {"signer": f"file:{folder / KEEPER_KEY_NAME}", "lanes": KEEPER_LANES}},
         },
         "log": {"level": settings.log.level, "format": settings.log.format},
     }
@@ -275,7 +278,7 @@ def _prepare(settings: Settings, options: DevOptions, folder: Path, server: Embe
 
 def write_settings(folder: Path, settings: Settings, url: str) -> None:
     """Write the settings and the keeper's key for the child processes, and for `--dev` of other commands."""
-    key_file = folder / "keeper.key"
+    key_file = folder / KEEPER_KEY_NAME
     key_file.touch(mode=0o600)
     key_file.write_text(KEEPER.secret.hex())
     given = settings.model_dump(mode="json", exclude_unset=True) | {"database_url": url}
@@ -317,7 +320,7 @@ def start_readers(tree: ProcessTree, folder: Path, *, keeper: bool) -> None:
     """Start what reads the index: GraphQL, and BitHedge's keeper."""
     tree.start("serve", _clarion("serve"), _environment(folder))
     if keeper:
-        tree.start("keep", _clarion("keep"), _environment(folder))
+        tree.start("keeper", _clarion("keeper", "run"), _environment(folder))
 
 
 def _clarion(*arguments: str) -> list[str]:

@@ -22,7 +22,7 @@ HEALTHY: Final = (Margin.IDLE, Margin.HEALTHY)
 UNDER: Final = (Margin.UNDER, Margin.INSOLVENT)
 EVERY: Final = 1_000_000
 
-#: Bitcoin blocks in which a failing position should be called on: its deadline begins with the call.
+#: Bitcoin blocks in which a position should be called on, once the price has come that says so.
 SOON: Final = 1
 
 _CLOSED: Final[Mapping[int, str]] = {9001: "liquidations are switched off"}
@@ -78,6 +78,14 @@ def checked_positions(state: BitHedgeState) -> Iterator[Checked]:
             continue
 
 
+def _price_since(state: BitHedgeState, token: str) -> int:
+    """The Bitcoin block from which the price of a token was observed; now, where it has none."""
+    try:
+        return state.chain.price(state.chain.token(token, 9002).asset).opened_burn
+    except RefusedError:
+        return state.burn
+
+
 class _MarginJob(CallJob):
     """A job about single positions."""
 
@@ -87,7 +95,7 @@ class _MarginJob(CallJob):
         """Positions and open calls."""
         await learn_positions(look)
 
-    def about(self, state: BitHedgeState, checked: Checked, *parts: int | str, deadline: int | None) -> Intent:
+    def about(self, state: BitHedgeState, checked: Checked, *parts: int | str) -> Intent:
         """An intent about a position."""
         provider, tier, token = checked.key
         item: Item = {"provider": provider, "tier": tier, "token": token}
@@ -104,7 +112,7 @@ class _MarginJob(CallJob):
             (provider, tier, token, *parts),
             item,
             value_usd8=checked.position.liability_usd8,
-            deadline_burn=deadline,
+            deadline_burn=_price_since(state, token) + SOON,
             cause=cause,
             entity=position_entity(provider, tier, token),
         )
@@ -127,7 +135,7 @@ class IssueMarginCall(_MarginJob):
         if not state.chain.is_open("liquidate"):
             return []
         return [
-            self.about(state, found, deadline=state.burn + SOON)
+            self.about(state, found)
             for found in checked_positions(state)
             if found.call is None and found.standing.margin not in HEALTHY
         ]
@@ -154,7 +162,7 @@ class EscalateMarginCall(_MarginJob):
         if not state.chain.is_open("liquidate"):
             return []
         return [
-            self.about(state, found, found.call.id, deadline=state.burn + SOON)
+            self.about(state, found, found.call.id)
             for found in checked_positions(state)
             if found.call is not None
             and found.call.level == "soft"
@@ -178,7 +186,7 @@ class ResolveMarginCall(_MarginJob):
     def check(self, state: BitHedgeState) -> Sequence[Intent]:
         """One intent for each open call whose position is healthy."""
         return [
-            self.about(state, found, found.call.id, deadline=found.call.deadline_burn)
+            self.about(state, found, found.call.id)
             for found in checked_positions(state)
             if found.call is not None and found.standing.margin in HEALTHY
         ]

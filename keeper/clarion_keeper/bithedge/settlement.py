@@ -101,15 +101,14 @@ class Settle(CallJob):
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
         """``settle-many`` answers with an error for each policy, 0 for settled."""
-        if result is None and len(items) > 1:
+        if result is None:
             self.batch_size = max(1, len(items) // 2)
-            reason = f"a batch of {len(items)} left no result; the next has {self.batch_size} at most"
-            return [Outcome(Verdict.AGAIN, reason) for _ in items]
+            return [Outcome(Verdict.AGAIN, f"a settlement of {len(items)} at once left no result") for _ in items]
+        if isinstance(result, Ok) and len(items) >= self.batch_size:
+            self.batch_size = min(MOST_POLICIES, 2 * self.batch_size)
         if len(items) == 1:
             return super().outcomes(items, result)
         codes = _codes(result)
-        if codes and len(items) >= self.batch_size:
-            self.batch_size = min(MOST_POLICIES, 2 * self.batch_size)
         return [self._outcome(codes.get(int(item["policy"])), result) for item in items]
 
     def _outcome(self, code: int | None, result: Value | None) -> Outcome:

@@ -76,7 +76,7 @@ class Prover:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.version = version
-        self._url = url
+        self.url = url
         self._network = network
         self._accept_mock = accept_mock
         self._fee = fee
@@ -96,7 +96,7 @@ class Prover:
     async def check_ready(self) -> None:
         """Raise ProverUnavailableError where it does not say that it is ready."""
         try:
-            response = await self._client.get(self._url + _READY_PATH)
+            response = await self._client.get(self.url + _READY_PATH)
         except httpx.TransportError as error:
             raise self._unavailable(str(error) or type(error).__name__) from error
         if response.status_code != httpx.codes.OK:
@@ -126,7 +126,7 @@ class Prover:
         version = order.asked.draft.version
         if version != self.version:
             raise ProverRefusedError(
-                f"the spell is of version {version}, and the prover at {self._url} proves version {self.version}: "
+                f"the spell is of version {version}, and the prover at {self.url} proves version {self.version}: "
                 "keeper.prover_url names the prover"
             )
         body = _ENCODER.encode(request_form(order, self._network))
@@ -146,14 +146,12 @@ class Prover:
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._client.stream("POST", self._url + _PROVE_PATH, content=body, headers=headers) as response,
+                self._client.stream("POST", self.url + _PROVE_PATH, content=body, headers=headers) as response,
             ):
                 async for piece in response.aiter_bytes():
                     found += piece
                     if len(found) > MAX_ANSWER_BYTES:
-                        raise ProverRefusedError(
-                            f"the prover at {self._url} answers more than {MAX_ANSWER_BYTES} bytes"
-                        )
+                        raise ProverRefusedError(f"the prover at {self.url} answers more than {MAX_ANSWER_BYTES} bytes")
         except (TimeoutError, httpx.TimeoutException) as error:
             raise _PassingError(f"it takes longer than {self._timeout:g} seconds") from error
         except httpx.TransportError as error:
@@ -164,7 +162,7 @@ class Prover:
         said = bytes(found[:_MOST_REASON]).decode(errors="replace").strip()
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise _PassingError(f"it answers with HTTP {status}: {said}")
-        raise ProverRefusedError(f"the prover at {self._url} refuses (HTTP {status}): {said}")
+        raise ProverRefusedError(f"the prover at {self.url} refuses (HTTP {status}): {said}")
 
     def _transaction(self, content: bytes) -> bytes:
         try:
@@ -173,8 +171,8 @@ class Prover:
             return bytes.fromhex(transaction["bitcoin"])
         except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
             raise ProverRefusedError(
-                f"the prover at {self._url} answers what is not one transaction of Bitcoin: {content[:80]!r}"
+                f"the prover at {self.url} answers what is not one transaction of Bitcoin: {content[:80]!r}"
             ) from error
 
     def _unavailable(self, why: str) -> ProverUnavailableError:
-        return ProverUnavailableError(f"the prover at {self._url} does not answer: {why}")
+        return ProverUnavailableError(f"the prover at {self.url} does not answer: {why}")

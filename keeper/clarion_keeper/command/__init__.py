@@ -10,11 +10,10 @@ from rich.console import Console
 
 from clarion.chains.model import Chain
 from clarion.config import Settings, load_settings
-from clarion_keeper.command.keep import keep
 from clarion_keeper.intents import Lane
 from clarion_keeper.signers.command import signer
 
-__all__ = ["keep", "keeper"]
+__all__ = ["keeper"]
 
 keeper: Final = typer.Typer(
     help="Runs the keeper, shows what it plans, does and did, and stops it.",

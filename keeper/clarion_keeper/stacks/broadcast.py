@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from clarion.chains.stacks.node_client import NodeError, TransactionRejectedError
+from clarion.chains.stacks.node_client import TransactionRejectedError
 from clarion_keeper.executor import Broadcast, Taken
 from clarion_keeper.stacks.nodes import Nodes
 
@@ -48,13 +48,11 @@ async def broadcast(nodes: Nodes, raw: bytes) -> Broadcast:
     takers = tuple(url for url, problem in answers.items() if problem is None)
     if takers:
         return Broadcast(taken=Taken.SENT, nodes=takers)
-    said = [
-        (meaning(problem), problem) for problem in answers.values() if isinstance(problem, TransactionRejectedError)
-    ]
-    if not said:
+    refusals = [problem for problem in answers.values() if isinstance(problem, TransactionRejectedError)]
+    if not refusals:
         return Broadcast(taken=Taken.LATER, reason="; ".join(map(str, answers.values())))
-    taken, problem = min(said, key=lambda one: _RANKS.index(one[0]))
-    return Broadcast(taken=taken, reason=_in_words(problem))
+    foremost = min(refusals, key=lambda refusal: _RANKS.index(meaning(refusal)))
+    return Broadcast(taken=meaning(foremost), reason=_in_words(foremost))
 
 
 def meaning(refusal: TransactionRejectedError) -> Taken:
@@ -72,7 +70,5 @@ def _is_ahead(data: Any) -> bool:
     return isinstance(expected, int) and isinstance(actual, int) and actual > expected
 
 
-def _in_words(problem: NodeError) -> str:
-    if isinstance(problem, TransactionRejectedError):
-        return f"{problem.reason} {problem.data}" if problem.data else problem.reason
-    return str(problem)
+def _in_words(refusal: TransactionRejectedError) -> str:
+    return f"{refusal.reason} {refusal.data}" if refusal.data else refusal.reason

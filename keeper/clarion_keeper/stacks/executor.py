@@ -1,7 +1,7 @@
 """One account's way to Stacks: room for nonces, a draft that would succeed, a signature, the nodes, and what follows.
 
-What the account has sent is stored by the engine. In memory there is only what makes things sooner: since which block
-an attempt waits, and what the simulation of a signed transaction said. Losing it costs a few blocks.
+What the account has sent is stored by the engine. In memory there is only what the simulation of a signed transaction
+said, for the next draft of the same call; losing it costs a signature.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ log = structlog.get_logger()
 RELEASE_MICRO_STX: Final = 1
 """What a transaction sends that only uses up a nonce: nodes take none of 0, and none to oneself."""
 
+NODE_TIMEOUT_SECONDS: Final = 5.0
+NODE_ATTEMPTS: Final = 2
+"""A node that stalls must not hold up a rescue; the next turn asks again."""
+
 
 class WouldAbortError(ExecutorError):
     """The signed transaction would abort at the tip: it was not sent. The next draft of the same call says why."""
@@ -58,12 +62,11 @@ class WouldAbortError(ExecutorError):
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """A transaction without nonce and fee. ``height``: the index's when it was drafted."""
+    """A transaction without nonce and fee."""
 
     payload: Payload
     conditions: tuple[PostCondition, ...]
     certainty: Certainty
-    height: int
 
 
 class StacksExecutor:
@@ -92,7 +95,6 @@ class StacksExecutor:
         self._replace_after = replace_after_blocks
         self._simulator = Simulator(nodes, network, network.chain_id)
         self._height = 0
-        self._waiting_since: dict[bytes, int] = {}
         self._would_end: dict[bytes, tuple[Outcome, ...]] = {}
 
     async def room(self, live: Sequence[Outgoing]) -> Room:
@@ -140,19 +142,18 @@ class StacksExecutor:
             log.warning("not taken", tx=f"0x{signed.tx_id.hex()}", meaning=answer.taken.value, reason=answer.reason)
         return answer
 
-    async def follow(self, outgoings: Sequence[Outgoing]) -> Mapping[int, Seen]:
-        """What became of these, by id."""
-        kept = {attempt.tx_id for outgoing in outgoings for attempt in outgoing.attempts}
-        self._waiting_since = {tx_id: height for tx_id, height in self._waiting_since.items() if tx_id in kept}
+    async def follow(self, outgoings: Sequence[Outgoing]) -> tuple[Mapping[int, Seen], Receipt]:
+        """What became of these, by id, and where the index stood."""
         with _nobody_answers():
-            return await follow(self.nodes, self._reader, outgoings, self.address)
+            seen, receipt = await follow(self.nodes, self._reader, outgoings, self.address)
+        self._height = receipt.height
+        return seen, receipt
 
     async def replacement(
         self, outgoing: Outgoing, work: Work | None, receipt: Receipt, *, wanted: bool
     ) -> Draft | Declined | None:
         """A draft that pays more than every earlier attempt, once the newest has waited long enough."""
-        is_stuck = self._is_stuck(outgoing, receipt)
-        if not (is_stuck or wanted):
+        if receipt.height - outgoing.height < self._replace_after and not wanted:
             return None
         replaced = max(attempt.fee for attempt in outgoing.attempts)
         if replaced >= self._policy.cap:
@@ -162,7 +163,7 @@ class StacksExecutor:
         payload = TokenTransfer(_nobody(self._network), RELEASE_MICRO_STX)
         cheapest = Fixed(RELEASE_MICRO_STX, self._policy.cap)
         fee = _fee(cheapest, Pricing(size=self._size(payload, ()), replaced=replaced))
-        unsigned = Unsigned(payload, (), Certainty.SURE, receipt.height)
+        unsigned = Unsigned(payload, (), Certainty.SURE)
         return None if fee is None else Draft(fee=fee, contract="", function="transfer", unsigned=unsigned)
 
     async def sign_release(self, draft: Draft, outgoing: Outgoing) -> Signed:
@@ -170,7 +171,6 @@ class StacksExecutor:
         return await self._signed(draft, outgoing.nonce, Purpose(outgoing.job, outgoing.lane.value, ()))
 
     async def _drafted(self, work: Work, receipt: Receipt, *, replaced: int | None) -> Draft | Declined | None:
-        self._height = receipt.height
         try:
             call = work.job.call(work.items)
             payload = ContractCall(self._contracts.resolve(call.contract), call.function, call.arguments)
@@ -181,7 +181,7 @@ class StacksExecutor:
             return Declined(outcomes=outcomes)
         foretold = await self._simulator.call(work, payload, call.post_conditions)
         if foretold.forbids:
-            return Declined(outcomes=foretold.outcomes)
+            return Declined(outcomes=foretold.outcomes, too_large=foretold.too_large)
         left = None if work.deadline_burn is None else work.deadline_burn - receipt.burn_height
         estimate = await self.nodes.estimate_fees(encode_payload(payload), size)
         fee = _fee(self._policy, Pricing(size=size, estimate=estimate, burn_blocks_left=left, replaced=replaced))
@@ -191,7 +191,7 @@ class StacksExecutor:
             fee=fee,
             contract=str(payload.contract),
             function=call.function,
-            unsigned=Unsigned(payload, call.post_conditions, foretold.certainty, receipt.height),
+            unsigned=Unsigned(payload, call.post_conditions, foretold.certainty),
             outcomes=foretold.outcomes if foretold.certainty is Certainty.SURE else (),
             detail={"simulated": foretold.certainty.value, "says": foretold.reason},
         )
@@ -204,9 +204,7 @@ class StacksExecutor:
             raw = await self._signer.sign_stacks(bare, purpose=purpose)
         except (SignerUnavailableError, SignerProtocolError) as error:
             raise ExecutorError(str(error)) from error
-        tx_id = transaction_id(raw)
-        self._waiting_since[tx_id] = unsigned.height
-        return Signed(tx_id=tx_id, raw=raw, fee=draft.fee)
+        return Signed(tx_id=transaction_id(raw), raw=raw, fee=draft.fee)
 
     async def _check(self, work: Work, signed: Signed, nonce: int | None, payload: bytes) -> None:
         """Raise WouldAbortError where the signed bytes would abort at the tip; nodes can say so of the next nonce."""
@@ -217,15 +215,6 @@ class StacksExecutor:
         if foretold.forbids:
             self._would_end[payload] = foretold.outcomes
             raise WouldAbortError(f"the signed transaction was not sent: it would end {foretold.reason}")
-
-    def _is_stuck(self, outgoing: Outgoing, receipt: Receipt) -> bool:
-        """Whether the newest attempt has waited for too many blocks, as far as this process has seen it wait."""
-        since = self._waiting_since.setdefault(outgoing.newest.tx_id, receipt.height)
-        if since > receipt.height:  # a shorter branch took over
-            self._waiting_since[outgoing.newest.tx_id] = since = receipt.height
-        return receipt.height - since >= self._replace_after or (
-            receipt.burn_height - outgoing.burn >= self._replace_after
-        )
 
     def _size(self, payload: Payload, conditions: tuple[PostCondition, ...]) -> int:
         """Bytes of the transaction, which a signature does not change."""
@@ -254,7 +243,12 @@ async def open_executor(
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(
-                NodeClient(url, auth_token=token.get_secret_value() if token and url == settings.node.url else None)
+                NodeClient(
+                    url,
+                    auth_token=token.get_secret_value() if token and url == settings.node.url else None,
+                    timeout_seconds=NODE_TIMEOUT_SECONDS,
+                    attempts=NODE_ATTEMPTS,
+                )
             )
             for url in settings.keeper_node_urls
         ]

@@ -13,13 +13,15 @@ from clarion_keeper.graph import MinedTransaction, Reader, Receipt
 from clarion_keeper.stacks.nodes import Nodes
 
 
-async def follow(nodes: Nodes, reader: Reader, outgoings: Sequence[Outgoing], address: str) -> Mapping[int, Seen]:
-    """What became of outgoings of one account, by id, looking at every attempt of each.
+async def follow(
+    nodes: Nodes, reader: Reader, outgoings: Sequence[Outgoing], address: str
+) -> tuple[Mapping[int, Seen], Receipt]:
+    """What became of outgoings of one account, by id, looking at every attempt of each; and where the index stood.
 
     Raises NodeError, `clarion_keeper.graph.GraphError`.
     """
     if not outgoings:
-        return {}
+        return {}, await reader.tip()
     # Asked before the index is read: an index at least this far that does not have a transaction whose nonce is used up
     # proves that another one took its place.
     tip, account = await asyncio.gather(nodes.tip_height(), nodes.account(address))
@@ -28,7 +30,7 @@ async def follow(nodes: Nodes, reader: Reader, outgoings: Sequence[Outgoing], ad
     fates = await asyncio.gather(
         *(_seen(nodes, outgoing, found, receipt, tip, account.nonce) for outgoing in outgoings)
     )
-    return dict(zip((outgoing.id for outgoing in outgoings), fates, strict=True))
+    return dict(zip((outgoing.id for outgoing in outgoings), fates, strict=True)), receipt
 
 
 async def _seen(

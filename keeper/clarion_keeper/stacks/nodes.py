@@ -53,17 +53,12 @@ class Nodes:
         except NodeError:
             return None
 
-    async def simulate(self, raw: bytes) -> Simulated | None:
-        """How a signed transaction would end at the tip; None where no node simulates for us.
+    async def simulate(self, raw: bytes) -> Simulated:
+        """How a signed transaction would end at the tip.
 
-        Raises SimulationRefusedError: it could not be in a block at all.
+        Raises SimulationRefusedError where it could not be in a block at all, NodeError where no node simulates for us.
         """
-        try:
-            return await self._first(lambda node: node.simulate(raw))
-        except SimulationRefusedError:
-            raise
-        except NodeError:
-            return None
+        return await self._first(lambda node: node.simulate(raw))
 
     async def is_waiting(self, tx_id: bytes) -> bool:
         """Whether any node has a transaction in its mempool. Raises NodeError where none says."""

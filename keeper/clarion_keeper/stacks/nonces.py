@@ -6,7 +6,7 @@ a transaction under the lease's fence, and the table allows no second one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
 MAX_CHAINED: Final = 25
@@ -20,9 +20,3 @@ def free_nonces(confirmed: int, taken: Collection[int]) -> tuple[int, ...]:
     mined. A gap comes before everything else: nothing after it can be mined. All of them are ones that nodes take.
     """
     return tuple(nonce for nonce in range(confirmed, confirmed + MAX_CHAINED) if nonce not in taken)
-
-
-def gaps(confirmed: int, taken: Iterable[int]) -> tuple[int, ...]:
-    """The free nonces below the highest taken one: what has them has to wait until they are filled."""
-    waiting = {nonce for nonce in taken if nonce >= confirmed}
-    return tuple(nonce for nonce in range(confirmed, max(waiting, default=confirmed)) if nonce not in waiting)

@@ -15,16 +15,25 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
-from clarion.chains.stacks.node_client import Simulated, SimulationRefusedError
+from clarion.chains.stacks.node_client import NodeError, Simulated, SimulationRefusedError
 from clarion.chains.stacks.payloads import ContractCall
 from clarion.chains.stacks.post_conditions import PostCondition, PostConditionMode
 from clarion.chains.stacks.signing import signed_transaction
 from clarion_keeper.executor import Work
 from clarion_keeper.intents import Outcome, Verdict
 from clarion_keeper.stacks.nodes import Nodes
+
+TOO_LARGE: Final = (
+    "Too much data in transaction",
+    "Too much data in block",
+    "Cost overflow",
+    "Block execution budget exceeded",
+)
+"""How nodes say that a transaction costs more than a block allows (stacks-core, ``chainstate/stacks/mod.rs``)."""
 
 
 class Certainty(StrEnum):
@@ -40,11 +49,15 @@ class Certainty(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Foretold:
-    """How a call would end. ``outcomes``: for each intent, empty where nobody says. ``reason``: in words."""
+    """How a call would end. ``outcomes``: for each intent, empty where nobody says. ``reason``: in words.
+
+    ``too_large``: it costs more than a block allows.
+    """
 
     certainty: Certainty
     outcomes: tuple[Outcome, ...] = ()
     reason: str = ""
+    too_large: bool = False
 
     @property
     def forbids(self) -> bool:
@@ -77,9 +90,9 @@ class Simulator:
         try:
             simulated = await self._nodes.simulate(stranger.encode())
         except SimulationRefusedError as error:
-            return Foretold(Certainty.UNSURE, reason=str(error))
-        if simulated is None:
-            return Foretold(Certainty.NONE, reason="no node simulates: by the job's own rules")
+            return _refused(work, str(error))
+        except NodeError as error:
+            return Foretold(Certainty.NONE, reason=f"by the job's own rules, for no node simulates: {error}")
         outcomes = outcomes_of(work, simulated)
         refused = simulated.status != "success" and any(o.verdict is Verdict.FAILED for o in outcomes)
         return Foretold(Certainty.UNSURE if refused else Certainty.SURE, outcomes, _in_words(simulated))
@@ -89,9 +102,9 @@ class Simulator:
         try:
             simulated = await self._nodes.simulate(raw)
         except SimulationRefusedError as error:
-            return Foretold(Certainty.UNSURE, reason=str(error))
-        if simulated is None:
-            return Foretold(Certainty.NONE, reason="no node simulates")
+            return _refused(work, str(error))
+        except NodeError as error:
+            return Foretold(Certainty.NONE, reason=f"no node simulates: {error}")
         return Foretold(Certainty.SURE, outcomes_of(work, simulated), _in_words(simulated))
 
 
@@ -101,6 +114,15 @@ def outcomes_of(work: Work, simulated: Simulated) -> tuple[Outcome, ...]:
         reason = f"would send more than its post-conditions allow: {simulated.error or 'a post-condition failed'}"
         return tuple(Outcome(Verdict.FAILED, reason) for _ in work.items)
     return tuple(work.job.outcomes(work.items, simulated.result))
+
+
+def _refused(work: Work, reason: str) -> Foretold:
+    if not any(words in reason for words in TOO_LARGE):
+        return Foretold(Certainty.UNSURE, reason=reason)
+    # A single one will not become smaller by itself.
+    verdict = Verdict.AGAIN if len(work.items) > 1 else Verdict.FAILED
+    outcomes = tuple(Outcome(verdict, reason) for _ in work.items)
+    return Foretold(Certainty.SURE, outcomes, reason, too_large=True)
 
 
 def _in_words(simulated: Simulated) -> str:

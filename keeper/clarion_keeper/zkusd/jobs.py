@@ -18,8 +18,8 @@ from clarion.chains.stacks.clarity import Value
 from clarion.config import Keeper, Lane
 from clarion.protocols.zkusd.units import Base, Percent
 from clarion_keeper.graph import Reader
-from clarion_keeper.intents import Amount, Call, Intent, Item, Outcome, Verdict
-from clarion_keeper.job import JobChain, JobContext
+from clarion_keeper.intents import Amount, Intent, Item, Outcome, Verdict
+from clarion_keeper.job import Job, JobChain, JobContext
 from clarion_keeper.zkusd.candidates import Opportunity, Outlook
 from clarion_keeper.zkusd.orders import SpellOrder, order_of
 from clarion_keeper.zkusd.state import ZkUsdState, read_state
@@ -60,17 +60,11 @@ class Desk:
         return least is None or (one.net >= 0 and one.value_usd8 >= least)
 
 
-class ZkUsdJob:
-    """What zkUSD's jobs have in common. Those of the chain ``bitcoin`` make a spell of an intent."""
+class ZkUsdJob(Job[ZkUsdState]):
+    """What zkUSD's jobs have in common. Those of the chain ``bitcoin`` make a spell of an intent, one at a time."""
 
-    name: str
-    lane: Lane
-    batch_size: int = 1
-    depth: int = 0
     chain: JobChain = "bitcoin"
     reads: Chain | None = "bitcoin"
-    holds: bool = False
-    replayable: bool = True
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -80,13 +74,9 @@ class ZkUsdJob:
         return await self._desk.read(reader)
 
     def spell(self, items: Sequence[Item]) -> SpellOrder:
-        """What a spell is to do for an intent: one at a time, as the contracts want it."""
+        """What the spell of an intent is to do."""
         (item,) = items
         return order_of(item)
-
-    def call(self, items: Sequence[Item]) -> Call:
-        """There are no calls on Bitcoin."""
-        raise NotImplementedError(f"{self.name} makes spells: see `spell`")
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
         """A spell that is mined has done what it says: its proof is that the contracts consented."""
