@@ -1,6 +1,7 @@
 """The container files, read as Compose reads them, agree with the command line, the settings and each other."""
 
 import importlib.metadata
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def test_the_services_are_these() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_commands_are_the_command_lines(name: str) -> None:
-    [command] = service(name)["command"]
+    command, *_ = service(name)["command"]
     known = set(get_command(commands).commands)  # type: ignore[attr-defined]
     assert command in known | {entry.name for entry in importlib.metadata.entry_points(group=COMMANDS_GROUP)}
 
@@ -76,7 +77,10 @@ def test_keys_and_addresses_are_the_devnets() -> None:
     assert compose()["configs"]["keeper_key"]["content"] == KEEPER.secret.hex()
     keeper = service("keeper")
     assert keeper["environment"]["CLARION_DEPLOYERS__BITHEDGE"] == DEPLOYER.address
-    assert keeper["environment"]["CLARION_KEEPER__KEY_FILE"] == keeper["configs"][0]["target"]
+    [account] = json.loads(keeper["environment"]["CLARION_KEEPER__ACCOUNTS"]).values()
+    [key] = keeper["configs"]
+    assert account["signer"] == f"file:{key['target']}"
+    assert (key["mode"], f"--uid {key['uid']} " in (REPOSITORY / "Dockerfile").read_text()) == (0o400, True)
 
 
 def test_ports_are_published_to_this_machine_alone() -> None:
@@ -94,7 +98,13 @@ def test_dependencies_exist_and_what_is_waited_for_has_a_health_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [("indexer", "3700/healthz"), ("graphql", "8000/readyz"), ("devnet", "20443/v2/info")]
+    ("name", "path"),
+    [
+        ("indexer", "3700/healthz"),
+        ("graphql", "8000/readyz"),
+        ("keeper", "9700/healthz"),
+        ("devnet", "20443/v2/info"),
+    ],
 )
 def test_health_checks_are_programs_that_ask_the_service_itself(name: str, path: str) -> None:
     kind, program, option, code = service(name)["healthcheck"]["test"]

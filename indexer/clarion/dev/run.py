@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
-from clarion.config import CONFIG_FILE_VARIABLE, ENV_PREFIX, Settings
+from clarion.config import CONFIG_FILE_VARIABLE, ENV_PREFIX, Scope, Settings
 from clarion.dev.accounts import DEPLOYER, KEEPER
 from clarion.dev.processes import ProcessTree
 from clarion.dev.snapshot import SnapshotReader
@@ -169,6 +169,8 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
         "protocols": [],
         "sources": [],
         "graphql": {"host": graphql.host, "port": graphql_port},
+        # whoever can reach a run on this machine may see what its keeper plans
+        "accounts": {"anonymous": [scope.value for scope in Scope]},
         "keeper": {
             "graphql_url": f"http://{graphql.host}:{graphql_port}/graphql",
             "accounts": {"keeper": {"signer": f"file:{folder / KEEPER_KEY_NAME}", "lanes": KEEPER_LANES}},

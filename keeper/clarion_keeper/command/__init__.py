@@ -13,8 +13,6 @@ from clarion.config import Settings, load_settings
 from clarion_keeper.intents import Lane
 from clarion_keeper.signers.command import signer
 
-__all__ = ["keeper"]
-
 keeper: Final = typer.Typer(
     help="Runs the keeper, shows what it plans, does and did, and stops it.",
     no_args_is_help=True,

@@ -1,0 +1,196 @@
+"""The example bot of a third party works by itself, and beside our keeper neither does anything twice or in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from e2e.flow import Flow, open_flow, until
+from e2e.index import free_port, indexed
+from e2e.test_forks import indexing
+from support.graphql import Server, serving
+
+from clarion.chains.stacks.keys import PrivateKey
+from clarion.chains.stacks.networks import Network
+from clarion.config import Keeper, KeeperAccount, Node, Settings
+from clarion.dev.accounts import DEPLOYER, KEEPER
+from clarion.dev.insurance import TIER, Insurance
+from clarion.protocols.bithedge import protocol
+from clarion.store.database import connect
+from clarion_graphql.app import make_app
+from clarion_keeper import engine
+
+BOT = Path(__file__).resolve().parents[2] / "examples" / "liquidation_bot.py"
+BOT_KEY = hashlib.sha256(b"a rival's key").hexdigest() + "01"
+BOT_ADDRESS = str(PrivateKey.from_hex(BOT_KEY).address(Network.TESTNET))
+GIFT = 1_000 * 10**6
+JOBS = ["issue-margin-call", "escalate-margin-call", "resolve-margin-call", "liquidate"]
+
+LIQUIDATIONS = "SELECT policy, provider, bounty_to, bounty FROM bithedge.liquidation WHERE is_forced ORDER BY id"
+
+
+@dataclass
+class Scene:
+    """A devnet on which a position is at the edge, an index of it and a GraphQL server."""
+
+    flow: Flow
+    server: Server
+    node_url: str
+    connection: psycopg.Connection[Any]
+    folder: Path
+
+    @property
+    def graphql_url(self) -> str:
+        return f"{self.server.client.base_url}/graphql".replace("//graphql", "/graphql")
+
+    @contextlib.asynccontextmanager
+    async def bot(self) -> AsyncIterator[Path]:
+        """The bot while it runs; gives what it writes."""
+        key_file, log = self.folder / "bot.key", self.folder / "bot.log"
+        key_file.write_text(BOT_KEY)
+        with log.open("w") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(BOT),
+                self.graphql_url,
+                self.node_url,
+                Network.TESTNET.value,
+                str(key_file),
+                stdout=output,
+                stderr=output,
+            )
+            try:
+                yield log
+                assert process.returncode is None, log.read_text()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    @contextlib.asynccontextmanager
+    async def keeper(self) -> AsyncIterator[None]:
+        """Our keeper while it runs, for what margin calls need."""
+        key_file = self.folder / "keeper.key"
+        key_file.write_text(KEEPER.secret.hex())
+        key_file.chmod(0o600)
+        settings = Settings(
+            state_dir=self.folder / "state",
+            deployers={"bithedge": DEPLOYER.address},
+            node=Node(url=self.node_url),
+            keeper=Keeper(
+                graphql_url=self.graphql_url,
+                jobs=JOBS,
+                accounts={"keeper": KeeperAccount(signer=f"file:{key_file}")},
+            ),
+        )
+        stopping = asyncio.Event()
+        running = asyncio.create_task(engine.run(settings, self.database_url, stopping=stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await running
+
+    database_url: str = ""
+
+    async def fall(self) -> Any:
+        """Mine what waits; where nothing does, a Bitcoin block goes by and prices fall. Gives the liquidations."""
+        if (await self.flow.devnet.status())["mempool"]["size"]:
+            await self.flow.devnet.mine()
+        else:
+            await self.flow.devnet.burn(1)
+            await self.flow.price(97)
+        await indexed(self.flow, self.connection)
+        return self.connection.execute(LIQUIDATIONS).fetchall()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def scene(start_devnet: Callable[..., Any], database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    port = free_port()
+    devnet = start_devnet(observer=f"http://127.0.0.1:{port}")
+    deployed = protocol.deployed_by(DEPLOYER.address)
+    app = make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, node_url=devnet.url)
+    async with contextlib.AsyncExitStack() as stack:
+        connection = stack.enter_context(connect(database_url, autocommit=True))
+        await stack.enter_async_context(indexing(database_url, devnet.url, port))
+        server = await stack.enter_async_context(serving(app))
+        flow = await stack.enter_async_context(open_flow(devnet.url))
+        await flow.begin()
+        await flow.devnet.fund(BOT_ADDRESS, micro_stx=GIFT)
+        await _gamble(flow)
+        yield Scene(flow, server, devnet.url, connection, tmp_path, database_url)
+
+
+async def _gamble(flow: Flow) -> None:
+    """The gambler covers as much as he can, and the fund stands by."""
+    scenario = flow.scenario
+    insurance = Insurance(scenario.cast, scenario.calls, scenario.reader)
+    for _ in range(12):
+        world = await flow.world()
+        await flow.do(*await insurance.plan(world, ()))
+        position = await scenario.reader.position(scenario.cast.gambler.address, TIER, scenario.calls.stx_token)
+        policies = [policy for policy in (await flow.world()).policies if policy.tier == TIER]
+        if position.liability_usd8 and len(policies) >= 2:
+            return
+    raise AssertionError("the gambler covers nothing")
+
+
+def _sent_by(connection: psycopg.Connection[Any], sender: str) -> list[Any]:
+    """Function, whether it succeeded, fee and height of everything that somebody sent, as the chain has it."""
+    return connection.execute(
+        "SELECT function, status = 'success', fee::bigint, height FROM clarion.transaction t "
+        "JOIN clarion.canonical_block k USING (chain, height) WHERE k.hash = t.block_hash AND sender = %s "
+        "AND function IS NOT NULL ORDER BY height, tx_index",
+        (sender,),
+    ).fetchall()
+
+
+async def test_the_bot_liquidates_by_itself(scene: Scene) -> None:
+    async with scene.bot() as log:
+        found = await until(scene.fall, lambda rows: len(rows) >= 1, "a liquidation by the bot")
+        assert {bounty_to for _, _, bounty_to, _ in found} == {BOT_ADDRESS}, log.read_text()
+    sent = _sent_by(scene.connection, BOT_ADDRESS)
+    assert all(succeeded for _, succeeded, _, _ in sent), (sent, log.read_text())
+    assert {"issue-margin-call", "liquidate"} <= {function for function, *_ in sent}
+    assert sum(bounty for *_, bounty in found) > sum(fee for _, _, fee, _ in sent)
+
+
+async def test_a_rival_and_the_keeper_do_nothing_twice(scene: Scene) -> None:
+    async with scene.bot() as log, scene.keeper():
+        await until(scene.fall, lambda rows: len(rows) >= 2, "two liquidations")
+        await until(_open_intents(scene), lambda number: number == 0, "the keeper's intents")
+    found = scene.connection.execute(LIQUIDATIONS).fetchall()  # type: ignore[arg-type]
+    assert len({(policy, provider) for policy, provider, *_ in found}) == len(found)
+    assert {bounty_to for _, _, bounty_to, _ in found} <= {BOT_ADDRESS, KEEPER.address}, log.read_text()
+    ended = scene.connection.execute("SELECT state, job, outcome FROM keeper.intent").fetchall()
+    assert [row for row in ended if row[0] not in ("done", "cancelled")] == []
+    assert scene.connection.execute("SELECT job, reason FROM keeper.control WHERE paused").fetchall() == []
+    # a fee is lost only where the rival was mined after the keeper had looked, so that no simulation could know
+    wasted = [row for row in _sent_by(scene.connection, KEEPER.address) if not row[1]]
+    benign = scene.connection.execute(
+        "SELECT count(DISTINCT o.id) FROM keeper.outgoing o JOIN keeper.intent i ON i.outgoing_id = o.id "
+        "JOIN bithedge.liquidation l ON true WHERE i.benign AND o.state IN ('mined', 'final') "
+        "AND o.height <= o.block_height"
+    ).fetchone()
+    assert benign is not None
+    assert len(wasted) <= benign[0]
+
+
+def _open_intents(scene: Scene) -> Callable[[], Any]:
+    async def ask() -> int:
+        await scene.fall()
+        row = scene.connection.execute(
+            "SELECT count(*) FROM keeper.intent WHERE state IN ('planned', 'sent') AND job = 'liquidate'"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    return ask
