@@ -97,6 +97,12 @@ class Engine:
         self._readers = parts.readers
         self._observer = observer
         self._holder = lease.holder_name()
+        self._served = {
+            (account.chain, lane)
+            for name, account in settings.keeper.accounts.items()
+            if name in parts.executors
+            for lane in account.lanes
+        }
         self._looks: dict[str, Look] = {}
         self._rates: Rates = {}
         policy = Policy(
@@ -206,11 +212,12 @@ class Engine:
 
     def _looking(self, store: Store, job: Job[Any], bells: Bells) -> Callable[[], Awaitable[None]]:
         chain = chain_read_by(job)
+        served = job.chain == "none" or (job.chain, job.lane) in self._served
 
         async def once() -> None:
             found = await look(job, self._readers[chain], self._observer)
             failed_before = (before := self._looks.get(job.name)) is None or before.error is not None
-            changed = await store_look(store, job, found, self._observer)
+            changed = await store_look(store, job, found, self._observer, served=served)
             self._looks[job.name] = found
             if changed or failed_before:
                 bells.ring(chain, "account ")

@@ -90,8 +90,11 @@ def _check_intents(job: Job[Any], due: Sequence[Intent]) -> None:
         raise InvalidIntentsError(f"{job.name} gives an intent of the job {strangers[0].job}")
 
 
-async def store_look(store: Store, job: Job[Any], looked: Look, observer: Observer) -> bool:
-    """Store what a look found; gives whether something is new or gone."""
+async def store_look(store: Store, job: Job[Any], looked: Look, observer: Observer, *, served: bool = True) -> bool:
+    """Store what a look found; gives whether something is new or gone.
+
+    ``served``: whether an account has the job's lane; what nobody sends waits with that reason.
+    """
     if looked.receipt is None:
         return False
     async with store.writing() as connection:
@@ -103,6 +106,8 @@ async def store_look(store: Store, job: Job[Any], looked: Look, observer: Observ
             due=list(looked.due.values()),
             receipt=looked.receipt,
         )
+        if not served:
+            await intents.wait_all(connection, job.name, f"no account serves the lane {job.lane.value} on {job.chain}")
     await observer.stage("decided")
     if decided.new or decided.cancelled:
         log.info(

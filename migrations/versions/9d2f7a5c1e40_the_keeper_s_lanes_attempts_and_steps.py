@@ -187,9 +187,13 @@ def upgrade() -> None:
         END $$
         """
     )
-    for table in ("intent", "outgoing"):
+    # not of what every look at the chain writes anew
+    for table, columns in (
+        ("intent", "state, outgoing_id, waiting, outcome, benign"),
+        ("outgoing", "state, tx_id, error, height"),
+    ):
         op.execute(
-            f"CREATE TRIGGER notify_change AFTER INSERT OR UPDATE ON keeper.{table} "
+            f"CREATE TRIGGER notify_change AFTER INSERT OR UPDATE OF {columns} ON keeper.{table} "
             "FOR EACH ROW EXECUTE FUNCTION keeper.notify_change()"
         )
 

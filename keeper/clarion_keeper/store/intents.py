@@ -217,6 +217,12 @@ async def wait(connection: AsyncConnection[Any], reasons: Mapping[int, str]) -> 
         await steps.add(connection, [id_], "waited", {"reason": reason})
 
 
+async def wait_all(connection: AsyncConnection[Any], job: str, reason: str) -> None:
+    """Say why nothing of a job is sent."""
+    cursor = await connection.execute("SELECT id FROM keeper.intent WHERE job = %s AND state = 'planned'", (job,))
+    await wait(connection, {id_: reason for (id_,) in await cursor.fetchall()})
+
+
 async def simulated(connection: AsyncConnection[Any], outcomes: Mapping[int, Outcome]) -> None:
     """What simulations that declined said. What somebody else did is noted; the index will say that it is not due."""
     await wait(connection, {id_: _reason(outcome) for id_, outcome in outcomes.items()})
