@@ -515,6 +515,7 @@ class KeeperAccount(_Section):
         unit="micro-STX or satoshis",
         ge=0,
     )
+    limits: SigningLimits = Field(default_factory=SigningLimits)
 
 
 class KeeperFeed(_Section):
