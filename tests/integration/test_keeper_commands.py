@@ -11,6 +11,7 @@ import pytest
 from support.keeper_rows import add_attempt, add_intent, add_outgoing, add_step
 
 from clarion import cli
+from clarion.dev.accounts import DEPLOYER
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,6 +20,7 @@ Run = Callable[..., tuple[int, str, str]]
 def run(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any) -> Run:
     """Exit code, output and errors of a `clarion keeper` command line on the test's database."""
     monkeypatch.setenv("CLARION_DATABASE_URL", database_url)
+    monkeypatch.setenv("CLARION_DEPLOYERS__BITHEDGE", DEPLOYER.address)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
@@ -131,7 +133,8 @@ class TestPause:
     def test_a_job_that_nobody_knows_is_named(self, run: Run) -> None:
         code, _, err = run("pause", "liquidat")
         assert code == 1
-        assert "liquidate" in err
+        assert err.startswith("clarion: There is no job liquidat. There are: ")
+        assert " liquidate," in err
 
 
 def controls(connection: psycopg.Connection[Any]) -> dict[str, tuple[bool, str]]:

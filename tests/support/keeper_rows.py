@@ -67,7 +67,7 @@ def add_outgoing(connection: psycopg.Connection[Any], **values: Any) -> int:
 def add_attempt(connection: psycopg.Connection[Any], outgoing: int, number: int = 1, **values: Any) -> bytes:
     """A signed version; gives its id."""
     tx_id = bytes([number]) * 31 + outgoing.to_bytes(1, "big")
-    given = {"fee": 1_000 * number, "raw": b"signed bytes", "state": "broadcast", **values}
+    given = {"fee": 1_000 * number, "raw": b"signed bytes", "intents": [], "state": "broadcast", **values}
     add(connection, "attempt", tx_id=tx_id, outgoing_id=outgoing, number=number, **given)
     return tx_id
 
