@@ -80,15 +80,16 @@ class MockProver:
 
     def __init__(self, *, charge: Charge | None = None) -> None:
         self._charge = charge
-        self._answers: dict[bytes, BitcoinTransaction] = {}
+        self.answers: dict[bytes, BitcoinTransaction] = {}
+        """What was proven so far, by the hash of the spell."""
 
     def prove(self, request: ProveRequest) -> BitcoinTransaction:
         """The unsigned transaction of a spell. Raises ProofRefusedError."""
         key = hashlib.sha256(write_spell(request.spell)).digest()
-        if key not in self._answers:
+        if key not in self.answers:
             self._check(request)
-            self._answers[key] = self._transaction(request)
-        return self._answers[key]
+            self.answers[key] = self._transaction(request)
+        return self.answers[key]
 
     def _check(self, request: ProveRequest) -> None:
         spell = request.spell

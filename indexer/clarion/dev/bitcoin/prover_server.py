@@ -70,8 +70,7 @@ def prover_app(prover: MockProver) -> Starlette:
                 return PlainTextResponse("length limit exceeded", status_code=413, headers=_HEADERS)
         as_cbor = _CBOR in request.headers.get("content-type", _JSON)
         try:
-            asked = (_from_cbor if as_cbor else _from_json)(bytes(body))
-            proven = prover.prove(asked)
+            proven = prover.prove(request_of(bytes(body), as_cbor=as_cbor))
         except ProofRefusedError as error:
             return PlainTextResponse(str(error), status_code=400, headers=_HEADERS)
         text = write_transaction(proven).hex()
@@ -122,6 +121,11 @@ async def run_prover(options: ProverOptions, ready: Callable[[str], None]) -> No
     async with serving(listening) as url:
         ready(url)
         await stop_signal()
+
+
+def request_of(body: bytes, *, as_cbor: bool = False) -> ProveRequest:
+    """What a request's body asks for. Raises ProofRefusedError where that cannot be read."""
+    return _from_cbor(body) if as_cbor else _from_json(body)
 
 
 def _from_json(body: bytes) -> ProveRequest:
