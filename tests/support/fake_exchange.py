@@ -106,7 +106,7 @@ class FakeExchange:
         if fault is Fault.CUT:
             return Response(body[:20], headers={"Content-Length": str(len(body))})
         if fault is Fault.BOMB:
-            return Response(gzip.compress(bytes(1 << 24)), headers={"Content-Encoding": "gzip"})
+            return Response(BOMB, headers={"Content-Encoding": "gzip"})
         if fault in ODD_PRICES:
             body = re.sub(rb'"?\b7\.77\b"?', ODD_PRICES[fault], json.dumps(self.body(exchange, asked, "7.77")).encode())
         return Response(body, media_type="application/json")
@@ -203,6 +203,7 @@ def _okx(base: str, currency: str, price: str, ms: int) -> Any:
     return {"code": "0", "msg": "", "data": [ticker]}
 
 
+BOMB: Final = gzip.compress(bytes(1 << 24))
 NAMES: Final = {
     "XBT": "BTC",
     "UST": "USDT",

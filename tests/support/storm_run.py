@@ -15,6 +15,7 @@ from e2e.flow import until
 from clarion.chains.stacks.node_client import NodeClient
 from clarion.config import Devnet, GraphQL, Observer, Settings
 from clarion.dev.accounts import Account, account
+from clarion.dev.deployment import NextBlock
 from clarion.dev.devnet_client import DevnetClient
 from clarion.dev.processes import ProcessTree
 from clarion.dev.run import DevOptions, settings_of_run, start_devnet, start_index, start_readers, write_settings
@@ -58,6 +59,13 @@ class Stage:
         await until(ask, bool, "a turn of every account")
 
 
+def _mine(devnet: DevnetClient) -> NextBlock:
+    async def next_block() -> None:
+        await devnet.mine()
+
+    return next_block
+
+
 @contextlib.asynccontextmanager
 async def staged(
     database_url: str,
@@ -92,9 +100,7 @@ async def staged(
             return False
 
         await until(lambda: is_up(f"{settings.node.url}/v2/info"), bool, "the devnet")
-        scenario = await stack.enter_async_context(
-            open_scenario(settings.node.url, seed=seed, mine=lambda devnet: devnet.mine)
-        )
+        scenario = await stack.enter_async_context(open_scenario(settings.node.url, seed=seed, mine=_mine))
         devnet = await stack.enter_async_context(DevnetClient(settings.node.url))
         node = await stack.enter_async_context(NodeClient(settings.node.url))
         database = stack.enter_context(psycopg.connect(database_url, autocommit=True))

@@ -136,7 +136,7 @@ class PriceFeed:
         return Reading(
             at_ms=at_ms,
             burn=burn,
-            prices=prices,
+            prices={asset: prices[asset] for asset in self._markets},
             answers={asset: tuple(found) for asset, found in by_asset.items()},
             clock_offset_ms=median(offsets) if offsets else None,
             clocks=len(offsets),

@@ -79,15 +79,20 @@ def member(answer: object, *path: str | int) -> object:
     """What stands at a path of names and places. Raises AnswerError that names the path."""
     found = answer
     for depth, step in enumerate(path):
-        holds = dict if isinstance(step, str) else list
         try:
-            if not isinstance(found, holds):
-                raise LookupError
-            found = found[step]
+            found = _within(found, step)
         except LookupError:
             where = ".".join(str(part) for part in path[: depth + 1])
             raise AnswerError(f"the answer has no {where}: {str(answer)[:200]}") from None
     return found
+
+
+def _within(answer: object, step: str | int) -> object:
+    if isinstance(answer, dict):
+        return answer[step]
+    if isinstance(answer, list) and isinstance(step, int):
+        return answer[step]
+    raise LookupError
 
 
 def price(value: object) -> int:
