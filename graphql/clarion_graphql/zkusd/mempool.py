@@ -66,7 +66,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
         except ValueError as error:
             raise InputError(str(error)) from error
         node = info.context.service.bitcoin
-        if node is None:
+        if node is None or info.context.session.moments:
             return None
         try:
             async with asyncio.timeout(NODE_TIMEOUT_S):
@@ -81,7 +81,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                 "zkusdMempool",
                 mempool | None,
                 "What spends these outpoints in the mempool of the index's Bitcoin node; null where the index has no "
-                "node (`bitcoin.sources` without `rpc`) or it does not answer.",
+                "node (`bitcoin.sources` without `rpc`), it does not answer, or an earlier block is asked for.",
                 resolver=with_arguments(
                     resolve, {"outpoints": (list[str], Parameter.empty, "Of states and vaults, `txid:vout`.")}
                 ),

@@ -45,7 +45,7 @@ class Desk:
                     reader,
                     scripts=sorted(self.scripts),
                     redeem_most=Base(0 if zkusd.redeem_at_price8 is None else zkusd.redeem_most),
-                    rescue_below=Percent(zkusd.rescue_below_percent if zkusd.rescue_most else 0),
+                    rescue_below=Percent(zkusd.rescue_below_percent),
                 )
             )
         return await asyncio.shield(self._reading)

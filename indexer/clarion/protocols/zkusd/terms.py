@@ -98,9 +98,7 @@ def liquidation_terms(
     paid, seized = int(debt), int(collateral)
     if own >= MINIMUM_PERCENT:
         if not _in_recovery(own, total_percent):
-            raise NotPossibleError(
-                f"the vault's ratio is {own} %, and it could be liquidated below {MINIMUM_PERCENT} %"
-            )
+            raise NotPossibleError(f"a vault of {own} % cannot be liquidated")
         if available < debt:
             raise NotPossibleError("the pool cannot pay the whole debt, as it has to in recovery mode")
         seized = min(seized, paid * MINIMUM_PERCENT // 100 * SATS_PER_BITCOIN // price8)
