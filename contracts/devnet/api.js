@@ -1,7 +1,8 @@
 import { Cl, createAddress, serializeCV } from '@stacks/transactions';
 import { HttpError, hexBytes, jsonBody } from './http.js';
-import { replayedBlock } from './payloads.js';
+import { NO_COST, replayedBlock } from './payloads.js';
 import { Rejection } from './rejection.js';
+import { SimulationError, simulate } from './simulation.js';
 import { DecodeError, decodeTransaction } from './transaction.js';
 import { VmError } from './vm.js';
 
@@ -16,15 +17,13 @@ import { VmError } from './vm.js';
 const SERVER_VERSION = 'stacks-node devnet (Clarinet simnet, epoch 4.0)';
 /** Bitcoin regtest, to which a Stacks development network belongs. */
 const PARENT_NETWORK_ID = 3669344250;
-/** uSTX a byte, for the low, middle and high estimate. Blocks take transactions as they come, so the lowest does. */
-const FEE_RATES = [1, 2, 4];
-const NO_COST = { read_count: 0, read_length: 0, runtime: 0, write_count: 0, write_length: 0 };
 
 /**
  * @param {Devnet} devnet
+ * @param {string | null} authToken what the routes ask for that nodes open only to their owners; null: they are closed
  * @returns {Route[]}
  */
-export function nodeRoutes(devnet) {
+export function nodeRoutes(devnet, authToken) {
   const { chain, vm } = devnet;
   const contract = '([A-Z0-9]+)/([a-zA-Z0-9_-]+)';
   return [
@@ -91,8 +90,18 @@ export function nodeRoutes(devnet) {
         );
       },
     },
-    { method: 'GET', path: /^\/v2\/fees\/transfer$/, handle: () => ({ json: FEE_RATES[0] }) },
-    { method: 'POST', path: /^\/v2\/fees\/transaction$/, handle: estimateFee },
+    { method: 'GET', path: /^\/v2\/fees\/transfer$/, handle: () => ({ json: devnet.feeRates()[0] }) },
+    { method: 'POST', path: /^\/v2\/fees\/transaction$/, handle: (call) => estimateFee(devnet, call) },
+    {
+      method: 'GET',
+      path: /^\/v2\/transactions\/unconfirmed\/([0-9a-f]{64})$/,
+      handle: ({ params: [txid] }) => unconfirmed(devnet, txid),
+    },
+    {
+      method: 'POST',
+      path: /^\/v3\/transactions\/simulate$/,
+      handle: (call) => simulateTransaction(devnet, authToken, call),
+    },
     {
       method: 'GET',
       path: /^\/v3\/blocks\/replay\/(?:0x)?([0-9a-f]{64})$/,
@@ -222,10 +231,48 @@ function callRead(devnet, call) {
 }
 
 /**
+ * Where the mempool has a transaction. A node's keeps what was mined, too, until it is old.
+ * @param {Devnet} devnet
+ * @param {string} txid
+ * @returns {import('./http.js').Answer}
+ */
+function unconfirmed({ mempool, chain }, txid) {
+  const mined = chain.transactions.get(txid);
+  const transaction =
+    mempool.entries.get(txid)?.transaction ?? (mined && mined.block.receipts[mined.index].transaction);
+  return transaction
+    ? { json: { tx: transaction.hex, status: 'Mempool' } }
+    : { status: 404, text: `Transaction ${txid} not found in mempool or unconfirmed microblock stream` };
+}
+
+/**
+ * @param {Devnet} devnet
+ * @param {string | null} authToken
  * @param {Call} call
  * @returns {import('./http.js').Answer}
  */
-function estimateFee(call) {
+function simulateTransaction(devnet, authToken, call) {
+  if (authToken === null) return { status: 400, text: 'Bad Request.' };
+  if (call.authorization !== authToken) return { status: 401, text: 'Unauthorized' };
+  const tip = call.query.get('tip') ?? 'latest';
+  if (tip !== 'latest' && tip !== devnet.chain.tip.indexHash) return { status: 404, text: 'No such chain tip\n' };
+  try {
+    const bytes = hexBytes(jsonBody(call).transaction_hex, 'transaction_hex');
+    return { json: simulate(devnet, decodeTransaction(bytes, devnet.network.mainnet)) };
+  } catch (error) {
+    if (error instanceof SimulationError)
+      return { status: 400, text: `Failed to simulate transaction: ${error.message}\n` };
+    if (error instanceof DecodeError) return { status: 400, text: error.message };
+    throw error;
+  }
+}
+
+/**
+ * @param {Devnet} devnet
+ * @param {Call} call
+ * @returns {import('./http.js').Answer}
+ */
+function estimateFee(devnet, call) {
   const { transaction_payload: payload, estimated_len: length } = jsonBody(call);
   const size = Math.max(typeof length === 'number' ? length : 0, hexBytes(payload, 'transaction_payload').length);
   return {
@@ -233,7 +280,7 @@ function estimateFee(call) {
       cost_scalar_change_by_byte: 0,
       estimated_cost: NO_COST,
       estimated_cost_scalar: 0,
-      estimations: FEE_RATES.map((rate) => ({ fee: rate * size, fee_rate: rate })),
+      estimations: devnet.feeRates().map((rate) => ({ fee: rate * size, fee_rate: rate })),
     },
   };
 }

@@ -1,6 +1,6 @@
 import { checkPrincipal } from './api.js';
-import { HttpError, jsonBody } from './http.js';
-import { blockSummary, burnSummary } from './payloads.js';
+import { HttpError, hexBytes, jsonBody } from './http.js';
+import { DROP_REASONS, blockSummary, burnSummary } from './payloads.js';
 
 /**
  * Routes under /devnet/, with which tests and people drive the chain.
@@ -39,6 +39,7 @@ export function controlRoutes(devnet, miner) {
           intervals: { blockMs: miner.blockMs, burnMs: miner.burnMs },
           faucet: devnet.faucet.address,
           miner: devnet.miner.address,
+          congestion: congestionSummary(devnet.congestion),
           memory: vm.memoryUse(),
         },
       }),
@@ -130,6 +131,27 @@ export function controlRoutes(devnet, miner) {
     },
     {
       method: 'POST',
+      path: /^\/devnet\/congestion$/,
+      handle: (call) => {
+        devnet.setCongestion(readCongestion(jsonBody(call)));
+        return { json: { congestion: congestionSummary(devnet.congestion) } };
+      },
+    },
+    {
+      method: 'POST',
+      path: /^\/devnet\/drop$/,
+      handle: (call) => {
+        const { txids, fraction, sender, reason = 'TooExpensive' } = jsonBody(call);
+        const known = DROP_REASONS.find((name) => name === reason);
+        if (!known) throw new HttpError(400, `reason must be one of ${DROP_REASONS.join(', ')}`);
+        if ((txids === undefined) === (fraction === undefined)) throw new HttpError(400, 'give txids or fraction');
+        if (sender !== undefined && typeof sender !== 'string') throw new HttpError(400, 'sender must be an address');
+        const chosen = txids === undefined ? devnet.someWaiting(part(fraction), sender) : readTxids(txids);
+        return { json: { dropped: devnet.drop(chosen, known).map((txid) => `0x${txid}`) } };
+      },
+    },
+    {
+      method: 'POST',
       path: /^\/devnet\/pause-posts$/,
       handle: () => {
         observers.pause();
@@ -145,6 +167,48 @@ export function controlRoutes(devnet, miner) {
       },
     },
   ];
+}
+
+/** microSTX a byte that strangers pay or miners ask for at most: their money lasts for tens of thousands of blocks. */
+const MAX_FEE_RATE = 10_000;
+/** Strangers that one congestion may have: each needs a transaction of the faucet, all in one block. */
+const MAX_STRANGERS = 400;
+
+/**
+ * @param {Record<string, unknown>} body
+ * @returns {import('./congestion.js').Congestion | null} null for an empty body
+ */
+function readCongestion({ capacity, min_fee_rate: minFeeRate = 0, strangers = 0, stranger_fees: fees = [1, 1] }) {
+  if (capacity === undefined) return null;
+  const range = Array.isArray(fees) && fees.length === 2 ? fees : [0, 0];
+  const [least, most] = range.map((rate) => wholeNumber(rate, 'stranger_fees', 1, MAX_FEE_RATE));
+  if (least > most) throw new HttpError(400, 'stranger_fees must be [least, most]');
+  return {
+    capacity: wholeNumber(capacity, 'capacity', 1, 500),
+    minFeeRate: wholeNumber(minFeeRate, 'min_fee_rate', 0, MAX_FEE_RATE),
+    strangers: wholeNumber(strangers, 'strangers', 0, MAX_STRANGERS),
+    strangerFees: [least, most],
+  };
+}
+
+/** @param {import('./congestion.js').Congestion | null} congestion */
+function congestionSummary(congestion) {
+  if (congestion === null) return null;
+  const { capacity, minFeeRate, strangers, strangerFees } = congestion;
+  return { capacity, min_fee_rate: minFeeRate, strangers, stranger_fees: strangerFees };
+}
+
+/** @param {unknown} txids @returns {string[]} without 0x */
+function readTxids(txids) {
+  if (!Array.isArray(txids)) throw new HttpError(400, 'txids must be a list');
+  return txids.map((txid) => hexBytes(txid, 'a txid').toString('hex'));
+}
+
+/** @param {unknown} fraction @returns {number} */
+function part(fraction) {
+  if (typeof fraction !== 'number' || !(fraction > 0 && fraction <= 1))
+    throw new HttpError(400, 'fraction must be above 0 and at most 1');
+  return fraction;
 }
 
 /** Lets posts and other requests have their turn. */

@@ -1,8 +1,18 @@
 import { Attachments } from './attachments.js';
 import { Chain } from './chain.js';
+import {
+  FEE_RATES,
+  STRANGER_USTX,
+  estimatedFeeRates,
+  strangerKey,
+  strangersTransactions,
+  takeByFee,
+  takeInOrderOfArrival,
+} from './congestion.js';
 import { BlockExecution } from './execute.js';
 import { createGenesis } from './genesis.js';
 import { Mempool } from './mempool.js';
+import { derive } from './hashes.js';
 import { dropMempoolTx, newBlock, newBurnBlock } from './payloads.js';
 import { deriveKey } from './signing.js';
 import { openingTransactions } from './tenure.js';
@@ -43,6 +53,8 @@ export class Devnet {
     this.faucet = faucet;
     this.chain = new Chain({ seed, contracts });
     this.forks = 0;
+    /** @type {import('./congestion.js').Congestion | null} null while blocks have room for everybody */
+    this.congestion = null;
     /** @type {(operation: Operation) => void} where operations are written down */
     this.log = () => {};
     /** @type {(block: Block) => boolean} whether a block may have to be gone back to */
@@ -102,7 +114,7 @@ export class Devnet {
    * @param {Buffer} [attachment]
    */
   accept(transaction, attachment) {
-    const replaced = this.mempool.add(transaction, this.chain.tip.height);
+    const replaced = this.mempool.add(transaction, this.chain.tip.time);
     if (attachment) this.attachments.add(attachment);
     this.log({ op: 'tx', hex: transaction.hex, ...(attachment && { attachment: attachment.toString('hex') }) });
     this.observers.post('/new_mempool_tx', () => [`0x${transaction.hex}`]);
@@ -122,9 +134,85 @@ export class Devnet {
    * @returns {Block}
    */
   mine() {
+    if (this.congestion) {
+      const { chain, mempool, network, miner } = this;
+      const options = {
+        network,
+        recipient: miner.address,
+        nonceOf: (/** @type {string} */ address) => chain.nonceOf(address),
+        isWaiting: (/** @type {string} */ address, /** @type {bigint} */ nonce) => mempool.holds(address, nonce),
+      };
+      for (const transaction of strangersTransactions(this.congestion, options)) {
+        // A fork may have taken a stranger's money back.
+        if (this.account(transaction.payer).unlocked > transaction.fee) this.submit(transaction);
+      }
+    }
+    return this.mineWaiting();
+  }
+
+  /** Mines one Stacks block of what waits already. */
+  mineWaiting() {
     const block = this.buildBlock();
     this.log({ op: 'block' });
     return block;
+  }
+
+  /**
+   * Makes blocks scarce, or (null) as roomy as before. The strangers get their money in a last roomy block first.
+   * @param {import('./congestion.js').Congestion | null} congestion
+   */
+  setCongestion(congestion) {
+    const poor = Array.from({ length: congestion?.strangers ?? 0 }, (_, i) => strangerKey(i, this.network).address)
+      .filter((address) => this.account(address).unlocked < STRANGER_USTX / 2n);
+    if (poor.length > 0) {
+      this.congest(null);
+      for (const recipient of poor) this.fund({ asset: 'stx', recipient, amount: STRANGER_USTX });
+      this.mineWaiting();
+    }
+    this.congest(congestion);
+  }
+
+  /** @param {import('./congestion.js').Congestion | null} congestion */
+  congest(congestion) {
+    this.congestion = congestion;
+    this.log({ op: 'congestion', congestion });
+  }
+
+  /**
+   * Takes transactions out of the mempool, as a node does that is short of room or finds them not worth it.
+   * @param {string[]} txids those that do not wait are left out
+   * @param {import('./payloads.js').DropReason} reason
+   * @returns {string[]} those that were dropped
+   */
+  drop(txids, reason) {
+    const dropped = txids.filter((txid) => this.mempool.has(txid));
+    if (dropped.length === 0) return dropped;
+    dropped.forEach((txid) => this.mempool.remove(txid));
+    this.log({ op: 'drop', txids: dropped, reason });
+    this.observers.post('/drop_mempool_tx', () => dropMempoolTx(dropped, reason));
+    return dropped;
+  }
+
+  /**
+   * A part of the waiting transactions, the same one for the same mempool.
+   * @param {number} fraction from 0 to 1; what it gives is rounded up
+   * @param {string} [sender] only of this account's
+   * @returns {string[]} txids
+   */
+  someWaiting(fraction, sender) {
+    const order = (/** @type {string} */ txid) => derive('drop', this.network.seed, txid);
+    const waiting = [...this.mempool.entries.values()]
+      .map(({ transaction }) => transaction)
+      .filter(({ origin }) => sender === undefined || origin === sender)
+      .map(({ txid }) => txid)
+      .sort((a, b) => (order(a) < order(b) ? -1 : 1));
+    return waiting.slice(0, Math.ceil(waiting.length * fraction));
+  }
+
+  /** @returns {number[]} microSTX a byte that the node estimates: low, middle, high */
+  feeRates() {
+    const { chain, congestion, miner } = this;
+    return congestion ? estimatedFeeRates(chain.blocks, congestion.capacity, miner.address) : FEE_RATES;
   }
 
   /**
@@ -163,7 +251,7 @@ export class Devnet {
     const rolledBack = oldBlocks.flatMap(({ receipts }) =>
       receipts.map(({ transaction }) => transaction).filter(({ origin }) => origin !== this.miner.address),
     );
-    const returned = keep ? this.mempool.putBack(rolledBack, chain.tip.height) : [];
+    const returned = keep ? this.mempool.putBack(rolledBack, chain.tip.time) : [];
     const dropped = rolledBack.filter((transaction) => !returned.includes(transaction));
     if (dropped.length > 0)
       this.observers.post('/drop_mempool_tx', () =>
@@ -209,13 +297,19 @@ export class Devnet {
         );
         return;
       case 'block':
-        this.mine();
+        this.mineWaiting();
         return;
       case 'burn':
         this.burn();
         return;
       case 'fork':
         this.fork(operation);
+        return;
+      case 'congestion':
+        this.congest(operation.congestion);
+        return;
+      case 'drop':
+        this.drop(operation.txids, operation.reason);
         return;
     }
   }
@@ -269,13 +363,14 @@ export class Devnet {
   }
 
   /**
-   * Mines a block from the mempool, oldest transactions first.
+   * Mines a block from the mempool: oldest transactions first, or under congestion those that pay most.
    * @returns {Block}
    */
   buildBlock() {
-    const { chain, vm, mempool } = this;
+    const { chain, vm, mempool, congestion } = this;
     const started = performance.now();
     const opening = this.openingTransactions();
+    const capacity = congestion?.capacity ?? MAX_BLOCK_TRANSACTIONS;
     // What the block fails to do is undone to the state that it builds on.
     if (mempool.size > 0) vm.checkpoint();
     const execution = new BlockExecution(vm, { feeRecipient: this.miner.address, opening });
@@ -286,21 +381,18 @@ export class Devnet {
         ? []
         : transactions
             .filter((transaction) => isDeploy(transaction) && sequence.take(transaction))
-            .slice(0, MAX_BLOCK_TRANSACTIONS);
+            .slice(0, capacity);
     execution.open(deploys);
 
     const taken = new Sequence((address) => chain.nonceOf(address));
     for (const { transaction } of execution.receipts) taken.take(transaction);
-    let waiting = transactions.filter((transaction) => !isDeploy(transaction));
-    for (let before = -1; before !== waiting.length; ) {
-      before = waiting.length;
-      waiting = waiting.filter((transaction) => {
-        const full = execution.receipts.length >= MAX_BLOCK_TRANSACTIONS;
-        const mined = !full && taken.isNext(transaction) && execution.run(transaction);
-        if (mined) taken.take(transaction);
-        return !mined;
-      });
-    }
+    const waiting = transactions.filter((transaction) => !isDeploy(transaction));
+    const take = (/** @type {Transaction} */ transaction) => {
+      const full = execution.receipts.length >= capacity + opening.length;
+      return !full && taken.isNext(transaction) && execution.run(transaction) && taken.take(transaction);
+    };
+    if (congestion) takeByFee(waiting, take, congestion.minFeeRate);
+    else takeInOrderOfArrival(waiting, take);
 
     const block = chain.addBlock({ time: vm.time, receipts: execution.receipts });
     if (vm.height !== block.height || vm.burnHeight !== block.burn.height) {
@@ -311,7 +403,7 @@ export class Devnet {
     if (this.worthKeeping(block)) vm.checkpoint();
     for (const { transaction } of execution.receipts) mempool.remove(transaction.txid);
     this.postBlock(block);
-    const stale = mempool.collectStale(block.height);
+    const stale = mempool.collectStale(block.time);
     if (stale.length > 0) this.observers.post('/drop_mempool_tx', () => dropMempoolTx(stale, 'StaleGarbageCollect'));
     this.report({
       event: 'block',

@@ -197,13 +197,15 @@ export class BlockExecution {
     }
   }
 
-  /** @param {Transaction} transaction */
+  /** @param {Transaction} transaction one without a fee is never in the mempool, but may be simulated */
   payFee({ payer, fee }) {
+    if (fee === 0n) return true;
     return this.vm.execute(payer, `(stx-transfer? u${fee} tx-sender '${this.feeRecipient})`).result.type === 'ok';
   }
 
   /** @param {Transaction} transaction */
   refundFee({ payer, fee }) {
+    if (fee === 0n) return;
     this.vm.execute(this.feeRecipient, `(stx-transfer? u${fee} tx-sender '${payer})`);
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { Cl, createContractCallPayload, createTokenTransferPayload } from '@stacks/transactions';
+import { Cl, createContractCallPayload } from '@stacks/transactions';
 import { derive } from './hashes.js';
-import { deriveKey, signTransaction } from './signing.js';
+import { deriveKey, signTransaction, transferStx } from './signing.js';
 
 /** sBTC's deployer, the same on every network that the simnet imitates. */
 export const SBTC_DEPLOYER = 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4';
@@ -74,12 +74,10 @@ function describe(vm, sources) {
  * @returns {Faucet}
  */
 function createFaucet(key, network) {
-  const sign = (/** @type {import('@stacks/transactions').PayloadInput} */ payload, /** @type {bigint} */ nonce) =>
-    signTransaction(payload, { key, nonce, feePerByte: 1, network });
   return {
     address: key.address,
     sendStx: (recipient, amount, nonce) =>
-      sign(createTokenTransferPayload(Cl.address(recipient), amount, 'devnet faucet'), nonce),
+      transferStx(recipient, amount, { key, nonce, feePerByte: 1, network, memo: 'devnet faucet' }),
     mintSbtc: (recipient, amount, nonce, burnHeight) => {
       const hash = (/** @type {string} */ purpose) => Cl.bufferFromHex(derive(purpose, network.seed, String(nonce)));
       const args = [
@@ -91,7 +89,8 @@ function createFaucet(key, network) {
         Cl.uint(burnHeight),
         hash('sweep'),
       ];
-      return sign(createContractCallPayload(SBTC_DEPLOYER, SBTC_DEPOSIT, 'complete-deposit-wrapper', args), nonce);
+      const payload = createContractCallPayload(SBTC_DEPLOYER, SBTC_DEPOSIT, 'complete-deposit-wrapper', args);
+      return signTransaction(payload, { key, nonce, feePerByte: 1, network });
     },
   };
 }

@@ -3,7 +3,7 @@
  *
  * @typedef {import('node:http').IncomingMessage} IncomingMessage
  * @typedef {{status?: number, json?: unknown, text?: string}} Answer `json` or `text`
- * @typedef {{params: string[], query: URLSearchParams, body: Buffer, contentType: string}} Call
+ * @typedef {{params: string[], query: URLSearchParams, body: Buffer, contentType: string, authorization: string | undefined}} Call
  * @typedef {{method: 'GET' | 'POST', path: RegExp, handle: (call: Call) => Answer | Promise<Answer>}} Route `path` captures its parameters
  */
 

@@ -20,6 +20,7 @@ const USAGE = `Usage: node contracts/devnet/main.js [options]
   --state DIR               keep the chain here and continue it after a restart
   --seed TEXT               hashes and keys follow from it (0)
   --chain-id N              0x80000000 = test network (default), 1 = main network
+  --auth-token TEXT         opens the route that simulates transactions to those who send it (none: closed)
   --genesis-time SECONDS    Unix time at which a new chain begins (now)
   --log json|quiet          what goes to standard error (quiet)
   --help                    show this list
@@ -49,6 +50,7 @@ function readOptions() {
       state: { type: 'string' },
       seed: { type: 'string', default: '0' },
       'chain-id': { type: 'string', default: '0x80000000' },
+      'auth-token': { type: 'string' },
       'genesis-time': { type: 'string' },
       log: { type: 'string', default: 'quiet' },
       help: { type: 'boolean', default: false },
@@ -71,6 +73,7 @@ function readOptions() {
     state: values.state,
     seed: values.seed,
     chainId: number(values['chain-id'], 'chain-id', 0xffffffff),
+    authToken: values['auth-token'] ?? null,
     genesisTime: values['genesis-time'] === undefined ? null : number(values['genesis-time'], 'genesis-time'),
     verbose: values.log === 'json',
   };
@@ -117,7 +120,7 @@ async function start(options) {
   observers.start(known === null);
 
   const miner = new Miner(devnet, reportError);
-  const server = serve([...nodeRoutes(devnet), ...controlRoutes(devnet, miner)], reportError);
+  const server = serve([...nodeRoutes(devnet, options.authToken), ...controlRoutes(devnet, miner)], reportError);
   await new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, options.host, () => resolve(undefined));

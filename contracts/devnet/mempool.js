@@ -6,14 +6,14 @@ import { contractIdOf, deployOf, verifySignatures } from './transaction.js';
 
 /** Unconfirmed transactions that one account may have beyond its next. */
 const MAX_CHAINING = 25n;
-/** Stacks blocks after which a transaction that was not mined is dropped. */
-const MAX_AGE = 256;
+/** Seconds after which a transaction that was not mined is dropped: 256 Bitcoin blocks of ten minutes. */
+const MAX_AGE = 256 * 10 * 60;
 /** microSTX. */
 const MIN_FEE_PER_BYTE = 1n;
 
 /**
  * @typedef {import('./transaction.js').Transaction} Transaction
- * @typedef {{transaction: Transaction, height: number}} Entry a waiting transaction and the tip's height when it came
+ * @typedef {{transaction: Transaction, time: number}} Entry a waiting transaction and the tip's time when it came
  * @typedef {object} State What admission needs to know about the chain's tip.
  * @property {import('./signing.js').Network} network
  * @property {(address: string) => bigint} nonceOf
@@ -41,6 +41,11 @@ export class Mempool {
     return this.entries.has(txid);
   }
 
+  /** Whether a transaction of this account and nonce waits. @param {string} address @param {bigint} nonce */
+  holds(address, nonce) {
+    return this.slots.has(`${address}/${nonce}`);
+  }
+
   /**
    * Says why a transaction is refused, if it is.
    * @param {Transaction} transaction
@@ -62,33 +67,33 @@ export class Mempool {
   /**
    * Takes a transaction in.
    * @param {Transaction} transaction
-   * @param {number} height the tip's
+   * @param {number} time the tip's
    * @returns {Transaction[]} transactions that it replaces
    */
-  add(transaction, height) {
+  add(transaction, time) {
     const replaced = this.conflicting(transaction);
     replaced.forEach(({ txid }) => this.remove(txid));
-    this.put(transaction, height);
+    this.put(transaction, time);
     return replaced;
   }
 
-  /** @param {Transaction} transaction @param {number} height */
-  put(transaction, height) {
-    this.entries.set(transaction.txid, { transaction, height });
+  /** @param {Transaction} transaction @param {number} time */
+  put(transaction, time) {
+    this.entries.set(transaction.txid, { transaction, time });
     for (const slot of slotsOf(transaction)) this.slots.set(slot, transaction.txid);
   }
 
   /**
    * Puts rolled-back transactions before all others, except where a waiting one has their nonce.
    * @param {Transaction[]} transactions in the order in which they were mined
-   * @param {number} height the tip's
+   * @param {number} time the tip's
    * @returns {Transaction[]} those that were put back
    */
-  putBack(transactions, height) {
+  putBack(transactions, time) {
     const returned = transactions.filter((transaction) => this.conflicting(transaction).length === 0);
     const waiting = [...this.entries];
     this.entries.clear();
-    for (const transaction of returned) this.put(transaction, height);
+    for (const transaction of returned) this.put(transaction, time);
     for (const [txid, entry] of waiting) this.entries.set(txid, entry);
     return returned;
   }
@@ -105,11 +110,11 @@ export class Mempool {
 
   /**
    * Drops what has waited too long.
-   * @param {number} height the tip's
+   * @param {number} time the tip's
    * @returns {string[]} txids
    */
-  collectStale(height) {
-    const stale = [...this.entries].filter(([, entry]) => height - entry.height > MAX_AGE).map(([txid]) => txid);
+  collectStale(time) {
+    const stale = [...this.entries].filter(([, entry]) => time - entry.time > MAX_AGE).map(([txid]) => txid);
     stale.forEach((txid) => this.remove(txid));
     return stale;
   }

@@ -9,10 +9,19 @@ import { nodeEvent } from './events.js';
  * @typedef {import('./chain.js').Block} Block
  * @typedef {import('./chain.js').BurnBlock} BurnBlock
  * @typedef {import('./chain.js').Receipt} Receipt
+ * @typedef {typeof DROP_REASONS[number]} DropReason
  */
 
 /** The simnet does not meter expressions, so no cost is claimed. */
-const NO_COST = { read_count: 0, read_length: 0, runtime: 0, write_count: 0, write_length: 0 };
+export const NO_COST = { read_count: 0, read_length: 0, runtime: 0, write_count: 0, write_length: 0 };
+/** Why a node drops a transaction from its mempool. */
+export const DROP_REASONS = /** @type {const} */ ([
+  'ReplaceByFee',
+  'ReplaceAcrossFork',
+  'TooExpensive',
+  'StaleGarbageCollect',
+  'Problematic',
+]);
 /** One signer of one: a vector of one bit, as length, byte count and bits. */
 const ONE_SIGNER = '00010000000101';
 
@@ -111,7 +120,7 @@ export function newBurnBlock(burn) {
 /**
  * Body of POST /drop_mempool_tx.
  * @param {string[]} txids
- * @param {'ReplaceByFee' | 'ReplaceAcrossFork' | 'StaleGarbageCollect'} reason
+ * @param {DropReason} reason
  * @param {string | null} [newTxid]
  */
 export function dropMempoolTx(txids, reason, newTxid = null) {

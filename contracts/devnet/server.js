@@ -42,6 +42,7 @@ export function serve(routes, report) {
           query: url.searchParams,
           body,
           contentType: request.headers['content-type'] ?? '',
+          authorization: request.headers.authorization,
         }),
       );
     } catch (error) {

@@ -1,10 +1,12 @@
 import {
   AnchorMode,
+  Cl,
   PostConditionMode,
   StacksTransactionWire,
   TransactionSigner,
   createSingleSigSpendingCondition,
   createStandardAuth,
+  createTokenTransferPayload,
   getAddressFromPrivateKey,
   privateKeyToPublic,
 } from '@stacks/transactions';
@@ -49,4 +51,15 @@ export function signTransaction(payload, { key, nonce, feePerByte, network: { ch
   transaction.setFee(feePerByte * transaction.serializeBytes().length);
   new TransactionSigner(transaction).signOrigin(key.privateKey);
   return decodeTransaction(transaction.serializeBytes(), mainnet);
+}
+
+/**
+ * A signed transfer of STX.
+ * @param {string} recipient
+ * @param {bigint} amount microSTX
+ * @param {{key: Key, nonce: bigint, feePerByte: number, network: Network, memo: string}} options
+ * @returns {import('./transaction.js').Transaction}
+ */
+export function transferStx(recipient, amount, { memo, ...options }) {
+  return signTransaction(createTokenTransferPayload(Cl.address(recipient), amount, memo), options);
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 /**
  * @typedef {{op: 'genesis', version: 1, seed: string, chainId: number, time: number}} Genesis
- * @typedef {{op: 'tx', hex: string, attachment?: string} | {op: 'burn'} | {op: 'block'} | {op: 'fork', depth: number, blocks: number, keep: boolean}} Operation
+ * @typedef {{op: 'tx', hex: string, attachment?: string} | {op: 'burn'} | {op: 'block'} | {op: 'fork', depth: number, blocks: number, keep: boolean} | {op: 'congestion', congestion: import('./congestion.js').Congestion | null} | {op: 'drop', txids: string[], reason: import('./payloads.js').DropReason}} Operation
  * @typedef {Record<string, number>} Delivered number of the last post that each observer acknowledged
  */
 

@@ -311,12 +311,12 @@ describe('admission to the mempool', () => {
     expect(await node.balance(rich.address)).toBe(0n);
   });
 
-  test('a gap in the nonces waits, and is dropped after 256 blocks', async () => {
+  test('a gap in the nonces waits, and is dropped after 256 burn blocks', async () => {
     const waiting = await alice.transfer(bob.address, 1, { nonce: next(alice) + 1n });
     await node.send(waiting);
-    await node.ok('/devnet/mine', { blocks: 256 });
+    await node.ok('/devnet/burn', { blocks: 255 });
     expect((await node.status()).mempool.size).toBe(1);
-    await node.mine();
+    await node.ok('/devnet/burn', { blocks: 2 });
     expect((await node.status()).mempool.size).toBe(0);
     await observer.until(() =>
       observer.bodies('/drop_mempool_tx').some((body) => body.reason === 'StaleGarbageCollect'),

@@ -17,7 +17,7 @@ test('every option is documented, and no other', () => {
 
 test('every route is documented', () => {
   const nothing = /** @type {any} */ (new Proxy({}, { get: () => ({}) }));
-  for (const { method, path } of [...nodeRoutes(nothing), ...controlRoutes(nothing, nothing)]) {
+  for (const { method, path } of [...nodeRoutes(nothing, null), ...controlRoutes(nothing, nothing)]) {
     const [start] = path.source.replaceAll('\\/', '/').replace('^', '').split(/[$(]/);
     expect(PAGE).toContain(`\`${method} ${start}`);
   }
