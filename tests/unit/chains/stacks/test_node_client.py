@@ -9,7 +9,14 @@ import pytest
 import stamina
 from support import toy
 
-from clarion.chains.stacks.node_client import FeeEstimate, NodeClient, NodeError, TransactionRejectedError
+from clarion.chains.stacks.node_client import (
+    FeeEstimate,
+    NodeAnswerError,
+    NodeClient,
+    NodeError,
+    SimulationRefusedError,
+    TransactionRejectedError,
+)
 from clarion.chains.stacks.node_payloads import PayloadError
 
 BLOCK = toy.block(None)
@@ -215,3 +222,73 @@ async def test_a_node_that_cannot_estimate_says_so() -> None:
     async with client(lambda _: httpx.Response(400, text='{"reason": "NoEstimateAvailable"}')) as node:
         with pytest.raises(NodeError, match="NoEstimateAvailable"):
             await node.estimate_fees(b"", 180)
+
+
+def simulating(body: Any, status: int = 200) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v3/transactions/simulate"
+        assert json.loads(request.content) == {"transaction_hex": "80ff"}
+        if request.headers.get("authorization") != "token":
+            return httpx.Response(401, text="Unauthorized")
+        return httpx.Response(status, **({"text": body} if isinstance(body, str) else {"json": body}))
+
+    return answer
+
+
+SIMULATED: dict[str, Any] = {
+    "result_hex": "0x0703",
+    "post_condition_aborted": False,
+    "vm_error": None,
+    "block_height": 12,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "success"),
+        ({"result_hex": "0x0803"}, "abort_by_response"),
+        ({"result_hex": "0x0809", "vm_error": "DivisionByZero"}, "abort_by_response"),
+        ({"post_condition_aborted": True}, "abort_by_post_condition"),
+    ],
+)
+async def test_a_simulation_ends_as_the_block_would_record_it(changes: dict[str, Any], status: str) -> None:
+    async with client(simulating(SIMULATED | changes), auth_token="token") as node:
+        simulated = await node.simulate(b"\x80\xff")
+    assert (simulated.status, simulated.height) == (status, 12)
+    assert simulated.error == changes.get("vm_error")
+
+
+async def test_what_no_block_could_hold_is_refused_in_the_node_s_words() -> None:
+    said = "Failed to simulate transaction: Error processing transaction: Cost overflow\n"
+    async with client(simulating(said, 400), auth_token="token") as node:
+        with pytest.raises(SimulationRefusedError, match="Cost overflow"):
+            await node.simulate(b"\x80\xff")
+
+
+async def test_a_node_that_does_not_simulate_says_so() -> None:
+    async with client(simulating(SIMULATED)) as node:
+        with pytest.raises(NodeAnswerError, match="CLARION_NODE__AUTH_TOKEN"):
+            await node.simulate(b"\x80\xff")
+    async with client(simulating({"surprise": 1}), auth_token="token") as node:
+        with pytest.raises(NodeError, match="no simulation"):
+            await node.simulate(b"\x80\xff")
+
+
+async def test_a_transaction_is_in_the_mempool_or_not() -> None:
+    waiting = bytes(31) + b"\x01"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        found = request.url.path == f"/v2/transactions/unconfirmed/{waiting.hex()}"
+        return httpx.Response(200, json={"tx": "", "status": "Mempool"}) if found else httpx.Response(404)
+
+    async with client(answer) as node:
+        assert await node.has_transaction(waiting)
+        assert not await node.has_transaction(bytes(32))
+
+
+async def test_a_node_that_fails_by_itself_has_refused_nothing() -> None:
+    async with client(lambda _: httpx.Response(503, text="busy")) as node:
+        with pytest.raises(NodeError, match="503") as raised:
+            await node.send(b"\x00")
+    assert not isinstance(raised.value, NodeAnswerError)
