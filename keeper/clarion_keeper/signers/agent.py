@@ -168,6 +168,8 @@ async def serve(agent: Agent, reader: asyncio.StreamReader, writer: asyncio.Stre
                 too_long = f"a line has at most {MAX_LINE_BYTES} bytes"
                 writer.write(encode_failure(None, ErrorCode.BAD_REQUEST, too_long))
                 await writer.drain()
+                while await reader.read(MAX_LINE_BYTES):  # to hang up on what is unread could cost the answer
+                    pass
                 return
             writer.write(agent.answer(line))
             await writer.drain()

@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 TIMEOUT_SECONDS: Final = 30.0
 """How long an answer may take. A signer that takes longer counts as hanging."""
-_ATTEMPTS: Final = 2
+_ATTEMPTS: Final = 3
 _R = TypeVar("_R", bound=Struct)
 _responses: Final = msgspec.json.Decoder(Response)
 
@@ -154,6 +154,7 @@ class _Connection:
             await self._writer.drain()
             return await answer
         except ConnectionError:
+            self.lost = True  # though what it said before may still be unread
             raise _ConnectionLostError from None
         finally:
             self._waiting.pop(request.id, None)
@@ -207,7 +208,7 @@ class _RemoteSigner:
     async def greet(self, known: Path | None) -> None:
         """Connect for the first time; see `open_signer`."""
         try:
-            await self._connected()
+            await self._connected_at_first()
         except SignerUnavailableError as error:
             identity = None if known is None else _remembered(known)
             if identity is None:
@@ -240,10 +241,10 @@ class _RemoteSigner:
 
     async def _ask(self, request: Request, result: type[_R]) -> _R:
         for _ in range(_ATTEMPTS):
-            connection = await self._connected()
             with contextlib.suppress(_ConnectionLostError):
+                connection = await self._connected()
                 return self._result(await self._answer(connection, request), result)
-        raise SignerUnavailableError(f"The signer of {self._account} hung up twice without an answer")
+        raise SignerUnavailableError(f"The signer of {self._account} hung up {_ATTEMPTS} times without an answer")
 
     async def _answer(self, connection: _Connection, request: Request) -> Response:
         try:
@@ -259,7 +260,14 @@ class _RemoteSigner:
                 f"The signer of {self._account} gave no answer within {self._timeout:g} seconds"
             ) from None
 
+    async def _connected_at_first(self) -> None:
+        try:
+            await self._connected()
+        except _ConnectionLostError:
+            raise SignerUnavailableError(f"The signer of {self._account} did not say who it is") from None
+
     async def _connected(self) -> _Connection:
+        """The connection, a new one where it was lost. Raises also `_ConnectionLostError`, for a new one."""
         async with self._connecting:
             if self._connection is not None and not self._connection.lost:
                 return self._connection
@@ -267,7 +275,8 @@ class _RemoteSigner:
                 async with asyncio.timeout(self._timeout):
                     connection = _Connection(*await self._links.connect())
             except (TimeoutError, OSError) as error:
-                raise SignerUnavailableError(f"The signer of {self._account} cannot be reached: {error!r}") from error
+                reason = str(error) or type(error).__name__
+                raise SignerUnavailableError(f"The signer of {self._account} cannot be reached: {reason}") from error
             try:
                 await self._check_identity(connection)
             except BaseException:
@@ -280,9 +289,14 @@ class _RemoteSigner:
         try:
             async with asyncio.timeout(self._timeout):
                 response = await connection.ask(Hello(next(self._ids), VERSION))
-        except (TimeoutError, _ConnectionLostError):
+        except _ConnectionLostError:
             self._links.reset()
-            raise SignerUnavailableError(f"The signer of {self._account} did not say who it is") from None
+            raise
+        except TimeoutError:
+            self._links.reset()
+            raise SignerUnavailableError(
+                f"The signer of {self._account} did not say who it is within {self._timeout:g} seconds"
+            ) from None
         identity = self._result(response, Identity)
         if self._identity is not None and identity.public_key != self._identity.public_key:
             raise SignerProtocolError(

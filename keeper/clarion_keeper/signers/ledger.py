@@ -64,12 +64,14 @@ class Ledger:
             spent, oldest = database.execute("SELECT coalesce(sum(amount), 0), min(at) FROM signed").fetchone()
             found = database.execute("SELECT amount FROM signed WHERE slot = ?", (slot,)).fetchone()
             counted = 0 if found is None else found[0]
-            if amount > counted and spent - counted + amount > budget:
-                raise OverBudgetError(spent, 0 if oldest is None else oldest + HOUR_SECONDS - now)
-            database.execute(
-                "INSERT INTO signed VALUES (?, ?, ?) ON CONFLICT (slot) DO UPDATE SET at = ?2, amount = ?3",
-                (slot, now, max(amount, counted)),
-            )
+            over = amount > counted and spent - counted + amount > budget
+            if not over:
+                database.execute(
+                    "INSERT INTO signed VALUES (?, ?, ?) ON CONFLICT (slot) DO UPDATE SET at = ?2, amount = ?3",
+                    (slot, now, max(amount, counted)),
+                )
+        if over:
+            raise OverBudgetError(spent, 0 if oldest is None else oldest + HOUR_SECONDS - now)
 
     def spent(self) -> int:
         """What counts within the last hour."""
