@@ -80,7 +80,8 @@ def _add_installed_commands(words: Sequence[str]) -> None:
     An entry point names a function, or a `typer.Typer` with commands of its own.
     """
     asked = next((word for word in words if not word.startswith("-")), None)
-    known = {added.name for added in (*commands.registered_commands, *commands.registered_groups)}
+    known = {command.name for command in commands.registered_commands}
+    known |= {group.name for group in commands.registered_groups}
     for entry in sorted(importlib.metadata.entry_points(group=COMMANDS_GROUP)):
         if asked in (None, entry.name) and entry.name not in known:
             found = entry.load()

@@ -147,7 +147,7 @@ class _Planner:
             "SELECT key, id, state, first_burn, outgoing_id FROM keeper.intent WHERE state IN ('planned', 'sent')"
         )
         known = {key: rest for key, *rest in await cursor.fetchall()}
-        due = []
+        due: list[Stored] = []
         for name, found in self._looks.items():
             if found.receipt is not None:
                 due += [

@@ -120,7 +120,7 @@ def list_intents(
     """The newest intents, those first that are open, then by number from the highest."""
     with connection.cursor(row_factory=class_row(Record)) as cursor:
         return cursor.execute(
-            f"SELECT {_RECORD} FROM keeper.intent WHERE (%(jobs)s::text[] = '{{}}' OR job = ANY(%(jobs)s)) "  # type: ignore[arg-type]
+            f"SELECT {_RECORD} FROM keeper.intent WHERE (%(jobs)s::text[] = '{{}}' OR job = ANY(%(jobs)s)) "
             "AND (%(lanes)s::text[] = '{}' OR lane = ANY(%(lanes)s)) "
             "AND (%(states)s::text[] = '{}' OR state = ANY(%(states)s)) "
             "AND (%(entity)s::text IS NULL OR entity = %(entity)s) "
@@ -136,7 +136,7 @@ def explain(connection: Connection[Any], name: str) -> PostMortem:
     """
     with connection.cursor(row_factory=class_row(Record)) as cursor:
         found = cursor.execute(
-            f"SELECT {_RECORD} FROM keeper.intent WHERE {_condition(name)} ORDER BY id DESC LIMIT 1",  # type: ignore[arg-type]
+            f"SELECT {_RECORD} FROM keeper.intent WHERE {_condition(name)} ORDER BY id DESC LIMIT 1",
             {"name": name.removeprefix("0x")},
         ).fetchone()
     if found is None:
@@ -167,13 +167,13 @@ def _carrier(connection: Connection[Any], intent: Record) -> tuple[Carrier | Non
     columns = ", ".join(Carrier.__dataclass_fields__)
     with connection.cursor(row_factory=class_row(Carrier)) as cursor:
         carrier = cursor.execute(
-            f"SELECT {columns} FROM keeper.outgoing WHERE id = %s",  # type: ignore[arg-type]
+            f"SELECT {columns} FROM keeper.outgoing WHERE id = %s",
             (intent.outgoing_id,),
         ).fetchone()
     columns = ", ".join(Version.__dataclass_fields__)
     with connection.cursor(row_factory=class_row(Version)) as cursor:
         versions = cursor.execute(
-            f"SELECT {columns} FROM keeper.attempt WHERE outgoing_id = %s ORDER BY number",  # type: ignore[arg-type]
+            f"SELECT {columns} FROM keeper.attempt WHERE outgoing_id = %s ORDER BY number",
             (intent.outgoing_id,),
         ).fetchall()
     with connection.cursor(row_factory=dict_row) as cursor:
