@@ -7,7 +7,7 @@ from keyring.backend import KeyringBackend
 
 
 class KeyringInFile(KeyringBackend):
-    priority = 1  # type: ignore[assignment]
+    priority = 1
 
     def get_password(self, service: str, username: str) -> str | None:
         place = f"{service}/{username}"

@@ -30,8 +30,9 @@ def limits_of(settings: Settings, name: str) -> Limits:
     if account.chain == "bitcoin":
         max_fee = SPELL_KVB * settings.keeper.bitcoin.fee_rate_cap if limits.max_fee is None else limits.max_fee
         max_spent = 2 * max_fee if limits.max_spent is None else limits.max_spent
-        network = settings.bitcoin.network.value
-        return BitcoinLimits(network, max_fee, max_spent, _hourly(account, HOURLY_FEES * max_spent))
+        return BitcoinLimits(
+            settings.bitcoin.network.value, max_fee, max_spent, _hourly(account, HOURLY_FEES * max_spent)
+        )
     max_fee = settings.keeper.fee_cap if limits.max_fee is None else limits.max_fee
     network = settings.network.constants
     return StacksLimits(

@@ -22,10 +22,11 @@ from clarion.chains.stacks.keys import address_of_public_key
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.signing import verify
 from clarion.chains.stacks.transactions import Transaction, decode_transaction
+from clarion_keeper.signers.agent_options import AgentOptions
 from clarion_keeper.signers.errors import SignerProtocolError, SignerUnavailableError, SigningRefusedError
 from clarion_keeper.signers.key_sources import ENVIRONMENT, KEY_SOURCES
 from clarion_keeper.signers.limits import Limits, StacksLimits
-from clarion_keeper.signers.processes import AgentOptions, ChildSigner, Links, OwnAgent, SocketSigner, inherited_agent
+from clarion_keeper.signers.processes import ChildSigner, Links, OwnAgent, SocketSigner, inherited_agent
 from clarion_keeper.signers.protocol import (
     VERSION,
     ErrorCode,

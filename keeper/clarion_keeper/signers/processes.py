@@ -84,8 +84,8 @@ class ChildSigner:
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - the operator's command; forking takes no time
                     self._command,
-                    stdin=theirs,
-                    stdout=theirs,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     preexec_fn=stop_with_parent(signal.SIGTERM),
                     process_group=0,
                 )
@@ -181,7 +181,7 @@ def start_agent(options: AgentOptions, environment: Mapping[str, str] | None = N
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", AGENT_MODULE, msgspec.json.encode(options).decode()],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             env=environment,
             preexec_fn=_before_agent(),

@@ -107,7 +107,7 @@ class _Envelope(Struct):
     method: str | None = None
 
 
-_requests: Final = msgspec.json.Decoder(Request)
+_requests: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
 _envelopes: Final = msgspec.json.Decoder(_Envelope)
 _METHODS: Final = frozenset({"hello", "sign-stacks", "sign-bitcoin"})
 

@@ -60,7 +60,7 @@ def test_a_key_in_the_environment_is_taken_out_of_it(monkeypatch: pytest.MonkeyP
 
 
 class Passwords(KeyringBackend):
-    priority = 1  # type: ignore[assignment]
+    priority = 1
 
     def get_password(self, service: str, username: str) -> str | None:
         if service == "locked":
@@ -74,7 +74,7 @@ class Passwords(KeyringBackend):
 @pytest.fixture
 def passwords() -> object:
     before = keyring.get_keyring()
-    keyring.set_keyring(Passwords())
+    keyring.set_keyring(Passwords())  # type: ignore[no-untyped-call]
     yield
     keyring.set_keyring(before)
 
