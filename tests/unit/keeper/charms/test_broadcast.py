@@ -34,7 +34,8 @@ def node(name: str, answer: Callable[[str, list[Any]], Any] | httpx.MockTranspor
         result = answer(call["method"], call["params"])
         error = None
         if isinstance(result, tuple):
-            result, error = None, {"code": result[0], "message": result[1]}
+            code, word = result
+            result, error = None, {"code": code, "message": word}
         return httpx.Response(200, json={"id": call["id"], "result": result, "error": error})
 
     transport = answer if isinstance(answer, httpx.MockTransport) else httpx.MockTransport(respond)

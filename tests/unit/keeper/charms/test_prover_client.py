@@ -19,6 +19,7 @@ from clarion.chains.bitcoin.charms.drafts import proposal
 from clarion.chains.bitcoin.charms.spells import read_spell_alone
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import write_transaction
+from clarion.chains.bitcoin.units import Sats
 from clarion.config import ConfigurationError, load_settings
 from clarion.dev.bitcoin.keys import key
 from clarion.dev.bitcoin.zkusd_apps import ORACLE
@@ -32,7 +33,7 @@ from clarion_keeper.charms.sizes import FeeRate
 ORACLE_KEY = module_key(packaged_apps("zkusd")["oracle"])
 
 
-def prover(answer: Callable[[httpx.Request], httpx.Response] | httpx.AsyncBaseTransport, **options: Any) -> Prover:
+def client_of(answer: Callable[[httpx.Request], httpx.Response] | httpx.AsyncBaseTransport, **options: Any) -> Prover:
     transport = answer if isinstance(answer, httpx.AsyncBaseTransport) else httpx.MockTransport(answer)
     return Prover("http://prover", network=NETWORK, accept_mock=True, transport=transport, **options)
 
@@ -52,8 +53,7 @@ class Scripted:
         return answer
 
 
-async def test_what_is_asked(regtest: World) -> None:
-    order = await regtest.order()
+async def test_what_is_asked(order: ProofOrder) -> None:
     form = request_form(order, NETWORK)
     draft = order.asked.draft
     spell = read_spell_alone(bytes.fromhex(form["spell"]))
@@ -69,11 +69,11 @@ async def test_what_is_asked(regtest: World) -> None:
     assert request_key(order) == hashlib.sha256(bytes.fromhex(form["spell"])).digest()
 
 
-async def test_it_is_sent_as_json_with_exact_numbers(regtest: World) -> None:
+async def test_it_is_sent_as_json_with_exact_numbers(order: ProofOrder) -> None:
     answering = Scripted(httpx.Response(400, text="no"))
-    async with prover(answering) as client:
+    async with client_of(answering) as client:
         with pytest.raises(ProverRefusedError):
-            await client.answer(await regtest.order(rate=FeeRate(1_234)))
+            await client.answer(replace(order, asked=replace(order.asked, fee_rate=FeeRate(1_234))))
     (request,) = answering.asked
     assert (request.method, request.url.path) == ("POST", "/spells/prove")
     assert request.headers["content-type"] == "application/json"
@@ -81,14 +81,12 @@ async def test_it_is_sent_as_json_with_exact_numbers(regtest: World) -> None:
     assert json.loads(request.content)["chain"] == "bitcoin"
 
 
-async def test_a_fee_rate_or_address_makes_no_other_request(regtest: World) -> None:
-    order = await regtest.order()
+async def test_a_fee_rate_or_address_makes_no_other_request(order: ProofOrder) -> None:
     other = replace(order.asked, fee_rate=FeeRate(9_000), change=ORACLE.segwit_script)
     assert request_key(replace(order, asked=other)) == request_key(order)
 
 
-async def test_what_is_missing_is_said_before_anybody_is_asked(regtest: World) -> None:
-    order = await regtest.order()
+async def test_what_is_missing_is_said_before_anybody_is_asked(order: ProofOrder) -> None:
     with pytest.raises(OrderError, match=f"the contract of s/.*/{ORACLE_KEY.hex()} is needed"):
         request_form(replace(order, contracts={}), NETWORK)
     with pytest.raises(OrderError, match="which made what the spell spends"):
@@ -97,30 +95,29 @@ async def test_what_is_missing_is_said_before_anybody_is_asked(regtest: World) -
         request_form(replace(order, asked=replace(order.asked, change=b"\x51")), NETWORK)
 
 
-async def test_what_fails_for_now_is_asked_again(regtest: World) -> None:
-    order = await regtest.order()
-    answer = write_transaction(regtest.mock_prover_answer(order)).hex()
+async def test_what_fails_for_now_is_asked_again(order: ProofOrder, prover: Prover) -> None:
+    answer = (await prover.answer(order)).hex()
     good = httpx.Response(200, json=[{"bitcoin": answer}])
     for passing in (httpx.Response(500, text="busy"), httpx.Response(429), httpx.ConnectError("refused")):
         answering = Scripted(passing, passing, good)
-        async with prover(answering) as client:
+        async with client_of(answering) as client:
             assert await client.answer(order) == bytes.fromhex(answer)
         assert len(answering.asked) == 3
 
 
-async def test_what_keeps_failing_is_unavailable(regtest: World) -> None:
+async def test_what_keeps_failing_is_unavailable(order: ProofOrder) -> None:
     answering = Scripted(httpx.Response(500, text="out of memory"))
-    async with prover(answering) as client:
+    async with client_of(answering) as client:
         with pytest.raises(ProverUnavailableError, match=r"prover does not answer: .* HTTP 500: out of memory"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
     assert len(answering.asked) == 3
 
 
-async def test_what_is_refused_is_not_asked_again(regtest: World) -> None:
+async def test_what_is_refused_is_not_asked_again(order: ProofOrder) -> None:
     answering = Scripted(httpx.Response(400, text="spell verification failed"))
-    async with prover(answering) as client:
+    async with client_of(answering) as client:
         with pytest.raises(ProverRefusedError, match=r"refuses .HTTP 400.: spell verification failed"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
     assert len(answering.asked) == 1
 
 
@@ -144,10 +141,10 @@ class Trickle(httpx.AsyncByteStream):
 
 
 @pytest.mark.parametrize("begins", [False, True])
-async def test_a_prover_that_stalls_is_given_up(regtest: World, begins: bool) -> None:
-    async with prover(Stalling(begins=begins), timeout_seconds=0.02) as client:
+async def test_a_prover_that_stalls_is_given_up(order: ProofOrder, begins: bool) -> None:
+    async with client_of(Stalling(begins=begins), timeout_seconds=0.02) as client:
         with pytest.raises(ProverUnavailableError, match=r"longer than 0\.02 seconds"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
 
 
 @pytest.mark.parametrize(
@@ -165,36 +162,36 @@ async def test_a_prover_that_stalls_is_given_up(regtest: World, begins: bool) ->
         b"\xff",
     ],
 )
-async def test_other_answers_are_none(regtest: World, content: bytes) -> None:
-    async with prover(Scripted(httpx.Response(200, content=content))) as client:
+async def test_other_answers_are_none(order: ProofOrder, content: bytes) -> None:
+    async with client_of(Scripted(httpx.Response(200, content=content))) as client:
         with pytest.raises(ProverRefusedError, match="what is not one transaction of Bitcoin"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
 
 
-async def test_an_answer_that_does_not_end_is_refused(regtest: World) -> None:
-    async with prover(Scripted(httpx.Response(200, content=b" " * (MAX_ANSWER_BYTES + 1)))) as client:
+async def test_an_answer_that_does_not_end_is_refused(order: ProofOrder) -> None:
+    async with client_of(Scripted(httpx.Response(200, content=b" " * (MAX_ANSWER_BYTES + 1)))) as client:
         with pytest.raises(ProverRefusedError, match="answers more than 2097152 bytes"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
 
 
-async def test_bytes_that_are_no_transaction_are_an_answer_that_is_not_taken(regtest: World) -> None:
-    async with prover(Scripted(httpx.Response(200, json=[{"bitcoin": "00"}]))) as client:
+async def test_bytes_that_are_no_transaction_are_an_answer_that_is_not_taken(order: ProofOrder) -> None:
+    async with client_of(Scripted(httpx.Response(200, json=[{"bitcoin": "00"}]))) as client:
         with pytest.raises(AnswerError, match="is no transaction"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
 
 
-async def test_a_prover_of_another_version_is_not_asked(regtest: World) -> None:
+async def test_a_prover_of_another_version_is_not_asked(order: ProofOrder) -> None:
     answering = Scripted(httpx.Response(500))
-    async with prover(answering, version=16) as client:
+    async with client_of(answering, version=16) as client:
         with pytest.raises(ProverRefusedError, match=r"of version 15, and the prover .* proves version 16"):
-            await client.prove(await regtest.order())
+            await client.prove(order)
     assert not answering.asked
 
 
-async def test_whether_it_is_ready(regtest: World) -> None:
-    await regtest.prover.check_ready()
+async def test_whether_it_is_ready(prover: Prover) -> None:
+    await prover.check_ready()
     for answer in (httpx.Response(503), httpx.ConnectError("refused")):
-        async with prover(Scripted(answer)) as client:
+        async with client_of(Scripted(answer)) as client:
             with pytest.raises(ProverUnavailableError, match=r"503|refused"):
                 await client.check_ready()
 
@@ -208,43 +205,41 @@ async def test_contracts_are_asked_first(regtest: World) -> None:
     data = data | {"price": data["price"] | {"price": data["price"]["price"] * 9 // 10}}
     order = await regtest.order(replace(draft, outputs=[replace(output, charms={app: data})]))
     answering = Scripted(httpx.Response(500))
-    async with prover(answering) as client:
+    async with client_of(answering) as client:
         with pytest.raises(PreflightError, match="refuses the transaction"):
             await client.prove(order)
     assert not answering.asked
 
 
-async def changed(regtest: World, change: Callable[[ProofOrder], ProofOrder]) -> str:
+async def changed(order: ProofOrder, change: Callable[[ProofOrder], ProofOrder]) -> str:
     answering = Scripted(httpx.Response(500))
-    async with prover(answering) as client:
+    async with client_of(answering) as client:
         with pytest.raises(PreflightError) as refused:
-            await client.prove(change(await regtest.order()))
+            await client.prove(change(order))
     assert not answering.asked
     return str(refused.value)
 
 
-async def test_what_is_spent_is_looked_at_first(regtest: World) -> None:
+async def test_what_is_spent_is_looked_at_first(order: ProofOrder) -> None:
     def with_first(order: ProofOrder, **changes: Any) -> ProofOrder:
         first, *others = order.asked.draft.inputs
         draft = replace(order.asked.draft, inputs=[replace(first, **changes), *others])
         return replace(order, asked=replace(order.asked, draft=draft))
 
-    coin = (await regtest.order()).asked.draft.inputs[0].coin
-    assert "the charms on input 0 are not those" in await changed(regtest, lambda o: with_first(o, charms={}))
-    richer = coin._replace(amount=coin.amount + 1)
-    assert f"input 0 holds {coin.amount} satoshis" in await changed(regtest, lambda o: with_first(o, coin=richer))
-    assert "that made input 0 is not there" in await changed(regtest, lambda o: replace(o, previous={}))
-    assert "an outpoint is spent twice" in await changed(
-        regtest,
-        lambda order: replace(
-            order,
-            asked=replace(order.asked, draft=replace(order.asked.draft, inputs=[*order.asked.draft.inputs] * 2)),
-        ),
-    )
+    coin = order.asked.draft.inputs[0].coin
+    assert "the charms on input 0 are not those" in await changed(order, lambda o: with_first(o, charms={}))
+    richer = coin._replace(amount=Sats(coin.amount + 1))
+    assert f"input 0 holds {coin.amount} satoshis" in await changed(order, lambda o: with_first(o, coin=richer))
+    assert "that made input 0 is not there" in await changed(order, lambda o: replace(o, previous={}))
+
+    def doubled(order: ProofOrder) -> ProofOrder:
+        draft = replace(order.asked.draft, inputs=[*order.asked.draft.inputs] * 2)
+        return replace(order, asked=replace(order.asked, draft=draft))
+
+    assert "an outpoint is spent twice" in await changed(order, doubled)
 
 
-async def test_charms_of_mock_proofs_are_none_elsewhere(regtest: World) -> None:
-    order = await regtest.order()
+async def test_charms_of_mock_proofs_are_none_elsewhere(order: ProofOrder) -> None:
     for network, accept_mock in ((BitcoinNetwork.MAINNET, True), (NETWORK, False)):
         client = Prover("http://prover", network=network, accept_mock=accept_mock)
         async with client:

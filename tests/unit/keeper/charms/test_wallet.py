@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clarion.chains.bitcoin.charms.drafts import SpellDraft, SpellInput, SpellOutput
@@ -71,6 +71,7 @@ def fee_of(transaction: BitcoinTransaction, draft: SpellDraft) -> int:
     return spent - sum(output.amount for output in transaction.outputs)
 
 
+@settings(max_examples=60)
 @given(drafts(), purses, rates, rates, st.booleans(), st.sets(st.integers(100, 107)), st.binary(min_size=1))
 def test_coins_pay_for_a_spell_and_nothing_is_lost(
     draft: SpellDraft,
@@ -105,9 +106,9 @@ def test_coins_pay_for_a_spell_and_nothing_is_lost(
         assert not one.charms
         assert one.coin == coins[one.outpoint]
     proof = (seed * PROOF_BYTES)[:PROOF_BYTES]
-    for one in (proven(paid, FEE.most if charged else 0, proof), proven(paid, 0, proof)):
-        fee_paid = one.fee_at(rate)
-        transaction = one.transaction(fee_paid)
+    for spell in (proven(paid, FEE.most if charged else 0, proof), proven(paid, 0, proof)):
+        fee_paid = spell.fee_at(rate)
+        transaction = spell.transaction(fee_paid)
         # no satoshi comes or goes but as the fee, and no output is too small to be relayed
         assert fee_of(transaction, paid) == fee_paid
         scripts_spent = [holds.script for holds in paid.coins]
@@ -156,6 +157,7 @@ def test_nobody_guesses_the_size_of_an_unknown_witness() -> None:
         proven(draft).size(change=True)
 
 
+@settings(max_examples=60)
 @given(drafts(), st.integers(1_000, 3_000_000), rates, rates, st.integers(100, 5_000), st.integers(0, 20_000))
 def test_a_replacement_pays_more_by_the_rules_or_says_why_not(
     draft: SpellDraft, more: int, rate: FeeRate, wanted: FeeRate, incremental: int, on_top: int
