@@ -2,26 +2,204 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-from support.keeper_regtest import ANNA, BERT, UNIT, Town, keeping, town_of
+from support.keeper_regtest import (
+    ANNA,
+    BERT,
+    KEEPER,
+    SCROLLS,
+    UNIT,
+    InProcessSigner,
+    Town,
+    TurningKeeper,
+    in_process_parts,
+    keeping,
+    town_of,
+)
+
+from clarion.chains.bitcoin.transactions import write_transaction
+from clarion.dev.bitcoin.keys import Key
+from clarion.dev.bitcoin.premine import MINER
+from clarion.dev.bitcoin.sender import FEERATE
+from clarion.dev.bitcoin.signing import keys_by_script, sign
+from clarion.dev.bitcoin.spell_builder import spell_transaction
+from clarion.dev.bitcoin.zkusd_scenario import REDEEMER
+from clarion_keeper.charms.psbt import read_psbt
+from clarion_keeper.signers import Purpose
+
+DEBT = 2_012 * UNIT
+COLLATERAL = 3_600_000
+BONUS = COLLATERAL * 50 // 10_000
 
 
-async def falling(town: Town) -> None:
-    """Two vaults, one of them at the edge, and a pool that can pay for it."""
+async def let_fall(town: Town) -> None:
+    """Two vaults, one of which ends at 107 %, and a pool that can pay for it."""
     await town.open_vault(ANNA, collateral=30_000_000, borrow=10_000 * UNIT)
-    await town.open_vault(BERT, collateral=3_600_000, borrow=2_000 * UNIT)
+    await town.open_vault(BERT, collateral=COLLATERAL, borrow=2_000 * UNIT)
     await town.deposit(ANNA, 8_000 * UNIT)
     await town.set_price(60_000)
 
 
+@contextlib.asynccontextmanager
+async def scene(
+    database_url: str, folder: Path, *cosigners: Key, **settings: Any
+) -> AsyncIterator[tuple[Town, TurningKeeper]]:
+    """A town after the fall, with a keeper that has not looked yet."""
+    async with (
+        town_of(database_url, folder, cosigned=False, **settings) as (town, given),
+        keeping(given, in_process_parts(given, *cosigners)) as keeper,
+    ):
+        await let_fall(town)
+        yield town, keeper
+
+
+def intents(town: Town, job: str = "zkusd-liquidate") -> list[tuple[Any, ...]]:
+    return town.rows("SELECT state, outcome FROM keeper.intent WHERE job = %s ORDER BY id", job)
+
+
+def attempts(town: Town) -> list[tuple[Any, ...]]:
+    return town.rows("SELECT state, fee, encode(tx_id, 'hex') FROM keeper.attempt ORDER BY number")
+
+
+def funds(town: Town) -> int:
+    """Satoshis of the keeper without those under its charms."""
+    return sum(one.coin.amount for one in town.view.of_script(KEEPER.taproot_script) if not one.charms)
+
+
+async def mine_without_the_mempool(town: Town, blocks: int, *transactions: str) -> None:
+    """Blocks as they are made where others pay more."""
+    for _ in range(blocks):
+        await town.call("generateblock", MINER.address, list(transactions))
+    town.index()
+    await town.view.sync()
+
+
 async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tmp_path: Path) -> None:
     async with town_of(database_url, tmp_path) as (town, settings), keeping(settings) as keeper:
-        await falling(town)
+        await let_fall(town)
+        before, pool = funds(town), town.zkusd.pool()
         await keeper.turn()
         (tx_id,) = town.waiting()
-        assert len(town.zkusd.vaults()) == 2
-        await town.mine()
-        assert [vault["owner"] for vault in town.zkusd.vaults()] != []
         await keeper.turn()
-        print(town.rows("SELECT key, state, outcome, cause FROM keeper.intent"))
+        assert town.waiting() == [tx_id], "our own transaction waits, and blocks a second one"
+        fee = town.node.mempool.entries[tx_id].fee
+        await town.mine()
+        await keeper.turn()
+        assert intents(town) == [("done", "the spell is mined")]
+        (left,) = town.zkusd.vaults()
+        assert left["collateral"] == 30_000_000
+        after = town.zkusd.pool()
+        assert pool["total_zkusd"] - after["total_zkusd"] == DEBT
+        assert after["total_btc"] - pool["total_btc"] == COLLATERAL - BONUS
+        assert town.zkusd.balance(KEEPER) == 2 * UNIT
+        assert funds(town) == before + BONUS - fee - 1_000
+        assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(fee,)]
+        await keeper.turn()
+        assert town.waiting() == []
+        assert len(attempts(town)) == 1
+
+
+async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
+        before = funds(town)
+        (vault,) = town.zkusd.vaults(BERT)
+        rival = town.zkusd.liquidate(REDEEMER, vault, BERT)
+        await keeper.turn()
+        assert len(town.waiting()) == 1
+        unsigned = spell_transaction(rival, change=REDEEMER.taproot_script, feerate=FEERATE)
+        theirs = sign(unsigned, rival.coins, keys_by_script((REDEEMER, SCROLLS)))
+        await mine_without_the_mempool(town, 1, write_transaction(theirs).hex())
+        assert town.waiting() == []
+        await keeper.turn()
+        ((state, outcome),) = intents(town)
+        assert state == "done"
+        assert theirs.id.hex() in outcome
+        await keeper.turn()
+        assert (len(attempts(town)), town.waiting(), funds(town)) == (1, [], before)
+
+
+async def test_a_rival_that_waits_in_the_mempool_keeps_the_keeper_from_signing(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
+        (vault,) = town.zkusd.vaults(BERT)
+        rival = await town.sender.cast(town.zkusd.liquidate(REDEEMER, vault, BERT), REDEEMER)
+        await keeper.turn()
+        assert town.waiting() == [rival.id]
+        assert intents(town) == []
+        held = town.rows("SELECT cause FROM keeper.intent WHERE job = 'zkusd-held-back'")
+        assert f"the mempool's transaction {rival.id.hex()} spends the vault manager" in held[0][0]
+        assert len(intents(town, "zkusd-contention")) == 4, "each of the four states"
+        await town.mine()
+        await keeper.turn()
+        assert {state for state, _ in intents(town, "zkusd-contention")} == {"done"}
+        assert (attempts(town), town.waiting()) == ([], [])
+
+
+async def test_a_reorganization_takes_the_spell_back_and_it_is_sent_again(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
+        await keeper.turn()
+        (tx_id,) = town.waiting()
+        await town.mine()
+        await keeper.turn()
+        assert intents(town) == [("done", "the spell is mined")]
+        await town.fork(1, keep=False)
+        assert town.waiting() == []
+        await keeper.turn()
+        assert town.waiting() == [tx_id], "the same bytes"
+        # what was decided anew before it was known that the spell is back is not sent beside it
+        assert [state for state, _ in intents(town)] == ["sent", "cancelled"]
+        await town.mine()
+        await keeper.turn()
+        assert [state for state, _ in intents(town)] == ["done", "cancelled"]
+        assert len(attempts(town)) == 1
+
+
+async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path, SCROLLS, replace_after_blocks=2) as (town, keeper):
+        await keeper.turn()
+        (first,) = town.waiting()
+        before = town.node.mempool.entries[first].transaction
+        await mine_without_the_mempool(town, 1)
+        await keeper.turn()
+        assert town.waiting() == [first]
+        await mine_without_the_mempool(town, 1)
+        await keeper.turn()
+        (second,) = town.waiting()
+        after = town.node.mempool.entries[second].transaction
+        assert second != first
+        assert after.outputs[:-1] == before.outputs[:-1], "the spell and its proof are the same"
+        assert after.outputs[-1].amount < before.outputs[-1].amount
+        (one, two) = attempts(town)
+        assert (one[0], two[0]) == ("replaced", "broadcast")
+        assert two[1] * 100 >= one[1] * 125
+        await town.mine()
+        await keeper.turn()
+        assert intents(town) == [("done", "the spell is mined")]
+        assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(two[1],)]
+
+
+async def test_without_all_keys_a_spell_is_handed_out_unsigned(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path) as (town, keeper):
+        await keeper.turn()
+        await keeper.turn()
+        assert (town.waiting(), attempts(town)) == ([], [])
+        ((handed_out,),) = town.rows("SELECT detail FROM keeper.step WHERE what = 'handed-out'")
+        assert set(handed_out["signers"].values()) == {SCROLLS.segwit_address}
+        assert len(handed_out["signers"]) == 5, "the vault, and four states"
+        # whoever has the keys signs and sends
+        data = base64.b64decode(handed_out["psbt"])
+        for key in (SCROLLS, KEEPER):
+            data = await InProcessSigner(key).sign_bitcoin(data, purpose=Purpose("", "", ()))
+        complete = read_psbt(data).signed_transaction()
+        await town.call("sendrawtransaction", write_transaction(complete).hex())
+        await town.mine()
+        assert len(town.zkusd.vaults()) == 1
+        await keeper.turn()
+        ((state, _),) = intents(town)
+        assert state in ("done", "cancelled")
