@@ -470,7 +470,7 @@ class SigningLimits(_Section):
     )
     max_fee: int | None = _setting(
         None,
-        "Highest fee of a transaction. Not set: `keeper.fee_cap`; on Bitcoin `keeper.bitcoin.fee_rate_cap` for 4,000 "
+        "Highest fee of a transaction. Not set: `keeper.fee_cap`; on Bitcoin `keeper.bitcoin.fee_rate_cap` for 10,000 "
         "virtual bytes.",
         unit="micro-STX or satoshis",
         ge=0,
@@ -684,6 +684,11 @@ class Keeper(_Section):
     )
     lease_seconds: int = _setting(
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2
+    )
+    role: RoleName | None = _setting(
+        None,
+        "Role that the keeper remembers as and that can read no chain data: `clarion_keeper`, which `clarion db roles` "
+        "makes. Not set: the user of the URL.",
     )
     alert_runway_hours: int = _setting(
         24, "Tell of accounts that last for fewer hours at the pace of the last one.", unit="hours", ge=0
