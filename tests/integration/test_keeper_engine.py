@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from support.keeper_process import Keepers, lease_over
 from support.keeper_world import ACCOUNTS, World
@@ -29,26 +28,23 @@ def keepers() -> Iterator[Keepers]:
 
 
 @pytest.fixture
-def world(database_url: str) -> World:
-    return World(database_url).create()
+def world(database_url: str) -> Iterator[World]:
+    world = World(database_url).create()
+    yield world
+    world.close()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def work(count: int, **about: Any) -> dict[str, dict[str, Any]]:
     """Things of every job."""
     jobs = ("rescue", "settle", "upkeep")
     return {f"{job}-{number}": {"job": job, "value": number, **about} for job in jobs for number in range(count)}
-
-
-def query(world: World, statement: str) -> list[Any]:
-    with psycopg.connect(world.url, autocommit=True) as connection:
-        return connection.execute(statement).fetchall()
 
 
 def mine_until_done(world: World) -> None:
@@ -69,9 +65,9 @@ def settle_books(world: World) -> None:
     def closed() -> bool:
         if world.read()["mempool"]:
             world.mine(blocks=7)
-        return not query(world, "SELECT FROM keeper.outgoing WHERE state NOT IN ('final', 'rejected')") and not query(
-            world, "SELECT FROM keeper.intent WHERE state IN ('planned', 'sent')"
-        )
+        return not world.query(
+            "SELECT FROM keeper.outgoing WHERE state NOT IN ('final', 'rejected')"
+        ) and not world.query("SELECT FROM keeper.intent WHERE state IN ('planned', 'sent')")
 
     until(closed, "the books to be closed")
 
@@ -89,8 +85,7 @@ def check_books(world: World, *, wasted: int | None = 0) -> None:
         nonces = [state["txs"][tx_id]["nonce"] for tx_id in ours if state["txs"][tx_id]["sender"] == sender]
         assert nonces == list(range(len(nonces))), "nonces are not whole"
 
-    booked = query(
-        world,
+    booked = world.query(
         "SELECT encode(tx_id, 'hex'), block_height, fee_paid::bigint FROM keeper.outgoing "
         "WHERE state IN ('mined', 'final')",
     )
@@ -101,13 +96,12 @@ def check_books(world: World, *, wasted: int | None = 0) -> None:
     if wasted is not None:
         idle = [tx["id"] for _, tx in ours.values() if tx["results"] and "ok" not in tx["results"].values()]
         assert len(idle) == wasted
-    twice = query(
-        world,
+    twice = world.query(
         "SELECT key FROM keeper.intent i JOIN keeper.outgoing o ON o.id = i.outgoing_id "
         "WHERE i.state = 'done' AND NOT i.benign AND o.state IN ('mined', 'final') GROUP BY key HAVING count(*) > 1",
     )
     assert twice == [], "an intent was done by two transactions"
-    claimed = {key for (key,) in query(world, "SELECT key FROM keeper.intent WHERE state = 'done' AND NOT benign")}
+    claimed = {key for (key,) in world.query("SELECT key FROM keeper.intent WHERE state = 'done' AND NOT benign")}
     by_us = {f"{_job_of(state, thing)}:{thing}" for thing, (tx_id,) in done.items() if tx_id in ours}
     assert claimed == by_us, "what counts as done is not what the chain says we did"
 
@@ -121,24 +115,22 @@ def test_everything_due_is_done_once_and_in_order_of_value(world: World, keepers
     with keepers.keeper(world.url):
         until(
             lambda: (
-                query(world, "SELECT FROM keeper.intent WHERE state = 'planned'") == []
-                and len(query(world, "SELECT FROM keeper.intent WHERE state = 'sent'")) == 21
+                world.query("SELECT FROM keeper.intent WHERE state = 'planned'") == []
+                and len(world.query("SELECT FROM keeper.intent WHERE state = 'sent'")) == 21
             ),
             "everything to be sent",
         )
         mine_until_done(world)
         settle_books(world)
     check_books(world)
-    rescued = query(
-        world,
+    rescued = world.query(
         "SELECT i.value_usd8::int FROM keeper.intent i JOIN keeper.outgoing o ON o.id = i.outgoing_id "
         "WHERE i.job = 'rescue' ORDER BY o.nonce",
     )
     assert [value for (value,) in rescued] == [6, 5, 4, 3, 2, 1, 0]
-    lanes = query(world, "SELECT lane FROM keeper.outgoing WHERE account = 'rest' ORDER BY nonce")
+    lanes = world.query("SELECT lane FROM keeper.outgoing WHERE account = 'rest' ORDER BY nonce")
     assert [lane for (lane,) in lanes] == ["settle"] * 3 + ["upkeep"] * 4
-    steps = query(
-        world,
+    steps = world.query(
         "SELECT what FROM keeper.step s JOIN keeper.intent i ON i.id = s.intent_id WHERE i.key = 'rescue:rescue-6' "
         "ORDER BY s.id",
     )
@@ -156,7 +148,7 @@ def killed_at(world: World, keepers: Keepers, stage: str, nth: int, seed: int) -
     assert keepers.wait(pid) == (-signal.SIGKILL if ended else 0)
     if chance.random() < 0.5:
         world.mine(things={"late": {"job": "settle"}}, blocks=chance.randint(1, 2))
-    lease_over(world.url)
+    lease_over(world)
     with keepers.keeper(world.url):
         mine_until_done(world)
         settle_books(world)
@@ -172,7 +164,7 @@ def _live_until_dead(world: World, pid: int, chance: random.Random) -> bool:
         if not world.due():
             os.kill(pid, signal.SIGTERM)
             return False
-        if query(world, "SELECT FROM keeper.outgoing WHERE state <> 'signed' LIMIT 1"):
+        if world.query("SELECT FROM keeper.outgoing WHERE state <> 'signed' LIMIT 1"):
             world.mine(blocks=chance.randint(1, 3))
         time.sleep(0.02)
     return True
@@ -208,7 +200,7 @@ def test_a_stopped_leader_is_taken_over_from_and_writes_nothing_more(
         os.kill(stopped, signal.SIGCONT)
         settle_books(world)
         check_books(world)
-        (fence,) = query(world, "SELECT fence FROM keeper.lease")[0]
+        (fence,) = world.query("SELECT fence FROM keeper.lease")[0]
         assert fence == 2
         assert keepers.end(stopped) == 0
     check_books(world)
@@ -225,20 +217,20 @@ def test_two_keepers_whose_lease_runs_out_all_the_time(world: World, keepers: Ke
     with keepers.keeper(world.url), keepers.keeper(world.url):
         for round_ in range(6):
             world.mine(things={f"{job}-{round_}": {"job": job} for job in ("rescue", "settle", "upkeep")})
-            until(lambda: bool(query(world, "SELECT FROM keeper.lease")), "a leader")
-            lease_over(world.url)
-            until(lambda: bool(query(world, "SELECT FROM keeper.lease WHERE expires_at > now()")), "the next leader")
+            until(lambda: bool(world.query("SELECT FROM keeper.lease")), "a leader")
+            lease_over(world)
+            until(lambda: bool(world.query("SELECT FROM keeper.lease WHERE expires_at > now()")), "the next leader")
             if chance.random() < 0.5:
                 world.mine(blocks=chance.randint(1, 2))
         mine_until_done(world)
         settle_books(world)
     check_books(world)
-    assert query(world, "SELECT fence FROM keeper.lease")[0][0] >= 6
+    assert world.query("SELECT fence FROM keeper.lease")[0][0] >= 2
 
 
 def test_a_leader_that_ends_hands_over_at_once(world: World, keepers: Keepers) -> None:
     first = keepers.start(world.url, lease_seconds=3600)
-    until(lambda: bool(query(world, "SELECT FROM keeper.lease")), "a leader")
+    until(lambda: bool(world.query("SELECT FROM keeper.lease")), "a leader")
     with keepers.keeper(world.url, lease_seconds=3600):
         assert keepers.end(first) == 0
         world.mine(things=work(1))
@@ -251,13 +243,13 @@ def test_a_node_that_is_away_only_delays(world: World, keepers: Keepers) -> None
     world.mine(things=work(1))
     world.set(down=True)
     with keepers.keeper(world.url):
-        until(lambda: len(query(world, "SELECT FROM keeper.intent WHERE state = 'planned'")) == 3, "the decision")
-        assert query(world, "SELECT FROM keeper.outgoing") == []
+        until(lambda: len(world.query("SELECT FROM keeper.intent WHERE state = 'planned'")) == 3, "the decision")
+        assert world.query("SELECT FROM keeper.outgoing") == []
         world.set(down=False)
-        until(lambda: len(query(world, "SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 3, "sending")
+        until(lambda: len(world.query("SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 3, "sending")
         world.set(down=True)
         world.mine(things={"late": {"job": "rescue"}})
-        until(lambda: bool(query(world, "SELECT FROM keeper.intent WHERE key = 'rescue:late'")), "the decision")
+        until(lambda: bool(world.query("SELECT FROM keeper.intent WHERE key = 'rescue:late'")), "the decision")
         world.set(down=False)
         mine_until_done(world)
         settle_books(world)
@@ -270,7 +262,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(world: World, keepers: Keepers)
         mine_until_done(world)
         settle_books(world)
     check_books(world)
-    assert query(world, "SELECT fence FROM keeper.lease") == [(1,)]
+    assert world.query("SELECT fence FROM keeper.lease") == [(1,)]
 
 
 @pytest.mark.parametrize("drop", [False, True], ids=["to the mempool", "dropped"])
@@ -278,14 +270,14 @@ def test_a_reorg_that_removes_the_keepers_transactions(world: World, keepers: Ke
     world.mine(things=work(2))
     with keepers.keeper(world.url):
         mine_until_done(world)
-        until(lambda: len(query(world, "SELECT FROM keeper.intent WHERE state = 'done'")) == 6, "the outcomes")
-        first = set(query(world, "SELECT tx_id FROM keeper.attempt"))
-        world.reorganise(2, drop=drop)
-        until(lambda: len(query(world, "SELECT FROM keeper.step WHERE what = 'orphaned'")) == 6, "the reorg to be seen")
+        until(lambda: len(world.query("SELECT FROM keeper.intent WHERE state = 'done'")) == 6, "the outcomes")
+        first = set(world.query("SELECT tx_id FROM keeper.attempt"))
+        world.reorganise(world.read()["blocks"][-1]["height"] - 1, drop=drop)
+        until(lambda: len(world.query("SELECT FROM keeper.step WHERE what = 'orphaned'")) == 6, "the reorg to be seen")
         mine_until_done(world)
         settle_books(world)
     check_books(world)
-    assert set(query(world, "SELECT tx_id FROM keeper.attempt")) == first, "the same bytes were mined again"
+    assert set(world.query("SELECT tx_id FROM keeper.attempt")) == first, "the same bytes were mined again"
 
 
 def test_a_reorg_that_removes_the_cause(world: World, keepers: Keepers) -> None:
@@ -293,7 +285,7 @@ def test_a_reorg_that_removes_the_cause(world: World, keepers: Keepers) -> None:
     world.set(capacity=0)
     world.mine(things=work(1))
     with keepers.keeper(world.url):
-        until(lambda: len(query(world, "SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 3, "sending")
+        until(lambda: len(world.query("SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 3, "sending")
         world.drop_mempool()
         world.set(down=True)
         world.reorganise(1, keep_things=False)
@@ -302,7 +294,7 @@ def test_a_reorg_that_removes_the_cause(world: World, keepers: Keepers) -> None:
         # what was sent already may be mined in vain, or its nonces are freed: none stays open, none is missing
         settle_books(world)
     check_books(world, wasted=None)
-    assert {state for (state,) in query(world, "SELECT state FROM keeper.intent")} <= {"cancelled"}
+    assert {state for (state,) in world.query("SELECT state FROM keeper.intent")} <= {"cancelled"}
 
 
 def test_what_was_planned_and_is_not_due_any_more_is_cancelled(world: World, keepers: Keepers) -> None:
@@ -310,15 +302,15 @@ def test_what_was_planned_and_is_not_due_any_more_is_cancelled(world: World, kee
     world.set(down=True)
     world.mine(things=work(1))
     with keepers.keeper(world.url):
-        until(lambda: len(query(world, "SELECT FROM keeper.intent WHERE state = 'planned'")) == 3, "the decision")
+        until(lambda: len(world.query("SELECT FROM keeper.intent WHERE state = 'planned'")) == 3, "the decision")
         world.reorganise(1, keep_things=False)
-        until(lambda: query(world, "SELECT FROM keeper.intent WHERE state = 'planned'") == [], "the cancellation")
+        until(lambda: world.query("SELECT FROM keeper.intent WHERE state = 'planned'") == [], "the cancellation")
         world.set(down=False)
         world.mine(things={"other": {"job": "settle"}})
         mine_until_done(world)
         settle_books(world)
     check_books(world)
-    assert [row for row in query(world, "SELECT key, state FROM keeper.intent") if row[1] != "cancelled"] == [
+    assert [row for row in world.query("SELECT key, state FROM keeper.intent") if row[1] != "cancelled"] == [
         ("settle:other", "done")
     ]
 
@@ -327,24 +319,24 @@ def test_a_rival_that_is_first_costs_nothing_that_simulation_can_save(world: Wor
     world.set(down=True)
     world.mine(things=work(2))
     with keepers.keeper(world.url):
-        until(lambda: len(query(world, "SELECT FROM keeper.intent WHERE state = 'planned'")) == 6, "the decision")
+        until(lambda: len(world.query("SELECT FROM keeper.intent WHERE state = 'planned'")) == 6, "the decision")
         world.rival(["rescue-0", "settle-1"])
         world.set(down=False)
         mine_until_done(world)
         settle_books(world)
     check_books(world)
-    assert len(query(world, "SELECT FROM keeper.outgoing")) == 3
+    assert len(world.query("SELECT FROM keeper.outgoing")) == 3
 
 
 def test_a_rival_that_overtakes_what_was_sent_counts_as_done(world: World, keepers: Keepers) -> None:
     world.mine(things={"rescue-0": {"job": "rescue"}})
     with keepers.keeper(world.url):
-        until(lambda: len(query(world, "SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 1, "sending")
+        until(lambda: len(world.query("SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 1, "sending")
         world.rival(["rescue-0"])
         world.mine()
         settle_books(world)
     check_books(world, wasted=1)
-    assert query(world, "SELECT state, benign, outcome FROM keeper.intent") == [("done", True, "done already")]
+    assert world.query("SELECT state, benign, outcome FROM keeper.intent") == [("done", True, "done already")]
 
 
 def test_a_full_mempool_is_outbid(world: World, keepers: Keepers) -> None:
@@ -359,7 +351,7 @@ def test_a_full_mempool_is_outbid(world: World, keepers: Keepers) -> None:
         until(step, "everything to be done")
         settle_books(world)
     check_books(world)
-    fees = query(world, "SELECT max(fee)::int, count(*) FROM keeper.attempt GROUP BY outgoing_id")
+    fees = world.query("SELECT max(fee)::int, count(*) FROM keeper.attempt GROUP BY outgoing_id")
     assert all(1_000 <= fee < 2_000 and attempts > 1 for fee, attempts in fees)
 
 
@@ -379,13 +371,13 @@ def test_transactions_that_the_nodes_forget_are_sent_again(world: World, keepers
 def test_the_unknown_stops_its_job_until_it_is_resumed(world: World, keepers: Keepers) -> None:
     world.mine(things={**work(1), "bad": {"job": "settle", "broken": True, "value": 99}})
     with keepers.keeper(world.url):
-        until(lambda: bool(query(world, "SELECT FROM keeper.control WHERE paused")), "the stop")
-        until(lambda: len(query(world, "SELECT FROM keeper.outgoing")) == 2, "the others")
-        waiting = query(world, "SELECT DISTINCT waiting FROM keeper.intent WHERE job = 'settle' AND state = 'planned'")
+        until(lambda: bool(world.query("SELECT FROM keeper.control WHERE paused")), "the stop")
+        until(lambda: len(world.query("SELECT FROM keeper.outgoing")) == 2, "the others")
+        waiting = world.query("SELECT DISTINCT waiting FROM keeper.intent WHERE job = 'settle' AND state = 'planned'")
         assert waiting
         world.mine()
         until(lambda: world.due() == ["bad", "settle-0"], "the others to be done")
-        assert query(world, "SELECT job, reason FROM keeper.control WHERE paused") == [
+        assert world.query("SELECT job, reason FROM keeper.control WHERE paused") == [
             ("settle", "nobody expected that (simulation)")
         ]
 
@@ -393,20 +385,18 @@ def test_the_unknown_stops_its_job_until_it_is_resumed(world: World, keepers: Ke
 def test_the_kill_switch_stops_everything_and_what_was_sent_is_followed(world: World, keepers: Keepers) -> None:
     world.mine(things=work(1))
     with keepers.keeper(world.url):
-        until(lambda: len(query(world, "SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 3, "sending")
-        with psycopg.connect(world.url, autocommit=True) as connection:
-            connection.execute("INSERT INTO keeper.control (job, paused, reason) VALUES ('*', true, 'a drill')")
+        until(lambda: len(world.query("SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 3, "sending")
+        world.connection.execute("INSERT INTO keeper.control (job, paused, reason) VALUES ('*', true, 'a drill')")
         world.mine(things={"late": {"job": "rescue"}})
         until(
             lambda: (
-                query(world, "SELECT waiting FROM keeper.intent WHERE key = 'rescue:late'") == [("paused: a drill",)]
+                world.query("SELECT waiting FROM keeper.intent WHERE key = 'rescue:late'") == [("paused: a drill",)]
             ),
             "the reason",
         )
-        until(lambda: len(query(world, "SELECT FROM keeper.intent WHERE state = 'done'")) == 3, "following")
-        assert len(query(world, "SELECT FROM keeper.outgoing")) == 3
-        with psycopg.connect(world.url, autocommit=True) as connection:
-            connection.execute("UPDATE keeper.control SET paused = false")
+        until(lambda: len(world.query("SELECT FROM keeper.intent WHERE state = 'done'")) == 3, "following")
+        assert len(world.query("SELECT FROM keeper.outgoing")) == 3
+        world.connection.execute("UPDATE keeper.control SET paused = false")
         mine_until_done(world)
         settle_books(world)
     check_books(world)
@@ -417,15 +407,15 @@ def test_a_dry_run_goes_up_to_signing(world: World, keepers: Keepers) -> None:
     with keepers.keeper(world.url, dry_run=True):
         until(
             lambda: (
-                {waiting for (waiting,) in query(world, "SELECT waiting FROM keeper.intent")}
+                {waiting for (waiting,) in world.query("SELECT waiting FROM keeper.intent")}
                 == {"dry run: do of toy would go out with a fee of 100"}
             ),
             "the plan",
         )
         world.rival(["rescue-0"])
         until(
-            lambda: query(world, "SELECT state FROM keeper.intent WHERE key = 'rescue:rescue-0'") == [("cancelled",)],
+            lambda: world.query("SELECT state FROM keeper.intent WHERE key = 'rescue:rescue-0'") == [("cancelled",)],
             "the cancellation",
         )
-    assert query(world, "SELECT FROM keeper.attempt") == []
+    assert world.query("SELECT FROM keeper.attempt") == []
     assert world.read()["mempool"] == []

@@ -55,10 +55,19 @@ def _hash(*parts: Any) -> str:
 
 
 class World:
-    """The chain; every method is one transaction on its row."""
+    """The chain; every method is one transaction on its row, over one connection. Close it in the end."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.connection = psycopg.connect(url, autocommit=True)
+
+    def close(self) -> None:
+        """Let go of the connection; the chain stays."""
+        self.connection.close()
+
+    def query(self, statement: str) -> list[Any]:
+        """What a statement gives, such as one on the keeper's tables."""
+        return self.connection.execute(statement).fetchall()  # type: ignore[arg-type]
 
     def create(self) -> World:
         """Make the row: an empty chain with one block."""
@@ -73,26 +82,30 @@ class World:
             "min_fee": 0,
             "capacity": 100,
         }
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("CREATE TABLE toy_world (state jsonb)")
-            connection.execute("INSERT INTO toy_world VALUES (%s)", (Jsonb(state),))
+        self.connection.execute("CREATE TABLE toy_world (state jsonb)")
+        self.connection.execute("INSERT INTO toy_world VALUES (%s)", (Jsonb(state),))
         return self
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[State]:
         """The state, stored again at the end."""
-        with psycopg.connect(self.url) as connection:
-            row = connection.execute("SELECT state FROM toy_world FOR UPDATE").fetchone()
+        with self.connection.transaction():
+            row = self.connection.execute("SELECT state FROM toy_world FOR UPDATE").fetchone()
             assert row is not None
             yield row[0]
-            connection.execute("UPDATE toy_world SET state = %s", (Jsonb(row[0]),))
+            self.connection.execute("UPDATE toy_world SET state = %s", (Jsonb(row[0]),))
 
     def read(self) -> State:
         """The state as it is."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            row = connection.execute("SELECT state FROM toy_world").fetchone()
-            assert row is not None
-            return dict(row[0])
+        row = self.connection.execute("SELECT state FROM toy_world").fetchone()
+        assert row is not None
+        return dict(row[0])
+
+    def sequence(self) -> int:
+        """Rises with every block that comes or goes."""
+        row = self.connection.execute("SELECT state->'sequence' FROM toy_world").fetchone()
+        assert row is not None
+        return int(row[0])
 
     def mine(self, *, blocks: int = 1, things: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Mine what the mempool has, most fee first; ``things`` get due with the first block."""
@@ -238,11 +251,11 @@ class ToyReader(Reader):
     async def new_blocks(self) -> AsyncIterator[None]:
         known = -1
         while True:
-            sequence = self._world.read()["sequence"]
+            sequence = self._world.sequence()
             if sequence != known:
                 known = sequence
                 yield
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.03)
 
     async def transactions(self, ids: Sequence[bytes]) -> tuple[dict[bytes, MinedTransaction], Receipt]:
         raise GraphError("the toy executor reads the world itself")
@@ -450,4 +463,4 @@ def toy_engine(
         readers={"stacks": ToyReader(world)},
         executors=executors or {name: ToyExecutor(world, name.upper()) for name in ACCOUNTS},
     )
-    return Engine(settings(**given), world.url, parts, observer or Observer(), wake_seconds=0.1)
+    return Engine(settings(**given), world.url, parts, observer or Observer(), wake_seconds=0.5)
