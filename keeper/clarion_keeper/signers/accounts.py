@@ -15,7 +15,7 @@ from clarion_keeper.signers.client import Signer, open_signer
 from clarion_keeper.signers.environment import give_up_keys
 from clarion_keeper.signers.limits import BitcoinLimits, Limits, StacksLimits
 
-SPELL_KVB: Final = 4
+SPELL_KVB: Final = 10
 """Thousand virtual bytes that a transaction with a spell stays below, for the highest fee on Bitcoin."""
 HOURLY_FEES: Final = 100
 """How many of the dearest transactions an hour has room for, unless the account's limits say otherwise."""
@@ -94,7 +94,7 @@ async def open_signers(settings: Settings) -> AsyncIterator[dict[str, Signer]]:
                 limits_of(settings, name),
                 account=name,
                 ledger=_ledger(settings),
-                known=_ledger(settings).with_name(f"{quote(name, safe='')}.json"),
+                known=_known(settings, name),
             )
             stack.push_async_callback(signer.aclose)
             for other, its in signers.items():
@@ -105,6 +105,32 @@ async def open_signers(settings: Settings) -> AsyncIterator[dict[str, Signer]]:
                     )
             signers[name] = signer
         yield signers
+
+
+@contextlib.asynccontextmanager
+async def open_cosigners(settings: Settings) -> AsyncIterator[list[Signer]]:
+    """The signers of what zkUSD's states and vaults lie at, in the settings' order, while the context lasts.
+
+    Raises:
+        SignerUnavailableError, SignerProtocolError: as `open_signers`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        signers = []
+        for agent in cosigner_options(settings):
+            signer = await open_signer(
+                agent.source,
+                agent.limits,
+                account=agent.account,
+                ledger=Path(agent.ledger),
+                known=_known(settings, agent.account),
+            )
+            stack.push_async_callback(signer.aclose)
+            signers.append(signer)
+        yield signers
+
+
+def _known(settings: Settings, account: str) -> Path:
+    return _ledger(settings).with_name(f"{quote(account, safe='')}.json")
 
 
 def _account(settings: Settings, name: str) -> KeeperAccount:

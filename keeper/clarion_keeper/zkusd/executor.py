@@ -20,7 +20,6 @@ from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.rpc import RpcError
 from clarion.chains.bitcoin.transactions import (
-    MAX_SATS,
     BitcoinTransaction,
     parse_transaction,
     write_transaction,
@@ -63,9 +62,8 @@ from clarion_keeper.signers import (
     Signer,
     SignerProtocolError,
     SignerUnavailableError,
-    open_signer,
 )
-from clarion_keeper.signers.limits import BitcoinLimits
+from clarion_keeper.signers.accounts import open_cosigners
 from clarion_keeper.zkusd.fees import FeeCapError, first_rate, next_rate
 from clarion_keeper.zkusd.following import follow, spends_of
 from clarion_keeper.zkusd.jobs import ZkUsdJob
@@ -75,8 +73,6 @@ from clarion_keeper.zkusd.spells import BehindError, Parts, VaultEndedError, dra
 
 log = structlog.get_logger()
 
-MAX_RELAYED_VBYTES: Final = 100_000
-"""The largest transaction that nodes relay (Bitcoin Core's ``MAX_STANDARD_TX_WEIGHT``)."""
 CONTRACT: Final = "zkusd"
 """What stands for a contract in records of a spell."""
 
@@ -370,21 +366,11 @@ async def open_executor(
         SignerUnavailableError, SignerProtocolError: a cosigner cannot be asked.
     """
     async with contextlib.AsyncExitStack() as stack:
-        cosigners = []
-        for number, url in enumerate(settings.keeper.zkusd.cosigners, 1):
-            name = f"{account}'s cosigner {number}"
-            limits = BitcoinLimits(
-                settings.bitcoin.network.value, _most_fee(settings), max_spent=MAX_SATS, max_hourly=MAX_SATS
-            )
-            ledger = settings.state_dir.resolve() / "signers" / "{key}.sqlite"
-            cosigner = await open_signer(url, limits, account=name, ledger=ledger)
-            stack.push_async_callback(cosigner.aclose)
-            cosigners.append(cosigner)
         yield BitcoinExecutor(
             settings,
             reader=reader,
             signer=signer,
-            cosigners=cosigners,
+            cosigners=await stack.enter_async_context(open_cosigners(settings)),
             nodes=await stack.enter_async_context(open_nodes(settings)),
             prover=await stack.enter_async_context(prover_of(settings)),
             charms_fee=charms_fee_of(settings),
@@ -427,11 +413,6 @@ def _figures(unsigned: Unsigned, fee: Sats) -> dict[str, Any]:
         "fee": fee,
         "virtual_size": unsigned.proven.size(change=True),
     }
-
-
-def _most_fee(settings: Settings) -> int:
-    """The most that a transaction's fee may be, by the cap of the rate and the size that nodes relay."""
-    return settings.keeper.bitcoin.fee_rate_cap * MAX_RELAYED_VBYTES // 1_000
 
 
 @contextlib.contextmanager

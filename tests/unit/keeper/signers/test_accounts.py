@@ -43,7 +43,7 @@ def test_the_account_s_own_limits_come_first() -> None:
 
 def test_an_account_on_bitcoin_is_limited_in_satoshis() -> None:
     account = {"signer": "file:/key", "chain": "bitcoin"}
-    assert limits_of(settings(account), "keeper") == BitcoinLimits("regtest", 400_000, 800_000, 80_000_000)
+    assert limits_of(settings(account), "keeper") == BitcoinLimits("regtest", 1_000_000, 2_000_000, 200_000_000)
     account["limits"] = {"max_fee": 10, "max_spent": 25, "max_hourly": 90}  # type: ignore[assignment]
     assert limits_of(settings(account), "keeper") == BitcoinLimits("regtest", 10, 25, 90)
 
