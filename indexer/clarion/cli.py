@@ -692,11 +692,11 @@ def db_roles(
         bool, typer.Option("--keeper", help="Let `clarion_reader` see what the keeper plans and sends.")
     ] = False,
 ) -> None:
-    """Make the database roles `clarion_reader` and `clarion_account`, which may do less than the indexer."""
+    """Make the database roles `clarion_reader`, `clarion_account` and `clarion_keeper`, which may do less."""
     from clarion.store.database import database_name, migrate, open_database
     from clarion.store.roles import make_roles
 
     with open_database(_settings(dev=dev)) as url:
         migrate(url)
         make_roles(url, keeper=keeper)
-        typer.echo(f"The roles clarion_reader and clarion_account fit the database {database_name(url)}.")
+        typer.echo(f"The roles clarion_reader, clarion_account and clarion_keeper fit {database_name(url)}.")

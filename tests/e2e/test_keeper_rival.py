@@ -24,7 +24,9 @@ from clarion.config import Keeper, KeeperAccount, Node, Settings
 from clarion.dev.accounts import DEPLOYER, KEEPER
 from clarion.dev.insurance import TIER, Insurance
 from clarion.protocols.bithedge import protocol
-from clarion.store.database import connect
+from clarion.store.database import connect, with_server_settings
+from clarion.store.roles import KEEPER as KEEPER_ROLE
+from clarion.store.roles import make_roles
 from clarion_graphql.app import make_app
 from clarion_keeper import engine
 
@@ -91,8 +93,11 @@ class Scene:
                 accounts={"keeper": KeeperAccount(signer=f"file:{key_file}")},
             ),
         )
+        # it can see its own tables and no other: what it knows of the chain, GraphQL told it
+        make_roles(self.database_url)
+        url = with_server_settings(self.database_url, role=KEEPER_ROLE)
         stopping = asyncio.Event()
-        running = asyncio.create_task(engine.run(settings, self.database_url, stopping=stopping))
+        running = asyncio.create_task(engine.run(settings, url, stopping=stopping))
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ import pytest
 from psycopg import Connection, sql
 
 from clarion.store.database import DatabaseError, connect, migrate
-from clarion.store.roles import ACCOUNT, READER, make_roles, require_role
+from clarion.store.roles import ACCOUNT, KEEPER, READER, make_roles, require_role
 
 
 @pytest.fixture
@@ -91,10 +91,40 @@ def test_accounts_are_kept_by_a_role_that_sees_nothing_else(
     assert denied(account, "DROP TABLE clarion_account.session")
 
 
+def test_the_keeper_remembers_as_a_role_that_sees_nothing_else(
+    database_url: str, as_role: Callable[[str], Connection[Any]]
+) -> None:
+    keeper = as_role(KEEPER)
+    with connect(database_url) as owner:
+        every_table = tables(owner)
+    keeper.execute("INSERT INTO keeper.control (job, paused, reason) VALUES ('settle', true, 'x')")
+    keeper.execute("DELETE FROM keeper.control")
+    for table in every_table:
+        if table.startswith("keeper."):
+            keeper.execute(f"SELECT FROM {table}".encode())
+        else:
+            assert denied(keeper, f"SELECT FROM {table}")
+    assert denied(keeper, "DROP TABLE keeper.intent")
+
+
+def test_a_reader_that_may_see_the_keeper_sees_no_signed_transaction(
+    database_url: str, as_role: Callable[[str], Connection[Any]]
+) -> None:
+    reader = as_role(READER)
+    make_roles(database_url, keeper=True)
+    reader.execute("SELECT * FROM keeper.intent")
+    reader.execute("SELECT tx_id, fee FROM keeper.attempt")
+    assert denied(reader, "SELECT raw FROM keeper.attempt")
+    assert denied(reader, "DELETE FROM keeper.intent")
+    make_roles(database_url)
+    assert denied(reader, "SELECT id FROM keeper.intent")
+    assert denied(reader, "SELECT fee FROM keeper.attempt")
+
+
 def test_making_them_again_changes_nothing(database_url: str) -> None:
     make_roles(database_url)
     make_roles(database_url)
-    for role in (READER, ACCOUNT):
+    for role in (READER, ACCOUNT, KEEPER):
         require_role(database_url, role)
 
 
@@ -109,7 +139,7 @@ def test_an_ordinary_owner_may_need_an_administrator(empty_database_url: str) ->
         try:
             url = empty_database_url.replace("postgres@", f"{owner}@")
             migrate(url)
-            for role in (READER, ACCOUNT):
+            for role in (READER, ACCOUNT, KEEPER):
                 administrator.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
             with pytest.raises(DatabaseError, match=f"CREATE ROLE {READER} NOLOGIN; GRANT {READER} TO {owner}"):
                 make_roles(url)
@@ -117,7 +147,7 @@ def test_an_ordinary_owner_may_need_an_administrator(empty_database_url: str) ->
                 DatabaseError, match=r"The role clarion_reader, which the settings name, cannot be used"
             ):
                 require_role(url, READER)
-            for role in (READER, ACCOUNT):
+            for role in (READER, ACCOUNT, KEEPER):
                 administrator.execute(
                     sql.SQL("CREATE ROLE {} NOLOGIN; GRANT {} TO {}").format(
                         sql.Identifier(role), sql.Identifier(role), sql.Identifier(owner)

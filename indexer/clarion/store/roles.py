@@ -1,8 +1,10 @@
 """Database roles that may do less than the one that indexes: a server that answers strangers needs no more.
 
 ``clarion_reader`` reads chain data and projections and writes nothing; ``clarion_account`` reads and writes sessions
-and API keys and sees nothing else. Neither can log in by itself: the user of a URL becomes one (``SET ROLE``), or an
-administrator gives it a password (``ALTER ROLE clarion_reader LOGIN PASSWORD '…'``) and a URL of its own.
+and API keys and sees nothing else; ``clarion_keeper`` reads and writes what the keeper remembers and sees nothing else:
+what it knows of the chain it asks GraphQL for. None can log in by itself: the user of a URL becomes one
+(``SET ROLE``), or an administrator gives it a password (``ALTER ROLE clarion_reader LOGIN PASSWORD '…'``) and a URL of
+its own.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from clarion.store.database import DatabaseError, connect, database_name
 
 READER: Final = "clarion_reader"
 ACCOUNT: Final = "clarion_account"
+KEEPER: Final = "clarion_keeper"
 ACCOUNT_SCHEMA: Final = "clarion_account"
 KEEPER_SCHEMA: Final = "keeper"
 #: Schemas that readers of chain data have no business in: credentials, and what the keeper plans and signed.
@@ -40,7 +43,7 @@ GROUP BY c.relname ORDER BY c.relname
 
 
 def make_roles(url: str, *, keeper: bool = False) -> None:
-    """Make both roles, or bring them up to date with the tables of this database. May be repeated.
+    """Make the roles, or bring them up to date with the tables of this database. May be repeated.
 
     ``keeper``: readers may see what the keeper plans and sends too, but no signed transaction.
 
@@ -50,7 +53,7 @@ def make_roles(url: str, *, keeper: bool = False) -> None:
         DatabaseError: it may not make roles; the message says what an administrator can do.
     """
     with connect(url) as connection:
-        for role in (READER, ACCOUNT):
+        for role in (READER, ACCOUNT, KEEPER):
             _make_role(connection, role, database_name(url))
         schemas = [name for (name,) in connection.execute(_OWN_SCHEMAS).fetchall()]
         for schema in schemas:
@@ -65,16 +68,22 @@ def make_roles(url: str, *, keeper: bool = False) -> None:
         # protocols get tables and schemas later on; whoever may not enter a schema can read no table in it
         _run(connection, "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {reader}")
         _run(connection, "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {reader}")
-        _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {account}", ACCOUNT_SCHEMA)
-        for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE")):
-            what = {"kind": sql.SQL(kind), "rights": sql.SQL(rights)}
-            _run(connection, "GRANT {rights} ON ALL {kind} IN SCHEMA {schema} TO {account}", ACCOUNT_SCHEMA, **what)
-            _run(
-                connection,
-                "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {rights} ON {kind} TO {account}",
-                ACCOUNT_SCHEMA,
-                **what,
-            )
+        for role, schema in ((ACCOUNT, ACCOUNT_SCHEMA), (KEEPER, KEEPER_SCHEMA)):
+            _let_write(connection, role, schema)
+
+
+def _let_write(connection: Connection[Any], role: str, schema: str) -> None:
+    owner: dict[str, sql.Composable] = {"role": sql.Identifier(role)}
+    _run(connection, "GRANT USAGE ON SCHEMA {schema} TO {role}", schema, **owner)
+    for kind, rights in (("TABLES", "SELECT, INSERT, UPDATE, DELETE"), ("SEQUENCES", "USAGE")):
+        what = {**owner, "kind": sql.SQL(kind), "rights": sql.SQL(rights)}
+        _run(connection, "GRANT {rights} ON ALL {kind} IN SCHEMA {schema} TO {role}", schema, **what)
+        _run(
+            connection,
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {rights} ON {kind} TO {role}",
+            schema,
+            **what,
+        )
 
 
 def _let_see_keeper(connection: Connection[Any]) -> None:
@@ -121,6 +130,6 @@ def _make_role(connection: Connection[Any], role: str, database: str) -> None:
         ) from error
 
 
-def _run(connection: Connection[Any], statement: str, schema: str = "", **parts: sql.SQL) -> None:
-    names = {"schema": sql.Identifier(schema), "reader": sql.Identifier(READER), "account": sql.Identifier(ACCOUNT)}
+def _run(connection: Connection[Any], statement: str, schema: str = "", **parts: sql.Composable) -> None:
+    names = {"schema": sql.Identifier(schema), "reader": sql.Identifier(READER)}
     connection.execute(sql.SQL(statement).format(**names, **parts))

@@ -8,17 +8,27 @@ from collections.abc import Iterator
 from psycopg import AsyncConnection
 
 from clarion.config import Settings
-from clarion.store.database import migrate, open_database
+from clarion.store.database import migrate, open_database, with_server_settings
+from clarion.store.roles import require_role
 from clarion_keeper.intents import Lane
 from clarion_keeper.job import JobContext
 
 
 @contextlib.contextmanager
 def keeper_database(settings: Settings) -> Iterator[str]:
-    """URL of the database, with this version's tables."""
+    """URL of the database with this version's tables, as the role that settings name.
+
+    Raises:
+        DatabaseError: it cannot be used, or not as that role.
+    """
+    role = settings.keeper.role
     with open_database(settings) as url:
         migrate(url)
-        yield url
+        if role is None:
+            yield url
+        else:
+            require_role(url, role)
+            yield with_server_settings(url, role=role)
 
 
 async def remembered_context(settings: Settings, database_url: str) -> JobContext:

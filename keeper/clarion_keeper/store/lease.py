@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from clarion.store.database import register_types
+from clarion.store.database import register_types, with_server_settings
 
 LEASE: Final = "keeper"
 """Name of the one lease there is: one keeper leads for all accounts, or else two would sign with one nonce."""
@@ -98,11 +98,7 @@ async def connect(url: str, *, idle_seconds: int) -> AsyncConnection[Any]:
     A transaction that its process does not go on with for ``idle_seconds`` (because it was stopped) is ended by the
     server, so that it does not keep the fence from being raised.
     """
-    connection = await AsyncConnection.connect(
-        url,
-        autocommit=True,
-        application_name="clarion keeper",
-        options=f"-c idle_in_transaction_session_timeout={idle_seconds}s",
-    )
+    patient = with_server_settings(url, idle_in_transaction_session_timeout=f"{idle_seconds}s")
+    connection = await AsyncConnection.connect(patient, autocommit=True, application_name="clarion keeper")
     register_types(connection)
     return connection
