@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from clarion.chains.stacks.clarity import Value, bytes_from_hex, encode_hex
+from clarion.chains.stacks.clarity import Value, bytes_from_hex, decode, encode_hex
 from clarion.chains.stacks.clarity_forms import decode_json
 from clarion.node import find_node
 from clarion.protocols.bithedge import protocol
@@ -42,11 +42,15 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call gave. ``value`` is inside the response; ``code`` the error's number, None where it succeeded."""
+    """What a call gave. ``value`` is inside the response; ``code`` the error's number, None where it succeeded.
+
+    ``result`` is the whole response as a Clarity value.
+    """
 
     value: Any
     code: int | None
     events: list[dict[str, Any]]
+    result: Value
 
 
 @dataclass
@@ -125,9 +129,10 @@ class Simnet:
         ours = [event for event in prints if event[0].partition(".")[2] in protocol.short_names()]
         self.printed += ours
         self.folded.block(ours, burn=self.burn, sender=sender)
-        response: Any = decode_json(bytes_from_hex(answer["result"]))
+        raw = bytes_from_hex(answer["result"])
+        response: Any = decode_json(raw)
         ok = "ok" in response
-        return Outcome(response["ok" if ok else "err"], None if ok else response["err"], answer["events"])
+        return Outcome(response["ok" if ok else "err"], None if ok else response["err"], answer["events"], decode(raw))
 
     def must(self, contract: str, function: str, *arguments: Value, sender: str = DEPLOYER) -> Any:
         """Call a public function that has to succeed; gives what is inside its response."""

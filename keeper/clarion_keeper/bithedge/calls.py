@@ -21,7 +21,21 @@ from clarion_keeper.bithedge.endings import Endings
 from clarion_keeper.bithedge.reading import BitHedgeState, Index, Look
 from clarion_keeper.graph import Reader
 from clarion_keeper.intents import Call, Intent, Item, Outcome
-from clarion_keeper.job import Job
+from clarion_keeper.job import Job, JobChain
+
+
+class NoTransactions:
+    """What a job is whose intents are for people to see: nothing is ever sent for them."""
+
+    chain: JobChain = "none"
+
+    def call(self, items: Sequence[Item]) -> Call:
+        """There is none."""
+        raise NotImplementedError("nothing can be sent for it")
+
+    def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
+        """There are none."""
+        raise NotImplementedError("nothing can be sent for it")
 
 
 class BitHedgeJob(Job[BitHedgeState]):

@@ -30,13 +30,13 @@ from clarion.protocols.bithedge.incentives import MissingPriceError, epoch_of, e
 from clarion.protocols.bithedge.merkle import RewardTree
 from clarion.protocols.bithedge.tables import Program, ProgramEpoch, ProgramFund, Role
 from clarion.protocols.bithedge.units import BurnHeight
-from clarion_keeper.bithedge.calls import CallJob
+from clarion_keeper.bithedge.calls import CallJob, NoTransactions
 from clarion_keeper.bithedge.endings import PARAMETERS, REWARDS_PAY, TREASURY_PAYS, Endings
 from clarion_keeper.bithedge.margins import EVERY
 from clarion_keeper.bithedge.reading import BitHedgeState, Index, Look
 from clarion_keeper.graph import Reader
-from clarion_keeper.intents import Intent, Lane
-from clarion_keeper.job import Job, JobChain
+from clarion_keeper.intents import Intent, Item, Lane
+from clarion_keeper.job import Job
 
 #: Bitcoin blocks that an epoch's end has to lie back before its rewards are computed: by then it is final.
 DEPTH_BURN: Final = 6
@@ -249,7 +249,7 @@ class PostRewardRoot(_RootJob):
             root = expected.agreed
             if root is None:
                 continue
-            item = {
+            item: Item = {
                 "program": expected.program,
                 "epoch": expected.epoch,
                 "root": root.root,
@@ -269,7 +269,7 @@ class PostRewardRoot(_RootJob):
         return intents
 
 
-class RewardRootDiffers(Job[RewardState]):
+class RewardRootDiffers(NoTransactions, Job[RewardState]):
     """Stops an epoch whose root is in doubt, and tells people: computations differ, or another root was posted.
 
     A wrong root can be voided by governance or the guardian until its challenge is over.
@@ -277,7 +277,6 @@ class RewardRootDiffers(Job[RewardState]):
 
     name = "reward-root-differs"
     lane = Lane.INCENTIVES
-    chain: JobChain = "none"
     holds = True
 
     def __init__(self, roots: Roots) -> None:

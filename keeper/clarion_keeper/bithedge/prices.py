@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from clarion.protocols.bithedge.tables import Asset, ExpiryPrice, OracleProvider, Policy, Position, PriceRound, Token
-from clarion_keeper.bithedge.calls import BitHedgeJob, CallJob, usd
+from clarion_keeper.bithedge.calls import BitHedgeJob, CallJob, NoTransactions, usd
 from clarion_keeper.bithedge.endings import PARAMETERS, Endings
 from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Intent, Lane
-from clarion_keeper.job import JobChain
 
 #: Bitcoin blocks in which a round with its quorum should be closed, and an expiry price fixed once it can be.
 SOON: Final = 1
@@ -193,7 +192,7 @@ class ApplyFallback(CallJob):
         ]
 
 
-class PriceOverdue(BitHedgeJob):
+class PriceOverdue(NoTransactions, BitHedgeJob):
     """Tells people that policies have expired and no round has come that could settle them.
 
     Nothing can be sent: providers have to submit prices, or the guardian has to announce one.
@@ -201,7 +200,6 @@ class PriceOverdue(BitHedgeJob):
 
     name = "expiry-price-overdue"
     lane = Lane.SETTLE
-    chain: JobChain = "none"
 
     async def learn(self, look: Look) -> None:
         """Due policies with their prices and rounds."""

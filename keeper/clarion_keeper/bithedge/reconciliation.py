@@ -29,11 +29,12 @@ from clarion.protocols.bithedge.tables import (
     TreasuryHolding,
 )
 from clarion.store.rows import Row
+from clarion_keeper.bithedge.calls import NoTransactions
 from clarion_keeper.bithedge.margins import EVERY, position_entity
 from clarion_keeper.bithedge.reading import Index, Look
 from clarion_keeper.graph import Reader, Receipt
 from clarion_keeper.intents import Intent, Lane
-from clarion_keeper.job import Job, JobChain
+from clarion_keeper.job import Job
 
 log = structlog.get_logger()
 
@@ -140,7 +141,7 @@ async def compare(found: Iterable[Subject], ask: Ask) -> list[Drift]:
     return [drift for drift in await asyncio.gather(*map(one, found)) if drift is not None]
 
 
-class Reconcile(Job[ReconciliationState]):
+class Reconcile(NoTransactions, Job[ReconciliationState]):
     """Compares rows with the contracts every few blocks. What differs is shown, and no job acts on it.
 
     Rows and answers are of one block: the node has to stand at the index's tip before the calls and after them, else
@@ -149,8 +150,8 @@ class Reconcile(Job[ReconciliationState]):
 
     name = "reconcile"
     lane = Lane.UPKEEP
-    chain: JobChain = "none"
     holds = True
+    replayable = False
 
     def __init__(self, index: Index, node_url: str) -> None:
         self._index = index

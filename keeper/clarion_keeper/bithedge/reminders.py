@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 from clarion.protocols.bithedge.outcomes import check_withdraw, foretell
 from clarion.protocols.bithedge.tables import Position, WithdrawRequest
-from clarion_keeper.bithedge.calls import BitHedgeJob
+from clarion_keeper.bithedge.calls import BitHedgeJob, NoTransactions
 from clarion_keeper.bithedge.margins import EVERY, position_entity
 from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Intent, Lane
-from clarion_keeper.job import JobChain
 
 
-class WithdrawalReminder(BitHedgeJob):
+class WithdrawalReminder(NoTransactions, BitHedgeJob):
     """Reminds of capital that a provider asked back and could take out now. Only the provider can."""
 
     name = "withdrawal-reminder"
     lane = Lane.UPKEEP
-    chain: JobChain = "none"
 
     async def learn(self, look: Look) -> None:
         """Requests whose delay is over, with their positions."""
