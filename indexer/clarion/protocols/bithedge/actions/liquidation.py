@@ -10,11 +10,22 @@ from clarion.protocols.bithedge.actions.declaration import Action, Call, Reading
 from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.health import Margin, position_health
 from clarion.protocols.bithedge.outcomes import Check
-from clarion.protocols.bithedge.payoff import ceil_div, tokens_up
+from clarion.protocols.bithedge.payoff import ceil_div, health_bp, required_collateral, tokens_up
 from clarion.protocols.bithedge.pricing import take_over_usd8
-from clarion.protocols.bithedge.state import State
-from clarion.protocols.bithedge.tables import Allocation, MarginCall, Policy, Position, Switch
+from clarion.protocols.bithedge.state import State, UnknownStateError
+from clarion.protocols.bithedge.tables import (
+    Allocation,
+    FundCover,
+    FundHolding,
+    FundTakeover,
+    MarginCall,
+    Policy,
+    Position,
+    Switch,
+)
 from clarion.protocols.bithedge.units import BP, BurnBlocks, TokenAmount, Usd8
+
+MOST_USED_BP: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +125,32 @@ def is_overdue(state: State, deadline_burn: int) -> bool:
     return state.burn_height > max(deadline_burn, reopened + state.parameter("hard-call-window"))
 
 
-def _check_take_over(call: Call, provider: str, *, forced: bool, to_fund: bool, least: int) -> Check[None]:
-    """What the tables tell of a take-over; whether the taker stays healthy is not among it."""
-    state = call.state
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """What a take-over would do, in base units of the position's token.
+
+    ``price`` is what the taker is due, ``paid`` what the allocation's collateral pays of it; ``bounty`` goes to the
+    sender and ``penalty`` to the fund. What is left of ``collateral_from`` is free again; the taker locks
+    ``collateral_to``.
+    """
+
+    fair_usd8: Usd8
+    price_usd8: Usd8
+    price: TokenAmount
+    paid: TokenAmount
+    bounty: TokenAmount
+    penalty: TokenAmount
+    collateral_from: TokenAmount
+    collateral_to: TokenAmount
+
+
+def check_take_over(
+    state: State, policy: int, provider: str, taker: str, *, forced: bool, least: int = 0
+) -> Check[TakeOver]:
+    """A taker's take-over of a provider's part of a policy; ``least`` is the least that the taker is to be paid."""
     if not state.is_open("liquidate"):
         yield 9001
-    row = state.get(Policy, call["policy"])
+    row = state.get(Policy, policy)
     if row is None or row.state != "active" or state.burn_height >= row.expiry_burn:
         raise RefusedError(9012)
     allocation = state.get(Allocation, row.id, provider)
@@ -138,10 +169,105 @@ def _check_take_over(call: Call, provider: str, *, forced: bool, to_fund: bool, 
             yield 9009
         if found.round <= margin_call.round:
             yield 9010
+    terms = _terms(state, row, allocation, found, forced=forced, to_fund=taker == state.contract("bh-fund"))
+    if provider == taker:
+        yield 5029
+    yield from _check_taker(state, row, allocation, found, taker, terms, least)
+    return terms
+
+
+def _terms(
+    state: State, row: Policy, allocation: Allocation, found: Standing, *, forced: bool, to_fund: bool
+) -> TakeOver:
+    """What moves: price, bounty and penalty out of the allocation's collateral, in this order, as far as it reaches."""
+    token, tier = state.token(row.token, 5001), state.tier(row.tier, 5002)
     load = state.parameter("takeover-load-bp") if to_fund else 0
-    price_usd8 = min(ceil_div(fair_value_usd8(state, row, allocation) * (BP + load), BP), allocation.liability_usd8)
-    if tokens_up(Usd8(price_usd8), found.decimals, found.price) < least:
+    fair = fair_value_usd8(state, row, allocation)
+    price_usd8 = Usd8(min(ceil_div(fair * (BP + load), BP), allocation.liability_usd8))
+    price = tokens_up(price_usd8, found.decimals, found.price)
+    collateral = allocation.collateral
+    bounty_bp = state.parameter("liquidation-bounty-bp") if forced else 0
+    penalty_bp = state.parameter("liquidation-penalty-bp") if forced else 0
+    paid = min(price, collateral)
+    bounty = min(collateral * bounty_bp // BP, collateral - paid)
+    return TakeOver(
+        fair_usd8=fair,
+        price_usd8=price_usd8,
+        price=price,
+        paid=TokenAmount(paid),
+        bounty=TokenAmount(bounty),
+        penalty=TokenAmount(min(collateral * penalty_bp // BP, collateral - paid - bounty)),
+        collateral_from=collateral,
+        collateral_to=required_collateral(
+            allocation.liability_usd8, token.decimals, found.price, tier.ratio_min_bp, token.haircut_bp
+        ),
+    )
+
+
+def _check_taker(
+    state: State,
+    row: Policy,
+    allocation: Allocation,
+    found: Standing,
+    taker: str,
+    terms: TakeOver,
+    least: int,
+) -> Check[None]:
+    """Whether the taker can bear it: free capital, its tier's ratios, and the fund's own limits."""
+    token, tier = state.token(row.token, 5001), state.tier(row.tier, 5002)
+    position = state.get(Position, taker, row.tier, row.token) or Position(
+        provider=taker, tier=row.tier, token=row.token
+    )
+    available = position.available + terms.paid
+    capital = TokenAmount(available + position.locked)
+    liability = Usd8(position.liability_usd8 + allocation.liability_usd8)
+    health = health_bp(capital, token.decimals, found.price, token.haircut_bp, liability) or 0
+    if position.requested + terms.collateral_to > available:
+        yield 5007
+    if health < tier.ratio_min_bp:
+        yield 5011
+    if terms.paid < least:
         yield 9014
+    if health < tier.ratio_warn_bp:
+        yield 9015
+    if taker == state.contract("bh-fund"):
+        yield from _check_fund(state, row, terms, capital, liability)
+
+
+def used_bp(holding: FundHolding | None) -> int:
+    """What the fund has promised of a token over what it has of it: bh-fund's ``get-used-bp``."""
+    if holding is None or holding.cover == 0:
+        return 0
+    if holding.cover >= holding.balance * (MOST_USED_BP // BP):
+        return MOST_USED_BP
+    return holding.cover * BP // holding.balance
+
+
+def _check_fund(state: State, row: Policy, terms: TakeOver, capital: TokenAmount, liability: Usd8) -> Check[None]:
+    """What bh-fund refuses to take over; capital and liability are those of its position afterwards."""
+    cover = state.get(FundCover, row.tier, row.token)
+    taken = state.select(FundTakeover, policy=row.id, order=[("seq", False)], limit=1000)
+    collateral = terms.collateral_to + sum(one.collateral for one in taken)
+    if used_bp(state.get(FundHolding, row.token)) >= state.parameter("fund-critical-bp"):
+        yield 8011
+    if liability > _most_liability(cover):
+        yield 8013
+    if row.expiry_burn < state.burn_height + state.parameter("takeover-min-duration"):
+        yield 8014
+    if terms.paid < terms.price:
+        yield 8015
+    if collateral * BP > capital * state.parameter("fund-event-cap-bp"):
+        yield 8016
+
+
+def _most_liability(cover: FundCover | None) -> int:
+    if cover is None:
+        return 0
+    if cover.max_liability_usd8 is None:
+        raise UnknownStateError(
+            f"The index does not know the fund's limit in {cover.tier} and {cover.token}: it began after that was set."
+        )
+    return cover.max_liability_usd8
 
 
 def _check_liquidate(call: Call) -> Check[None]:
@@ -150,13 +276,14 @@ def _check_liquidate(call: Call) -> Check[None]:
         yield 9001
     if call["taker"] not in (call.sender, fund):
         yield 9011
-    yield from _check_take_over(
-        call, call["provider"], forced=True, to_fund=call["taker"] == fund, least=call["min-paid"]
+    yield from check_take_over(
+        call.state, call["policy"], call["provider"], call["taker"], forced=True, least=call["min-paid"]
     )
 
 
 def _check_self(call: Call) -> Check[None]:
-    yield from _check_take_over(call, call.sender, forced=False, to_fund=True, least=0)
+    fund = call.state.contract("bh-fund")
+    yield from check_take_over(call.state, call["policy"], call.sender, fund, forced=False)
 
 
 def _position_arguments(call: Call) -> tuple[Value, ...]:
@@ -216,7 +343,6 @@ ACTIONS: Final = (
             "taker": "Who backs the allocation from then on: the sender, or the contract bh-fund.",
             "min-paid": "Least that the taker is paid for it, in base units of the position's token.",
         },
-        is_whole=False,
     ),
     Action(
         "self-liquidate",
@@ -229,6 +355,5 @@ ACTIONS: Final = (
         reading=Reading(
             "bh-liquidation", "get-fair-value", lambda call: (UInt(call["policy"]), principal(call.sender))
         ),
-        is_whole=False,
     ),
 )
