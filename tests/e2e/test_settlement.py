@@ -77,12 +77,15 @@ async def test_a_fallen_price_is_paid_out(processes: tuple[Settings, ProcessTree
                 found, compared = await disagreements(connection, flow.scenario.reader)
                 assert found == []
                 assert compared > 90
-                sent = connection.execute("SELECT function, sender FROM keeper.outgoing ORDER BY nonce").fetchall()
+                sent = connection.execute(
+                    "SELECT function, sender FROM keeper.outgoing WHERE lane = 'settle' ORDER BY nonce"
+                ).fetchall()
                 assert sent == [
                     ("fix-expiry-price", KEEPER.address),
                     ("fix-expiry-price", KEEPER.address),
-                    ("settle-many", KEEPER.address),
+                    ("settle", KEEPER.address),
                 ]
+                assert connection.execute("SELECT job, reason FROM keeper.control").fetchall() == []
                 assert connection.execute("SELECT count(*) FROM clarion.anomaly").fetchone() == (0,)
 
 
