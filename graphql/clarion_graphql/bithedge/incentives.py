@@ -97,6 +97,19 @@ class UnexplainedEpoch:
     )
 
 
+@strawberry.type(
+    description="The rewards of an epoch that is over: what the function `post-root` of bh-incentives takes."
+)
+class EpochRewards:
+    """What follows for an epoch."""
+
+    program: int = strawberry.field(description="Programme.")
+    epoch: int = strawberry.field(description="Epoch.")
+    root: Bytes = strawberry.field(description="Merkle root of the rewards: the argument `root`.")
+    total: BigInt = strawberry.field(description=f"Sum of the rewards: the argument `total`. {_BASE}")
+    leaves: int = strawberry.field(description="How many rewards: the argument `leaves`.")
+
+
 @strawberry.type(description="What an address can claim of reward programmes.")
 class ClaimableRewards:
     """Rewards of all open epochs."""
@@ -111,18 +124,16 @@ class ClaimableRewards:
 
 
 @dataclass(frozen=True, slots=True)
-class _Posted:
-    """An epoch with a root, and its programme's terms."""
+class _Epoch:
+    """An epoch with its programme's terms. ``height`` is the last Stacks block whose events are looked at.
+
+    ``root`` is the posted one, ``0x`` without.
+    """
 
     program: int
     epoch: int
-    token: str
     root: str
-    posted_burn: BurnHeight
-    claimable_burn: BurnHeight
-    vested_burn: BurnHeight
-    deadline_burn: BurnHeight
-    posted_height: int
+    height: int
     start_burn: BurnHeight | None
     epoch_burn: BurnBlocks | None
     epoch_cap: TokenAmount | None
@@ -141,11 +152,26 @@ class _Posted:
         return None not in (self.start_burn, self.epoch_burn, self.epoch_cap, self.premium_bp)
 
 
+@dataclass(frozen=True, slots=True)
+class _Posted(_Epoch):
+    """An epoch with a root; ``height`` is that of its posting."""
+
+    token: str
+    posted_burn: BurnHeight
+    claimable_burn: BurnHeight
+    vested_burn: BurnHeight
+    deadline_burn: BurnHeight
+
+
 _OPEN: Final = (
-    "SELECT e.program, e.epoch, e.token, e.root, e.posted_burn, e.claimable_burn, e.vested_burn, e.deadline_burn, "
-    "e.posted_height, p.start_burn, p.epoch_burn, p.epoch_cap, p.premium_bp FROM {program_epoch} e "
+    "SELECT e.program, e.epoch, e.root, e.posted_height, p.start_burn, p.epoch_burn, p.epoch_cap, p.premium_bp, "
+    "e.token, e.posted_burn, e.claimable_burn, e.vested_burn, e.deadline_burn FROM {program_epoch} e "
     "JOIN {program} p ON p.id = e.program WHERE e.state = 'posted' AND e.deadline_burn >= %s "
     "AND (%s::bigint IS NULL OR e.program = %s) ORDER BY e.program, e.epoch LIMIT %s"
+)
+_ENDED: Final = (
+    "SELECT p.id, %s::bigint, '0x', %s::bigint, p.start_burn, p.epoch_burn, p.epoch_cap, p.premium_bp FROM {program} p "
+    "WHERE p.id = %s AND %s BETWEEN 1 AND p.epochs AND p.start_burn + %s * p.epoch_burn <= %s"
 )
 # only blocks up to the epoch's posting, so it is the same as of any later block
 _EVENTS: Final = (
@@ -168,13 +194,13 @@ _PREMIUMS: Final = (
 
 
 class RewardTrees:
-    """The trees of posted epochs, computed from events and remembered while they are asked for."""
+    """The trees of epochs, computed from events; those of posted ones are remembered while they are asked for."""
 
     def __init__(self) -> None:
         self._computing = asyncio.Lock()
         self._trees: OrderedDict[tuple[int, int, str], RewardTree] = OrderedDict()
 
-    async def of(self, session: Session, epochs: Collection[_Posted]) -> dict[tuple[int, int], RewardTree | None]:
+    async def of(self, session: Session, epochs: Collection[_Epoch]) -> dict[tuple[int, int], RewardTree | None]:
         """The tree that follows from the events for each of these epochs; None where nobody gets anything.
 
         Raises ApiError where there are too many events.
@@ -194,11 +220,11 @@ class RewardTrees:
                 found |= await self._computed(session, missing)
         return found
 
-    async def _computed(self, session: Session, epochs: Sequence[_Posted]) -> dict[tuple[int, int], RewardTree | None]:
-        last = max(epochs, key=lambda epoch: epoch.posted_height)
+    async def _computed(self, session: Session, epochs: Sequence[_Epoch]) -> dict[tuple[int, int], RewardTree | None]:
+        last = max(epochs, key=lambda epoch: epoch.height)
         end = max(epoch.blocks.end_burn for epoch in epochs)
-        capital = await _capital(session, last.posted_height, end)
-        tokens = await _tokens(session, last.posted_height, end)
+        capital = await _capital(session, last.height, end)
+        tokens = await _tokens(session, last.height, end)
         found: dict[tuple[int, int], RewardTree | None] = {}
         for epoch in epochs:
             blocks = epoch.blocks
@@ -225,7 +251,7 @@ class RewardTrees:
 
 
 def _tree(
-    epoch: _Posted,
+    epoch: _Epoch,
     premiums: Sequence[PolicyPremium],
     capital: Sequence[OfferedCapital],
     prices: Mapping[str, TokenPrice],
@@ -303,7 +329,7 @@ def _reward(posted: _Posted, tree: RewardTree, index: int, claimed: TokenAmount,
 
 
 def queries(types: Types) -> Sequence[StrawberryField]:
-    """The field of `Query` about what can be claimed."""
+    """The fields of `Query` about what can be claimed, and what is to be posted."""
     trees = RewardTrees()
 
     async def resolve(root: Any, info: Info, *, address: str, program: int | None) -> ClaimableRewards:
@@ -341,7 +367,39 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                 answer.rewards.append(_reward(posted, tree, index, paid, now))
         return answer
 
+    async def resolve_epoch(root: Any, info: Info, *, program: int, epoch: int) -> EpochRewards | None:
+        session = info.context.session
+        now = await known_burn(info)
+        receipt = (await session.receipts())["stacks"]
+        rows = await read(session, _ENDED, epoch, receipt.height, program, epoch, epoch, now)
+        ended = [one for one in (_Epoch(*row) for row in rows) if one.is_known]
+        if not ended:
+            return None
+        tree = (await trees.of(session, ended))[program, epoch]
+        if tree is None:
+            return None
+        return EpochRewards(
+            program=program,
+            epoch=epoch,
+            root=Bytes(tree.root),
+            total=BigInt(tree.total),
+            leaves=len(tree.rewards),
+        )
+
     return [
+        make_field(
+            "epochRewards",
+            EpochRewards | None,
+            "The rewards of an epoch that is over, computed from the contracts' events by the published rule, whether "
+            "or not its root is posted; null while it is not over, and where nobody gets any.",
+            resolver=with_arguments(
+                resolve_epoch,
+                {
+                    "program": (int, Parameter.empty, "Programme."),
+                    "epoch": (int, Parameter.empty, "Epoch, from 1."),
+                },
+            ),
+        ),
         make_field(
             "claimableRewards",
             ClaimableRewards,
@@ -354,5 +412,5 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                     "program": (int | None, None, "Only this programme."),
                 },
             ),
-        )
+        ),
     ]

@@ -151,7 +151,7 @@ def _check_close(call: Call) -> Check[int]:
     _program(call)
     row = _epoch(call)
     if row.state == "closed":
-        raise RefusedError(11010)
+        raise RefusedError(11009)
     if call.state.burn_height <= row.deadline_burn:
         yield 11016
     return row.total - row.claimed
