@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from clarion.chains.bitcoin.coins import Coin
+from clarion.chains.bitcoin.scripts import script_type
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     TransactionError,
@@ -85,14 +86,19 @@ def psbt_of(
     Args:
         transaction: without signatures.
         spent: what its inputs spend, in order.
-        previous: the transactions that made these, by id (display order). A signer needs those of its own inputs that
-            are not taproot: the amount that such an input signs for can be seen there alone.
+        previous: the transactions that made these, by id (display order). Those of inputs that are not taproot are
+            shown: what such an input holds can be seen there alone.
     """
     inputs = tuple(
-        PsbtInput(coin.amount, coin.script, previous.get(taken.tx_id))
+        PsbtInput(coin.amount, coin.script, None if is_taproot(coin.script) else previous.get(taken.tx_id))
         for taken, coin in zip(transaction.inputs, spent, strict=True)
     )
     return Psbt(transaction, inputs)
+
+
+def is_taproot(script: bytes) -> bool:
+    """Whether a signature for this script is of the amounts of all inputs (BIP 341)."""
+    return script_type(script) == "witness_v1_taproot"
 
 
 def write_psbt(psbt: Psbt) -> bytes:

@@ -15,9 +15,8 @@ from coincurve import PrivateKey
 
 from clarion.chains.bitcoin.key_scripts import secret_text, segwit_script, taproot_script
 from clarion.chains.bitcoin.networks import BitcoinNetwork
-from clarion.chains.bitcoin.scripts import script_type
 from clarion.chains.bitcoin.units import Sats
-from clarion_keeper.charms.psbt import Psbt, PsbtError, read_psbt, write_psbt
+from clarion_keeper.charms.psbt import Psbt, PsbtError, is_taproot, read_psbt, write_psbt
 
 _LEFT_ALONE: Final = (b"",)
 """The witness of an input that the library is not to look at."""
@@ -86,7 +85,7 @@ def checked_psbt(data: bytes, scripts: Collection[bytes], limits: BitcoinLimits)
         raise PsbtRefusedError("no input that is not signed yet spends an output of this key")
     for place, one in enumerate(psbt.inputs):
         # such a signature is of its own input's amount alone: two of them for two lies make one that pays a huge fee
-        if one.script in scripts and script_type(one.script) != "witness_v1_taproot" and one.made_by is None:
+        if one.script in scripts and not is_taproot(one.script) and one.made_by is None:
             raise PsbtRefusedError(f"input {place} needs the transaction that made it, to show what it holds")
     if psbt.fee < 0:
         raise PsbtRefusedError(f"the outputs have {-psbt.fee} satoshis more than the inputs")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -22,7 +24,8 @@ from clarion.chains.bitcoin.transactions import parse_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.keys import key
 from clarion.dev.bitcoin.prover import MockProver
-from clarion.dev.bitcoin.prover_server import prover_app, serving
+from clarion.dev.bitcoin.prover_server import ProverOptions, prover_app, run_prover, serving
+from clarion.serving import ServiceError
 from clarion_keeper.charms.proof_order import ProofOrder, request_form
 from clarion_keeper.charms.prover import Prover
 
@@ -209,3 +212,19 @@ async def test_the_change_is_left_out_where_it_is_dust(regtest: World) -> None:
         other = replace(order, asked=replace(order.asked, draft=replace(order.asked.draft, outputs=[taken])))
         found = parse_transaction(await regtest.prover.answer(other))
         assert len(found.outputs) == outputs
+
+
+async def test_the_command_serves_until_it_is_told_to_stop() -> None:
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(run_prover(ProverOptions("127.0.0.1", 0), ready.set_result))
+    async with httpx.AsyncClient(base_url=await ready) as client:
+        assert (await client.get("/ready")).text == "OK"
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        options = ProverOptions("127.0.0.1", listening.getsockname()[1])
+        with pytest.raises(ServiceError, match=r"mock prover cannot listen .* \(its port: PROVER_PORT\)"):
+            asyncio.run(run_prover(options, lambda url: None))
