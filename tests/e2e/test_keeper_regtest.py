@@ -11,9 +11,6 @@ from typing import Any
 from support.keeper_regtest import (
     ANNA,
     BERT,
-    KEEPER,
-    SCROLLS,
-    UNIT,
     InProcessSigner,
     Town,
     TurningKeeper,
@@ -23,14 +20,18 @@ from support.keeper_regtest import (
 )
 
 from clarion.chains.bitcoin.transactions import write_transaction
+from clarion.config import Lane
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.premine import MINER
 from clarion.dev.bitcoin.sender import FEERATE
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.spell_builder import spell_transaction
-from clarion.dev.bitcoin.zkusd_scenario import REDEEMER
+from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT
+from clarion.dev.bitcoin.zkusd_scenario import KEEPER, REDEEMER
 from clarion_keeper.charms.psbt import read_psbt
 from clarion_keeper.signers import Purpose
+from clarion_keeper.zkusd.costs import VIRTUAL_SIZE
+from clarion_keeper.zkusd.orders import Operation
 
 DEBT = 2_012 * UNIT
 COLLATERAL = 3_600_000
@@ -64,6 +65,20 @@ def intents(town: Town, job: str = "zkusd-liquidate") -> list[tuple[Any, ...]]:
 
 def attempts(town: Town) -> list[tuple[Any, ...]]:
     return town.rows("SELECT state, fee, encode(tx_id, 'hex') FROM keeper.attempt ORDER BY number")
+
+
+def size_of(town: Town, job: str = "%") -> int:
+    """Virtual bytes of the only spell that the keeper made."""
+    query = (
+        "SELECT (s.detail->>'virtual_size')::int FROM keeper.step s JOIN keeper.intent i ON i.id = s.intent_id "
+        "WHERE s.what = 'simulated' AND s.detail ? 'virtual_size' AND i.job LIKE %s"
+    )
+    return int(town.rows(query, job)[0][0])
+
+
+def near(size: int, operation: Operation) -> bool:
+    """Whether a size is what profits are worked out with, less what a real proof has more than a mock one."""
+    return VIRTUAL_SIZE[operation] - 500 <= size + 310 <= VIRTUAL_SIZE[operation]
 
 
 def funds(town: Town) -> int:
@@ -102,6 +117,7 @@ async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tm
         await keeper.turn()
         assert town.waiting() == []
         assert len(attempts(town)) == 1
+        assert near(size_of(town), Operation.LIQUIDATE)
 
 
 async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_path: Path) -> None:
@@ -203,3 +219,39 @@ async def test_without_all_keys_a_spell_is_handed_out_unsigned(database_url: str
         await keeper.turn()
         ((state, _),) = intents(town)
         assert state in ("done", "cancelled")
+
+
+async def test_cheap_zkusd_is_redeemed(database_url: str, tmp_path: Path) -> None:
+    cheap = {"redeem_at_price8": 97 * UNIT // 100, "redeem_most": 500 * UNIT}
+    async with scene(database_url, tmp_path, SCROLLS, lane=Lane.UPKEEP, zkusd=cheap) as (town, keeper):
+        await town.sender.cast(town.zkusd.transfer(ANNA, KEEPER.taproot_script, 900 * UNIT), ANNA)
+        await town.mine()
+        before = funds(town)
+        await keeper.turn()
+        (tx_id,) = town.waiting()
+        fee = town.node.mempool.entries[tx_id].fee
+        await town.mine()
+        await keeper.turn()
+        assert intents(town, "zkusd-redeem")[0] == ("done", "the spell is mined")
+        assert town.zkusd.balance(KEEPER) == 400 * UNIT
+        worth = 500 * UNIT * UNIT // (60_000 * UNIT)
+        assert funds(town) == before + worth - -(-worth * 75 // 10_000) - fee
+        assert near(size_of(town), Operation.REDEEM)
+        assert intents(town) == [("planned", None)], "the lane of liquidations has no account here"
+
+
+async def test_an_own_vault_is_rescued(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path, SCROLLS, zkusd={"rescue_most": 50_000_000}) as (town, keeper):
+        # nothing is to be liquidated any more
+        await town.set_price(66_000)
+        await town.open_vault(KEEPER, collateral=4_000_000, borrow=1_500 * UNIT)
+        await town.set_price(48_000)
+        (vault,) = town.zkusd.vaults(KEEPER)
+        assert town.zkusd.ratio(vault) == 127
+        await keeper.turn()
+        await town.mine()
+        await keeper.turn()
+        (vault,) = town.zkusd.vaults(KEEPER)
+        assert town.zkusd.ratio(vault) == 160
+        assert intents(town, "zkusd-rescue")[0] == ("done", "the spell is mined")
+        assert near(size_of(town, "zkusd-rescue"), Operation.RESCUE)

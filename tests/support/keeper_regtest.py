@@ -153,11 +153,18 @@ class TurningKeeper:
 
 @contextlib.asynccontextmanager
 async def town_of(
-    database_url: str, folder: Path, *, policy: Policy | None = None, cosigned: bool = True, **keeper: Any
+    database_url: str,
+    folder: Path,
+    *,
+    policy: Policy | None = None,
+    cosigned: bool = True,
+    lane: Lane = Lane.RESCUE,
+    **keeper: Any,
 ) -> AsyncIterator[tuple[Town, Settings]]:
     """A town with its servers, and a keeper's settings: ``keeper`` are further ones.
 
-    ``cosigned``: the keeper may ask for the signature of whom states and vaults lie at.
+    ``cosigned``: the keeper may ask for the signature of whom states and vaults lie at. ``lane``: what its account
+    serves.
     """
     with connect(database_url, autocommit=True) as connection:
         town = Town(connection, policy)
@@ -197,7 +204,7 @@ async def town_of(
                                 "btc": {
                                     "signer": _key_file(folder, KEEPER),
                                     "chain": "bitcoin",
-                                    "lanes": ["rescue"],
+                                    "lanes": [lane],
                                 }
                             },
                             "jobs": list(JOBS),
@@ -248,7 +255,7 @@ async def in_process_parts(settings: Settings, *cosigners: Key) -> AsyncIterator
             settings=settings,
             network=settings.network.constants,
             deployers={},
-            bitcoin_addresses={Lane.RESCUE: signer.address},
+            bitcoin_addresses=dict.fromkeys(settings.keeper.accounts["btc"].lanes, signer.address),
         )
         yield Parts(jobs=load_jobs(context), readers={"bitcoin": reader}, executors={"btc": executor})
 

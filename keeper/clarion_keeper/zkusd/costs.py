@@ -11,9 +11,9 @@ from clarion.protocols.zkusd.units import Sats
 from clarion_keeper.zkusd.orders import Operation
 
 VIRTUAL_SIZE: Final[Mapping[Operation, int]] = {
-    Operation.LIQUIDATE: 3_200,
-    Operation.REDEEM: 2_800,
-    Operation.RESCUE: 2_000,
+    Operation.LIQUIDATE: 4_000,
+    Operation.REDEEM: 3_600,
+    Operation.RESCUE: 2_500,
 }
 """Virtual bytes of an operation's transaction with one coin for the fee and a proof of 356 bytes, at most."""
 

@@ -25,6 +25,7 @@ from clarion.chains.bitcoin.transactions import (
     write_transaction,
 )
 from clarion.chains.bitcoin.units import Sats, outpoint_text
+from clarion.chains.model import Chain
 from clarion.config import Settings
 from clarion.protocols.zkusd.apps import contracts, owner_of
 from clarion.protocols.zkusd.terms import NotPossibleError, OwnerUnknownError
@@ -97,7 +98,7 @@ class BitcoinExecutor:
     ``cosigners`` sign what states and vaults lie at. ``prover`` None: spells are built and checked, and not proven.
     """
 
-    chain: Final = "bitcoin"
+    chain: Chain = "bitcoin"
 
     def __init__(
         self,

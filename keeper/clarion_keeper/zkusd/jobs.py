@@ -18,7 +18,7 @@ from clarion.chains.stacks.clarity import Value
 from clarion.config import Keeper, Lane
 from clarion.protocols.zkusd.units import Base, Percent
 from clarion_keeper.graph import Reader
-from clarion_keeper.intents import Amount, Intent, Item, Outcome, Verdict
+from clarion_keeper.intents import Amount, Call, Intent, Item, Outcome, Verdict
 from clarion_keeper.job import Job, JobChain, JobContext
 from clarion_keeper.zkusd.candidates import Opportunity, Outlook
 from clarion_keeper.zkusd.orders import SpellOrder, order_of
@@ -77,6 +77,10 @@ class ZkUsdJob(Job[ZkUsdState]):
         """What the spell of an intent is to do."""
         (item,) = items
         return order_of(item)
+
+    def call(self, items: Sequence[Item]) -> Call:
+        """There are no calls on Bitcoin."""
+        raise NotImplementedError(f"{self.name} makes spells: see `spell`")
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
         """A spell that is mined has done what it says: its proof is that the contracts consented."""
