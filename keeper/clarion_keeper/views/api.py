@@ -134,7 +134,7 @@ STEP: Final = Entity(
     description="A line of an intent's post-mortem.",
     columns=[
         _column("id", Kind.INT, "Number, in order.", search=True),
-        Column("intent_id", Kind.INT, "", exposed=False, orderable=False),
+        Column("intent_id", Kind.INT, "", exposed=False, filterable=False, orderable=False),
         _column("at", Kind.TIME, "When.", search=True),
         _column(
             "what",
