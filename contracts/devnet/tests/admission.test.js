@@ -7,7 +7,9 @@ import {
   createTenureChangePayload,
   sponsorTransaction,
 } from '@stacks/transactions';
+import { Mempool } from '../mempool.js';
 import { deriveKey, signTransaction } from '../signing.js';
+import { decodeTransaction } from '../transaction.js';
 import { Node, TestObserver, VAULT, account, signer } from './support.js';
 
 const NETWORK = { seed: 'tests', chainId: 0x80000000, mainnet: false };
@@ -311,21 +313,17 @@ describe('admission to the mempool', () => {
     expect(await node.balance(rich.address)).toBe(0n);
   });
 
-  test('a gap in the nonces waits, and is dropped after 256 burn blocks', async () => {
+  test('a gap in the nonces waits, and is dropped once it is older than 256 Bitcoin blocks take', async () => {
     const waiting = await alice.transfer(bob.address, 1, { nonce: next(alice) + 1n });
     await node.send(waiting);
-    await node.ok('/devnet/burn', { blocks: 255 });
-    expect((await node.status()).mempool.size).toBe(1);
-    await node.ok('/devnet/burn', { blocks: 2 });
-    expect((await node.status()).mempool.size).toBe(0);
-    await observer.until(() =>
-      observer.bodies('/drop_mempool_tx').some((body) => body.reason === 'StaleGarbageCollect'),
-    );
-    expect(observer.bodies('/drop_mempool_tx')).toContainEqual({
-      dropped_txids: [`0x${waiting.txid()}`],
-      reason: 'StaleGarbageCollect',
-      new_txid: null,
-    });
+    await node.mine();
+    expect((await node.status()).mempool.txids).toEqual([`0x${waiting.txid()}`]);
+    await node.ok('/devnet/drop', { fraction: 1 });
+    const mempool = new Mempool();
+    mempool.add(decodeTransaction(waiting.serializeBytes(), false), 1_000_000);
+    expect(mempool.collectStale(1_000_000 + 256 * 600)).toEqual([]);
+    expect(mempool.collectStale(1_000_000 + 256 * 600 + 1)).toEqual([waiting.txid()]);
+    expect(mempool.size).toBe(0);
   });
 
   test('post-conditions on a transfer make it invalid', async () => {

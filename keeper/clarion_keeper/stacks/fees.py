@@ -37,9 +37,12 @@ class Pricing:
 
 
 class FeePolicy(Protocol):
-    """A way to find fees. ``cap`` is the most that a transaction pays, in micro-STX."""
+    """A way to find fees."""
 
-    cap: int
+    @property
+    def cap(self) -> int:
+        """The most that a transaction pays, in micro-STX."""
+        ...
 
     def fee(self, pricing: Pricing) -> int | None:
         """The fee, strictly higher than what it replaces; None where that is at the cap. Raises FeeCapError."""

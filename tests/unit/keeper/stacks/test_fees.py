@@ -19,7 +19,8 @@ ESTIMATES = st.none() | st.lists(st.integers(0, 10**12), min_size=3, max_size=3)
 @st.composite
 def policies(draw: st.DrawFn) -> FeePolicy:
     first, cap, percent = draw(AMOUNTS), draw(AMOUNTS), draw(st.integers(1, 10_000))
-    return draw(st.sampled_from([Fixed(first, cap), Estimated(first, cap, percent), Escalating(first, cap, percent)]))
+    found: list[FeePolicy] = [Fixed(first, cap), Estimated(first, cap, percent), Escalating(first, cap, percent)]
+    return draw(st.sampled_from(found))
 
 
 PRICINGS = st.builds(
