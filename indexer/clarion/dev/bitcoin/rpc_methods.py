@@ -157,9 +157,11 @@ class RpcMethods:
                 "amount": bitcoins(coin.amount),
                 "coinbase": coin.coinbase,
                 "height": coin.height,
+                "blockhash": self._chain.active[coin.height].hex(),
+                "confirmations": self._chain.height - coin.height + 1,
             }
             for outpoint, coin in self._chain.coins.items()
-            if coin.script in scripts
+            if coin.script in scripts and coin.height is not None
         ]
         return {
             "success": True,

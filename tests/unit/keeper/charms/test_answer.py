@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.submission import CHANGE, NETWORK, RATE, world
 
 from clarion.chains.bitcoin.charms.drafts import SpellDraft, SpellInput, SpellOutput, charms_made
 from clarion.chains.bitcoin.charms.locate import envelopes, spell_output
-from clarion.chains.bitcoin.charms.spells import App, read_payload, write_payload
+from clarion.chains.bitcoin.charms.spells import App, Spell, read_payload, write_payload
 from clarion.chains.bitcoin.charms.verify import read_spell
 from clarion.chains.bitcoin.coins import Coin, OutPoint
 from clarion.chains.bitcoin.networks import BitcoinNetwork
@@ -28,16 +30,28 @@ from clarion.chains.bitcoin.transactions import (
 )
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.keys import key
-from clarion.dev.bitcoin.prover import Charge
+from clarion.dev.bitcoin.prover import Charge, MockProver
+from clarion.dev.bitcoin.prover_server import request_of
 from clarion.dev.bitcoin.spell_builder import MOCK_PROOF
 from clarion.dev.bitcoin.zkusd_apps import ORACLE
 from clarion_keeper.charms.answer import AnswerError, Asked, CharmsFee, Proven, checked
-from clarion_keeper.charms.proof_order import ProofOrder
+from clarion_keeper.charms.proof_order import ProofOrder, request_form
 from clarion_keeper.charms.prover import Prover
 from clarion_keeper.charms.sizes import FeeRate
 
 STRANGER = key("stranger")
 GENUINE = "283559062cb6"
+
+
+Recorded = tuple[ProofOrder, bytes, bytes]
+
+
+@pytest.fixture(scope="module")
+def recorded(order: ProofOrder) -> Recorded:
+    """A request, its answer, and what is signed of it."""
+    answer = MockProver().prove(request_of(msgspec.json.encode(request_form(order, NETWORK))))
+    proven = taken(order.asked, answer)
+    return order, write_transaction(answer), write_transaction(proven.transaction(proven.fee_at(RATE)))
 
 
 def taken(asked: Asked, answer: BitcoinTransaction | bytes, fee: CharmsFee | None = None) -> Proven:
@@ -204,16 +218,50 @@ async def test_who_is_refused(order: ProofOrder, answer: BitcoinTransaction) -> 
             taken(order.asked, case)
 
 
-async def test_another_spell_is_refused_whatever_its_proof_says(order: ProofOrder, answer: BitcoinTransaction) -> None:
+OTHER_SPELLS: dict[str, Callable[[Spell], Spell]] = {
+    "an older version": lambda spell: msgspec.structs.replace(spell, version=14),
+    "a later version": lambda spell: msgspec.structs.replace(spell, version=16),
+    "another operation": lambda spell: msgspec.structs.replace(spell, apps=[(spell.apps[0][0], "govern")]),
+    "other data": lambda spell: msgspec.structs.replace(spell, outs=[{0: 7}]),
+    "no outputs": lambda spell: msgspec.structs.replace(spell, outs=[]),
+    "a beam": lambda spell: msgspec.structs.replace(spell, beamed_outs={0: bytes(32)}),
+    "no scrolls": lambda spell: msgspec.structs.replace(spell, scrolls=None),
+    "references": lambda spell: msgspec.structs.replace(spell, refs=[]),
+    "its inputs": lambda spell: msgspec.structs.replace(spell, inputs=[]),
+}
+
+
+@pytest.mark.parametrize("which", OTHER_SPELLS)
+async def test_another_spell_is_refused_whatever_its_proof_says(
+    order: ProofOrder, answer: BitcoinTransaction, which: str
+) -> None:
     (envelope,) = envelopes(answer)
     assert envelope.payload is not None
     spell, proof = read_payload(envelope.payload)
-    ((app, said),) = spell.apps
-    assert said == "update"
-    changed = spell_output(write_payload(msgspec.structs.replace(spell, apps=[(app, "govern")]), proof))
+    changed = spell_output(write_payload(OTHER_SPELLS[which](spell), proof))
     first, _, change = answer.outputs
     with pytest.raises(AnswerError, match="another spell"):
         taken(order.asked, other(answer, outputs=[first, changed, change]))
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_whatever_is_answered_nothing_else_is_signed(recorded: Recorded, data: st.DataObject) -> None:
+    order, answer, ours = recorded
+    start = data.draw(st.integers(0, len(answer)))
+    end = data.draw(st.integers(start, min(start + 40, len(answer))))
+    changed = answer[:start] + data.draw(st.binary(max_size=40)) + answer[end:]
+    try:
+        proven = taken(order.asked, changed)
+    except AnswerError:
+        return
+    # only what a mock's proof says may differ: it proves nothing
+    made = proven.transaction(proven.fee_at(RATE))
+    expected = parse_transaction(ours)
+    assert made.inputs == expected.inputs
+    assert [(one.amount, one.script) for one in made.outputs if one.amount] == [
+        (one.amount, one.script) for one in expected.outputs if one.amount
+    ]
 
 
 async def test_mock_proofs_are_for_regtest_alone(order: ProofOrder, answer: BitcoinTransaction) -> None:
