@@ -216,7 +216,10 @@ class Engine:
 
         async def once() -> None:
             found = await look(job, self._readers[chain], self._observer)
-            failed_before = (before := self._looks.get(job.name)) is None or before.error is not None
+            before = self._looks.get(job.name)
+            if found.error is not None and (before is None or before.error is None):
+                log.warning("a job cannot look at the chain; it tries on", job=job.name, reason=found.error)
+            failed_before = before is None or before.error is not None
             changed = await store_look(store, job, found, self._observer, served=served)
             self._looks[job.name] = found
             if changed or failed_before:
@@ -275,8 +278,9 @@ async def open_parts(settings: Settings, *, as_of: int | None = None) -> AsyncIt
     """
     async with contextlib.AsyncExitStack() as stack:
         readers: dict[Chain, Reader] = {}
-        for chain, indexed in (("stacks", settings.sources), ("bitcoin", settings.bitcoin.sources)):
-            if indexed or any(account.chain == chain for account in settings.keeper.accounts.values()):
+        indexed: dict[Chain, bool] = {"stacks": bool(settings.sources), "bitcoin": bool(settings.bitcoin.sources)}
+        for chain, is_indexed in indexed.items():
+            if is_indexed or any(account.chain == chain for account in settings.keeper.accounts.values()):
                 reader = Reader(settings.keeper.graphql_url, chain=chain, as_of=as_of)
                 readers[chain] = await stack.enter_async_context(reader)
         signers = await stack.enter_async_context(open_signers(settings))

@@ -201,8 +201,15 @@ class Executor(Protocol):
     ``sign`` and ``free`` raise `clarion_keeper.signers.SigningRefusedError` where the signer's limits forbid it.
     """
 
-    chain: Chain
-    address: str
+    @property
+    def chain(self) -> Chain:
+        """The chain."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """The account's."""
+        ...
 
     async def room(self, live: Sequence[Outgoing]) -> Room:
         """What the account may take on now, beside the outgoings that are neither final nor rejected."""

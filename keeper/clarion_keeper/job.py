@@ -6,12 +6,13 @@ nothing and sends nothing.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 from clarion.chains.model import Chain
 from clarion.chains.stacks.clarity import Value
@@ -72,16 +73,20 @@ class Job(Protocol[S]):
 
     def call(self, items: Sequence[Item]) -> Call:
         """The contract call for up to ``batch_size`` intents, which are in the planner's order."""
-        raise NotImplementedError(f"{self.name} makes no contract call")
+        return _none_made(self.name)
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
         """What a mined (or simulated) call means for each of its intents; ``result`` is None where none was kept."""
-        raise NotImplementedError(f"{self.name} makes no contract call")
+        return _none_made(self.name)
 
 
 def chain_read_by(job: Job[Any]) -> Chain:
     """The chain whose blocks a job decides at."""
     return job.reads or ("bitcoin" if job.chain == "bitcoin" else "stacks")
+
+
+def _none_made(job: str) -> NoReturn:
+    raise NotImplementedError(f"the job {job} makes no contract calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def load_jobs(context: JobContext) -> list[Job[Any]]:
         if entry.name not in protocols or entry.name in context.settings.protocols:
             found += _made(entry.load, context, f"the entry point {entry.name}")
     for path in context.settings.keeper.job_files:
-        found += _made(lambda path=path: _function_of(path), context, str(path))
+        found += _made(functools.partial(_function_of, path), context, str(path))
     return _enabled(found, context.settings.keeper.jobs)
 
 

@@ -62,7 +62,6 @@ async def look(job: Job[Any], reader: Reader, observer: Observer) -> Look:
     else:
         observer.looked(job.name, len(due), asyncio.get_running_loop().time() - began)
         return Look(receipt, due)
-    log.warning("a job could not look at the chain; trying again", job=job.name, reason=reason)
     observer.look_failed(job.name, reason)
     return Look(error=f"the last look at the chain failed: {reason}")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from clarion_keeper.graph import Reader
+from clarion_keeper.graph import MovedError, Reader, Snapshot
 from clarion_keeper.intents import Amount
 
 STX: Final = "STX"
 BTC: Final = "BTC"
 #: Decimals of the coins that fees are paid in.
 COIN_DECIMALS: Final = {STX: 6, BTC: 8}
+
+#: How often they are read again because a block came meanwhile.
+READS: Final = 4
 
 _DOCUMENT: Final = """
 query KeeperRates($first: Int!, $after: String) {
@@ -32,13 +36,18 @@ class Rate:
     usd8: int
     decimals: int
 
+    @property
+    def _unit(self) -> int:
+        unit: int = 10**self.decimals
+        return unit
+
     def floor(self, amount: int) -> int:
         """What an amount is worth in 10^-8 US dollars, rounded down: for what comes in."""
-        return amount * self.usd8 // 10**self.decimals
+        return amount * self.usd8 // self._unit
 
     def ceil(self, amount: int) -> int:
         """The same, rounded up: for what goes out."""
-        return -(-amount * self.usd8 // 10**self.decimals)
+        return -(-amount * self.usd8 // self._unit)
 
 
 Rates: TypeAlias = Mapping[str, Rate]
@@ -47,7 +56,13 @@ Rates: TypeAlias = Mapping[str, Rate]
 
 async def read_rates(reader: Reader) -> dict[str, Rate]:
     """The rates at the tip. What has no price yet is not in them. Raises GraphError."""
-    snapshot = await reader.snapshot()
+    for _ in range(READS):
+        with contextlib.suppress(MovedError):
+            return await _read(await reader.snapshot())
+    return await _read(await reader.snapshot())
+
+
+async def _read(snapshot: Snapshot) -> dict[str, Rate]:
     rates: dict[str, Rate] = {}
     coins: dict[str, Any] = await snapshot.ask(_DOCUMENT, {"first": 1, "after": None})
     for node in coins["assets"]["nodes"]:

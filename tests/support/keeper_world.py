@@ -67,7 +67,7 @@ class World:
 
     def query(self, statement: str) -> list[Any]:
         """What a statement gives, such as one on the keeper's tables."""
-        return self.connection.execute(statement).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(statement).fetchall()
 
     def create(self) -> World:
         """Make the row: an empty chain with one block."""

@@ -295,7 +295,7 @@ async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: s
 
 async def _read(connection: AsyncConnection[Any], where: str, arguments: Sequence[Any]) -> list[Stored]:
     cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM keeper.intent i WHERE {where} ORDER BY i.id",  # type: ignore[arg-type]
+        f"SELECT {_COLUMNS} FROM keeper.intent i WHERE {where} ORDER BY i.id",
         arguments,
     )
     return [

@@ -149,7 +149,7 @@ async def _read(connection: AsyncConnection[Any], where: str, arguments: Sequenc
             o.deadline_burn, o.tx_id, o.block_height, o.block_hash, a.tx_id, a.number, a.fee, a.raw, a.state
         FROM keeper.outgoing o JOIN keeper.attempt a ON a.outgoing_id = o.id
         WHERE {where} ORDER BY o.nonce, o.id, a.number
-        """,  # type: ignore[arg-type]
+        """,
         arguments,
     )
     rows: dict[int, list[Any]] = {}
