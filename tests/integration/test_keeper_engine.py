@@ -123,7 +123,7 @@ def check_books(world: World, *, wasted: int | None = 0) -> None:
 
 
 def _job_of(state: Any, thing: str) -> str:
-    return next(block["things"][thing]["job"] for block in state["blocks"] if thing in block["things"])
+    return str(next(block["things"][thing]["job"] for block in state["blocks"] if thing in block["things"]))
 
 
 def test_everything_due_is_done_once_and_in_order_of_value(world: World, keepers: Keepers) -> None:
