@@ -22,6 +22,7 @@ from support.keeper_regtest import (
 from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.config import Lane
 from clarion.dev.bitcoin.keys import Key
+from clarion.dev.bitcoin.mempool import Policy
 from clarion.dev.bitcoin.premine import MINER
 from clarion.dev.bitcoin.sender import FEERATE
 from clarion.dev.bitcoin.signing import keys_by_script, sign
@@ -198,6 +199,26 @@ async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_
         await keeper.turn()
         assert intents(town) == [("done", "the spell is mined")]
         assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(two[1],)]
+
+
+async def test_a_spell_that_a_full_mempool_drops_comes_back_with_a_higher_fee(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
+        await keeper.turn()
+        (first,) = town.waiting()
+        mempool = town.node.mempool
+        mempool.policy = Policy(min_relay=4_000)
+        mempool.remove(mempool.entries[first])
+        await keeper.turn()
+        (second,) = town.waiting()
+        assert second != first
+        entry = mempool.entries[second]
+        assert entry.fee * 1_000 >= 4_000 * entry.size
+        assert [state for state, *_ in attempts(town)] == ["replaced", "broadcast"]
+        await town.mine()
+        await keeper.turn()
+        assert intents(town) == [("done", "the spell is mined")]
 
 
 async def test_without_all_keys_a_spell_is_handed_out_unsigned(database_url: str, tmp_path: Path) -> None:
