@@ -34,6 +34,8 @@ SETTINGS_NAME: Final = "clarion.toml"
 KEEPER_KEY_NAME: Final = "keeper.key"
 KEEPER_LANES: Final = ["rescue", "settle", "upkeep"]
 """What the keeper does here. Prices and reward roots are the scenario's, whose accounts have these roles."""
+DEVNET_TOKEN: Final = "devnet"
+"""What the devnet wants to hear before it simulates a transaction. It is on loopback, and its money is play money."""
 POLL_INTERVAL_S: Final = 0.5
 
 
@@ -197,7 +199,7 @@ def _stacks_settings(settings: Settings, options: DevOptions, folder: Path) -> d
         "sources": ["observer"],
         "deployers": {"bithedge": DEPLOYER.address},
         "observer": {"host": observer.host, "port": observer_port},
-        "node": {"url": f"http://{devnet.host}:{port}"},
+        "node": {"url": f"http://{devnet.host}:{port}", "auth_token": DEVNET_TOKEN},
         "devnet": {
             "host": devnet.host,
             "port": port,
@@ -284,6 +286,8 @@ def write_settings(folder: Path, settings: Settings, url: str) -> None:
     key_file.touch(mode=0o600)
     key_file.write_text(KEEPER.secret.hex())
     given = settings.model_dump(mode="json", exclude_unset=True) | {"database_url": url}
+    if settings.node.auth_token is not None:
+        given["node"]["auth_token"] = settings.node.auth_token.get_secret_value()
     sections = {name: value for name, value in given.items() if isinstance(value, Mapping)}
     lines = [_toml_line(name, value) for name, value in given.items() if name not in sections]
     for section, values in sections.items():
