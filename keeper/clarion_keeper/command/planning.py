@@ -84,10 +84,15 @@ def preview(settings: Settings) -> Preview:
 
 async def _preview(settings: Settings, database_url: str) -> Preview:
     async with open_parts(settings) as parts, await connect(database_url, idle_seconds=IDLE_SECONDS) as connection:
-        await connection.set_read_only(True)
-        found = await asyncio.gather(*(look(job, parts.readers[chain_read_by(job)], Observer()) for job in parts.jobs))
-        looks = {job.name: one for job, one in zip(parts.jobs, found, strict=True)}
-        return await _Planner(settings, parts, looks, connection).preview()
+        return await preview_with(settings, parts, connection)
+
+
+async def preview_with(settings: Settings, parts: Parts, connection: AsyncConnection[Any]) -> Preview:
+    """The same with jobs, readers and executors that are at hand. ``connection`` is in autocommit mode."""
+    await connection.set_read_only(True)
+    found = await asyncio.gather(*(look(job, parts.readers[chain_read_by(job)], Observer()) for job in parts.jobs))
+    looks = {job.name: one for job, one in zip(parts.jobs, found, strict=True)}
+    return await _Planner(settings, parts, looks, connection).preview()
 
 
 class _Planner:
