@@ -4,23 +4,125 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
+import resource
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
+import psycopg
 import pytest
-from support.signing import SECRET, key_file
-from support.signing_run import SigningProcess, agents_of, running_signers, until
+from psycopg import sql
+from support.signing import DEPLOYER, SECRET, key_file
+from support.signing_run import WAIT_SECONDS, agents_of, allow_core_files, until
+from support.small_chain import SmallChain, small_chain
 
-SETTINGS_OF_CANARY = b"clarion-secrets-canary"
+CANARY: Final = b"clarion-secrets-canary"
+
+#: As many things are due as a file says, of a job that may be done and of one that the limits forbid.
+JOBS: Final = """
+from pathlib import Path
+
+from clarion.chains.stacks.clarity import UInt
+from clarion_keeper.intents import Call, Intent, Lane, Outcome, Verdict
+from clarion_keeper.job import Job
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., SigningProcess]]:
-    with running_signers(tmp_path) as start:
-        yield start
+class Work(Job):
+    lane = Lane.SETTLE
+
+    def __init__(self, name):
+        self.name = name
+
+    async def read(self, reader):
+        return await reader.snapshot()
+
+    def check(self, state):
+        due = int(Path("due").read_text())
+        return [Intent(key=f"{self.name}:{n}", job=self.name, item={"n": n}, cause="due") for n in range(due)]
+
+    def call(self, items):
+        return Call("DEPLOYER.work", self.name, tuple(UInt(item["n"]) for item in items))
+
+    def outcomes(self, items, result):
+        return [Outcome(Verdict.DONE, "done") for _ in items]
+
+
+def jobs(context):
+    return [Work("some-work"), Work("other-work")]
+""".replace("DEPLOYER", DEPLOYER)
+
+
+@dataclass
+class Keeper:
+    """`clarion keeper run` in a folder of its own."""
+
+    process: psutil.Process
+    folder: Path
+    log: Path
+    chain: SmallChain
+
+    def sends(self, count: int) -> None:
+        """Let so many things be due, and wait until they are sent."""
+        (self.folder / "due").write_text(str(count))
+        until(lambda: len(self.chain.taken) >= count or self._ended())
+        assert not self._ended(), self.log.read_text()
+
+    def _ended(self) -> bool:
+        return not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE
+
+
+@contextlib.contextmanager
+def keeping(folder: Path, database_url: str, signer: str, environment: dict[str, str]) -> Iterator[Keeper]:
+    (folder / "jobs.py").write_text(JOBS)
+    (folder / "due").write_text("0")
+    limits = {"calls": [f"{DEPLOYER}.work.some-*"], "max_fee": 50_000}
+    with small_chain() as chain:
+        settings = {
+            "CLARION_DATABASE_URL": database_url,
+            "CLARION_STATE_DIR": str(folder / "state"),
+            "CLARION_LOG__LEVEL": "debug",
+            "CLARION_DEPLOYERS__BITHEDGE": DEPLOYER,
+            "CLARION_NODE__URL": chain.url,
+            "CLARION_KEEPER__GRAPHQL_URL": f"{chain.url}/graphql",
+            "CLARION_KEEPER__JOB_FILES": str(folder / "jobs.py"),
+            "CLARION_KEEPER__JOBS": "some-work,other-work",
+            "CLARION_KEEPER__ACCOUNTS": json.dumps({"keeper": {"signer": signer, "limits": limits}}),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "CANARY": CANARY.decode(),
+        }
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "clarion", "keeper", "run", "--live"],
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                env={**os.environ, **settings, **environment},
+                preexec_fn=allow_core_files,
+            )
+        try:
+            yield Keeper(psutil.Process(process.pid), folder, log, chain)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def dump(database_url: str) -> bytes:
+    """Every row of every table, as text."""
+    tables = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+    parts: list[bytes] = []
+    with psycopg.connect(database_url) as connection:
+        for name in connection.execute(tables).fetchall():
+            with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(*name))) as rows:
+                parts += [bytes(row) for row in rows]
+    return b"".join(parts)
 
 
 def forms_of_the_key() -> dict[str, bytes]:
@@ -67,57 +169,63 @@ def sources(folder: Path) -> dict[str, tuple[str, dict[str, str]]]:
         "env": ("env:SOME_KEY", {"SOME_KEY": SECRET.hex()}),
         "keyring": (
             "keyring:clarion/keeper",
-            {"PYTHON_KEYRING_BACKEND": "keyring_in_file.KeyringInFile", "KEYRING_FILE": str(password)},
+            {"PYTHON_KEYRING_BACKEND": "support.keyring_in_file.KeyringInFile", "KEYRING_FILE": str(password)},
         ),
     }
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this system does not show processes' memory as files")
-@pytest.mark.parametrize("source", ["file", "env", "keyring"])
-def test_the_key_is_with_the_agent_alone(tmp_path: Path, run: Callable[..., SigningProcess], source: str) -> None:
-    keys = tmp_path / "keys"
+@pytest.mark.parametrize(
+    "source", ["env", pytest.param("file", marks=pytest.mark.slow), pytest.param("keyring", marks=pytest.mark.slow)]
+)
+def test_the_key_is_with_the_agent_alone(tmp_path: Path, database_url: str, source: str) -> None:
+    keys, folder = tmp_path / "keys", tmp_path / "keeper"
     keys.mkdir()
+    folder.mkdir()
     signer, environment = sources(keys)[source]
-    keeper = run(signer, CANARY=SETTINGS_OF_CANARY.decode(), **environment)
-    agents = agents_of(keeper.process)
+    with keeping(folder, database_url, signer, environment) as keeper:
+        # everything that goes well and badly: signatures, refusals, an agent that is killed
+        keeper.sends(1)
+        agents_of(keeper.process)[-1].kill()
+        keeper.sends(2)
+        agents = agents_of(keeper.process)
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            refusals = "SELECT FROM keeper.step WHERE what = 'refused'"
+            until(lambda: connection.execute(refusals).rowcount > 0)
 
-    # everything that goes well and badly
-    assert keeper.sign(1).startswith("signed")
-    assert keeper.sign(2, 10**9).startswith("SigningRefusedError")
-    agents[-1].kill()
-    assert keeper.sign(3).startswith("signed")
-    agents = agents_of(keeper.process)
+        if os.geteuid() == 0:
+            assert "bytes" in found_in(memory_of(agents[-1])), "in the agent's memory the key would be found"
+        memory = memory_of(keeper.process)
+        assert CANARY in memory, "the keeper's memory was not read"
+        assert found_in(memory) == []
+        for process in (keeper.process, *agents):
+            assert found_in(" ".join(process.cmdline()).encode()) == []
+        assert found_in(Path(f"/proc/{keeper.process.pid}/environ").read_bytes()) == []
+        dumped = dump(database_url)
+        assert keeper.chain.taken[0].encode().hex().encode() in dumped, "the database was not read"
+        assert found_in(dumped) == []
 
-    assert "bytes" in found_in(memory_of(agents[-1])) or os.geteuid() != 0, "the agent's memory shows how to find a key"
-    memory = memory_of(keeper.process)
-    assert SETTINGS_OF_CANARY in memory, "the keeper's memory was not read"
-    assert found_in(memory) == []
-    for process in (keeper.process, *agents):
-        assert found_in(" ".join(process.cmdline()).encode()) == []
-    assert found_in(Path(f"/proc/{keeper.process.pid}/environ").read_bytes()) == []
+        for agent in reversed(agents):
+            agent.send_signal(signal.SIGABRT)
+            until(lambda agent=agent: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)  # type: ignore[misc]
+        assert core_files(tmp_path) == [], "an agent leaves no core file"
+        keeper.process.send_signal(signal.SIGABRT)
+        keeper.process.wait(WAIT_SECONDS)
+    check_files(tmp_path, keys)
+    if Path("/proc/sys/kernel/core_pattern").read_text() == "core\n" and resource.getrlimit(resource.RLIMIT_CORE)[1]:
+        (core,) = core_files(tmp_path)
+        assert CANARY in core.read_bytes()
 
-    keeper.process.send_signal(signal.SIGABRT)
-    until(lambda: not any(agent.is_running() for agent in agents))
-    keeper.close()
-    cores = [path for path in tmp_path.rglob("core*") if path.is_file()]
-    for path in tmp_path.rglob("*"):
+
+def core_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("core*") if path.is_file()]
+
+
+def check_files(folder: Path, keys: Path) -> None:
+    """That no file has the key but those that were made to hold it."""
+    for path in folder.rglob("*"):
         if path.is_file() and path.parent != keys:
             assert found_in(path.read_bytes()) == [], path
-    if Path("/proc/sys/kernel/core_pattern").read_text().strip() == "core" and keeper.may_leave_core_files:
-        (core,) = cores
-        assert SETTINGS_OF_CANARY in core.read_bytes()
-
-
-@pytest.mark.parametrize("source", ["file", "env"])
-def test_an_agent_leaves_no_core_file(tmp_path: Path, run: Callable[..., SigningProcess], source: str) -> None:
-    keys = tmp_path / "keys"
-    keys.mkdir()
-    signer, environment = sources(keys)[source]
-    keeper = run(signer, **environment)
-    for agent in reversed(agents_of(keeper.process)):
-        agent.send_signal(signal.SIGABRT)
-        until(lambda agent=agent: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)  # type: ignore[misc]
-    assert [path for path in tmp_path.rglob("core*") if path.is_file()] == []
 
 
 def test_every_form_of_a_key_would_be_found() -> None:

@@ -1,4 +1,4 @@
-"""A keyring for tests: `PYTHON_KEYRING_BACKEND=keyring_in_file.KeyringInFile`, its one password in a file."""
+"""A keyring for tests: `PYTHON_KEYRING_BACKEND=support.keyring_in_file.KeyringInFile`, its one password in a file."""
 
 import os
 from pathlib import Path
