@@ -1,4 +1,4 @@
-"""Client of the Charms prover's API: ``POST /spells/prove`` and ``GET /ready``.
+"""Client of the Charms prover's API: ``POST /spells/prove``.
 
 The forms are those of charms 15.1 (``charms-client/src/request.rs``, ``src/cli/server.rs``): a request as JSON with the
 spell as the hexadecimal text of its CBOR, an answer of one unsigned transaction. HTTP 400 is for good, 500 passes. What
@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import httpx
 import msgspec
 import stamina
+import structlog
 
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.networks import BitcoinNetwork
@@ -28,8 +29,10 @@ MAX_ANSWER_BYTES: Final = 2 << 20
 """More than any transaction that nodes relay, as hexadecimal."""
 PROVING_SECONDS: Final = 300.0
 
-_PROVE_PATH, _READY_PATH = "/spells/prove", "/ready"
+_PROVE_PATH: Final = "/spells/prove"
 _MOST_REASON: Final = 500
+log: Final = structlog.get_logger(__name__)
+
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -93,15 +96,6 @@ class Prover:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
-    async def check_ready(self) -> None:
-        """Raise ProverUnavailableError where it does not say that it is ready."""
-        try:
-            response = await self._client.get(self.url + _READY_PATH)
-        except httpx.TransportError as error:
-            raise self._unavailable(str(error) or type(error).__name__) from error
-        if response.status_code != httpx.codes.OK:
-            raise self._unavailable(f"it answers with HTTP {response.status_code}")
-
     async def prove(self, order: ProofOrder) -> Proven:
         """A spell with its proof: the contracts are asked first, and the answer is checked.
 
@@ -113,7 +107,10 @@ class Prover:
         """
         preflight(order, self._network, accept_mock=self._accept_mock)
         answer = await self.answer(order)
-        return checked(order.asked, answer, network=self._network, accept_mock=self._accept_mock, fee=self._fee)
+        proven = checked(order.asked, answer, network=self._network, accept_mock=self._accept_mock, fee=self._fee)
+        if proven.earlier_answer:
+            log.info("the prover remembers an earlier request for this spell; the fee is set here", prover=self.url)
+        return proven
 
     async def answer(self, order: ProofOrder) -> bytes:
         """The transaction that the prover answers, not checked.
@@ -141,13 +138,15 @@ class Prover:
         raise AssertionError("the last attempt returns or raises")
 
     async def _post(self, body: bytes) -> bytes:
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
         found = bytearray()
         try:
             async with (
                 asyncio.timeout(self._timeout),
                 self._client.stream("POST", self.url + _PROVE_PATH, content=body, headers=headers) as response,
             ):
+                if "content-encoding" in response.headers:  # what is packed may be of any size
+                    raise ProverRefusedError(f"the prover at {self.url} packs its answer, which nobody asked for")
                 async for piece in response.aiter_bytes():
                     found += piece
                     if len(found) > MAX_ANSWER_BYTES:

@@ -196,7 +196,6 @@ async def test_it_serves_on_a_socket(regtest: World) -> None:
     order = await regtest.order()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with serving(listening) as url, Prover(url, network=NETWORK, accept_mock=True) as client:
-            await client.check_ready()
             proven = await client.prove(order)
     assert proven.spare > 0
     assert proven.proof == (await regtest.prover.prove(order)).proof

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
@@ -188,12 +189,13 @@ async def test_a_prover_of_another_version_is_not_asked(order: ProofOrder) -> No
     assert not answering.asked
 
 
-async def test_whether_it_is_ready(prover: Prover) -> None:
-    await prover.check_ready()
-    for answer in (httpx.Response(503), httpx.ConnectError("refused")):
-        async with client_of(Scripted(answer)) as client:
-            with pytest.raises(ProverUnavailableError, match=r"503|refused"):
-                await client.check_ready()
+async def test_what_is_compressed_is_not_unpacked(order: ProofOrder) -> None:
+    packed = gzip.compress(b"[]")
+    answering = Scripted(httpx.Response(200, content=packed, headers={"content-encoding": "gzip"}))
+    async with client_of(answering) as client:
+        with pytest.raises(ProverRefusedError, match="packs its answer"):
+            await client.answer(order)
+    assert answering.asked[0].headers["accept-encoding"] == "identity"
 
 
 async def test_contracts_are_asked_first(regtest: World) -> None:
