@@ -31,9 +31,9 @@ PROVING_SECONDS: Final = 300.0
 
 _PROVE_PATH: Final = "/spells/prove"
 _MOST_REASON: Final = 500
-log: Final = structlog.get_logger(__name__)
-
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+log: Final = structlog.get_logger(__name__)
 
 
 class ProverUnavailableError(ExecutorError):
