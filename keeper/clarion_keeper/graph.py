@@ -82,6 +82,13 @@ class MinedTransaction:
     fee: int = 0
 
 
+class _Message(msgspec.Struct):
+    """What a server says over graphql-transport-ws, as far as it matters here."""
+
+    type: str
+    payload: Any = None
+
+
 class Snapshot:
     """Answers that are all of one block. The first one that is of another raises MovedError."""
 
@@ -123,7 +130,8 @@ class Reader:
     """Clarion's GraphQL server, as one chain's keeper reads it. Use as an async context manager.
 
     ``as_of`` reads everything as of an earlier block of that height. ``api_key`` is what the server asks for, if it
-    does. Several tasks may use one reader at once.
+    does. Several tasks may use one reader at once; those that ask the same at the same time share the answer, which
+    none of them may change.
     """
 
     def __init__(
@@ -142,23 +150,41 @@ class Reader:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._headers = headers
         self._client = httpx.AsyncClient(timeout=timeout_seconds, headers=headers, transport=transport)
+        self._asked: dict[bytes, asyncio.Task[tuple[dict[str, Any], Receipt]]] = {}
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        for asked in list(self._asked.values()):
+            asked.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
         await self._client.aclose()
 
     async def query(self, document: str, variables: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Receipt]:
         """A query's data with the receipt of this reader's chain that it was read at. Raises GraphError."""
         if self._as_of is not None:
             document = _as_of(document, self._as_of)
-        body = {"query": document, "variables": dict(variables or {})}
+        body = msgspec.json.encode({"query": document, "variables": dict(variables or {})})
+        asked = self._asked.get(body)
+        if asked is None:
+            asked = self._asked[body] = asyncio.create_task(self._post(body))
+            asked.add_done_callback(lambda done: self._answered(body, done))
+        return await asyncio.shield(asked)
+
+    def _answered(self, body: bytes, done: asyncio.Task[Any]) -> None:
+        del self._asked[body]
+        if not done.cancelled():
+            done.exception()  # whoever asked has it; where all of them were cancelled, nobody needs it
+
+    async def _post(self, body: bytes) -> tuple[dict[str, Any], Receipt]:
         try:
             async for attempt in stamina.retry_context(on=httpx.TransportError, attempts=3, timeout=20.0):
                 with attempt:
-                    response = await self._client.post(self.url, json=body)
+                    response = await self._client.post(
+                        self.url, content=body, headers={"content-type": "application/json"}
+                    )
         except httpx.TransportError as error:
             raise GraphError(f"{self.url} cannot be reached: {error!r}; does `clarion serve` run there?") from error
         try:
@@ -229,15 +255,15 @@ class Reader:
                     await socket.recv()
                     await socket.send(subscribe)
                     async for text in socket:
-                        message = msgspec.json.decode(text)
-                        if message["type"] == "ping":
+                        message = msgspec.json.decode(text, type=_Message)
+                        if message.type == "ping":
                             await socket.send('{"type":"pong"}')
-                        elif message["type"] == "next":
+                        elif message.type == "next":
                             yield
-                        elif message["type"] in ("error", "complete"):
-                            log.warning("new blocks: the server ended the subscription", answer=message)
+                        elif message.type in ("error", "complete"):
+                            log.warning("new blocks: the server ended the subscription", answer=message.payload)
                             break
-            except (OSError, websockets.WebSocketException) as error:
+            except (OSError, websockets.WebSocketException, msgspec.DecodeError) as error:
                 log.info("new blocks: connecting again", reason=repr(error))
             await asyncio.sleep(RECONNECT_SECONDS)
 
