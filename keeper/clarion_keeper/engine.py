@@ -22,7 +22,7 @@ from clarion_keeper import stacks
 from clarion_keeper.executor import Executor, ExecutorError, OpenExecutor
 from clarion_keeper.graph import GraphError, Reader
 from clarion_keeper.job import Job, JobContext, chain_read_by, load_jobs
-from clarion_keeper.looking import Look, look, store_look
+from clarion_keeper.looking import NOT_YET, Look, look, store_look
 from clarion_keeper.observer import Observer
 from clarion_keeper.rates import Rates, read_rates
 from clarion_keeper.signers import SignerError
@@ -216,24 +216,31 @@ class Engine:
 
         async def once() -> None:
             found = await look(job, self._readers[chain], self._observer)
-            before = self._looks.get(job.name)
-            if found.error is not None and (before is None or before.error is None):
+            before = self._looks.get(job.name, NOT_YET)
+            if found.error is not None and before.error in (None, NOT_YET.error):
                 log.warning("a job cannot look at the chain; it tries on", job=job.name, reason=found.error)
-            failed_before = before is None or before.error is not None
-            changed = await store_look(store, job, found, self._observer, served=served)
+            changed = before.error is not None
+            if changed or before.due or found.due:
+                changed |= await store_look(store, job, found, self._observer, served=served)
             self._looks[job.name] = found
-            if changed or failed_before:
+            if changed:
                 bells.ring(chain, "account ")
 
         return once
 
     def _turning(self, store: Store, account: Account) -> Callable[[], Awaitable[None]]:
+        said = ""
+
         async def once() -> None:
+            nonlocal said
             try:
                 await account.turn(store)
             except (ExecutorError, GraphError, SignerError) as error:
-                log.warning("an account's turn ended early; trying again", account=account.name, reason=str(error))
-                self._observer.turn_failed(account.name, str(error))
+                if said != (said := str(error)):
+                    log.warning("an account's turn ended early; it tries on", account=account.name, reason=said)
+                self._observer.turn_failed(account.name, said)
+            else:
+                said = ""
 
         return once
 

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 #: Most rows that one page of a connection gives.
 PAGE: Final = 500
+#: Variable that holds the block which a document is read as of.
+AS_OF: Final = "keeperAsOf"
 #: Pause before the WebSocket is opened again; meanwhile the timer wakes the keeper.
 RECONNECT_SECONDS: Final = 1.0
 
@@ -52,8 +54,12 @@ class NothingIndexedError(GraphError):
     """The index is empty; there is nothing to do yet."""
 
 
+class RefusedError(GraphError):
+    """The server answered that it does not answer this."""
+
+
 class MovedError(GraphError):
-    """A block came or went while a snapshot was read: read it again."""
+    """A block was taken back while a snapshot was read: read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +96,30 @@ class _Message(msgspec.Struct):
 
 
 class Snapshot:
-    """Answers that are all of one block. The first one that is of another raises MovedError."""
+    """Answers that are all of one block, also where others come while it is read.
+
+    What the server answers of a later block is asked again as of the snapshot's. Only where that block was taken back
+    is a MovedError raised.
+    """
 
     def __init__(self, reader: Reader, receipt: Receipt) -> None:
         self.receipt: Final = receipt
         self._reader = reader
+        self._moved = False
 
     async def ask(self, document: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A query's data. Raises GraphError, MovedError."""
-        data, receipt = await self._reader.query(document, variables)
+        if not self._moved:
+            data, receipt = await self._reader.query(document, variables)
+            if receipt.hash == self.receipt.hash:
+                return data
+            self._moved = True
+        try:
+            data, receipt = await self._reader.query(document, variables, as_of=self.receipt.hash)
+        except RefusedError as error:
+            raise MovedError(f"block {self.receipt.height} cannot be read any more: {error}") from error
         if receipt.hash != self.receipt.hash:
-            raise MovedError(
-                f"{self._reader.url} moved from {self.receipt.height} to {receipt.height} while it was read"
-            )
+            raise MovedError(f"{self._reader.url} moved from {self.receipt.height} to {receipt.height}")
         return data
 
     async def pages(
@@ -162,11 +179,19 @@ class Reader:
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
         await self._client.aclose()
 
-    async def query(self, document: str, variables: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Receipt]:
-        """A query's data with the receipt of this reader's chain that it was read at. Raises GraphError."""
+    async def query(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, as_of: str | None = None
+    ) -> tuple[dict[str, Any], Receipt]:
+        """A query's data with the receipt of this reader's chain that it was read at. Raises GraphError.
+
+        ``as_of``: hash of the block to read it as of; None: the reader's own, or now.
+        """
+        given = dict(variables or {})
         if self._as_of is not None:
-            document = _as_of(document, self._as_of)
-        body = msgspec.json.encode({"query": document, "variables": dict(variables or {})})
+            document, given = _as_of(document, "height", "Int", self.chain), given | {AS_OF: self._as_of}
+        elif as_of is not None:
+            document, given = _as_of(document, "hash", "Bytes", self.chain), given | {AS_OF: as_of}
+        body = msgspec.json.encode({"query": document, "variables": given})
         asked = self._asked.get(body)
         if asked is None:
             asked = self._asked[body] = asyncio.create_task(self._post(body))
@@ -192,7 +217,7 @@ class Reader:
         except ValueError as error:
             raise GraphError(f"{self.url} answered {response.status_code}: {response.text[:300]}") from error
         if answer.get("errors"):
-            raise GraphError(f"{self.url}: {answer['errors'][0].get('message')}")
+            raise RefusedError(f"{self.url}: {answer['errors'][0].get('message')}")
         return answer["data"], self._receipt(answer.get("extensions") or {})
 
     def _receipt(self, extensions: Mapping[str, Any]) -> Receipt:
@@ -269,13 +294,18 @@ class Reader:
 
 
 @functools.lru_cache(maxsize=256)
-def _as_of(document: str, height: int) -> str:
-    """The document with ``@asOf`` on its operation."""
+def _as_of(document: str, argument: str, type_: str, chain: Chain) -> str:
+    """The document with ``@asOf`` on its operations, and the block in the variable `AS_OF`."""
+    directive = f"@asOf({argument}: ${AS_OF}, chain: {chain.upper()})"
+    (pattern,) = graphql.parse(f"query (${AS_OF}: {type_}) {directive} {{ _ }}").definitions
+    assert isinstance(pattern, graphql.OperationDefinitionNode)
     parsed = graphql.parse(document)
-    (given,) = graphql.parse(f"query @asOf(height: {height}) {{ _ }}").definitions
-    assert isinstance(given, graphql.OperationDefinitionNode)
     definitions = tuple(
-        replace(definition, directives=(*(definition.directives or ()), *(given.directives or ())))
+        replace(
+            definition,
+            directives=(*(definition.directives or ()), *(pattern.directives or ())),
+            variable_definitions=(*(definition.variable_definitions or ()), *(pattern.variable_definitions or ())),
+        )
         if isinstance(definition, graphql.OperationDefinitionNode)
         else definition
         for definition in parsed.definitions

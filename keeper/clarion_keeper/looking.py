@@ -38,6 +38,10 @@ class Look:
     error: str | None = None
 
 
+NOT_YET: Final = Look(error="it has not looked at the chain yet")
+"""Before a job's first look."""
+
+
 class InvalidIntentsError(Exception):
     """A job's check gave intents that cannot be kept apart, or another job's."""
 

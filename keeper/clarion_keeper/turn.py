@@ -33,7 +33,7 @@ from clarion_keeper.executor import (
 from clarion_keeper.graph import Receipt
 from clarion_keeper.intents import Amount, Outcome, Verdict
 from clarion_keeper.job import Job
-from clarion_keeper.looking import Look
+from clarion_keeper.looking import NOT_YET, Look
 from clarion_keeper.observer import Observer
 from clarion_keeper.planner import Batch, Means, Rule, gate, plan
 from clarion_keeper.rates import BTC, STX, Rates
@@ -93,6 +93,7 @@ class Account:
         self._policy = policy
         self._observer = observer
         self._most_in_a_batch: dict[str, int] = {}
+        self._stopped: set[str] = set()
 
     async def turn(self, store: Store) -> None:
         """Once through everything.
@@ -101,6 +102,7 @@ class Account:
             ExecutorError, SignerError: nodes or signer do not answer.
             LeaseLostError: another keeper leads.
         """
+        self._stopped.clear()
         receipt, wanted = await self._follow(store)
         async with store.reading() as connection:
             paused = await controls.paused(connection)
@@ -402,7 +404,7 @@ class Account:
                 batch_size=self._most_in_a_batch.get(job.name, job.batch_size),
                 depth=(self._policy.depths or {}).get(job.name, job.depth),
                 paused=everything if everything is not None else paused.get(job.name),
-                stale=self._looks[job.name].error if job.name in self._looks else "not looked at yet",
+                stale=self._looks.get(job.name, NOT_YET).error,
             )
             for job in self._jobs.values()
         }
@@ -459,7 +461,7 @@ class Account:
                 await self._simulated(store, job.name, refused, answer)
             if isinstance(answer, Draft) and not refused:
                 return _Ready(Batch(batch.job, batch.lane, tuple(left)), work, answer)
-            if isinstance(answer, Declined):
+            if isinstance(answer, Declined) or job.name in self._stopped:
                 return None
             left = [intent for intent in left if intent.id not in refused]
         return None
@@ -480,6 +482,8 @@ class Account:
     async def _sign(self, store: Store, ready: _Ready, nonce: int | None, means: Means, receipt: Receipt) -> int | None:
         """Sign, store and send a batch; gives what it costs, or None where it was not signed."""
         batch, work, draft = ready.batch, ready.work, ready.draft
+        if batch.job in self._stopped:
+            return None
         ids = [intent.id for intent in batch.intents]
         cost = draft.fee + draft.costs
         reason = gate(
@@ -546,6 +550,7 @@ class Account:
         return stored
 
     def _say_stopped(self, job: str, reason: str) -> None:
+        self._stopped.add(job)
         log.error("job stopped: look into it, then `clarion keeper resume`", job=job, reason=reason)
         self._observer.job_stopped(job, reason)
 
