@@ -85,6 +85,10 @@ async def test_a_fallen_price_is_paid_out(processes: tuple[Settings, ProcessTree
                     ("fix-expiry-price", KEEPER.address),
                     ("settle", KEEPER.address),
                 ]
+                simulated = connection.execute(
+                    "SELECT DISTINCT detail->>'simulated' FROM keeper.step WHERE detail ? 'simulated'"
+                ).fetchall()
+                assert simulated == [("sure",)], "the node ran everything before it was signed"
                 assert connection.execute("SELECT job, reason FROM keeper.control").fetchall() == []
                 assert connection.execute("SELECT count(*) FROM clarion.anomaly").fetchone() == (0,)
 
