@@ -7,12 +7,13 @@ open until the next call says which. An answer that refuses something is no fail
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
+from purgatory.domain.model import HALF_OPENED, OPENED, Context, OpenedState
 
 from clarion.config import BreakerPreset
 
@@ -39,10 +40,22 @@ class LeftAloneError(Exception):
 
 
 class Breakers:
-    """A breaker for each server, by name. ``answers``: exceptions that are answers of a server that works."""
+    """A breaker for each server, by name. ``answers``: exceptions that are answers of a server that works.
 
-    def __init__(self, preset: BreakerPreset, *, answers: Sequence[type[BaseException]] = ()) -> None:
-        patience = PRESETS[preset]
+    ``clock``: seconds that never go back. The library goes by the wall clock alone, and would leave a server alone for
+    as long as that was set back.
+    """
+
+    def __init__(
+        self,
+        preset: BreakerPreset,
+        *,
+        answers: Sequence[type[BaseException]] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        patience = self._patience = PRESETS[preset]
+        self._clock = clock
+        self._opened_at: dict[str, float] = {}
         self._factory = AsyncCircuitBreakerFactory(
             default_threshold=patience.failures,
             default_ttl=patience.pause_seconds,
@@ -53,7 +66,9 @@ class Breakers:
 
     def _changed(self, name: str, kind: str, event: object) -> None:
         if kind == "state_changed":
-            self._states[name] = str(getattr(event, "state", ""))
+            self._states[name] = state = str(getattr(event, "state", ""))
+            if state == OPENED:
+                self._opened_at[name] = self._clock()
 
     @property
     def states(self) -> Mapping[str, str]:
@@ -62,6 +77,10 @@ class Breakers:
 
     async def call(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """What ``work`` gives. Raises LeftAloneError where the breaker is open, else whatever ``work`` raises."""
+        if self._states.get(name) == OPENED and self._clock() - self._opened_at[name] >= self._patience.pause_seconds:
+            half_open = Context(name, self._patience.failures, self._patience.pause_seconds, state=HALF_OPENED)
+            await self._factory.uow.contexts.register(half_open)
+            self._states[name] = HALF_OPENED
         breaker = await self._factory.get_breaker(name)
         self._states.setdefault(name, breaker.context.state)
         try:
