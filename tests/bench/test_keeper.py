@@ -50,7 +50,7 @@ NAIVE_FEE = 15_000
 """What gets a call into the next block before the storm."""
 CHAINED = 25
 NAIVE = account("naive")
-ROLES = {"rescuer": ["rescue"], "settler": ["settle"], "worker": ["upkeep", "oracle", "incentives"]}
+ROLES = {"rescuer": ["rescue"], "settler": ["settle"], "worker": ["upkeep"]}
 
 
 class NaiveLoop:

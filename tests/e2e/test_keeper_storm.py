@@ -22,7 +22,7 @@ WEATHER = Weather(
     drop_every=4,
     burn_every=5,
 )
-ROLES = {"rescuer": ["rescue"], "settler": ["settle"], "worker": ["upkeep", "oracle", "incentives"]}
+ROLES = {"rescuer": ["rescue"], "settler": ["settle"], "worker": ["upkeep"]}
 
 
 async def test_all_that_is_due_is_done_once_in_order_of_value_and_at_no_loss(database_url: str, tmp_path: Path) -> None:

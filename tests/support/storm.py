@@ -33,7 +33,7 @@ TIER_ROW: Final = {
     "max-duration-burn": 1_000,
     "premium-mult-bp": 10_000,
     "ratio-min-bp": 11_000,
-    "ratio-warn-bp": 11_500,
+    "ratio-warn-bp": 11_000,
     "max-policy-bp": BP,
     "max-expiry-bp": BP,
 }
@@ -44,13 +44,13 @@ DUE_BLOCKS: Final = 4
 """Bitcoin blocks until the others expire."""
 BOUND_BP: Final = 9_900
 """What a position's policy binds of it."""
-FUND_STX: Final = 12_000_000 * E6
+FUND_STX: Final = 6_000_000 * E6
 GIFT_STX: Final = 60_000 * E6
-SOLID_STX: Final = 4_000_000 * E6
+SOLID_STX: Final = 500_000 * E6
 CHAINED: Final = 20
 """Transactions of one account that wait at once."""
-DEAR_FEE: Final = 3_000_000
-"""What the oracle's providers pay while blocks are full, in micro-STX."""
+DEAR_FEE: Final = 1_200_000
+"""What the oracle's providers pay while blocks are full, in micro-STX: more than the keeper may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,8 @@ class Storm:
                 cast.steward, "bh-fund", "allocate", stx, StringAscii(TIER), UInt(FUND_STX * 9 // 10), note="allocates"
             )
         )
+        fund = await self._scenario.reader.position(calls.contract("bh-fund"), TIER, self._stx)
+        assert fund.available == FUND_STX * 9 // 10, "the fund has nothing to take over with"
         await self.price({"BTC": 100, "STX": 100}, dear=False)
         stakes = {who.address: self._random.randrange(1_000, 20_000) * E6 for who in self.owners}
         await self._do(

@@ -46,10 +46,10 @@ class Stage:
         await until(ask, lambda found: found == tip, "the index's tip")
 
     async def keeper_turned(self) -> None:
-        """Wait until every account of the keeper has had a turn that began after the index caught up."""
-        await self.caught_up()
+        """Wait until every account of the keeper has had a turn since the last block was mined."""
         row = self.database.execute("SELECT clock_timestamp()").fetchone()
         assert row is not None
+        await self.caught_up()
 
         async def ask() -> bool:
             assert self.tree.poll() == []
