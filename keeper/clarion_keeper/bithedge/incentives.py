@@ -51,7 +51,7 @@ _EVENTS: Final = """
 query KeeperRewardEvents($contracts: [String!]!, $topics: [String!]!, $first: Int!, $after: String) {
   events(
     filter: {contract: {in: $contracts}, topic: {in: $topics}}
-    orderBy: [{field: HEIGHT, direction: ASC}, {field: TX_INDEX, direction: ASC}, {field: EVENT_INDEX, direction: ASC}]
+    orderBy: [{field: HEIGHT, direction: ASC}]
     first: $first
     after: $after
   ) {
@@ -105,7 +105,7 @@ def epoch_entity(program: int, epoch: int) -> str:
 
 
 class Roots:
-    """The roots of epochs, as jobs share them. One that was computed is kept: its events are final."""
+    """The roots of epochs, as jobs share them. One that was computed when its events were final is kept."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -123,20 +123,20 @@ class Roots:
         wanted = [(program, epoch) for program in programs for epoch in _epochs_in_question(state, program)]
         async with self._computing:
             unknown = [(program, epoch) for program, epoch in wanted if (program.id, epoch) not in self._own]
-            if unknown:
-                self._own |= await self._computed(look, unknown)
-        expected = [await self._expected(look, program.id, epoch) for program, epoch in wanted]
+            own = self._own | (await self._computed(look, unknown) if unknown else {})
+            final = {(program.id, epoch) for program, epoch in wanted if _is_final(program, epoch, look.burn)}
+            self._own = {key: root for key, root in own.items() if key in self._own or key in final}
+        expected = [await self._expected(look, key, own[key]) for key in ((row.id, epoch) for row, epoch in wanted)]
         return RewardState(state.receipt, state.chain, tuple(expected))
 
-    async def _expected(self, look: Look, program: int, epoch: int) -> Expected:
-        """What is expected of an epoch; the API is asked again until it says the same."""
-        key = (program, epoch)
-        if key not in self._agreed:
-            found = Expected(program, epoch, self._own[key], await _api_root(look, program, epoch))
-            if found.own != found.api:
-                return found
+    async def _expected(self, look: Look, key: tuple[int, int], own: EpochRoot | None) -> Expected:
+        """What is expected of an epoch; the API is asked until it says the same of what is final."""
+        if key in self._agreed:
+            return self._agreed[key]
+        found = Expected(*key, own, await _api_root(look, *key))
+        if found.own == found.api and key in self._own:
             self._agreed[key] = found
-        return self._agreed[key]
+        return found
 
     async def _computed(
         self, look: Look, epochs: Sequence[tuple[Program, int]]
@@ -190,21 +190,28 @@ async def _api_root(look: Look, program: int, epoch: int) -> EpochRoot | None:
 
 
 def _epochs_in_question(state: BitHedgeState, program: Program) -> list[int]:
-    """Epochs that are over and final, and that have no root or one that can still be challenged."""
+    """Epochs that are over: those with a root that can be challenged, and those without one whose end is final."""
     if program.start_burn is None or program.epoch_burn is None or program.epochs is None:
         return []
     if program.epoch_cap is None or program.premium_bp is None:
         return []
-    over = min(program.epochs, (state.burn - DEPTH_BURN - program.start_burn) // program.epoch_burn)
+    over = min(program.epochs, (state.burn - program.start_burn) // program.epoch_burn)
     found = []
     for epoch in range(1, over + 1):
         posted = state.chain.get(ProgramEpoch, program.id, epoch)
         if posted is None:
-            if not program.ended:
+            if not program.ended and _is_final(program, epoch, state.burn):
                 found.append(epoch)
         elif posted.state == "posted" and state.burn < posted.claimable_burn:
             found.append(epoch)
     return found
+
+
+def _is_final(program: Program, epoch: int, burn: int) -> bool:
+    """Whether an epoch's end lies back so far that its events stay."""
+    assert program.start_burn is not None
+    assert program.epoch_burn is not None
+    return burn >= program.start_burn + epoch * program.epoch_burn + DEPTH_BURN
 
 
 class _RootJob(CallJob):
