@@ -32,11 +32,10 @@ from clarion_keeper.executor import (
     Room,
     Seen,
     Signed,
-    Taken,
     Work,
 )
 from clarion_keeper.graph import GraphError, Reader, Receipt
-from clarion_keeper.intents import Outcome
+from clarion_keeper.intents import Outcome, Verdict
 from clarion_keeper.signers import Purpose, Signer, SignerProtocolError, SignerUnavailableError
 from clarion_keeper.stacks.broadcast import broadcast
 from clarion_keeper.stacks.contracts import Contracts, UnknownContractError
@@ -137,10 +136,7 @@ class StacksExecutor:
 
     async def broadcast(self, signed: Signed | Attempt) -> Broadcast:
         """Give stored bytes to all nodes at once."""
-        answer = await broadcast(self.nodes, signed.raw)
-        if answer.taken is not Taken.SENT:
-            log.warning("not taken", tx=f"0x{signed.tx_id.hex()}", meaning=answer.taken.value, reason=answer.reason)
-        return answer
+        return await broadcast(self.nodes, signed.raw)
 
     async def follow(self, outgoings: Sequence[Outgoing]) -> tuple[Mapping[int, Seen], Receipt]:
         """What became of these, by id, and where the index stood."""
@@ -162,9 +158,12 @@ class StacksExecutor:
             return await self._drafted(work, receipt, replaced=replaced)
         payload = TokenTransfer(_nobody(self._network), RELEASE_MICRO_STX)
         cheapest = Fixed(RELEASE_MICRO_STX, self._policy.cap)
-        fee = _fee(cheapest, Pricing(size=self._size(payload, ()), replaced=replaced))
-        unsigned = Unsigned(payload, (), Certainty.SURE)
-        return None if fee is None else Draft(fee=fee, contract="", function="transfer", unsigned=unsigned)
+        try:
+            fee = cheapest.fee(Pricing(size=self._size(payload, ()), replaced=replaced))
+        except FeeCapError:
+            return None
+        assert fee is not None, "what it replaces is below the cap"
+        return Draft(fee=fee, contract="", function="transfer", unsigned=Unsigned(payload, (), Certainty.SURE))
 
     async def sign_release(self, draft: Draft, outgoing: Outgoing) -> Signed:
         """A transfer of 1 micro-STX to nobody, with the outgoing's nonce."""
@@ -176,7 +175,10 @@ class StacksExecutor:
             payload = ContractCall(self._contracts.resolve(call.contract), call.function, call.arguments)
             size = self._size(payload, call.post_conditions)
         except (UnknownContractError, CodecError) as error:
-            raise ExecutorError(f"{work.job.name} makes no call that can be sent: {error}") from error
+            return _declined(work, Verdict.FAILED, f"it makes no call that can be sent: {error}")
+        except Exception as error:
+            log.exception("a job cannot make its call", job=work.job.name, intents=work.keys)
+            return _declined(work, Verdict.FAILED, f"it cannot make its call: {error!r}")
         if (outcomes := self._would_end.pop(encode_payload(payload), None)) is not None:
             return Declined(outcomes=outcomes)
         foretold = await self._simulator.call(work, payload, call.post_conditions)
@@ -184,7 +186,10 @@ class StacksExecutor:
             return Declined(outcomes=foretold.outcomes, too_large=foretold.too_large)
         left = None if work.deadline_burn is None else work.deadline_burn - receipt.burn_height
         estimate = await self.nodes.estimate_fees(encode_payload(payload), size)
-        fee = _fee(self._policy, Pricing(size=size, estimate=estimate, burn_blocks_left=left, replaced=replaced))
+        try:
+            fee = self._policy.fee(Pricing(size=size, estimate=estimate, burn_blocks_left=left, replaced=replaced))
+        except FeeCapError as error:
+            return _declined(work, Verdict.AGAIN, str(error))
         if fee is None:
             return None
         return Draft(
@@ -273,11 +278,8 @@ def _nobody_answers() -> Iterator[None]:
         raise ExecutorError(str(error)) from error
 
 
-def _fee(policy: FeePolicy, pricing: Pricing) -> int | None:
-    try:
-        return policy.fee(pricing)
-    except FeeCapError as error:
-        raise ExecutorError(str(error)) from error
+def _declined(work: Work, verdict: Verdict, reason: str) -> Declined:
+    return Declined(outcomes=tuple(Outcome(verdict, reason) for _ in work.items))
 
 
 def _nobody(network: Network) -> StandardPrincipal:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import structlog
+
 from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.node_client import NodeError, Simulated, SimulationRefusedError
@@ -26,6 +28,8 @@ from clarion.chains.stacks.signing import signed_transaction
 from clarion_keeper.executor import Work
 from clarion_keeper.intents import Outcome, Verdict
 from clarion_keeper.stacks.nodes import Nodes
+
+log = structlog.get_logger()
 
 TOO_LARGE: Final = (
     "Too much data in transaction",
@@ -113,7 +117,14 @@ def outcomes_of(work: Work, simulated: Simulated) -> tuple[Outcome, ...]:
     if simulated.status == "abort_by_post_condition":
         reason = f"would send more than its post-conditions allow: {simulated.error or 'a post-condition failed'}"
         return tuple(Outcome(Verdict.FAILED, reason) for _ in work.items)
-    return tuple(work.job.outcomes(work.items, simulated.result))
+    try:
+        outcomes = tuple(work.job.outcomes(work.items, simulated.result))
+    except Exception as error:
+        log.exception("a job cannot tell what its call means", job=work.job.name, intents=work.keys)
+        return tuple(Outcome(Verdict.FAILED, f"its job cannot tell what that means: {error!r}") for _ in work.items)
+    if len(outcomes) != len(work.items):
+        return tuple(Outcome(Verdict.FAILED, f"its job tells of {len(outcomes)} intents") for _ in work.items)
+    return outcomes
 
 
 def _refused(work: Work, reason: str) -> Foretold:

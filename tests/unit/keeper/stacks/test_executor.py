@@ -195,15 +195,58 @@ async def test_a_batch_that_costs_more_than_a_block_is_too_large(world: World, w
     assert [outcome.verdict for outcome in alone.outcomes] == [Verdict.FAILED]
 
 
-async def test_a_contract_that_nobody_knows_waits_with_the_reason(world: World) -> None:
-    with pytest.raises(ExecutorError, match="nobody knows where the contract bh-nothing is"):
-        await world.executor.draft(work(Settle("bh-nothing"), 7), world.index.receipt, nonce=3)
+async def test_a_contract_that_nobody_knows_stops_the_job(world: World) -> None:
+    answer = await world.executor.draft(work(Settle("bh-nothing"), 7), world.index.receipt, nonce=3)
+    assert isinstance(answer, Declined)
+    (outcome,) = answer.outcomes
+    assert outcome.verdict is Verdict.FAILED
+    assert "nobody knows where the contract bh-nothing is" in outcome.reason
 
 
 async def test_a_cap_below_the_least_fee_says_so() -> None:
     world = World(Fixed(10, 100))
-    with pytest.raises(ExecutorError, match=r"raise keeper\.fee_cap"):
-        await world.executor.draft(work(JOB, 7), world.index.receipt, nonce=3)
+    answer = await world.executor.draft(work(JOB, 7), world.index.receipt, nonce=3)
+    assert isinstance(answer, Declined)
+    (outcome,) = answer.outcomes
+    assert outcome.verdict is Verdict.AGAIN
+    assert "raise keeper.fee_cap" in outcome.reason
+    stuck = outgoing(1, 3, attempt(1, 50), height=0)
+    assert await world.executor.replacement(stuck, None, world.index.receipt, wanted=True) is None
+
+
+class Broken(Settle):
+    """A job whose author made mistakes."""
+
+    def __init__(self, *, outcomes: int | None = None) -> None:
+        super().__init__(LEDGER)
+        self._outcomes = outcomes
+
+    def call(self, items: Any) -> Any:
+        if self._outcomes is None:
+            raise KeyError("no such member")
+        return super().call(items)
+
+    def outcomes(self, items: Any, result: Any) -> Any:
+        if self._outcomes == 0:
+            raise ZeroDivisionError("oops")
+        return super().outcomes(items, result) * (self._outcomes or 0)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "reason"), [(None, "cannot make its call"), (0, "ZeroDivisionError"), (2, "tells of 2 intents")]
+)
+async def test_a_broken_job_fails_by_itself_and_harms_no_other(world: World, outcomes: int | None, reason: str) -> None:
+    world.simulates(Ok(UInt(1)))
+    broken = work(Broken(outcomes=outcomes), 7)
+    answer = await world.executor.draft(broken, world.index.receipt, nonce=3)
+    if isinstance(answer, Draft):
+        # with a made-up sender a job might be at a loss; its own transaction shows it for sure
+        with pytest.raises(WouldAbortError):
+            await world.executor.sign(answer, broken, nonce=3)
+        answer = await world.executor.draft(broken, world.index.receipt, nonce=3)
+    assert isinstance(answer, Declined)
+    assert [outcome.verdict for outcome in answer.outcomes] == [Verdict.FAILED]
+    assert reason in answer.outcomes[0].reason
 
 
 def test_short_names_are_those_of_a_protocol() -> None:
