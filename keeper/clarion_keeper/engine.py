@@ -255,8 +255,13 @@ class Engine:
 
 
 async def _ring_on_blocks(reader: Reader, bells: Bells, chain: str) -> None:
-    async for _ in reader.new_blocks():
-        bells.ring(chain)
+    while True:
+        try:
+            async for _ in reader.new_blocks():
+                bells.ring(chain)
+        except Exception:
+            log.exception("new blocks are not heard of; the timer wakes instead", chain=chain)
+        await asyncio.sleep(WAKE_SECONDS)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -80,7 +80,8 @@ async def _read_and_check(job: Job[Any], reader: Reader, observer: Observer) -> 
             continue
         break
     await observer.stage("read")
-    due = job.check(state)
+    # a long calculation must not keep the lease from being renewed
+    due = await asyncio.to_thread(job.check, state)
     _check_intents(job, due)
     return state.receipt, {intent.key: intent for intent in due}
 

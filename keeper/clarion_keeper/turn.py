@@ -540,6 +540,9 @@ class Account:
         )
         try:
             async with store.writing() as connection:
+                paused = await controls.paused(connection)
+                if reason := paused.get(controls.EVERYTHING, paused.get(batch.job)):
+                    raise OvertakenError(f"paused: {reason}")
                 simulated: dict[str, Any] = {"fee": draft.fee, "costs": draft.costs, **(draft.detail or {})}
                 await steps.add(connection, ids, "simulated", simulated)
                 id_ = await outgoing.store_signed(connection, slot, signed, ids, receipt)
