@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,7 @@ def _function_of(path: Path) -> Callable[[JobContext], Sequence[Job[Any]]]:
     if spec is None or spec.loader is None:
         raise JobsError(f"keeper.job_files names {path}, which is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     function = getattr(module, JobContext.FUNCTION, None)
     if function is None:
