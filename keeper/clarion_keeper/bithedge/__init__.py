@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clarion.chains.stacks.node_client import NodeClient
 from clarion.protocols.bithedge import protocol
 from clarion_keeper.bithedge import (
     fees,
@@ -68,5 +69,5 @@ def jobs(context: JobContext) -> Sequence[Job[Any]]:
         *(job(index, context.addresses.get(job.lane, "")) for job in JOBS),
         PostRewardRoot(index, incentives_account, roots),
         RewardRootDiffers(roots),
-        Reconcile(index, node_urls[0]),
+        Reconcile(index, lambda: NodeClient(node_urls[0])),
     ]

@@ -153,9 +153,9 @@ class Reconcile(NoTransactions, Job[ReconciliationState]):
     holds = True
     replayable = False
 
-    def __init__(self, index: Index, node_url: str) -> None:
+    def __init__(self, index: Index, connect: Callable[[], NodeClient]) -> None:
         self._index = index
-        self._node_url = node_url
+        self._connect = connect
         self._drifts: dict[str, Drift] = {}
         self._compared_at: int | None = None
         self._turn = 0
@@ -197,7 +197,7 @@ class Reconcile(NoTransactions, Job[ReconciliationState]):
 
     async def _compared(self, receipt: Receipt, chosen: Sequence[Subject]) -> list[Drift] | None:
         """What differs; None where the node was not at the receipt's block all the time, or did not answer."""
-        async with NodeClient(self._node_url) as node:
+        async with self._connect() as node:
 
             async def ask(contract: str, function: str, arguments: Sequence[Value]) -> Any:
                 deployer = self._index.deployer
