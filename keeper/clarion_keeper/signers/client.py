@@ -262,10 +262,13 @@ class _RemoteSigner:
             ) from None
 
     async def _connected_at_first(self) -> None:
-        try:
-            await self._connected()
-        except _ConnectionLostError:
-            raise SignerUnavailableError(f"The signer of {self._account} did not say who it is") from None
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(_ConnectionLostError):
+                await self._connected()
+                return
+        raise SignerUnavailableError(
+            f"The signer of {self._account} hung up {_ATTEMPTS} times before it said who it is"
+        )
 
     async def _connected(self) -> _Connection:
         """The connection, a new one where it was lost. Raises also `_ConnectionLostError`, for a new one."""
@@ -275,6 +278,8 @@ class _RemoteSigner:
             try:
                 async with asyncio.timeout(self._timeout):
                     connection = _Connection(*await self._links.connect())
+            except ConnectionResetError:  # it ended while it was starting
+                raise _ConnectionLostError from None
             except (TimeoutError, OSError) as error:
                 reason = str(error) or type(error).__name__
                 raise SignerUnavailableError(f"The signer of {self._account} cannot be reached: {reason}") from error

@@ -39,7 +39,10 @@ def give_up_keys(agents: Sequence[AgentOptions]) -> None:
             raise SignerUnavailableError(f"The environment has no variable {name}, which is to hold a key")
         guarded = msgspec.structs.replace(options, guarded=True)
         _, owner = start_agent(guarded, {**without_keys, name: os.environ[name]})
-        wait_until_ready(owner)
+        try:
+            wait_until_ready(owner)
+        except ConnectionResetError as error:
+            raise SignerUnavailableError(f"{options.account}: {error}") from error
         owner.set_inheritable(True)
         sockets[options.account] = owner.detach()
     sys.stdout.flush()

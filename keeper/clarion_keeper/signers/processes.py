@@ -191,7 +191,12 @@ def start_agent(options: AgentOptions, environment: Mapping[str, str] | None = N
 
 
 def wait_until_ready(owner: socket.socket) -> None:
-    """Wait until an agent has its key. Raises SignerUnavailableError, which says what the agent says."""
+    """Wait until an agent has its key.
+
+    Raises:
+        SignerUnavailableError: it cannot have it; the message is the agent's.
+        ConnectionResetError: the agent ended without a word.
+    """
     said = b""
     owner.settimeout(START_SECONDS)
     try:
@@ -200,11 +205,13 @@ def wait_until_ready(owner: socket.socket) -> None:
             if not more:
                 break
             said += more
-    except OSError as error:
-        raise SignerUnavailableError(f"The agent did not start: {error!r}") from error
+    except TimeoutError:
+        raise SignerUnavailableError(f"The agent did not start within {START_SECONDS:g} seconds") from None
     owner.setblocking(False)
+    if not said.endswith(b"\n"):
+        raise ConnectionResetError("the agent ended before it had a key")
     if said != READY:
-        raise SignerUnavailableError(said.decode(errors="replace").strip() or "The agent ended before it had a key")
+        raise SignerUnavailableError(said.decode(errors="replace").strip())
 
 
 def _before_agent() -> Callable[[], None]:
