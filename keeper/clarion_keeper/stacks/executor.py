@@ -258,8 +258,10 @@ async def open_executor(
             for url in settings.keeper_node_urls
         ]
         log.debug("executor", account=account, address=signer.address, nodes=[client.url for client in clients])
+        nodes = Nodes(clients, settings.keeper.breaker)
+        stack.push_async_callback(nodes.aclose)
         yield StacksExecutor(
-            nodes=Nodes(clients, settings.keeper.breaker),
+            nodes=nodes,
             reader=reader,
             signer=signer,
             network=settings.network.constants,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from clarion.chains.stacks.node_client import (
     Account,
@@ -21,6 +21,9 @@ from clarion_keeper.breakers import Breakers, LeftAloneError
 
 T = TypeVar("T")
 
+GRACE_SECONDS: Final = 0.5
+"""How long the other nodes are waited for once one has answered. One that stalls delays nothing more than that."""
+
 
 class Nodes:
     """The nodes of the settings, the preferred one first."""
@@ -30,11 +33,18 @@ class Nodes:
             raise ValueError("at least one node is needed")
         self._clients = tuple(clients)
         self._breakers = Breakers(preset, answers=(NodeAnswerError,))
+        self._asking: set[asyncio.Task[Any]] = set()
 
     @property
     def breaker_states(self) -> Mapping[str, str]:
         """Circuit breakers by node: ``closed``, ``opened``, ``half-opened``."""
         return self._breakers.states
+
+    async def aclose(self) -> None:
+        """Give up on nodes that were asked and have not answered yet."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def account(self, address: str) -> Account:
         """Balance and next nonce, as the node that is furthest says. Raises NodeError."""
@@ -86,7 +96,22 @@ class Nodes:
         raise problem
 
     async def _all(self, ask: Callable[[NodeClient], Awaitable[T]]) -> list[T | NodeError]:
-        return await asyncio.gather(*(self._try(client, ask) for client in self._clients))
+        """What each node says. One that is late is heard no more, but its breaker learns how it ends."""
+        tasks = [asyncio.create_task(self._try(client, ask)) for client in self._clients]
+        for task in tasks:
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+        waiting = set(tasks)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(not isinstance(task.result(), NodeError) for task in done):
+                break
+        if waiting:
+            await asyncio.wait(waiting, timeout=GRACE_SECONDS)
+        return [
+            task.result() if task.done() else NodeError(f"{client.url} has not answered yet")
+            for client, task in zip(self._clients, tasks, strict=True)
+        ]
 
     async def _try(self, client: NodeClient, ask: Callable[[NodeClient], Awaitable[T]]) -> T | NodeError:
         try:

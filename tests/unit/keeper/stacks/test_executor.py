@@ -229,7 +229,7 @@ class Broken(Settle):
     def outcomes(self, items: Any, result: Any) -> Any:
         if self._outcomes == 0:
             raise ZeroDivisionError("oops")
-        return super().outcomes(items, result) * (self._outcomes or 0)
+        return [*super().outcomes(items, result)] * (self._outcomes or 0)
 
 
 @pytest.mark.parametrize(

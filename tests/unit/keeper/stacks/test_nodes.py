@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 from support import signing
@@ -76,6 +78,48 @@ async def test_only_the_one_that_simulates_is_believed() -> None:
     knowing.simulates = lambda _: "Error processing transaction: BadNonce"
     with pytest.raises(SimulationRefusedError, match="BadNonce"):
         await Nodes([mute.client(), knowing.client()]).simulate(RAW)
+
+
+async def test_a_node_that_stalls_holds_nobody_up_and_is_left_alone_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clarion_keeper.stacks.nodes.GRACE_SECONDS", 0)
+    stalled = asyncio.Event()
+
+    async def stall(request: httpx.Request) -> httpx.Response:
+        await stalled.wait()
+        raise httpx.ReadTimeout("no answer", request=request)
+
+    slow = NodeClient("http://slow", attempts=1, transport=httpx.MockTransport(stall))
+    both = Nodes([slow, FakeNode().client()], BreakerPreset.STRICT)
+    for _ in range(3):
+        assert (await both.account(ADDRESS)).nonce == 3
+    assert both.breaker_states["http://slow"] == "closed", "nobody knows yet how it ends"
+    stalled.set()
+    this = asyncio.current_task()
+    await asyncio.wait([task for task in asyncio.all_tasks() if task is not this])
+    assert both.breaker_states["http://slow"] == "opened"
+    assert (await both.account(ADDRESS)).nonce == 3
+    await both.aclose()
+
+
+async def test_closing_gives_up_on_nodes_that_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clarion_keeper.stacks.nodes.GRACE_SECONDS", 0)
+    given_up = []
+
+    async def stall(request: httpx.Request) -> httpx.Response:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.append(request.url.path)
+            raise
+        raise AssertionError("it waits for ever")
+
+    slow = NodeClient("http://slow", attempts=1, transport=httpx.MockTransport(stall))
+    both = Nodes([slow, FakeNode().client()])
+    assert await both.tip_height() == 10
+    await both.aclose()
+    assert given_up == ["/v2/info"]
 
 
 def test_there_has_to_be_a_node() -> None:
