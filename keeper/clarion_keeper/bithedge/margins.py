@@ -12,6 +12,7 @@ from typing import Final
 from clarion.protocols.bithedge.actions.liquidation import Standing, standing
 from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.health import Margin
+from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import MarginCall, Position, Tier
 from clarion_keeper.bithedge.calls import CallJob, percent, usd
 from clarion_keeper.bithedge.endings import MARKET, PARAMETERS, Endings
@@ -55,9 +56,9 @@ async def learn_positions(look: Look) -> None:
     await look.learn_each(Position, "provider", (call.provider for call in calls))
 
 
-def open_calls(state: BitHedgeState) -> dict[tuple[str, str, str], MarginCall]:
+def open_calls(chain: State) -> dict[tuple[str, str, str], MarginCall]:
     """The open margin calls by position."""
-    rows = state.chain.select(MarginCall, state="open", order=[("id", False)], limit=EVERY)
+    rows = chain.select(MarginCall, state="open", order=[("id", False)], limit=EVERY)
     return {(row.provider, row.tier, row.token): row for row in rows}
 
 
@@ -66,7 +67,7 @@ def checked_positions(state: BitHedgeState) -> Iterator[Checked]:
 
     At a stale or announced price the contracts decide nothing, so neither does this.
     """
-    calls = open_calls(state)
+    calls = open_calls(state.chain)
     for position in state.chain.select(Position, order=[("provider", False), ("tier", False)], limit=EVERY):
         key = (position.provider, position.tier, position.token)
         call = calls.get(key)

@@ -30,7 +30,7 @@ from clarion.protocols.bithedge.tables import (
 )
 from clarion.store.rows import Row
 from clarion_keeper.bithedge.calls import NoTransactions
-from clarion_keeper.bithedge.margins import EVERY, position_entity
+from clarion_keeper.bithedge.margins import EVERY, open_calls, position_entity
 from clarion_keeper.bithedge.reading import Index, Look
 from clarion_keeper.graph import Reader, Receipt
 from clarion_keeper.intents import Intent, Lane
@@ -97,7 +97,7 @@ def subjects(chain: State) -> Iterator[Subject]:
     for row in _all(chain, Proposal, "id"):
         expected = _fields(row, "state", "for-power", "against-power", "abstain-power")
         yield Subject(f"proposal:{row.id}", "bh-gov", "get-proposal", (UInt(row.id),), expected)
-    for row in _all(chain, MarginCall, "id"):
+    for row in open_calls(chain).values():
         expected = {"call": row.id, **_fields(row, "level", "deadline-burn", "round")}
         yield _of_position(row, "bh-liquidation", "get-call", expected)
     for row in _all(chain, Position, "provider"):
