@@ -23,7 +23,7 @@ query OracleRules($provider: String!, $assets: [String!]!, $height: Int!, $switc
   timeout: parameter(key: "round-timeout") { value }
   tokens(first: $first) { nodes { token asset } }
   assets(filter: {asset: {in: $assets}}, first: $first) {
-    nodes { asset active nextRound lastRound priceUsd8 referenceUsd8 openedBurn candidateUsd8 }
+    nodes { asset active nextRound lastRound priceUsd8 openedBurn candidateUsd8 }
   }
 }
 """
@@ -105,7 +105,6 @@ async def _asset(snapshot: Snapshot, row: Mapping[str, Any], provider: str, toke
         active=bool(row["active"]),
         next_round=row["nextRound"],
         price_usd8=int(row["priceUsd8"]) if row["lastRound"] else None,
-        reference_usd8=None if row["referenceUsd8"] is None else int(row["referenceUsd8"]),
         opened_burn=row["openedBurn"],
         candidate_usd8=None if row["candidateUsd8"] is None else int(row["candidateUsd8"]),
         open_round=(

@@ -29,17 +29,15 @@ class OpenRound:
 class AssetState:
     """An asset as bh-oracle has it.
 
-    ``price_usd8``: the last closed price; None before the first, whose deviation is taken from ``reference_usd8``.
-    ``opened_burn``: since when that price was observed. ``candidate_usd8``: a rejected price that the next round may
-    confirm. ``own_burn``: Bitcoin block of our last price of it. ``waiting``: active policies have expired at a block
-    that no closed round covers yet.
+    ``price_usd8``: the last closed price; None before the first. ``opened_burn``: since when that price was observed.
+    ``candidate_usd8``: a rejected price that the next round may confirm. ``own_burn``: Bitcoin block of our last price
+    of it. ``waiting``: active policies have expired at a block that no closed round covers yet.
     """
 
     asset: str
     active: bool
     next_round: int
     price_usd8: int | None
-    reference_usd8: int | None
     opened_burn: int
     candidate_usd8: int | None = None
     open_round: OpenRound | None = None

@@ -24,7 +24,7 @@ PROVIDER = "ST1SJ3DTE5DN7X54YDH5D64R3BCB6A2AG2ZQ8YPD5"
 E8 = 10**8
 RECEIPT = Receipt(height=40, hash="0x40", burn_height=100, sequence=7)
 ORACLE = OracleRules(is_open=True, weight=1, max_age_burn=12, timeout_burn=6)
-BTC = AssetState(asset="BTC", active=True, next_round=8, price_usd8=60_000 * E8, reference_usd8=None, opened_burn=98)
+BTC = AssetState(asset="BTC", active=True, next_round=8, price_usd8=60_000 * E8, opened_burn=98)
 STX = replace(BTC, asset="STX", next_round=3, price_usd8=E8)
 
 

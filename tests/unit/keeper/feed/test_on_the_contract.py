@@ -54,7 +54,6 @@ class Oracle:
             active=row["active"],
             next_round=number,
             price_usd8=row["price-usd8"] if row["last-round"] else None,
-            reference_usd8=row["reference-usd8"],
             opened_burn=row["opened-burn"],
             candidate_usd8=row["candidate-usd8"],
             open_round=opened

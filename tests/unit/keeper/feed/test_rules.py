@@ -28,9 +28,7 @@ BURN = 1_000
 ORACLE = OracleRules(is_open=True, weight=1, max_age_burn=12, timeout_burn=6)
 RULES = SubmitRules(deviation_bp=100, heartbeat_burn=None, min_gap_burn=2)
 CLOCKS = Clocks(sources_offset_ms=0, max_offset_ms=30_000, tip_offset_ms=-60_000, max_tip_offset_ms=3_600_000)
-ASSET = AssetState(
-    asset="BTC", active=True, next_round=8, price_usd8=LAST, reference_usd8=LAST, opened_burn=BURN, own_burn=BURN - 10
-)
+ASSET = AssetState(asset="BTC", active=True, next_round=8, price_usd8=LAST, opened_burn=BURN, own_burn=BURN - 10)
 
 
 def price(usd8: int | None = LAST, problem: str = "") -> Aggregate:
@@ -154,7 +152,6 @@ ROUNDS = st.none() | st.builds(OpenRound, opened_burn=st.integers(BURN - 20, BUR
         active=st.booleans(),
         next_round=st.integers(1, 9),
         price_usd8=st.none() | st.integers(1, 2 * LAST),
-        reference_usd8=st.just(LAST),
         opened_burn=st.integers(BURN - 20, BURN + 2),
         candidate_usd8=st.none() | st.integers(1, LAST),
         open_round=ROUNDS,
