@@ -6,6 +6,7 @@ room for one at a time. Where somebody else spends a state first, the spell is w
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -71,9 +72,13 @@ from clarion_keeper.zkusd.jobs import ZkUsdJob
 from clarion_keeper.zkusd.orders import SpellOrder
 from clarion_keeper.zkusd.proofs import NotOursError, proven_of
 from clarion_keeper.zkusd.spells import BehindError, Parts, VaultEndedError, draft_of, read_parts, request_of
+from clarion_keeper.zkusd.turns import Turns
 
 log = structlog.get_logger()
 
+MOST_DRAFTS: Final = 25
+"""Orders that are looked at in a round: all want the same states, and the first that can be signed is."""
+_PSBT: Final = "psbt"
 CONTRACT: Final = "zkusd"
 """What stands for a contract in records of a spell."""
 
@@ -125,19 +130,39 @@ class BitcoinExecutor:
         self._coins = OwnCoins(nodes, list(scripts), self._network)
         self._ours: dict[OutPoint, set[bytes]] = {}
         self._proven: dict[bytes, Proven] = {}
+        self._drafting = asyncio.Lock()
+        self._turns = Turns()
 
     async def room(self, live: Sequence[Outgoing]) -> Room:
-        """One slot, or none while a spell of the account waits; what its coins come to that are free."""
+        """Room for orders to be drafted, of which one will be signed, or none while a spell of the account waits.
+
+        The balance is of its free coins.
+        """
         self._ours = _by_outpoint(live)
+        self._turns.new_round()
         waiting = any(outgoing.state in ("signed", "broadcast") for outgoing in live)
         with _nobody_answers():
             purse = await self._coins.read()
         free = sum(coin.amount for outpoint, coin in purse.coins.items() if outpoint not in self._ours)
-        return Room(balance=free, nonces=() if waiting else (None,))
+        return Room(balance=free, nonces=() if waiting else (None,) * MOST_DRAFTS)
 
     async def draft(self, work: Work, receipt: Receipt, *, nonce: int | None) -> Draft | Declined:
-        """Build the spell as of now, ask the contracts, have it proven, and find who has to sign it."""
+        """Build the spell as of now, ask the contracts, have it proven, and find who has to sign it.
+
+        One order gets as far as that: the next one would spend the same states.
+        """
         del nonce  # there is none on Bitcoin
+        (key,) = work.keys
+        self._turns.ask(key)
+        await asyncio.sleep(0)  # until all that are asked for at once have said so
+        async with self._drafting:
+            if reason := self._turns.why_not(key, receipt.height):
+                return _declined(Verdict.AGAIN, reason)
+            found = await self._draft(work, receipt)
+            self._turns.drafted(key, proven=isinstance(found, Draft) or _PSBT in (found.handed_out or {}))
+            return found
+
+    async def _draft(self, work: Work, receipt: Receipt) -> Draft | Declined:
         assert isinstance(work.job, ZkUsdJob), f"{work.job.name} makes no spells"
         order = work.job.spell(work.items)
         with _nobody_answers():
@@ -166,6 +191,7 @@ class BitcoinExecutor:
             complete = psbt.signed_transaction()
         except (SignerUnavailableError, SignerProtocolError, PsbtError) as error:
             raise ExecutorError(str(error)) from error
+        self._turns.signed()
         return Signed(
             tx_id=complete.id,
             raw=write_transaction(complete),
@@ -301,8 +327,9 @@ class BitcoinExecutor:
         if key in self._proven:
             return self._proven[key]
         proven = await self._prover.prove(order)
-        # the newest alone: with every block a spell is of other states
-        self._proven = {key: proven}
+        if len(self._proven) >= MOST_DRAFTS:  # with every block spells are of other states
+            self._proven.clear()
+        self._proven[key] = proven
         return proven
 
     def _made(self, unsigned: Unsigned, fee: Sats, work: Work, *, costs: int) -> Draft:
@@ -336,7 +363,7 @@ class BitcoinExecutor:
             f"proven and handed out unsigned: {who} has to sign",
             handed_out={
                 "operation": order.operation.value,
-                "psbt": base64.b64encode(write_psbt(unsigned.psbt)).decode(),
+                _PSBT: base64.b64encode(write_psbt(unsigned.psbt)).decode(),
                 "signers": signers,
                 **_figures(unsigned, fee),
             },
