@@ -207,6 +207,7 @@ async def test_who_is_refused(order: ProofOrder, answer: BitcoinTransaction) -> 
         "holds no spell": other(answer, outputs=[first, Output(Sats(0), b"\x6a\x01a"), change]),
         "another spell": other(answer, outputs=[first, Output(Sats(1), carrier.script), change]),
         "is signed": other(answer, inputs=signed),
+        "is signed, and nobody": other(answer, inputs=[msgspec.structs.replace(answer.inputs[0], script=b"\x51")]),
         "of version 3": other(answer, version=3),
         "locked until 9": other(answer, lock_time=9),
         "more than its inputs have": other(
