@@ -13,11 +13,10 @@ from typing import Final
 from clarion.config import Keeper
 from clarion.protocols.zkusd.app_sets import ROLES, Role
 from clarion.protocols.zkusd.apps import owner_of
-from clarion.protocols.zkusd.queues import Costs
 from clarion.protocols.zkusd.ratios import min_collateral, value_of
 from clarion.protocols.zkusd.terms import NotPossibleError, liquidation_terms, redemption_terms
 from clarion.protocols.zkusd.units import BPS, ONE_PRICE8, SATS_PER_BITCOIN, Percent, Price8, Sats
-from clarion_keeper.zkusd.costs import costs_of
+from clarion_keeper.zkusd.costs import SpellCosts, costs_of
 from clarion_keeper.zkusd.orders import Operation, SpellOrder
 from clarion_keeper.zkusd.state import Candidate, Market, ZkUsdState
 
@@ -40,7 +39,7 @@ class Opportunity:
     vault: Candidate
     gross: Sats
     """What who makes the spell gets, in satoshis at the oracle's price."""
-    costs: Costs
+    costs: SpellCosts
     value_usd8: int
     """What is at stake, in 10^-8 US dollars."""
     problems: tuple[str, ...]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from clarion.config import KeeperZkUsd
-from clarion.protocols.zkusd.queues import Costs
+from clarion.protocols.zkusd.queues import DUST_SATS
 from clarion.protocols.zkusd.units import Sats
+from clarion_keeper.charms.sizes import FeeRate, fee_for
 from clarion_keeper.zkusd.orders import Operation
 
 VIRTUAL_SIZE: Final[Mapping[Operation, int]] = {
@@ -17,17 +19,28 @@ VIRTUAL_SIZE: Final[Mapping[Operation, int]] = {
 }
 """Virtual bytes of an operation's transaction with one coin for the fee and a proof of 356 bytes, at most."""
 
-_PER_KVB: Final = 1_000
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpellCosts:
+    """What a spell is expected to cost, in satoshis."""
+
+    fee: Sats
+    """Of the transaction."""
+    charms_fee: Sats
+    prover: Sats
+    charm_outputs: int
+    """Outputs that only carry charms and are paid for by who makes the spell."""
+
+    @property
+    def total(self) -> Sats:
+        """All of it."""
+        return Sats(self.fee + self.charms_fee + self.prover + self.charm_outputs * DUST_SATS)
 
 
-def costs_of(operation: Operation, *, fee_rate: int, charm_outputs: int, settings: KeeperZkUsd) -> Costs:
-    """What an operation costs at a fee rate (satoshis for 1,000 virtual bytes).
-
-    ``charm_outputs``: how many outputs it makes that only carry charms and are paid for by who makes the spell.
-    """
-    return Costs(
-        fee_rate=-(-fee_rate // _PER_KVB),
-        virtual_size=VIRTUAL_SIZE[operation],
+def costs_of(operation: Operation, *, fee_rate: int, charm_outputs: int, settings: KeeperZkUsd) -> SpellCosts:
+    """What an operation costs at a fee rate (satoshis for 1,000 virtual bytes)."""
+    return SpellCosts(
+        fee=fee_for(VIRTUAL_SIZE[operation], FeeRate(fee_rate)),
         charms_fee=Sats(settings.charms_fee),
         prover=Sats(settings.prover_cost),
         charm_outputs=charm_outputs,

@@ -106,11 +106,11 @@ def test_a_liquidation_earns_bonus_and_reserve_and_pays_for_its_parts() -> None:
     assert one.order == SpellOrder(operation=Operation.LIQUIDATE, app_set="main", vault=f"{9:064x}:1")
 
 
-def test_the_fee_rate_is_rounded_up_and_the_settings_where_no_node_says_one() -> None:
+def test_the_fee_is_rounded_up_and_by_the_settings_where_no_node_says_a_rate() -> None:
     (one,) = outlook(market(), fee_rate=2_001).liquidations()
-    assert one.costs.fee_rate == 3
+    assert one.costs.fee == 2 * VIRTUAL_SIZE[Operation.LIQUIDATE] + 4
     (one,) = outlook(market(), fee_rate=None).liquidations()
-    assert one.costs.fee_rate == 5
+    assert one.costs.fee == 5 * VIRTUAL_SIZE[Operation.LIQUIDATE]
 
 
 def test_a_pool_that_pays_a_part_pays_that_part_of_the_bonus_and_no_reserve() -> None:
