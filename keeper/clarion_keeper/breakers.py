@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -39,6 +40,19 @@ class LeftAloneError(Exception):
     """The server failed too often a moment ago and is not asked now."""
 
 
+_all: Final[weakref.WeakSet[Breakers]] = weakref.WeakSet()
+
+
+def states_of_all() -> dict[str, str]:
+    """The state of every server's breaker in this process; ``opened`` where that is so for any who ask it."""
+    found: dict[str, str] = {}
+    for breakers in _all:
+        for name, state in breakers.states.items():
+            if found.get(name) != OPENED:
+                found[name] = state
+    return found
+
+
 class Breakers:
     """A breaker for each server, by name. ``answers``: exceptions that are answers of a server that works.
 
@@ -63,6 +77,7 @@ class Breakers:
         )
         self._states: dict[str, str] = {}
         self._factory.add_listener(self._changed)
+        _all.add(self)
 
     def _changed(self, name: str, kind: str, event: object) -> None:
         if kind == "state_changed":

@@ -8,6 +8,7 @@ import signal
 from clarion.config import ConfigurationError, Settings
 from clarion.telemetry import configure_logging
 from clarion_keeper import engine
+from clarion_keeper.breakers import states_of_all
 from clarion_keeper.command.database import keeper_database
 from clarion_keeper.signers.accounts import give_up_environment_keys
 from clarion_keeper.views.health import watching
@@ -34,5 +35,5 @@ async def _run(settings: Settings, database_url: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    async with watching(settings, database_url, metrics):
+    async with watching(settings, database_url, metrics, states_of_all):
         await engine.run(settings, database_url, stopping=stopping, observer=metrics)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client import REGISTRY
 
+from clarion.config import BreakerPreset
+from clarion_keeper.breakers import Breakers, states_of_all
 from clarion_keeper.executor import Fate
 from clarion_keeper.intents import Amount, Lane, Outcome, Verdict
 from clarion_keeper.store.intents import Stored
@@ -90,3 +93,21 @@ def test_the_page_names_every_metric() -> None:
         found._name for found in vars(metrics).values() if getattr(found, "_name", "").startswith("clarion_keeper_")
     }
     assert there == named
+
+
+async def test_breakers_are_told_of_wherever_they_are_used() -> None:
+    async def fail() -> None:
+        raise ConnectionError
+
+    async def work() -> None:
+        pass
+
+    one, other = Breakers(BreakerPreset.STRICT), Breakers(BreakerPreset.STRICT)
+    await other.call("http://node", work)
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            await one.call("http://node", fail)
+    await other.call("http://node", work)
+    assert states_of_all()["http://node"] == "opened"
+    set_breakers(states_of_all())
+    assert value("clarion_keeper_breaker_open", server="http://node") == 1
