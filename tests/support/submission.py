@@ -124,6 +124,9 @@ async def world(*, charge: Charge | None = None) -> AsyncIterator[World]:
             made = World(node, rpc, BitcoinNodes([rpc]), prover, mock_prover, scenario, coins)
             await scenario.prepare()
             made.mine()
-            yield made
+            try:
+                yield made
+            finally:
+                await made.nodes.aclose()
     finally:
         node.close()

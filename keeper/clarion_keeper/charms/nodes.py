@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from clarion.chains.bitcoin.coins import OutPoint
 from clarion.chains.bitcoin.rpc import BitcoinRpc, RpcError
@@ -19,6 +19,11 @@ from clarion_keeper.charms.sizes import FeeRate
 from clarion_keeper.executor import ExecutorError
 
 T = TypeVar("T")
+
+PATIENCE_SECONDS: Final = 3.0
+"""After so long the next node is asked too."""
+GRACE_SECONDS: Final = 0.5
+"""How long the other nodes are waited for once one has answered."""
 
 
 class NodesUnavailableError(ExecutorError):
@@ -59,6 +64,7 @@ class BitcoinNodes:
             raise ValueError("at least one node is needed")
         self._clients = tuple(clients)
         self._breakers = Breakers(preset, answers=(RpcError,))
+        self._asking: set[asyncio.Task[Any]] = set()
 
     @property
     def breaker_states(self) -> Mapping[str, str]:
@@ -74,16 +80,23 @@ class BitcoinNodes:
         return await self._first(lambda node: node.batch(calls))
 
     async def on_all(self, ask: Callable[[BitcoinRpc], Awaitable[T]]) -> Mapping[str, T | BitcoinSourceError]:
-        """What each node gives, by its name, or why it does not; never raises."""
+        """What each node gives, by its name, or why it does not; never raises. One that is late is not waited for."""
+        tasks = {node.name: self._asked(node, ask) for node in self._clients}
+        waiting = set(tasks.values())
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(_is_answer(task.result()) for task in done):
+                break
+        if waiting:
+            await asyncio.wait(waiting, timeout=GRACE_SECONDS)
+        late = BitcoinSourceError("it has not answered yet")
+        return {name: task.result() if task.done() else late for name, task in tasks.items()}
 
-        async def tried(node: BitcoinRpc) -> T | BitcoinSourceError:
-            try:
-                return await self._ask(node, ask)
-            except BitcoinSourceError as error:
-                return error
-
-        found = await asyncio.gather(*(tried(node) for node in self._clients))
-        return dict(zip((node.name for node in self._clients), found, strict=True))
+    async def aclose(self) -> None:
+        """Give up on nodes that were asked and have not answered yet."""
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def rates(self, blocks: int) -> Rates:
         """What to pay to be mined within so many blocks. Raises RpcError."""
@@ -113,21 +126,52 @@ class BitcoinNodes:
         return Contention(waiting, gone)
 
     async def _first(self, ask: Callable[[BitcoinRpc], Awaitable[T]]) -> T:
+        """The first answer: where a node takes long, the next one is asked too."""
+        waiting: set[asyncio.Task[T | BitcoinSourceError]] = set()
         problems: list[str] = []
-        for node in self._clients:
+        left = list(self._clients)
+        while left or waiting:
+            if left:
+                waiting.add(self._asked(left.pop(0), ask))
+            done, waiting = await asyncio.wait(
+                waiting, timeout=PATIENCE_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                found = task.result()
+                if isinstance(found, RpcError):
+                    raise found
+                if not isinstance(found, BitcoinSourceError):
+                    return found
+                problems.append(str(found))
+        raise NodesUnavailableError("; ".join(problems))
+
+    def _asked(
+        self, node: BitcoinRpc, ask: Callable[[BitcoinRpc], Awaitable[T]]
+    ) -> asyncio.Task[T | BitcoinSourceError]:
+        """A task that gives what the node gives, or why not. It goes on where nobody waits, so that its breaker learns."""
+
+        async def tried() -> T | BitcoinSourceError:
             try:
                 return await self._ask(node, ask)
-            except RpcError:
-                raise
             except BitcoinSourceError as error:
-                problems.append(str(error))
-        raise NodesUnavailableError("; ".join(problems))
+                return error
+            except (LookupError, TypeError, ValueError) as error:
+                return BitcoinSourceError(f"{node.name} answers what makes no sense: {error!r}")
+
+        task = asyncio.create_task(tried())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
 
     async def _ask(self, node: BitcoinRpc, ask: Callable[[BitcoinRpc], Awaitable[T]]) -> T:
         try:
             return await self._breakers.call(node.name, lambda: ask(node))
         except LeftAloneError as error:
             raise BitcoinSourceError(str(error)) from None
+
+
+def _is_answer(found: object) -> bool:
+    return isinstance(found, RpcError) or not isinstance(found, BitcoinSourceError)
 
 
 def _per_kvb(bitcoins: Decimal | int) -> FeeRate:

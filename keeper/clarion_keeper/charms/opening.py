@@ -17,6 +17,11 @@ from clarion_keeper.charms.answer import CharmsFee
 from clarion_keeper.charms.nodes import BitcoinNodes
 from clarion_keeper.charms.prover import Prover, public_url
 
+SCAN_SECONDS: Final = 300.0
+"""How long a node may take: to go through all unspent outputs of a large network takes minutes."""
+NODE_ATTEMPTS: Final = 2
+"""There are other nodes, and another turn."""
+
 _WITH_PUBLIC_PROVER: Final = (BitcoinNetwork.MAINNET, BitcoinNetwork.TESTNET4)
 
 
@@ -28,8 +33,11 @@ async def open_nodes(settings: Settings) -> AsyncIterator[BitcoinNodes]:
         clients = []
         for url in (None, *settings.keeper.bitcoin.node_urls):
             name = "bitcoin" if url is None else urlsplit(url).netloc
-            clients.append(await stack.enter_async_context(rpc_of(bitcoin, url, name=name)))
-        yield BitcoinNodes(clients, settings.keeper.breaker)
+            client = rpc_of(bitcoin, url, name=name, timeout_seconds=SCAN_SECONDS, attempts=NODE_ATTEMPTS)
+            clients.append(await stack.enter_async_context(client))
+        nodes = BitcoinNodes(clients, settings.keeper.breaker)
+        stack.push_async_callback(nodes.aclose)
+        yield nodes
 
 
 def prover_of(settings: Settings) -> Prover:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from support.submission import CHANGE, NETWORK, World
 
 from clarion.chains.bitcoin.coins import Coin, OutPoint
-from clarion.chains.bitcoin.rpc import BitcoinRpc
+from clarion.chains.bitcoin.rpc import BitcoinRpc, RpcError
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.config import BreakerPreset
 from clarion.dev.bitcoin.mempool import Policy
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.zkusd_apps import ORACLE
+from clarion_keeper.charms import nodes as nodes_module
 from clarion_keeper.charms.broadcast import broadcast, broadcast_package, meaning
 from clarion_keeper.charms.nodes import BitcoinNodes, NodesUnavailableError
 from clarion_keeper.executor import Taken
@@ -106,6 +108,48 @@ async def test_a_node_that_keeps_failing_is_left_alone() -> None:
         assert await nodes.call("getblockcount") == 7
     assert len(asked) == 3 * 3  # each call is tried three times, after three calls it is left alone
     assert nodes.breaker_states == {"bad": "opened", "good": "closed"}
+
+
+class Stalling(httpx.AsyncBaseTransport):
+    """A node that takes requests and does not answer."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled += 1
+        raise AssertionError("nobody sets the event")
+
+
+async def test_a_node_that_stalls_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes_module, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(nodes_module, "GRACE_SECONDS", 0.01)
+    stalling = Stalling()
+    stalls = BitcoinRpc("http://node", network=NETWORK, transport=stalling, name="stalls")
+    takes = node("takes", lambda method, _: [{"allowed": True}] if method == "testmempoolaccept" else 7)
+    nodes = BitcoinNodes([stalls, takes])
+    assert await nodes.call("getblockcount") == 7
+    answer = await broadcast(nodes, TRANSACTION)
+    assert (answer.taken, answer.nodes) == (Taken.SENT, ("takes",))
+    await nodes.aclose()
+    assert stalling.cancelled == 2
+
+
+async def test_what_makes_no_sense_is_no_answer() -> None:
+    garbled = node("garbled", lambda method, _: [{"txid": "ab"}])
+    taken, reason, _ = await said(garbled)
+    assert taken is Taken.LATER
+    assert "garbled answers what makes no sense: KeyError('allowed')" in reason
+    assert await said(garbled, refusing("b", "missing-inputs")) == (Taken.SPENT, "missing-inputs", ())
+
+
+async def test_a_refusal_is_the_answer_of_the_first_node() -> None:
+    refuses = node("a", lambda method, _: (-8, "Block height out of range"))
+    with pytest.raises(RpcError, match="Block height out of range"):
+        await BitcoinNodes([refuses, node("b", lambda method, _: 7)]).call("getblockhash", 9)
 
 
 async def test_no_node_at_all() -> None:
