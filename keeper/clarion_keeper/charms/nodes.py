@@ -148,7 +148,7 @@ class BitcoinNodes:
     def _asked(
         self, node: BitcoinRpc, ask: Callable[[BitcoinRpc], Awaitable[T]]
     ) -> asyncio.Task[T | BitcoinSourceError]:
-        """A task that gives what the node gives, or why not. It goes on where nobody waits, so that its breaker learns."""
+        """A task that gives what the node gives, or why not. It goes on where nobody waits: its breaker learns."""
 
         async def tried() -> T | BitcoinSourceError:
             try:
