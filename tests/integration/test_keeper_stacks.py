@@ -395,17 +395,17 @@ async def test_a_nonce_that_something_else_used_is_displaced(settling: Open) -> 
         assert await slots.broadcast(sent.id) is Taken.SPENT
 
 
-async def test_as_many_as_a_node_chains_and_the_freed_nonce_lets_the_others_pass(settling: Open) -> None:
+async def test_a_freed_nonce_lets_the_others_pass(settling: Open) -> None:
     async with settling(simulating=False) as world:
         slots, chain = world.slots, world.chain
         await chain.control("congestion", capacity=50, min_fee_rate=4)
         sent = []
-        for number in range(25):
+        for number in range(6):
             one = await slots.send(world.work(2 * number))
             assert isinstance(one, Outgoing)
             assert one.state == "broadcast"
             sent.append(one)
-        assert (await slots.executor.room(list(slots.live.values()))).nonces == ()
+        assert (await slots.executor.room(list(slots.live.values()))).nonces[0] == 6
         await chain.mine(3)
         assert {seen.fate for seen in (await slots.follow()).values()} == {Fate.PENDING}
         first, *others = sent
@@ -419,13 +419,13 @@ async def test_as_many_as_a_node_chains_and_the_freed_nonce_lets_the_others_pass
         await chain.mine()
         seen = await slots.follow()
         assert {one.fate for one in seen.values()} == {Fate.MINED}
-        assert [seen[one.id].status for one in others] == ["success"] * 24
-        assert (await world.account())[0] == 25
+        assert [seen[one.id].status for one in others] == ["success"] * 5
+        assert (await world.account())[0] == 6
         settled = await slots.draft(world.work(0))
         assert isinstance(settled, Draft), "the first was not settled: its nonce was only freed"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 async def test_whatever_happens_everything_is_settled_once_and_the_books_balance(settling: Open, seed: int) -> None:
     """A crowded chain that drops transactions and forks: every nonce is used, and every fee is accounted for."""
     draws = random.Random(seed)
