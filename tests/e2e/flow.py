@@ -24,14 +24,16 @@ DEADLINE_SECONDS = 150
 T = TypeVar("T")
 
 
-async def until(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], what: str) -> T:
+async def until(
+    ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], what: str, *, seconds: float = DEADLINE_SECONDS
+) -> T:
     """Ask again and again until the answer is as expected; fails with the last one."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         answer = await ask()
         if holds(answer):
             return answer
-        assert time.monotonic() < deadline, f"{what}: still {answer!r} after {DEADLINE_SECONDS} s"
+        assert time.monotonic() < deadline, f"{what}: still {answer!r} after {seconds:g} s"
         await asyncio.sleep(POLL_SECONDS)
 
 
