@@ -18,9 +18,9 @@ from clarion.chains.bitcoin.units import outpoint_text
 from clarion.config import Settings
 from clarion.dev.bitcoin.premine import MINER
 from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT
-from clarion.dev.bitcoin.zkusd_operations import Held
 from clarion.dev.bitcoin.zkusd_scenario import KEEPER, REDEEMER
 from clarion.protocols.zkusd.app_sets import ROLES
+from clarion.protocols.zkusd.operations import Held
 from clarion.protocols.zkusd.units import Base, Percent
 from clarion_graphql.app import make_app
 from clarion_keeper.executor import Declined, Draft, ExecutorError, Work
