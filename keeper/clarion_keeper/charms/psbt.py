@@ -2,7 +2,8 @@
 
 Of the format is written and read what a signer of single keys needs: the unsigned transaction, and for each input the
 output that it spends, the transaction that made it, and in the end the witness. Other fields are refused in what is to
-be signed, so that nothing is signed that was not looked at; in what comes back from a signer they are ignored.
+be signed, so that nothing is signed that was not looked at. In what comes back from a signer they are ignored, but for
+signatures that are not put together to a witness yet.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ MAGIC: Final = b"psbt\xff"
 MAX_BYTES: Final = 4_000_000
 _UNSIGNED_TRANSACTION: Final = b"\x00"
 _MAKING_TRANSACTION, _SPENT_OUTPUT, _FINAL_WITNESS = b"\x00", b"\x01", b"\x08"
+_PARTIAL_SIGNATURE, _TAPROOT_SIGNATURE = b"\x02", b"\x13"
 _SEPARATOR: Final = b"\x00"
 
 
@@ -172,8 +174,17 @@ def _input(fields: Mapping[bytes, bytes], index: int, tx_id: bytes, vout: int) -
             raise PsbtError(f"the transaction given with input {index} did not make what it spends")
         if (made_by.outputs[vout].amount, made_by.outputs[vout].script) != (amount, script):
             raise PsbtError(f"input {index} does not spend what it says: the transaction that made it says otherwise")
-    witness = _items(fields[_FINAL_WITNESS], index) if _FINAL_WITNESS in fields else None
-    return PsbtInput(amount, script, made_by, witness)
+    return PsbtInput(amount, script, made_by, _witness(fields, index))
+
+
+def _witness(fields: Mapping[bytes, bytes], index: int) -> tuple[bytes, ...] | None:
+    """An input's witness, which signers of a single key may leave to others to put together (BIP 174, BIP 371)."""
+    if _FINAL_WITNESS in fields:
+        return _items(fields[_FINAL_WITNESS], index)
+    if _TAPROOT_SIGNATURE in fields:
+        return (fields[_TAPROOT_SIGNATURE],)
+    partial = [(value, key[1:]) for key, value in fields.items() if key[:1] == _PARTIAL_SIGNATURE]
+    return partial[0] if len(partial) == 1 else None
 
 
 def _items(data: bytes, index: int) -> tuple[bytes, ...]:

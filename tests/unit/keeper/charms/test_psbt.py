@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarion.chains.bitcoin.coins import Coin
+from clarion.chains.bitcoin.key_scripts import secret_text
+from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.transactions import BitcoinTransaction, Input, Output, new_transaction
 from clarion.chains.bitcoin.units import Sats
 from clarion.dev.bitcoin.keys import key
@@ -117,3 +119,36 @@ def test_a_transaction_is_signed_when_all_inputs_are() -> None:
     signed: BitcoinTransaction = whole.signed_transaction()
     assert [spent.witness for spent in signed.inputs] == [(b"a",), (b"b", b"c")]
     assert signed.id == UNSIGNED.id
+
+
+@pytest.mark.parametrize("finish", [False, True])
+def test_signers_may_leave_the_witness_to_be_put_together(finish: bool) -> None:
+    """As the library does where it is told so; each of its wallets is given the inputs that are its own."""
+    for place, descriptor in ((0, "tr"), (1, "wpkh")):
+        transaction = new_transaction((UNSIGNED.inputs[place],), (Output(Sats(4_000), SCRIPTS[0]),))
+        theirs = bdkpython.Psbt(
+            base64.b64encode(write_psbt(psbt_of(transaction, [COINS[place]], {MADE_BY.id: MADE_BY}))).decode()
+        )
+        wallet = bdkpython.Wallet.create_single(
+            bdkpython.Descriptor(
+                f"{descriptor}({secret_text(ALICE.secret, BitcoinNetwork.REGTEST)})", bdkpython.NetworkKind.TEST
+            ),
+            bdkpython.Network.REGTEST,
+            bdkpython.Persister.new_in_memory(),
+            0,
+        )
+        wallet.sign(
+            theirs,
+            bdkpython.SignOptions(
+                trust_witness_utxo=True,
+                assume_height=None,
+                allow_all_sighashes=False,
+                try_finalize=finish,
+                sign_with_tap_internal_key=True,
+                allow_grinding=True,
+            ),
+        )
+        found = read_psbt(base64.b64decode(theirs.serialize()), strict=False)
+        assert found.transaction == transaction
+        sizes = [len(item) for item in found.signed_transaction().inputs[0].witness]
+        assert sizes == ([64] if place == 0 else [71, 33])
