@@ -72,12 +72,17 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one transaction is to do: intents of one job, in the planner's order."""
+    """What one transaction is to do: intents of one job, in the planner's order.
+
+    ``deadline_burn``: the earliest of their deadlines; ``first_burn``: since when the first of them has been due. Both
+    are Bitcoin heights.
+    """
 
     job: Job[Any]
     items: tuple[Item, ...]
     keys: tuple[str, ...]
     deadline_burn: int | None = None
+    first_burn: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,10 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from clarion.config import KeeperAccount, Settings
 from clarion_keeper.command.database import keeper_database
+from clarion_keeper.command.text import listing, short, usd
 from clarion_keeper.engine import Parts, open_parts
 from clarion_keeper.executor import Declined, Draft, Executor, ExecutorError, Work
 from clarion_keeper.graph import GraphError, Receipt
@@ -305,6 +304,7 @@ def _work(job: Job[Any], due: Sequence[Stored]) -> Work:
         items=tuple(one.item for one in due),
         keys=tuple(one.key for one in due),
         deadline_burn=min((one.deadline_burn for one in due if one.deadline_burn is not None), default=None),
+        first_burn=min(one.first_burn for one in due),
     )
 
 
@@ -343,32 +343,24 @@ def preview_json(found: Preview) -> dict[str, Any]:
 def preview_view(found: Preview) -> RenderableType:
     """For people."""
     title = "would be signed" if found.dry_run else "to be signed"
-    sends = Table(title=f"{len(found.sends)} transactions {title}, in this order", title_justify="left")
-    for header in ("lane", "account", "nonce", "job", "fee", "profit"):
-        sends.add_column(header, no_wrap=True)
-    sends.add_column("for", overflow="fold")
+    title = f"{len(found.sends)} transactions {title}, in this order"
+    sends = listing(title, "lane", "account", "nonce", "fee", "profit", wide="for")
     for send in found.sends:
+        about = ", ".join(one.entity or one.key for one in send.intents)
         sends.add_row(
             send.lane.value,
             send.account,
             "-" if send.nonce is None else str(send.nonce),
-            send.job,
             str(send.fee),
-            "-" if send.profit_usd8 is None else _usd(send.profit_usd8),
-            Text(", ".join(one.entity or one.key for one in send.intents)),
+            "-" if send.profit_usd8 is None else usd(send.profit_usd8),
+            short(f"{send.job}: {about}"),
         )
-    waits = Table(title=f"{len(found.waits)} intents wait", title_justify="left")
-    for header in ("lane", "job", "about"):
-        waits.add_column(header, no_wrap=True)
-    waits.add_column("because", overflow="fold")
+    waits = listing(f"{len(found.waits)} intents wait", "lane", "job", wide="what, and why")
     for one in found.waits:
-        waits.add_row(one.intent.lane.value, one.intent.job, one.intent.entity or one.intent.key, Text(one.reason))
+        waits.add_row(
+            one.intent.lane.value, one.intent.job, short(f"{one.intent.entity or one.intent.key}: {one.reason}")
+        )
     notes = [f"under way: {', '.join(one.key for one in found.under_way)}"] if found.under_way else []
     notes += [f"to look at: {one.key}" for one in found.notices]
     notes += [f"{name}: {reason}" for name, reason in sorted(found.failed.items())]
-    return Group(sends, *([waits] if found.waits else []), *map(Text, notes))
-
-
-def _usd(usd8: int) -> str:
-    sign, value = ("-", -usd8) if usd8 < 0 else ("", usd8)
-    return f"{sign}{value // 10**8:,}.{value % 10**8 // 10**6:02} USD"
+    return Group(sends, *([waits] if found.waits else []), *map(short, notes))

@@ -50,6 +50,9 @@ log = structlog.get_logger()
 RELEASE_MICRO_STX: Final = 1
 """What a transaction sends that only uses up a nonce: nodes take none of 0, and none to oneself."""
 
+SHORTEST_BURN_BLOCKS: Final = 2
+"""A deadline counts as no earlier than this after something was found due: the fee begins with the estimate."""
+
 NODE_TIMEOUT_SECONDS: Final = 5.0
 NODE_ATTEMPTS: Final = 2
 """A node that stalls must not hold up a rescue; the next turn asks again."""
@@ -184,10 +187,12 @@ class StacksExecutor:
         foretold = await self._simulator.call(work, payload, call.post_conditions)
         if foretold.forbids:
             return Declined(outcomes=foretold.outcomes, too_large=foretold.too_large)
-        left = None if work.deadline_burn is None else work.deadline_burn - receipt.burn_height
+        left, given = _time(work, receipt)
         estimate = await self.nodes.estimate_fees(encode_payload(payload), size)
         try:
-            fee = self._policy.fee(Pricing(size=size, estimate=estimate, burn_blocks_left=left, replaced=replaced))
+            fee = self._policy.fee(
+                Pricing(size=size, estimate=estimate, burn_blocks_left=left, burn_blocks_given=given, replaced=replaced)
+            )
         except FeeCapError as error:
             return _declined(work, Verdict.AGAIN, str(error))
         if fee is None:
@@ -287,3 +292,13 @@ def _declined(work: Work, verdict: Verdict, reason: str) -> Declined:
 def _nobody(network: Network) -> StandardPrincipal:
     """The address whose key nobody has: all zeros."""
     return StandardPrincipal(network.single_sig_version, bytes(20))
+
+
+def _time(work: Work, receipt: Receipt) -> tuple[int | None, int | None]:
+    """How many Bitcoin blocks are left for the work, and how many were given; None where it is not known."""
+    if work.deadline_burn is None:
+        return None, None
+    if work.first_burn is None:
+        return work.deadline_burn - receipt.burn_height, None
+    deadline = max(work.deadline_burn, work.first_burn + SHORTEST_BURN_BLOCKS)
+    return deadline - receipt.burn_height, deadline - work.first_burn

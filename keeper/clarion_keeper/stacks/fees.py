@@ -14,7 +14,8 @@ MIN_FEE_PER_BYTE: Final = 1
 RAISE_PERCENT: Final = 125
 """What a replacement pays at least, of what it replaces. Nodes ask for anything more; less would hardly help."""
 ESCALATION_BURN_BLOCKS: Final = 6
-"""So many Bitcoin blocks before the deadline a fee begins to rise towards the cap: about an hour."""
+"""So many Bitcoin blocks before the deadline a fee begins to rise towards the cap: about an hour. Where fewer were
+given it rises over those: what has just got due does not begin at the cap."""
 
 
 class FeeCapError(ValueError):
@@ -26,13 +27,15 @@ class Pricing:
     """What a fee is found from.
 
     ``size``: of the signed transaction, in bytes. ``estimate``: the nodes', None where none gave one.
-    ``burn_blocks_left``: until the deadline, 0 or less when it is over; None: there is none. ``replaced``: the highest
-    fee that any earlier version of the transaction pays; None for the first.
+    ``burn_blocks_left``: until the deadline, 0 or less when it is over; None: there is none. ``burn_blocks_given``: how
+    many there were when it got due; None: more than enough. ``replaced``: the highest fee that any earlier version of
+    the transaction pays; None for the first.
     """
 
     size: int
     estimate: FeeEstimate | None = None
     burn_blocks_left: int | None = None
+    burn_blocks_given: int | None = None
     replaced: int | None = None
 
 
@@ -86,9 +89,11 @@ class Escalating:
         """By estimate and deadline."""
         base = _estimated(self.first, self.percent, pricing)
         left = pricing.burn_blocks_left
-        if left is not None and left < ESCALATION_BURN_BLOCKS and base < self.cap:
-            gone = ESCALATION_BURN_BLOCKS - max(left, 0)
-            base += (self.cap - base) * gone**2 // ESCALATION_BURN_BLOCKS**2
+        given = ESCALATION_BURN_BLOCKS if pricing.burn_blocks_given is None else max(pricing.burn_blocks_given, 1)
+        over = min(ESCALATION_BURN_BLOCKS, given)
+        if left is not None and left < over and base < self.cap:
+            gone = over - max(left, 0)
+            base += (self.cap - base) * gone**2 // over**2
         return _bounded(base, pricing, self.cap)
 
 

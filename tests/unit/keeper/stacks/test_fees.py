@@ -101,6 +101,18 @@ def test_escalation_is_slow_first_and_fast_at_the_end() -> None:
     assert fees == [10_000, 10_000, 20_000, 50_000, 100_000, 170_000, 260_000, 370_000]
 
 
+def test_what_was_given_little_time_rises_over_that_time() -> None:
+    policy = Escalating(10_000, 370_000, 100)
+
+    def fees(given: int) -> list[int | None]:
+        left = (given, *range(given - 1, -2, -1))
+        return [policy.fee(Pricing(size=300, burn_blocks_left=one, burn_blocks_given=given)) for one in left]
+
+    assert fees(2) == [10_000, 100_000, 370_000, 370_000]
+    assert fees(0) == [370_000, 370_000]
+    assert fees(20)[:15] == [10_000] * 15
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(FeePolicyName.FIXED, Fixed), (FeePolicyName.ESTIMATE, Estimated), (FeePolicyName.ESCALATING, Escalating)],
