@@ -139,6 +139,8 @@ class Engine:
                         await self._lead(connection, fence, stopping)
             except psycopg.OperationalError as error:
                 log.warning("the database does not answer; trying again", reason=str(error).strip())
+            except Exception:
+                log.exception("leading ended in an error that nobody expected; trying again", holder=self._holder)
             await _either(stopping, STANDBY_SECONDS)
 
     @contextlib.asynccontextmanager
