@@ -242,7 +242,9 @@ class ToyReader(Reader):
         super().__init__("http://toy.test/graphql")
         self._world = world
 
-    async def query(self, document: str, variables: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], Receipt]:
+    async def query(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, as_of: str | None = None
+    ) -> tuple[dict[str, Any], Receipt]:
         raise GraphError("the toy chain has no GraphQL")
 
     async def tip(self) -> Receipt:

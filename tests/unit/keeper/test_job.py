@@ -7,6 +7,8 @@ import pytest
 
 from clarion.chains.stacks.networks import Network
 from clarion.config import Keeper, Lane, Settings
+from clarion_keeper.graph import Reader
+from clarion_keeper.intents import Intent
 from clarion_keeper.job import Job, JobContext, JobsError, chain_read_by, load_jobs
 
 DEPLOYER = "ST1PQHQKV0RJXZFY1DGX8MNSNYVE3VGZJSRTPGZGM"
@@ -90,6 +92,12 @@ def test_which_chain_a_job_reads(chain: Any, reads: Any, expected: str) -> None:
     class Some(Job[Any]):
         name = "some"
         lane = Lane.UPKEEP
+
+        async def read(self, reader: Reader) -> Any:
+            raise NotImplementedError
+
+        def check(self, state: Any) -> list[Intent]:
+            return []
 
     Some.chain, Some.reads = chain, reads
     assert chain_read_by(Some()) == expected
