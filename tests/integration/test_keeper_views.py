@@ -232,8 +232,7 @@ class TestIntents:
         add_account(connection, "daily", balance=1_000, spent_last_hour=100)
         connection.execute("INSERT INTO keeper.control (job, paused, reason) VALUES ('settle', true, 'u1')")
         add_intent(connection, key="a", lane="rescue", first_burn=100, decided_burn=104)
-        refused = add_intent(connection, key="b")
-        add_step(connection, refused, "refused", reason="over max_fee")
+        refused = add_intent(connection, key="b", waiting="the signer refuses: over max_fee")
         notice = add_intent(connection, key="c", job="reconcile", chain="none", cause="differs")
         failed = add_intent(connection, key="d", state="failed", outcome="u9")
         connection.execute("UPDATE keeper.intent SET ended_at = now() WHERE id = %s", (failed,))
@@ -244,7 +243,7 @@ class TestIntents:
             ("job_stopped", "settle", "u1"),
             ("rescue_waits", "rescue", "the oldest of 1 has been due for 4 Bitcoin blocks"),
             ("funds_run_out", "daily", "1000 micro-STX are left, which lasts for 10 hours"),
-            ("signer_refuses", str(refused), "settle policy:7: over max_fee"),
+            ("signer_refuses", str(refused), "settle policy:7: the signer refuses: over max_fee"),
             ("intent_failed", str(failed), "settle policy:7: u9"),
             ("attention", str(notice), "reconcile policy:7: differs"),
         ]

@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from clarion_keeper.command.text import listing, short, usd
+
 #: Most intents that are listed at once.
 MOST: Final = 1_000
 STATES: Final = ("planned", "sent", "done", "failed", "cancelled")
@@ -221,13 +223,11 @@ def _plain(name: str, value: Any) -> Any:
 
 def intents_table(records: Sequence[Record]) -> Table:
     """Intents for people."""
-    table = Table(title=f"{len(records)} intents", title_justify="left")
-    for header in ("id", "lane", "job", "about", "state"):
-        table.add_column(header, no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table = listing(f"{len(records)} intents", "id", "state", "lane", "job", wide="what, and why")
     for record in records:
         why = record.outcome or record.waiting or record.cause
-        table.add_row(str(record.id), record.lane, record.job, record.entity or record.key, record.state, Text(why))
+        what = f"{record.entity or record.key}: {why}"
+        table.add_row(str(record.id), record.state, record.lane, record.job, short(what))
     return table
 
 
@@ -244,7 +244,7 @@ def post_mortem_view(found: PostMortem) -> RenderableType:
         ("state", intent.state),
         ("waiting", intent.waiting),
         ("outcome", f"{intent.outcome} (somebody else did it)" if intent.benign else intent.outcome),
-        ("at stake", f"{_usd(intent.value_usd8)} USD" if intent.value_usd8 else None),
+        ("at stake", usd(intent.value_usd8) if intent.value_usd8 else None),
         ("reward", intent.reward_token and f"{intent.reward_amount} of {intent.reward_token}"),
         ("earned", intent.earned_token and f"{intent.earned_amount} of {intent.earned_token}"),
         ("due since", f"Bitcoin block {intent.first_burn}"),
@@ -289,7 +289,3 @@ def _transaction_view(carrier: Carrier, versions: Sequence[Version], companions:
     if carrier.block_height is not None:
         table.caption = f"mined in block {carrier.block_height}, fee {carrier.fee_paid}"
     return table
-
-
-def _usd(usd8: int) -> str:
-    return f"{usd8 // 10**8:,}.{usd8 % 10**8 // 10**6:02}"

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from clarion.chains.model import Chain
 from clarion.config import Settings
 from clarion_keeper.command.database import keeper_database, remembered_context
+from clarion_keeper.command.text import listing, short
 from clarion_keeper.graph import GraphError, Reader, Receipt
 from clarion_keeper.intents import Intent, Lane
 from clarion_keeper.job import Job, chain_read_by, load_jobs
@@ -112,15 +112,13 @@ def replay_view(replayed: Replay) -> RenderableType:
     """For people."""
     receipt = replayed.receipt
     burn = f", Bitcoin block {receipt.burn_height}" if replayed.chain == "stacks" else ""
-    table = Table(
-        title=f"{replayed.chain} block {receipt.height} {receipt.hash}{burn}", title_justify="left", show_lines=False
+    table = listing(
+        f"{replayed.chain} block {receipt.height} {receipt.hash}{burn}", "lane", "job", wide="what, and why"
     )
-    for header in ("lane", "job", "about"):
-        table.add_column(header, no_wrap=True)
-    table.add_column("why", overflow="fold")
     for decided in replayed.jobs:
         for intent in decided.due:
-            table.add_row(decided.lane.value, decided.job, intent.entity or intent.key, Text(intent.cause))
+            what = f"{intent.entity or intent.key}: {intent.cause}"
+            table.add_row(decided.lane.value, decided.job, short(what))
     return Group(table, *_notes(replayed.jobs))
 
 

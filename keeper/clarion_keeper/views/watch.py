@@ -112,10 +112,8 @@ SELECT id AS intent, job, entity, cause AS message, created_at AS at
 FROM keeper.intent WHERE state IN ('planned', 'sent') AND chain = 'none' ORDER BY id LIMIT 1000
 """
 _REFUSALS: Final = """
-SELECT i.id AS intent, i.job, i.entity, coalesce(s.detail ->> 'reason', '') AS message, s.at
-FROM keeper.intent i CROSS JOIN LATERAL (
-    SELECT s.detail, s.at FROM keeper.step s WHERE s.intent_id = i.id AND s.what = 'refused' ORDER BY s.id DESC LIMIT 1
-) s WHERE i.state IN ('planned', 'sent') ORDER BY i.id LIMIT 1000
+SELECT id AS intent, job, entity, waiting AS message, created_at AS at
+FROM keeper.intent WHERE state = 'planned' AND waiting LIKE 'the signer refuses:%' ORDER BY id LIMIT 1000
 """
 _FAILURES: Final = """
 SELECT id AS intent, job, entity, coalesce(outcome, '') AS message, ended_at AS at
