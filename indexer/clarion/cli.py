@@ -222,6 +222,7 @@ def regtest(
         seed=chosen.seed,
         interval_ms=chosen.block_interval_ms,
         scenario=scenario,
+        keeper_blocks=chosen.keeper_blocks,
     )
     asyncio.run(run_regtest(options, lambda access: typer.echo(f"Bitcoin's RPC: {access.url} ({access.cookie_file})")))
 

@@ -448,6 +448,12 @@ class Regtest(_Section):
         3_000, "Time between blocks; 0 mines only when asked to.", unit="milliseconds", ge=0
     )
     seed: int = _setting(1, "Where coins and made-up activity start from: the same seed gives the same apps.", ge=0)
+    keeper_blocks: int = _setting(
+        0,
+        "For how many blocks zkUSD's cast stands still where a vault can be liquidated, so that a keeper can do it.",
+        unit="Bitcoin blocks",
+        ge=0,
+    )
     prover_port: Port = _setting(
         17784, "Port the stand-in for Charms' prover listens on (`clarion prover`); 0 takes a free one."
     )

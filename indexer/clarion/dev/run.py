@@ -34,6 +34,10 @@ SETTINGS_NAME: Final = "clarion.toml"
 KEEPER_KEY_NAME: Final = "keeper.key"
 KEEPER_LANES: Final = ["rescue", "settle", "upkeep"]
 """What the keeper does here. Prices and reward roots are the scenario's, whose accounts have these roles."""
+VAULT_KEEPER_KEY_NAME: Final = "zkusd-keeper.key"
+SCROLLS_KEY_NAME: Final = "zkusd-scrolls.key"
+KEEPER_BLOCKS: Final = 6
+"""How long zkUSD's cast gives the keeper to liquidate a vault, in Bitcoin blocks."""
 DEVNET_TOKEN: Final = "devnet"
 """What the devnet wants to hear before it simulates a transaction. It is on loopback, and its money is play money."""
 POLL_INTERVAL_S: Final = 0.5
@@ -152,7 +156,7 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
             if options.scenario:
                 tree.start("scenario", _clarion("scenario", "--seed", str(options.seed)), _environment(folder))
         else:
-            start_bitcoin(tree, folder, scenario=options.scenario)
+            start_bitcoin(tree, folder, scenario=options.scenario, prover=_keeps_vaults(options))
         _watch(tree, server, ran, options, view, stopping, continued=continued)
         view.say("stopping")
 
@@ -186,6 +190,8 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
         if wanted:
             given |= settings_of(settings, options, folder)
             given["protocols"] += protocols
+    if _keeps_vaults(options):
+        _add_vault_keeper(given, folder)
     return Settings.model_validate(given)
 
 
@@ -235,6 +241,25 @@ def _bitcoin_settings(settings: Settings, options: DevOptions, folder: Path) -> 
     }
 
 
+def _keeps_vaults(options: DevOptions) -> bool:
+    """Whether the keeper liquidates zkUSD's vaults: it runs with BitHedge, and the cast has vaults."""
+    return options.bithedge and options.zkusd and options.scenario
+
+
+def _add_vault_keeper(given: dict[str, Any], folder: Path) -> None:
+    """Let the keeper liquidate zkUSD's vaults, with the prover's stand-in and the key that stands in for Scrolls'."""
+    regtest, keeper = given["regtest"], given["keeper"]
+    prover_port = _usable_port(regtest["host"], 0, "the mock prover", "CLARION_REGTEST__PROVER_PORT")
+    regtest |= {"prover_port": prover_port, "keeper_blocks": KEEPER_BLOCKS}
+    keeper["prover_url"] = f"http://{regtest['host']}:{prover_port}"
+    keeper["accounts"]["vaults"] = {
+        "signer": f"file:{folder / VAULT_KEEPER_KEY_NAME}",
+        "chain": "bitcoin",
+        "lanes": ["rescue"],
+    }
+    keeper["zkusd"] = {"cosigners": [f"file:{folder / SCROLLS_KEY_NAME}"], "charms_fee": 0}
+
+
 def _usable_port(host: str, port: int, who: str, option: str) -> int:
     """The port, or a free one for 0.
 
@@ -282,9 +307,13 @@ def _prepare(settings: Settings, options: DevOptions, folder: Path, server: Embe
 
 def write_settings(folder: Path, settings: Settings, url: str) -> None:
     """Write the settings and the keeper's key for the child processes, and for `--dev` of other commands."""
-    key_file = folder / KEEPER_KEY_NAME
-    key_file.touch(mode=0o600)
-    key_file.write_text(KEEPER.secret.hex())
+    _write_key(folder / KEEPER_KEY_NAME, KEEPER.secret)
+    if "vaults" in settings.keeper.accounts:
+        from clarion.dev.bitcoin.zkusd_apps import SCROLLS
+        from clarion.dev.bitcoin.zkusd_scenario import KEEPER as VAULT_KEEPER
+
+        _write_key(folder / VAULT_KEEPER_KEY_NAME, VAULT_KEEPER.secret)
+        _write_key(folder / SCROLLS_KEY_NAME, SCROLLS.secret)
     given = settings.model_dump(mode="json", exclude_unset=True) | {"database_url": url}
     if settings.node.auth_token is not None:
         given["node"]["auth_token"] = settings.node.auth_token.get_secret_value()
@@ -293,6 +322,11 @@ def write_settings(folder: Path, settings: Settings, url: str) -> None:
     for section, values in sections.items():
         lines += ["", f"[{section}]", *(_toml_line(name, value) for name, value in values.items())]
     (folder / SETTINGS_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_key(path: Path, secret: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_text(secret.hex())
 
 
 def _toml_line(name: str, value: Any) -> str:
@@ -317,13 +351,15 @@ def start_devnet(tree: ProcessTree, settings: Settings, folder: Path) -> None:
     tree.start("devnet", devnet_command(settings), _environment(folder))
 
 
-def start_bitcoin(tree: ProcessTree, folder: Path, *, scenario: bool) -> None:
-    """Start the regtest, with zkUSD and its cast if there is to be a ``scenario``."""
+def start_bitcoin(tree: ProcessTree, folder: Path, *, scenario: bool, prover: bool) -> None:
+    """Start the regtest, with zkUSD and its cast if there is to be a ``scenario``; ``prover``: and the stand-in."""
+    if prover:
+        tree.start("prover", _clarion("prover"), _environment(folder))
     tree.start("regtest", _clarion("regtest", *(() if scenario else ("--no-scenario",))), _environment(folder))
 
 
 def start_readers(tree: ProcessTree, folder: Path, *, keeper: bool) -> None:
-    """Start what reads the index: GraphQL, and BitHedge's keeper."""
+    """Start what reads the index: GraphQL, and the keeper."""
     tree.start("serve", _clarion("serve"), _environment(folder))
     if keeper:
         tree.start("keeper", _clarion("keeper", "run"), _environment(folder))
@@ -377,7 +413,7 @@ def _watch(
                 # not earlier: where processors are few, starting everything at once would make all of it late
                 start_readers(tree, settings.state_dir, keeper=options.bithedge)
                 if options.zkusd and options.bithedge:
-                    start_bitcoin(tree, settings.state_dir, scenario=options.scenario)
+                    start_bitcoin(tree, settings.state_dir, scenario=options.scenario, prover=_keeps_vaults(options))
             if first_settlement and snapshot.settled:
                 first_settlement = False
                 view.say(f"first policy settled after {elapsed:.1f} s")

@@ -58,7 +58,10 @@ async def serving(
 
 @dataclass(frozen=True, slots=True)
 class RegtestOptions:
-    """How a regtest is run. ``interval_ms`` is the time between blocks; 0: only when asked."""
+    """How a regtest is run.
+
+    ``interval_ms`` is the time between blocks; 0: only when asked. ``keeper_blocks``: see `ZkUsdScenario`.
+    """
 
     host: str
     port: int
@@ -66,6 +69,7 @@ class RegtestOptions:
     seed: int
     interval_ms: int
     scenario: bool
+    keeper_blocks: int = 0
 
 
 async def run_regtest(options: RegtestOptions, ready: Callable[[RegtestAccess], None]) -> None:
@@ -86,7 +90,9 @@ async def run_regtest(options: RegtestOptions, ready: Callable[[RegtestAccess], 
             if options.interval_ms:
                 running.append(asyncio.create_task(_mine(access.methods, options.interval_ms)))
             if options.scenario:
-                scenario = ZkUsdScenario(call_of(access.methods), seed=options.seed)
+                scenario = ZkUsdScenario(
+                    call_of(access.methods), seed=options.seed, keeper_blocks=options.keeper_blocks
+                )
                 running.append(asyncio.create_task(scenario.run()))
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             await cancel(running)

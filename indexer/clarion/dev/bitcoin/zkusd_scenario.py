@@ -68,9 +68,13 @@ class _Move:
 
 
 class ZkUsdScenario:
-    """One cast on one regtest."""
+    """One cast on one regtest.
 
-    def __init__(self, call: Call, *, seed: int, forks: bool = True) -> None:
+    ``keeper_blocks``: for how many blocks the cast leaves zkUSD's states alone where a vault can be liquidated, so that
+    somebody else's keeper can do it; then it does it itself.
+    """
+
+    def __init__(self, call: Call, *, seed: int, forks: bool = True, keeper_blocks: int = 0) -> None:
         self._call = call
         self._seed = seed
         self._forks = forks
@@ -79,6 +83,9 @@ class ZkUsdScenario:
         self.sender = Sender(call, self.view, ALL_KEYS, contracts())
         self._adversary = Adversary(self.zkusd, self.view, self.sender, TROUBLEMAKER)
         self._acted_at = -1
+        self._keeper_blocks = keeper_blocks
+        self._left_alone: dict[bytes, int] = {}
+        """Vaults that could be liquidated at the last look, with the height of the first one."""
 
     async def prepare(self) -> None:
         """Pay the cast and deploy the apps, where that has not been done yet.
@@ -110,8 +117,10 @@ class ZkUsdScenario:
         height = self.view.height
         if not self.zkusd.is_deployed():  # a reorganization took the deployment back, and it waits again
             await self.prepare()
-        random = Random(f"scenario {self._seed} {height}")
-        done = [move.note for move in self._moves(random) if await self._try(move.note, self._cast(move))]
+        done = []
+        if not self._stands_still(height):
+            random = Random(f"scenario {self._seed} {height}")
+            done = [move.note for move in self._moves(random) if await self._try(move.note, self._cast(move))]
         if height > self._acted_at:
             self._acted_at = height
             done += await self._disturb(height)
@@ -142,12 +151,19 @@ class ZkUsdScenario:
                 done.append(f"fork of {depth}")
         return done
 
+    def _stands_still(self, height: int) -> bool:
+        """Whether a keeper is given time for a vault."""
+        zkusd = self.zkusd
+        found = [bytes(vault["id"]) for vault in zkusd.vaults() if zkusd.is_liquidatable(vault)]
+        self._left_alone = {one: self._left_alone.get(one, height) for one in found}
+        return any(height - since < self._keeper_blocks for since in self._left_alone.values())
+
     def _moves(self, random: Random) -> Iterator[_Move]:
         zkusd = self.zkusd
         price = market_price(self._seed, self.view.height)
         yield _Move("the price moves", ORACLE, lambda: zkusd.update_price(price))
         for vault in zkusd.vaults():
-            if zkusd.is_liquidatable(vault):
+            if zkusd.is_liquidatable(vault) and self._is_left_to_us(vault):
                 owner = _owner(vault)
                 yield _Move(
                     f"{owner.name} is liquidated",
@@ -160,6 +176,10 @@ class ZkUsdScenario:
                 yield move
         if random.random() < 0.3:
             yield from self._redemption(random)
+
+    def _is_left_to_us(self, vault: Held) -> bool:
+        """Whether no keeper is to be given time for a vault first."""
+        return not self._keeper_blocks or bytes(vault["id"]) in self._left_alone
 
     def _of_borrower(self, who: Key, random: Random) -> _Move | None:
         zkusd, name = self.zkusd, who.name

@@ -266,3 +266,22 @@ def test_the_market_moves_no_more_than_the_oracle_may() -> None:
 
 def test_owners_are_told_by_their_scripts() -> None:
     assert owner_of(ANNA.taproot_script) != owner_of(ANNA.segwit_script)
+
+
+def test_a_keeper_is_given_time_for_a_vault_before_the_cast_does_it() -> None:
+    world = World()
+    world.scenario = ZkUsdScenario(world.call, seed=SEED, forks=False, keeper_blocks=2)
+    world.zkusd, world.view, world.sender = world.scenario.zkusd, world.scenario.view, world.scenario.sender
+    world.run(world.view.sync())
+    world.cast(world.zkusd.open(ANNA, collateral=5 * UNIT // 100, borrow=2_000 * UNIT), ANNA)
+    world.cast(world.zkusd.position(ANNA, 1_990 * UNIT), ANNA)
+    world.cast(world.zkusd.open(BERT, collateral=192 * UNIT // 10_000, borrow=1_000 * UNIT), BERT)
+    world.mine()
+    while not world.zkusd.is_liquidatable(world.zkusd.vaults(BERT)[0]):
+        world.cast(world.zkusd.update_price(0), ORACLE)
+        world.mine()
+    for _ in range(2):
+        assert not any("price" in note or "liquidated" in note for note in world.act())
+        world.mine()
+    assert "the price moves" in world.act()
+    world.node.close()
