@@ -27,7 +27,7 @@ from clarion.dev.bitcoin.premine import MINER
 from clarion.dev.bitcoin.sender import FEERATE
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.spell_builder import spell_transaction
-from clarion.dev.bitcoin.zkusd_apps import SCROLLS, UNIT
+from clarion.dev.bitcoin.zkusd_apps import ORACLE, SCROLLS, UNIT
 from clarion.dev.bitcoin.zkusd_scenario import KEEPER, REDEEMER
 from clarion_keeper.charms.psbt import read_psbt
 from clarion_keeper.signers import Purpose
@@ -138,6 +138,25 @@ async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_
         assert theirs.id.hex() in outcome
         await keeper.turn()
         assert (len(attempts(town)), town.waiting(), funds(town)) == (1, [], before)
+
+
+async def test_a_price_that_is_mined_first_makes_it_again(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
+        update = town.zkusd.update_price(59_000 * UNIT)
+        await keeper.turn()
+        (first,) = town.waiting()
+        unsigned = spell_transaction(update, change=ORACLE.taproot_script, feerate=FEERATE)
+        theirs = sign(unsigned, update.coins, keys_by_script((ORACLE, SCROLLS)))
+        await mine_without_the_mempool(town, 1, write_transaction(theirs).hex())
+        await keeper.turn()
+        assert theirs.id.hex() in str(town.rows("SELECT detail FROM keeper.step WHERE what = 'displaced'"))
+        await keeper.turn()
+        (second,) = town.waiting()
+        assert second != first
+        await town.mine()
+        await keeper.turn()
+        assert [state for state, _ in intents(town)] == ["cancelled", "done"]
+        assert len(town.zkusd.vaults()) == 1
 
 
 async def test_a_rival_that_waits_in_the_mempool_keeps_the_keeper_from_signing(

@@ -51,7 +51,8 @@ class Decided:
 _COLUMNS: Final = """
     i.id, i.key, i.job, i.lane, i.chain, i.item, i.state, i.value_usd8, i.reward_token, i.reward_amount,
     i.deadline_burn, i.entity, i.decided_sequence, i.first_burn, i.outgoing_id, i.waiting,
-    (SELECT count(*) FROM keeper.intent e WHERE e.key = i.key AND e.state = 'cancelled' AND e.outgoing_id IS NOT NULL),
+    (SELECT count(*) FROM keeper.intent e JOIN keeper.outgoing o ON o.id = e.outgoing_id
+        WHERE e.key = i.key AND e.state = 'cancelled' AND o.state IN ('mined', 'final')),
     extract(epoch FROM clock_timestamp() - i.created_at)::bigint
 """
 

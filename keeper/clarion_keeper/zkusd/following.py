@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from clarion.chains.bitcoin.coins import OutPoint
@@ -15,9 +16,17 @@ from clarion_keeper.graph import PAGE, MinedTransaction, MovedError, Reader, Rec
 
 _SPENT: Final = """
 query KeeperZkusdSpent($outpoints: [String!]!, $first: Int!) {
-  zkusdOutpoints(filter: {outpoint: {in: $outpoints}}, first: $first) { nodes { outpoint spentBy } }
+  zkusdOutpoints(filter: {outpoint: {in: $outpoints}}, first: $first) { nodes { outpoint spentBy charms } }
 }
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """An output that holds, or held, zkUSD's charms. ``by``: the transaction that spent it; None: nobody has."""
+
+    by: str | None
+    is_vault: bool
 
 
 def spends_of(outgoing: Outgoing) -> tuple[OutPoint, ...]:
@@ -51,14 +60,16 @@ def _mined(outgoing: Outgoing, mined: MinedTransaction) -> Seen:
     )
 
 
-async def _open(nodes: BitcoinNodes, outgoing: Outgoing, spent: Mapping[OutPoint, str | None]) -> Seen:
+async def _open(nodes: BitcoinNodes, outgoing: Outgoing, spent: Mapping[OutPoint, _Spent]) -> Seen:
     """Of one that is in no block."""
     mine = spends_of(outgoing)
-    for outpoint in mine:
-        other = spent.get(outpoint)
-        if other is not None:
-            reason = f"somebody else's transaction {other} spent {outpoint_text(*outpoint)} first"
-            return Seen(fate=Fate.DISPLACED, reason=reason, benign=True)
+    # the vault first: that somebody did it counts for more than that a state moved on
+    for outpoint in sorted(spent.keys() & set(mine), key=lambda one: not spent[one].is_vault):
+        found = spent[outpoint]
+        if found.by is not None:
+            what = "the vault" if found.is_vault else "a state"
+            reason = f"somebody else's transaction {found.by} spent {what} first, {outpoint_text(*outpoint)}"
+            return Seen(fate=Fate.DISPLACED, reason=reason, benign=found.is_vault)
     if outgoing.newest.state == "signed":
         return Seen(fate=Fate.DROPPED, reason="no node has taken it yet")
     ids = [attempt.tx_id for attempt in outgoing.attempts]
@@ -68,7 +79,7 @@ async def _open(nodes: BitcoinNodes, outgoing: Outgoing, spent: Mapping[OutPoint
     return _lost(outgoing, await nodes.contention(mine), spent)
 
 
-def _lost(outgoing: Outgoing, contention: Contention, spent: Mapping[OutPoint, str | None]) -> Seen:
+def _lost(outgoing: Outgoing, contention: Contention, spent: Mapping[OutPoint, _Spent]) -> Seen:
     """Of one that no node holds: whether it can still be mined."""
     for outpoint, tx_id in contention.waiting.items():
         reason = f"{outpoint_text(*outpoint)} is spent by {tx_id.hex()}, which waits in the mempool"
@@ -90,14 +101,16 @@ async def _waits(nodes: BitcoinNodes, tx_id: bytes) -> bool:
     return True
 
 
-async def _spent(reader: Reader, outpoints: Sequence[OutPoint], receipt: Receipt) -> dict[OutPoint, str | None]:
-    """Of those of these outputs that hold zkUSD's charms: the transaction that spent it; None: nobody has."""
+async def _spent(reader: Reader, outpoints: Sequence[OutPoint], receipt: Receipt) -> dict[OutPoint, _Spent]:
+    """Those of these outputs that hold zkUSD's charms, or did."""
     names = {outpoint_text(*outpoint): outpoint for outpoint in outpoints}
-    found: dict[OutPoint, str | None] = {}
+    found: dict[OutPoint, _Spent] = {}
     for start in range(0, len(names), PAGE):
         chunk = list(names)[start : start + PAGE]
         data, at = await reader.query(_SPENT, {"outpoints": chunk, "first": len(chunk)})
         if at.hash != receipt.hash:
             raise MovedError("a block came while it was read what spells spent")
-        found |= {names[node["outpoint"]]: node["spentBy"] for node in data["zkusdOutpoints"]["nodes"]}
+        for node in data["zkusdOutpoints"]["nodes"]:
+            is_vault = any(charm["kind"] == "vault" for charm in node["charms"])
+            found[names[node["outpoint"]]] = _Spent(node["spentBy"], is_vault)
     return found
