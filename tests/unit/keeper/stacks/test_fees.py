@@ -28,6 +28,7 @@ PRICINGS = st.builds(
     size=st.integers(180, 100_000),
     estimate=ESTIMATES,
     burn_blocks_left=st.none() | st.integers(-100, 1000),
+    burn_blocks_given=st.none() | st.integers(-5, 1000),
     replaced=st.none() | AMOUNTS,
 )
 
