@@ -99,12 +99,11 @@ def plan(
             waiting[intent.id] = reason
     batches: list[Batch] = []
     for batch in _batches(ready, rules):
-        more_urgent = sum(lane.rank < batch.lane.rank for lane in means.lanes)
-        if len(batches) + 1 > means.slots - RESERVED_SLOTS * more_urgent:
-            reason = _no_slot(means, more_urgent)
-            waiting.update((intent.id, reason) for intent in batch.intents)
-        else:
+        reason = no_slot(means, batch.lane, taken=len(batches))
+        if reason is None:
             batches.append(batch)
+        else:
+            waiting.update((intent.id, reason) for intent in batch.intents)
     return Plan(tuple(batches), waiting)
 
 
@@ -147,11 +146,18 @@ def _batches(ready: Sequence[Stored], rules: Mapping[str, Rule]) -> list[Batch]:
     return [Batch(group[0].job, group[0].lane, tuple(group)) for group in groups]
 
 
-def _no_slot(means: Means, more_urgent: int) -> str:
-    if means.slots <= 0:
+def no_slot(means: Means, lane: Lane, *, taken: int = 0) -> str | None:
+    """Why an account has no room for one more transaction of a lane, ``taken`` of its slots being taken; None: it has.
+
+    Some slots are kept for more urgent lanes that the account serves.
+    """
+    if means.slots - taken <= 0:
         return f"account {means.name} has as many transactions pending as nodes take of one account"
+    more_urgent = sum(other.rank < lane.rank for other in means.lanes)
+    if taken + 1 <= means.slots - RESERVED_SLOTS * more_urgent:
+        return None
     reserved = f", which {more_urgent} more urgent lane{'s' if more_urgent > 1 else ''} may need" if more_urgent else ""
-    return f"account {means.name} has room for {means.slots} more transactions{reserved}"
+    return f"account {means.name} has room for {means.slots - taken} more transactions{reserved}"
 
 
 def gate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from clarion_keeper.intents import Amount, Outcome, Verdict
 from clarion_keeper.job import Job
 from clarion_keeper.looking import NOT_YET, Look
 from clarion_keeper.observer import Observer
-from clarion_keeper.planner import Batch, Means, Rule, gate, plan
+from clarion_keeper.planner import RESERVED_SLOTS, Batch, Means, Rule, gate, no_slot, plan
 from clarion_keeper.rates import BTC, STX, Rates
 from clarion_keeper.signers import SigningRefusedError
 from clarion_keeper.store import accounts, controls, intents, outgoing, steps
@@ -47,6 +47,10 @@ log = structlog.get_logger()
 
 #: How many batches are simulated at once.
 DRAFTS_AT_ONCE: Final = 8
+#: For how long what simulation or signer declined is not tried again while no block comes.
+DECLINED_SECONDS: Final = 10.0
+#: For how long an account signs before it looks at the chain again.
+SIGN_SECONDS: Final = 10.0
 #: Statuses of a transaction that ran and answered.
 ANSWERED: Final = frozenset({"success", "abort_by_response"})
 COINS: Final = {"stacks": STX, "bitcoin": BTC}
@@ -94,6 +98,7 @@ class Account:
         self._observer = observer
         self._most_in_a_batch: dict[str, int] = {}
         self._stopped: set[str] = set()
+        self._declined: dict[int, tuple[str, float]] = {}
 
     async def turn(self, store: Store) -> None:
         """Once through everything.
@@ -359,14 +364,6 @@ class Account:
         room = await self._executor.room(live)
         means = self._means(room.balance, len(room.nonces), spent)
         self._observer.account(means, sum(one.state != "mined" for one in live))
-        made = plan(
-            candidates,
-            rules=self._rules(paused),
-            means=means,
-            burn_height=receipt.burn_height,
-            held=held,
-            sequence=receipt.sequence,
-        )
         async with store.writing() as connection:
             await accounts.save(
                 connection,
@@ -378,23 +375,68 @@ class Account:
                 nonce=room.confirmed,
                 spent=spent,
             )
+        candidates = self._not_declined(candidates, receipt)
+        # Room is looked at when a batch is signed: one that is declined takes nobody's place.
+        everybody = replace(means, slots=len(candidates) + RESERVED_SLOTS * len(means.lanes))
+        made = plan(
+            candidates,
+            rules=self._rules(paused),
+            means=everybody,
+            burn_height=receipt.burn_height,
+            held=held,
+            sequence=receipt.sequence,
+        )
+        async with store.writing() as connection:
             await intents.wait(connection, made.waiting)
-        free = list(room.nonces)
-        batches = list(made.batches)
-        while batches and free:
-            # as many at once as may be simulated; each then takes the next nonce that is really free
-            several, batches = batches[:DRAFTS_AT_ONCE], batches[DRAFTS_AT_ONCE:]
+        left = await self._sign_batches(store, list(made.batches), list(room.nonces), means, receipt)
+        async with store.writing() as connection:
+            await intents.wait(connection, {intent.id: reason for batch, reason in left for intent in batch.intents})
+
+    async def _sign_batches(
+        self, store: Store, batches: list[Batch], free: list[int | None], means: Means, receipt: Receipt
+    ) -> list[tuple[Batch, str]]:
+        """Draft batches, as many at once as may be simulated, and sign them; gives those that there is no room for.
+
+        Each that is signed takes the first of the ``free`` nonces away. After a while the rest waits for the next turn:
+        the account's transactions are to be followed too.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + SIGN_SECONDS
+        while batches and no_slot(means, batches[0].lane) is None:
+            if clock() > until:
+                return [(batch, "others come first in this turn, which took long") for batch in batches]
+            count = min(DRAFTS_AT_ONCE, len(free))
+            several, batches = batches[:count], batches[count:]
             drafted = await asyncio.gather(
                 *(
                     self._draft_or_wait(store, batch, receipt, nonce)
                     for batch, nonce in zip(several, free, strict=False)
                 )
             )
-            for ready in drafted:
-                cost = None if ready is None else await self._sign(store, ready, free[0], means, receipt)
+            for batch, ready in zip(several, drafted, strict=True):
+                if ready is None:
+                    continue
+                if no_slot(means, batch.lane) is not None:
+                    batches.insert(0, batch)
+                    continue
+                cost = await self._sign(store, ready, free[0], means, receipt)
                 if cost is not None:
                     free.pop(0)
-                    means = replace(means, spent=means.spent + cost, balance=means.balance - cost)
+                    means = replace(means, slots=len(free), spent=means.spent + cost, balance=means.balance - cost)
+        return [(batch, no_slot(means, batch.lane) or "") for batch in batches]
+
+    def _not_declined(self, candidates: Sequence[Stored], receipt: Receipt) -> list[Stored]:
+        """Those that were not declined at this very block a moment ago."""
+        now = asyncio.get_running_loop().time()
+        self._declined = {
+            id_: (tip, until) for id_, (tip, until) in self._declined.items() if tip == receipt.hash and until > now
+        }
+        return [intent for intent in candidates if intent.id not in self._declined]
+
+    def _decline(self, ids: Iterable[int], receipt: Receipt) -> None:
+        """Remember that simulation or signer would say the same again at this block."""
+        until = asyncio.get_running_loop().time() + DECLINED_SECONDS
+        self._declined |= dict.fromkeys(ids, (receipt.hash, until))
 
     def _rules(self, paused: Mapping[str, str]) -> dict[str, Rule]:
         everything = paused.get(controls.EVERYTHING)
@@ -458,6 +500,7 @@ class Account:
                 if isinstance(answer, Declined) or outcome.benign or outcome.verdict is not Verdict.DONE
             }
             if refused:
+                self._decline(refused, receipt)
                 await self._simulated(store, job.name, refused, answer)
             if isinstance(answer, Draft) and not refused:
                 return _Ready(Batch(batch.job, batch.lane, tuple(left)), work, answer)
@@ -510,6 +553,7 @@ class Account:
             async with store.writing() as connection:
                 await intents.wait(connection, dict.fromkeys(ids, f"the signer refuses: {error}"))
                 await steps.add_once(connection, ids, "refused", {"reason": str(error)})
+            self._decline(ids, receipt)
             self._observer.refused(self.name, batch.job, str(error))
             return None
         await self._observer.stage("signed")
@@ -578,6 +622,7 @@ def _work(job: Job[Any], due: Sequence[Stored]) -> Work:
         items=tuple(intent.item for intent in due),
         keys=tuple(intent.key for intent in due),
         deadline_burn=min((i.deadline_burn for i in due if i.deadline_burn is not None), default=None),
+        first_burn=min(i.first_burn for i in due),
     )
 
 

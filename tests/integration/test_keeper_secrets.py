@@ -4,114 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import resource
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import psutil
 import psycopg
 import pytest
 from psycopg import sql
-from support.signing import DEPLOYER, SECRET, key_file
-from support.signing_run import WAIT_SECONDS, agents_of, allow_core_files, until
-from support.small_chain import SmallChain, small_chain
-
-CANARY: Final = b"clarion-secrets-canary"
-
-#: As many things are due as a file says, of a job that may be done and of one that the limits forbid.
-JOBS: Final = """
-from pathlib import Path
-
-from clarion.chains.stacks.clarity import UInt
-from clarion_keeper.intents import Call, Intent, Lane, Outcome, Verdict
-from clarion_keeper.job import Job
-
-
-class Work(Job):
-    lane = Lane.SETTLE
-
-    def __init__(self, name):
-        self.name = name
-
-    async def read(self, reader):
-        return await reader.snapshot()
-
-    def check(self, state):
-        due = int(Path("due").read_text())
-        return [Intent(key=f"{self.name}:{n}", job=self.name, item={"n": n}, cause="due") for n in range(due)]
-
-    def call(self, items):
-        return Call("DEPLOYER.work", self.name, tuple(UInt(item["n"]) for item in items))
-
-    def outcomes(self, items, result):
-        return [Outcome(Verdict.DONE, "done") for _ in items]
-
-
-def jobs(context):
-    return [Work("some-work"), Work("other-work")]
-""".replace("DEPLOYER", DEPLOYER)
-
-
-@dataclass
-class Keeper:
-    """`clarion keeper run` in a folder of its own."""
-
-    process: psutil.Process
-    folder: Path
-    log: Path
-    chain: SmallChain
-
-    def sends(self, count: int) -> None:
-        """Let so many things be due, and wait until they are sent."""
-        (self.folder / "due").write_text(str(count))
-        until(lambda: len(self.chain.taken) >= count or self._ended())
-        assert not self._ended(), self.log.read_text()
-
-    def _ended(self) -> bool:
-        return not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE
-
-
-@contextlib.contextmanager
-def keeping(folder: Path, database_url: str, signer: str, environment: dict[str, str]) -> Iterator[Keeper]:
-    (folder / "jobs.py").write_text(JOBS)
-    (folder / "due").write_text("0")
-    limits = {"calls": [f"{DEPLOYER}.work.some-*"], "max_fee": 50_000}
-    with small_chain() as chain:
-        settings = {
-            "CLARION_DATABASE_URL": database_url,
-            "CLARION_STATE_DIR": str(folder / "state"),
-            "CLARION_LOG__LEVEL": "debug",
-            "CLARION_DEPLOYERS__BITHEDGE": DEPLOYER,
-            "CLARION_NODE__URL": chain.url,
-            "CLARION_KEEPER__GRAPHQL_URL": f"{chain.url}/graphql",
-            "CLARION_KEEPER__JOB_FILES": str(folder / "jobs.py"),
-            "CLARION_KEEPER__JOBS": "some-work,other-work",
-            "CLARION_KEEPER__ACCOUNTS": json.dumps({"keeper": {"signer": signer, "limits": limits}}),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-            "CANARY": CANARY.decode(),
-        }
-        log = folder / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "clarion", "keeper", "run", "--live"],
-                stdout=output,
-                stderr=output,
-                cwd=folder,
-                env={**os.environ, **settings, **environment},
-                preexec_fn=allow_core_files,
-            )
-        try:
-            yield Keeper(psutil.Process(process.pid), folder, log, chain)
-        finally:
-            process.kill()
-            process.wait()
+from support.keeper_run import CANARY, keeping
+from support.signing import SECRET, key_file
+from support.signing_run import WAIT_SECONDS, agents_of, until
 
 
 def dump(database_url: str) -> bytes:
@@ -202,7 +106,7 @@ def test_the_key_is_with_the_agent_alone(tmp_path: Path, database_url: str, sour
             assert found_in(" ".join(process.cmdline()).encode()) == []
         assert found_in(Path(f"/proc/{keeper.process.pid}/environ").read_bytes()) == []
         dumped = dump(database_url)
-        assert keeper.chain.taken[0].encode().hex().encode() in dumped, "the database was not read"
+        assert keeper.sent[0].encode().hex().encode() in dumped, "the database was not read"
         assert found_in(dumped) == []
 
         for agent in reversed(agents):

@@ -43,9 +43,20 @@ class Opened:
         self.folder = folder
         self.signers: list[Signer] = []
 
-    async def __call__(self, url: str, limits: StacksLimits = LIMITS, timeout_seconds: float = WAIT_SECONDS) -> Signer:
+    async def __call__(
+        self,
+        url: str,
+        limits: StacksLimits = LIMITS,
+        timeout_seconds: float = WAIT_SECONDS,
+        rest_seconds: float = 0,
+    ) -> Signer:
         signer = await open_signer(
-            url, limits, account="keeper", ledger=self.folder / "{key}.sqlite", timeout_seconds=timeout_seconds
+            url,
+            limits,
+            account="keeper",
+            ledger=self.folder / "{key}.sqlite",
+            timeout_seconds=timeout_seconds,
+            rest_seconds=rest_seconds,
         )
         self.signers.append(signer)
         return signer
@@ -123,6 +134,16 @@ async def test_an_agent_that_hangs_is_replaced(tmp_path: Path, opened: Opened) -
         await signer.sign_stacks(unsigned().encode(), purpose=PURPOSE)
     assert not agent.is_running()
     await check_signs(signer)
+
+
+async def test_one_that_hung_is_not_waited_for_again_and_again(tmp_path: Path, opened: Opened) -> None:
+    signer = await opened(f"file:{key_file(tmp_path)}", timeout_seconds=5, rest_seconds=3_600)
+    only_agent().suspend()
+    with pytest.raises(SignerUnavailableError, match="within 5 seconds"):
+        await signer.sign_stacks(unsigned().encode(), purpose=PURPOSE)
+    for _ in range(100):
+        with pytest.raises(SignerUnavailableError, match="a moment ago"):
+            await signer.sign_stacks(unsigned().encode(), purpose=PURPOSE)
 
 
 async def test_many_ask_at_once_while_the_agent_is_killed(tmp_path: Path, opened: Opened) -> None:

@@ -19,7 +19,7 @@ from clarion_keeper.signers.processes import AGENT_MODULE
 from support.signing import ADDRESS, DEPLOYER
 
 SIGNING_PROCESS: Final = Path(__file__).with_name("signing_process.py")
-WAIT_SECONDS: Final = 60
+WAIT_SECONDS: Final = 120
 
 
 def agents_of(process: psutil.Process) -> list[psutil.Process]:

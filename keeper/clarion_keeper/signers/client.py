@@ -46,6 +46,8 @@ log = structlog.get_logger()
 
 TIMEOUT_SECONDS: Final = 30.0
 """How long an answer may take. A signer that takes longer counts as hanging."""
+REST_SECONDS: Final = 15.0
+"""For how long a signer that hung is not asked again: whoever wants many signatures is not to wait for each."""
 _ATTEMPTS: Final = 3
 _R = TypeVar("_R", bound=Struct)
 _responses: Final = msgspec.json.Decoder(Response)
@@ -89,6 +91,7 @@ async def open_signer(
     ledger: Path,
     known: Path | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    rest_seconds: float = REST_SECONDS,
 ) -> Signer:
     """The signer at a URL, once it has said who it is.
 
@@ -101,12 +104,13 @@ async def open_signer(
         known: a file that remembers who the signer is. With it, one that cannot be reached for now is no error: it is
             asked again whenever something is to be signed.
         timeout_seconds: how long an answer may take.
+        rest_seconds: for how long a signer that took longer is not asked again.
 
     Raises:
         SignerUnavailableError: it cannot be reached or has no key, and nobody knows who it is.
         SignerProtocolError: it does not speak the protocol, or is on another chain or network.
     """
-    signer = _RemoteSigner(_links(url, limits, account, ledger), account, limits, timeout_seconds)
+    signer = _RemoteSigner(_links(url, limits, account, ledger), account, limits, timeout_seconds, rest_seconds)
     try:
         await signer.greet(known)
     except BaseException:
@@ -196,15 +200,17 @@ class _RemoteSigner:
     address: str
     public_key: bytes
 
-    def __init__(self, links: Links, account: str, limits: Limits, timeout_seconds: float) -> None:
+    def __init__(self, links: Links, account: str, limits: Limits, timeout_seconds: float, rest_seconds: float) -> None:
         self._links = links
         self._account = account
         self._limits = limits
         self._timeout = timeout_seconds
+        self._rest_seconds = rest_seconds
         self._ids = itertools.count(1)
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
         self._identity: Identity | None = None
+        self._resting_until = 0.0
 
     async def greet(self, known: Path | None) -> None:
         """Connect for the first time; see `open_signer`."""
@@ -241,6 +247,8 @@ class _RemoteSigner:
         self._links.close()
 
     async def _ask(self, request: Request, result: type[_R]) -> _R:
+        if asyncio.get_running_loop().time() < self._resting_until:
+            raise SignerUnavailableError(f"The signer of {self._account} hung a moment ago; it is asked again soon")
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(_ConnectionLostError):
                 connection = await self._connected()
@@ -252,6 +260,7 @@ class _RemoteSigner:
             async with asyncio.timeout(self._timeout):
                 return await connection.ask(request)
         except TimeoutError:
+            self._rest()
             async with self._connecting:
                 if self._connection is connection:
                     self._connection = None
@@ -281,6 +290,8 @@ class _RemoteSigner:
             except ConnectionResetError:  # it ended while it was starting
                 raise _ConnectionLostError from None
             except (TimeoutError, OSError) as error:
+                if isinstance(error, TimeoutError):
+                    self._rest()
                 reason = str(error) or type(error).__name__
                 raise SignerUnavailableError(f"The signer of {self._account} cannot be reached: {reason}") from error
             try:
@@ -299,6 +310,7 @@ class _RemoteSigner:
             self._links.reset()
             raise
         except TimeoutError:
+            self._rest()
             self._links.reset()
             raise SignerUnavailableError(
                 f"The signer of {self._account} did not say who it is within {self._timeout:g} seconds"
@@ -310,6 +322,9 @@ class _RemoteSigner:
             )
         _check_is_of(identity, self._account, self._limits)
         self._know(identity)
+
+    def _rest(self) -> None:
+        self._resting_until = asyncio.get_running_loop().time() + self._rest_seconds
 
     def _know(self, identity: Identity) -> None:
         self._identity = identity
