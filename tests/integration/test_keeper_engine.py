@@ -428,3 +428,49 @@ def test_a_dry_run_goes_up_to_signing(world: World, keepers: Keepers) -> None:
         )
     assert world.query("SELECT FROM keeper.attempt") == []
     assert world.read()["mempool"] == []
+
+
+def test_what_has_to_be_deep_waits_until_it_is(world: World, keepers: Keepers) -> None:
+    world.mine(things=work(1))
+    with keepers.keeper(world.url, depths={"settle": 3}):
+        mine_until_done(world, left=["settle-0"])
+        until(
+            lambda: (
+                world.query("SELECT waiting FROM keeper.intent WHERE job = 'settle'")
+                == [("has to stay due until Bitcoin block 104",)]
+            ),
+            "the reason",
+        )
+        pace = Pace(world)
+
+        def step() -> bool:
+            pace.mine()
+            return not world.due()
+
+        until(step, "everything to be done")
+        settle_books(world)
+    check_books(world)
+    assert world.query("SELECT first_burn, burn >= 104 FROM keeper.outgoing WHERE job = 'settle'") == [(104, True)]
+
+
+def test_nothing_is_done_about_what_people_have_to_look_at(world: World, keepers: Keepers) -> None:
+    world.mine(things={"odd": {"job": "watch", "entity": "policy:1"}})
+    with keepers.keeper(world.url):
+        until(lambda: bool(world.query("SELECT FROM keeper.intent WHERE chain = 'none'")), "the notice")
+        world.mine(
+            things={
+                "held": {"job": "settle", "entity": "policy:1"},
+                "free": {"job": "settle", "entity": "policy:2"},
+            }
+        )
+        mine_until_done(world, left=["held", "odd"])
+        assert world.query("SELECT waiting FROM keeper.intent WHERE key = 'settle:held'") == [
+            ("policy:1 is held: it is due",)
+        ]
+        world.rival(["odd"])
+        mine_until_done(world)
+        until(
+            lambda: world.query("SELECT state, outcome FROM keeper.intent WHERE chain = 'none'") == [("done", "over")],
+            "the notice to be over",
+        )
+        settle_books(world)

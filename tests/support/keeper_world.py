@@ -443,8 +443,9 @@ def settings(*, lease_seconds: int = 2, **given: Any) -> Settings:
 
 
 def toy_jobs(world: World) -> list[Job[Any]]:
-    """Three kinds of work in three lanes."""
+    """Three kinds of work in three lanes, and one that people have to look at."""
     return [
+        ToyNotice(world, "watch", Lane.UPKEEP, 1),
         ToyJob(world, "rescue", Lane.RESCUE, 1),
         ToyJob(world, "settle", Lane.SETTLE, 3),
         ToyJob(world, "upkeep", Lane.UPKEEP, 2),
