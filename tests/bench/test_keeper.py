@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import Report
-from support.storm import Weather
+from support.storm import JOBS, Weather
 from support.storm_run import Deed, Outcome, Sent, Stage, accounts_of, outcome, sent_by, staged
 
 from clarion.chains.stacks.clarity import contract_principal
@@ -31,10 +31,12 @@ from clarion_keeper.job import Job, JobContext, load_jobs
 POSITIONS = int(os.environ.get("CLARION_BENCH_POSITIONS", "200"))
 DUE = int(os.environ.get("CLARION_BENCH_DUE", "120"))
 BLOCKS = int(os.environ.get("CLARION_BENCH_BLOCKS", "200"))
+CAPACITY = max(6, POSITIONS // 10)
+"""Transactions that a block takes."""
 SEED = 12_03_2020
 WEATHER = Weather(
-    capacity=20,
-    strangers=60,
+    capacity=CAPACITY,
+    strangers=3 * CAPACITY,
     calm_fees=(20, 40),
     wild_fees=(200, 400),
     wild_blocks=60,
@@ -47,7 +49,7 @@ NAIVE_FEE = 15_000
 """What gets a call into the next block before the storm."""
 CHAINED = 25
 NAIVE = account("naive")
-ROLES = {"rescuer": ["rescue"], "settler": ["settle"], "worker": ["upkeep"]}
+ROLES = {"rescuer": ["rescue"], "settler": ["settle"]}
 
 
 class NaiveLoop:
@@ -65,7 +67,7 @@ class NaiveLoop:
             deployers=settings.deployers,
             addresses=dict.fromkeys(Lane, NAIVE.address),
         )
-        self._jobs = [job for job in load_jobs(context) if job.chain == "stacks"]
+        self._jobs = [job for job in load_jobs(context) if job.name in JOBS]
         self._waiting: dict[int, tuple[bytes, tuple[str, ...]]] = {}
 
     async def turn(self) -> None:
@@ -197,7 +199,9 @@ async def test_everything_is_mined_although_blocks_are_full(
     folder = bench_folder / "keeper"
     folder.mkdir()
     given, accounts = accounts_of(folder, ROLES)
-    async with staged(new_index(), folder, **size, keeper={"accounts": given}, accounts=accounts, runs=True) as stage:
+    async with staged(
+        new_index(), folder, **size, keeper={"accounts": given, "jobs": [*JOBS]}, accounts=accounts, runs=True
+    ) as stage:
         found = await play(stage, stage.keeper_turned)
         sent = sent_by(stage.database, [one.address for one in accounts])
         tell(report, "keeper", found, sent)

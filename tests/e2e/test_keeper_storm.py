@@ -6,15 +6,15 @@ from collections import Counter
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from support.storm import Weather
+from support.storm import JOBS, Weather
 from support.storm_run import accounts_of, outcome, sent_by, staged
 
-POSITIONS = 10
-DUE = 8
+POSITIONS = 6
+DUE = 5
 MOST_BLOCKS = 150
 WEATHER = Weather(
-    capacity=6,
-    strangers=14,
+    capacity=5,
+    strangers=12,
     calm_fees=(20, 40),
     wild_fees=(200, 400),
     wild_blocks=MOST_BLOCKS,
@@ -22,7 +22,7 @@ WEATHER = Weather(
     drop_every=4,
     burn_every=5,
 )
-ROLES = {"rescuer": ["rescue"], "settler": ["settle"], "worker": ["upkeep"]}
+ROLES = {"rescuer": ["rescue"], "settler": ["settle"]}
 
 
 async def test_all_that_is_due_is_done_once_in_order_of_value_and_at_no_loss(database_url: str, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ async def test_all_that_is_due_is_done_once_in_order_of_value_and_at_no_loss(dat
         positions=POSITIONS,
         due=DUE,
         seed=7,
-        keeper={"accounts": given},
+        keeper={"accounts": given, "jobs": [*JOBS]},
         accounts=accounts,
         runs=True,
     ) as stage:

@@ -37,6 +37,8 @@ TIER_ROW: Final = {
     "max-policy-bp": BP,
     "max-expiry-bp": BP,
 }
+JOBS: Final = ("fix-expiry-price", "settle", "issue-margin-call", "escalate-margin-call", "liquidate")
+"""What a keeper has to do in a storm; prices are looked after by the oracle's providers."""
 DUE_TIER: Final = "aggressive"
 LIVE_BLOCKS: Final = 300
 """Bitcoin blocks that the policies behind the positions have to live."""
