@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -81,6 +82,7 @@ from clarion_keeper.bithedge.incentives import (
 from clarion_keeper.bithedge.liquidation import Liquidate
 from clarion_keeper.bithedge.margins import EscalateMarginCall, IssueMarginCall, ResolveMarginCall
 from clarion_keeper.bithedge.prices import ApplyFallback, CloseRound, FixExpiryPrice, PriceOverdue
+from clarion_keeper.bithedge.reconciliation import compare, subjects
 from clarion_keeper.bithedge.reminders import WithdrawalReminder
 from clarion_keeper.bithedge.settlement import Settle
 from clarion_keeper.intents import Intent, Verdict
@@ -136,6 +138,18 @@ def one(simnet: Machine, model: Any, *key: Any) -> dict[str, Any]:
     return row
 
 
+def agrees(simnet: Machine) -> None:
+    """Every row that is compared is what the contracts say, and a row that is not is found."""
+
+    async def ask(contract: str, function: str, arguments: Sequence[Value]) -> Any:
+        return simnet.read(contract, function, *arguments)
+
+    listed = list(subjects(seen(simnet).chain))
+    assert asyncio.run(compare(listed, ask)) == []
+    wrong = [replace(subject, expected={**subject.expected, "available": -1}) for subject in listed]
+    assert len(asyncio.run(compare(wrong, ask))) == len(listed)
+
+
 def test_policies_end_and_owners_are_paid(simnet: Machine) -> None:
     """From rounds to expiry prices, settlements, shortfalls and recovery plans, fees and reminders."""
     scene = BitHedgeScene(simnet)
@@ -145,6 +159,7 @@ def test_policies_end_and_owners_are_paid(simnet: Machine) -> None:
     fees(simnet, scene)
     withdrawals(simnet)
     fallbacks(simnet)
+    agrees(simnet)
 
 
 def settlements(simnet: Machine, scene: BitHedgeScene) -> None:
@@ -195,6 +210,7 @@ def test_positions_are_called_on_and_taken_over(simnet: Machine) -> None:
     margin_calls(simnet, scene)
     taken_by_the_fund(simnet, scene)
     taken_by_the_keeper(simnet, scene)
+    agrees(simnet)
 
 
 def margin_calls(simnet: Machine, scene: BitHedgeScene) -> None:

@@ -110,9 +110,9 @@ async def test_rules_are_read_once_a_block(server: Server) -> None:
     asked: list[str] = []
 
     class Counted(Reader):
-        async def query(self, document: str, variables: Any = None) -> Any:
+        async def query(self, document: str, *rest: Any, **more: Any) -> Any:
             asked.append(document)
-            return await super().query(document, variables)
+            return await super().query(document, *rest, **more)
 
     async with Counted("http://test/graphql", transport=httpx.ASGITransport(server.app)) as at:
         for job in JOBS:

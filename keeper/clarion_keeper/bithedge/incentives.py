@@ -8,7 +8,7 @@ difference is shown until somebody has looked at it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from clarion.protocols.bithedge.units import BurnHeight
 from clarion_keeper.bithedge.calls import CallJob, NoTransactions
 from clarion_keeper.bithedge.endings import PARAMETERS, REWARDS_PAY, TREASURY_PAYS, Endings
 from clarion_keeper.bithedge.margins import EVERY
-from clarion_keeper.bithedge.reading import BitHedgeState, Index, Look
+from clarion_keeper.bithedge.reading import PAGE, BitHedgeState, Index, Look
 from clarion_keeper.graph import Reader
 from clarion_keeper.intents import Intent, Item, Lane
 from clarion_keeper.job import Job
@@ -48,14 +48,14 @@ _TOPICS: Final = sorted(
 )
 
 _EVENTS: Final = """
-query KeeperRewardEvents($contracts: [String!]!, $topics: [String!]!, $first: Int!, $after: String) {
+query KeeperRewardEvents($contracts: [String!]!, $topics: [String!]!, $above: Int!, $first: Int!, $after: String) {
   events(
-    filter: {contract: {in: $contracts}, topic: {in: $topics}}
+    filter: {contract: {in: $contracts}, topic: {in: $topics}, height: {gt: $above}}
     orderBy: [{field: HEIGHT, direction: ASC}]
     first: $first
     after: $after
   ) {
-    nodes { contract topic raw block { burnHeight } }
+    nodes { contract topic raw height block { burnHeight } }
     pageInfo { hasNextPage endCursor }
   }
 }
@@ -104,12 +104,62 @@ def epoch_entity(program: int, epoch: int) -> str:
     return f"epoch:{program}:{epoch}"
 
 
+class RewardEvents:
+    """The events that rewards follow from, from the first one on. Those that are final are read once.
+
+    A read that is broken off goes on from there the next time: a long history takes more than one look.
+    """
+
+    def __init__(self) -> None:
+        self._final: list[tuple[BurnHeight, Event]] = []
+        self._height = 0
+        """The last Stacks block whose events are all among the final ones."""
+
+    async def read(self, look: Look) -> list[tuple[BurnHeight, Event]]:
+        """All events at the block of a look, each with its Bitcoin block. Raises what GraphQL raises."""
+        chain = look.state().chain
+        given = {
+            "contracts": sorted({chain.contract(contract) for contract, _ in _TOPICS}),
+            "topics": sorted({topic for _, topic in _TOPICS}),
+            "above": self._height,
+            "first": PAGE,
+        }
+        known = list(self._final)
+        pending: list[tuple[int, BurnHeight, Event]] = []
+        after: str | None = None
+        while True:
+            page = (await look.ask(_EVENTS, {**given, "after": after}))["events"]
+            pending += _decoded(page["nodes"])
+            if not page["pageInfo"]["hasNextPage"]:
+                return known + [(burn, event) for _, burn, event in pending]
+            after = page["pageInfo"]["endCursor"]
+            # the last block may go on in the next page
+            whole = [row for row in pending if row[0] < pending[-1][0]]
+            pending = pending[len(whole) :]
+            known += [(burn, event) for _, burn, event in whole]
+            self._keep([row for row in whole if row[1] <= look.burn - DEPTH_BURN])
+
+    def _keep(self, final: Sequence[tuple[int, BurnHeight, Event]]) -> None:
+        if final:
+            self._final += [(burn, event) for _, burn, event in final]
+            self._height = final[-1][0]
+
+
+def _decoded(nodes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, BurnHeight, Event]]:
+    for node in nodes:
+        kind = EVENTS.get((node["contract"].partition(".")[2], node["topic"]))
+        if kind is not None:
+            event = msgspec.convert(decode_json(bytes_from_hex(node["raw"])), kind)
+            yield int(node["height"]), BurnHeight(int(node["block"]["burnHeight"])), event
+
+
 class Roots:
     """The roots of epochs, as jobs share them. One that was computed when its events were final is kept."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
         self._computing = asyncio.Lock()
+        self._events = RewardEvents()
         self._own: dict[tuple[int, int], EpochRoot | None] = {}
         self._agreed: dict[tuple[int, int], Expected] = {}
 
@@ -142,29 +192,10 @@ class Roots:
         self, look: Look, epochs: Sequence[tuple[Program, int]]
     ) -> dict[tuple[int, int], EpochRoot | None]:
         """The roots that follow from the events."""
-        chain = look.state().chain
-        contracts = sorted({contract for contract, _ in _TOPICS})
-        nodes = await look.pages(
-            _EVENTS,
-            "events",
-            {
-                "contracts": [chain.contract(contract) for contract in contracts],
-                "topics": sorted({topic for _, topic in _TOPICS}),
-            },
+        events = await self._events.read(look)
+        return await asyncio.to_thread(
+            lambda: {(program.id, epoch): root_of_epoch(program, epoch, events) for program, epoch in epochs}
         )
-        return await asyncio.to_thread(_roots, nodes, epochs)
-
-
-def _roots(
-    nodes: Sequence[Mapping[str, Any]], epochs: Sequence[tuple[Program, int]]
-) -> dict[tuple[int, int], EpochRoot | None]:
-    events: list[tuple[BurnHeight, Event]] = []
-    for node in nodes:
-        kind = EVENTS.get((node["contract"].partition(".")[2], node["topic"]))
-        if kind is not None:
-            event = msgspec.convert(decode_json(bytes_from_hex(node["raw"])), kind)
-            events.append((BurnHeight(int(node["block"]["burnHeight"])), event))
-    return {(program.id, epoch): root_of_epoch(program, epoch, events) for program, epoch in epochs}
 
 
 def root_of_epoch(program: Program, epoch: int, events: Sequence[tuple[BurnHeight, Event]]) -> EpochRoot | None:

@@ -318,10 +318,6 @@ class Look:
         """Another question, at the same block. Raises what GraphQL raises."""
         return await self._snapshot.ask(document, variables)
 
-    async def pages(self, document: str, connection: str, variables: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
-        """All nodes of a connection, at the same block. Raises what GraphQL raises."""
-        return await self._snapshot.pages(document, connection, variables)
-
     async def learn_each(
         self, model: type[Row], column: str, values: Iterable[Any], where: Filter | None = None
     ) -> Sequence[Any]:

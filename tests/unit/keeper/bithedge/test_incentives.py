@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 from support.bithedge_keeper import INDEX, KEEPER, STX, row, rules, state
+from support.bithedge_rows import DEPLOYER
 
-from clarion.chains.stacks.clarity import Buffer, Err, UInt
+from clarion.chains.stacks.clarity import Bool, Buffer, Err, StringAscii, Tuple, UInt, encode, principal
 from clarion.protocols.bithedge.tables import Program, ProgramEpoch, ProgramFund, Role
 from clarion_keeper.bithedge.incentives import (
+    DEPTH_BURN,
     CloseEpoch,
     DrawProgramFunds,
     EpochRoot,
     Expected,
     PostRewardRoot,
     ReturnProgramBudget,
+    RewardEvents,
     RewardRootDiffers,
     RewardState,
     Roots,
@@ -125,3 +128,52 @@ def test_budgets_are_drawn_while_a_programme_goes_on_and_returned_afterwards(
     found = state(BURN, *rules(BURN), *rows)
     jobs = (DrawProgramFunds(INDEX, KEEPER), ReturnProgramBudget(INDEX, KEEPER))
     assert [intent.key for job in jobs for intent in job.check(found)] == keys
+
+
+class PagedLook:
+    """A history of vault switches, one event a block of Stacks and of Bitcoin, two blocks a page."""
+
+    def __init__(self, burn: int, *, breaks_after: int = 100) -> None:
+        self.burn = burn
+        self.asked: list[int] = []
+        self._breaks_after = breaks_after
+
+    def state(self) -> Any:
+        return state(self.burn)
+
+    async def ask(self, _: str, variables: dict[str, Any]) -> Any:
+        if len(self.asked) == self._breaks_after:
+            raise TimeoutError
+        first = int(variables["after"] or variables["above"]) + 1
+        self.asked.append(first)
+        heights = [height for height in (first, first + 1) if height <= self.burn]
+        more = bool(heights) and heights[-1] < self.burn
+        about = {"hasNextPage": more, "endCursor": str(heights[-1]) if heights else None}
+        return {"events": {"nodes": [printed(height) for height in heights], "pageInfo": about}}
+
+
+def printed(height: int) -> dict[str, Any]:
+    envelope = {"topic": StringAscii("automatch.set"), "v": UInt(1), "seq": UInt(height)}
+    who = principal(KEEPER)
+    value = Tuple({**envelope, "actor": who, "caller": who, "provider": who, "on": Bool(True), "before": Bool(False)})
+    return {
+        "contract": f"{DEPLOYER}.bh-vault",
+        "topic": "automatch.set",
+        "raw": f"0x{encode(value).hex()}",
+        "height": height,
+        "block": {"burnHeight": height},
+    }
+
+
+async def test_a_history_is_read_on_where_it_was_broken_off_and_what_is_final_once() -> None:
+    events: Any = RewardEvents()
+    broken = PagedLook(20, breaks_after=4)
+    with pytest.raises(TimeoutError):
+        await events.read(broken)
+    assert broken.asked == [1, 3, 5, 7]
+    again = PagedLook(20)
+    assert [burn for burn, _ in await events.read(again)] == list(range(1, 21))
+    assert again.asked[0] == 8
+    later = PagedLook(23)
+    assert [burn for burn, _ in await events.read(later)] == list(range(1, 24))
+    assert later.asked[0] == 20 - DEPTH_BURN + 1
