@@ -16,6 +16,7 @@ import pytest
 from e2e.flow import Flow, open_flow, until
 from e2e.index import free_port, indexed
 from e2e.test_forks import indexing
+from pydantic import SecretStr
 from support.graphql import Server, serving
 
 from clarion.chains.stacks.keys import PrivateKey
@@ -23,6 +24,7 @@ from clarion.chains.stacks.networks import Network
 from clarion.config import Keeper, KeeperAccount, Node, Settings
 from clarion.dev.accounts import DEPLOYER, KEEPER
 from clarion.dev.insurance import TIER, Insurance
+from clarion.dev.run import DEVNET_TOKEN
 from clarion.protocols.bithedge import protocol
 from clarion.store.database import connect, with_server_settings
 from clarion.store.roles import KEEPER as KEEPER_ROLE
@@ -89,7 +91,7 @@ class Scene:
         settings = Settings(
             state_dir=self.folder / "state",
             deployers={"bithedge": DEPLOYER.address},
-            node=Node(url=self.node_url),
+            node=Node(url=self.node_url, auth_token=SecretStr(DEVNET_TOKEN)),
             keeper=Keeper(
                 graphql_url=self.graphql_url,
                 jobs=JOBS,
@@ -123,7 +125,7 @@ class Scene:
 @pytest.fixture
 async def scene(start_devnet: Callable[..., Any], database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
     port = free_port()
-    devnet = start_devnet(observer=f"http://127.0.0.1:{port}")
+    devnet = start_devnet("--auth-token", DEVNET_TOKEN, observer=f"http://127.0.0.1:{port}")
     deployed = protocol.deployed_by(DEPLOYER.address)
     app = make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, node_url=devnet.url)
     async with contextlib.AsyncExitStack() as stack:
