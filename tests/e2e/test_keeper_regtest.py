@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.keeper_regtest import (
     ANNA,
     BERT,
@@ -140,6 +141,7 @@ async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_
         assert (len(attempts(town)), town.waiting(), funds(town)) == (1, [], before)
 
 
+@pytest.mark.slow
 async def test_a_price_that_is_mined_first_makes_it_again(database_url: str, tmp_path: Path) -> None:
     async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
         update = town.zkusd.update_price(59_000 * UNIT)
@@ -220,6 +222,7 @@ async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_
         assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(two[1],)]
 
 
+@pytest.mark.slow
 async def test_a_spell_that_a_full_mempool_drops_comes_back_with_a_higher_fee(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -261,6 +264,7 @@ async def test_without_all_keys_a_spell_is_handed_out_unsigned(database_url: str
         assert state in ("done", "cancelled")
 
 
+@pytest.mark.slow
 async def test_cheap_zkusd_is_redeemed(database_url: str, tmp_path: Path) -> None:
     cheap = {"redeem_at_price8": 97 * UNIT // 100, "redeem_most": 500 * UNIT}
     async with scene(database_url, tmp_path, SCROLLS, lane=Lane.UPKEEP, zkusd=cheap) as (town, keeper):
@@ -280,6 +284,7 @@ async def test_cheap_zkusd_is_redeemed(database_url: str, tmp_path: Path) -> Non
         assert intents(town) == [("planned", None)], "the lane of liquidations has no account here"
 
 
+@pytest.mark.slow
 async def test_an_own_vault_is_rescued(database_url: str, tmp_path: Path) -> None:
     async with scene(database_url, tmp_path, SCROLLS, zkusd={"rescue_most": 50_000_000}) as (town, keeper):
         # nothing is to be liquidated any more
