@@ -33,7 +33,7 @@ DUE = int(os.environ.get("CLARION_BENCH_DUE", "120"))
 BLOCKS = int(os.environ.get("CLARION_BENCH_BLOCKS", "200"))
 CAPACITY = max(6, POSITIONS // 10)
 """Transactions that a block takes."""
-SEED = 12_03_2020
+SIZE: dict[str, Any] = {"positions": POSITIONS, "due": DUE, "seed": 12_03_2020}
 WEATHER = Weather(
     capacity=CAPACITY,
     strangers=3 * CAPACITY,
@@ -177,35 +177,39 @@ def tell(report: Report, who: str, found: Outcome, sent: Sequence[Sent]) -> None
                 sum(1 for deed in found.liquidated if deed.tx_id in fees and deed.bounty < fees[deed.tx_id])
             ),
             "highest fee in micro-STX": str(max(fees.values(), default=0)),
-            "blocks": str(max((deed.height for deed in found.deeds), default=0) - found.began),
+            "until the last": f"{max(deed.height for deed in found.deeds) - found.began} blocks" if found.deeds else "",
         },
     )
+
+
+async def test_a_loop_of_one_account_and_one_fee(
+    new_index: Callable[[], str], bench_folder: Path, report: Report
+) -> None:
+    """What it would be without lanes, replacement and fees that follow the market."""
+    folder = bench_folder / "loop"
+    folder.mkdir()
+    async with (
+        staged(new_index(), folder, **SIZE, keeper={}, accounts=[NAIVE], runs=False) as stage,
+        Reader(stage.settings.keeper.graphql_url) as reader,
+    ):
+        loop = NaiveLoop(stage.node, reader, stage.settings, (await stage.node.info()).chain_id)
+        found = await play(stage, loop.turn)
+        tell(report, "loop", found, sent_by(stage.database, [NAIVE.address]))
 
 
 async def test_everything_is_mined_although_blocks_are_full(
     new_index: Callable[[], str], bench_folder: Path, report: Report
 ) -> None:
-    """The loop first, then the keeper: the same storm for both."""
-    size: dict[str, Any] = {"positions": POSITIONS, "due": DUE, "seed": SEED}
-    folder = bench_folder / "loop"
-    folder.mkdir()
-    async with (
-        staged(new_index(), folder, **size, keeper={}, accounts=[NAIVE], runs=False) as stage,
-        Reader(stage.settings.keeper.graphql_url) as reader,
-    ):
-        loop = NaiveLoop(stage.node, reader, stage.settings, (await stage.node.info()).chain_id)
-        tell(report, "loop", await play(stage, loop.turn), sent_by(stage.database, [NAIVE.address]))
-
+    """The keeper in the same storm: everything, once, and at no loss."""
     folder = bench_folder / "keeper"
     folder.mkdir()
     given, accounts = accounts_of(folder, ROLES)
-    async with staged(
-        new_index(), folder, **size, keeper={"accounts": given, "jobs": [*JOBS]}, accounts=accounts, runs=True
-    ) as stage:
+    keeper = {"accounts": given, "jobs": [*JOBS]}
+    async with staged(new_index(), folder, **SIZE, keeper=keeper, accounts=accounts, runs=True) as stage:
         found = await play(stage, stage.keeper_turned)
         sent = sent_by(stage.database, [one.address for one in accounts])
         tell(report, "keeper", found, sent)
         fees = {one.tx_id: one.fee for one in sent}
         assert found.left == 0
+        assert len({deed.tx_id for deed in found.liquidated}) == len(found.liquidated) == POSITIONS
         assert all(deed.bounty >= fees[deed.tx_id] for deed in found.liquidated if deed.tx_id in fees)
-        assert len({(deed.tx_id, deed.place) for deed in found.liquidated}) == POSITIONS

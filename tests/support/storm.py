@@ -179,7 +179,7 @@ class Storm:
         self.crash_height = (await self._node.info()).stacks_tip_height
 
     async def price(self, percent: dict[str, int], *, dear: bool) -> None:
-        """A round of each of these assets, at so many percent of its last price, in two blocks."""
+        """A round of each of these assets, at so many percent of its last price, in two blocks or more."""
         world = await self._scenario.look()
         calls, submitters = self._scenario.calls, self._scenario.cast.submitters
         submissions, closings = [], []
@@ -196,7 +196,7 @@ class Storm:
             else:
                 for call in group:
                     assert await self._scenario.send(call), call.note
-            await self.mine()
+                await self.mine()
 
     async def congest(self, weather: Weather, *, wild: bool) -> None:
         """Strangers fill the blocks, at the calm fees or the wild ones."""
@@ -243,6 +243,7 @@ class Storm:
         await self.mine()
 
     async def _send_dear(self, calls: Iterable[Call]) -> None:
+        """Send calls for a fee that nobody else pays, and mine until all of them are in."""
         nonces: dict[str, int] = {}
         for call in calls:
             nonce = nonces.get(call.sender.address)
@@ -250,6 +251,8 @@ class Storm:
                 nonce = (await self._node.account(call.sender.address)).nonce
             nonces[call.sender.address] = nonce + 1
             await self._node.send(await self._signed(call.sender, call, nonce))
+        while any([(await self._node.account(who)).nonce < nonce for who, nonce in nonces.items()]):
+            await self.mine()
 
     async def _signed(self, sender: Account, call: Call, nonce: int) -> bytes:
         return signed_transaction(
