@@ -100,7 +100,7 @@ class Unsigned:
 class BitcoinExecutor:
     """An `clarion_keeper.executor.Executor` for one account on Bitcoin, and its jobs on zkUSD.
 
-    ``cosigners`` sign what states and vaults lie at. ``prover`` None: spells are built and checked, and not proven.
+    ``cosigners`` sign what states and vaults lie at. ``charms_fee`` is what the prover may charge; None for nothing.
     """
 
     chain: Chain = "bitcoin"
@@ -201,9 +201,7 @@ class BitcoinExecutor:
 
     async def broadcast(self, signed: Signed | Attempt) -> Broadcast:
         """Give stored bytes to all nodes at once."""
-        answer = await broadcast(self.nodes, parse_transaction(signed.raw))
-        log.info("spell given to the nodes", tx=signed.tx_id.hex(), meaning=answer.taken.value, reason=answer.reason)
-        return answer
+        return await broadcast(self.nodes, parse_transaction(signed.raw))
 
     async def follow(self, outgoings: Sequence[Outgoing]) -> tuple[Mapping[int, Seen], Receipt]:
         """What became of these, by id, and where the index stood."""
