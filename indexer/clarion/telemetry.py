@@ -16,8 +16,10 @@ from structlog.typing import Processor
 
 from clarion.config import Log, LogFormat, Metrics
 
-QUIET_LIBRARIES = ("httpx", "httpcore", "apscheduler", "alembic")
+QUIET_LIBRARIES = ("httpx", "httpcore", "websockets", "apscheduler", "alembic")
 """Their informational messages tell an operator nothing; warnings do."""
+TALKATIVE_LIBRARIES = ("uvicorn.error",)
+"""What they write for debugging holds headers and what comes over WebSockets, keys and tokens among them."""
 
 
 def configure_logging(settings: Log, stream: TextIO | None = None) -> None:
@@ -61,6 +63,8 @@ def configure_logging(settings: Log, stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    for name in TALKATIVE_LIBRARIES:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,16 @@ def test_both_kinds_of_loggers_write_one_json_object_a_line() -> None:
     assert ours["timestamp"].endswith("Z")
 
 
+@pytest.mark.parametrize("library", ["websockets.client", "httpcore.http11", "uvicorn.error"])
+def test_headers_are_not_written_even_for_debugging(library: str) -> None:
+    stream = io.StringIO()
+    configure_logging(Log(level=LogLevel.DEBUG), stream)
+    logging.getLogger("clarion").debug("for debugging")
+    logging.getLogger(library).debug("> Authorization: Bearer secret")
+    assert "for debugging" in stream.getvalue()
+    assert "secret" not in stream.getvalue()
+
+
 def test_what_is_less_serious_than_the_level_is_not_written() -> None:
     stream = io.StringIO()
     configure_logging(Log(level=LogLevel.WARNING), stream)
