@@ -36,6 +36,7 @@ check: setup $(CHARMS) $(CLIENTS) ## Run the linters, the type checkers and the 
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(PY) -m mypy examples/sbtc/clarion_sbtc
+	$(PY) -m mypy $(wildcard examples/*.py)
 	$(NPM) run types
 	$(PY) -m clarion.node contracts/node_modules/.bin/tsc -p tests/clients
 	$(PY) -m clarion.node npm --prefix contracts/charms run check

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from e2e.agreement import disagreements
 from e2e.flow import Flow, open_flow, until
@@ -16,7 +17,8 @@ from clarion.config import Devnet, GraphQL, Observer, Settings
 from clarion.dev.accounts import KEEPER
 from clarion.dev.processes import ProcessTree, State
 from clarion.dev.run import DevOptions, settings_of_run, start_devnet, start_index, start_readers, write_settings
-from clarion.store.database import connect
+from clarion.store.database import connect, with_server_settings
+from clarion.store.roles import KEEPER as KEEPER_ROLE
 
 POLICY = """
 query Policy($id: Int!) {
@@ -73,6 +75,13 @@ async def test_a_fallen_price_is_paid_out(processes: tuple[Settings, ProcessTree
             assert int(shown["paid"]) == policy["paid"] > 0
             assert int(shown["unpaidUsd8"]) == 0
             assert sum(int(part["paid"]) for part in shown["allocations"]["nodes"]) == policy["paid"]
+            # the keeper's role sees no projection: all that it knew came through GraphQL
+            assert settings.keeper.role == KEEPER_ROLE
+            with (
+                connect(with_server_settings(database_url, role=KEEPER_ROLE), autocommit=True) as its_own,
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+            ):
+                its_own.execute("SELECT FROM bithedge.policy")
             with connect(database_url, autocommit=True) as connection:
                 found, compared = await disagreements(connection, flow.scenario.reader)
                 assert found == []

@@ -29,6 +29,8 @@ from clarion.dev.view import Lines, LiveView, View
 from clarion.node import find_node
 from clarion.store.database import EMBEDDED_DATABASE, connect, create_database, drop_database, migrate
 from clarion.store.embedded import EmbeddedPostgres
+from clarion.store.roles import KEEPER as KEEPER_ROLE
+from clarion.store.roles import make_roles
 
 SETTINGS_NAME: Final = "clarion.toml"
 KEEPER_KEY_NAME: Final = "keeper.key"
@@ -180,6 +182,7 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
         "keeper": {
             "graphql_url": f"http://{graphql.host}:{graphql_port}/graphql",
             "accounts": {"keeper": {"signer": f"file:{folder / KEEPER_KEY_NAME}", "lanes": KEEPER_LANES}},
+            "role": KEEPER_ROLE,
         },
         "log": {"level": settings.log.level, "format": settings.log.format},
     }
@@ -306,7 +309,11 @@ def _prepare(settings: Settings, options: DevOptions, folder: Path, server: Embe
 
 
 def write_settings(folder: Path, settings: Settings, url: str) -> None:
-    """Write the settings and the keeper's key for the child processes, and for `--dev` of other commands."""
+    """Write the settings and the keeper's key for the child processes, and for `--dev` of other commands.
+
+    The database gets the role that the keeper has: it sees its own tables and no other.
+    """
+    make_roles(url)
     _write_key(folder / KEEPER_KEY_NAME, KEEPER.secret)
     if "vaults" in settings.keeper.accounts:
         from clarion.dev.bitcoin.zkusd_apps import SCROLLS
