@@ -52,7 +52,9 @@ class Job(Protocol[S]):
     have stayed due before it is sent; 0 sends at the tip (settings ``keeper.depths`` have the last word). ``holds``:
     for jobs of chain ``none`` that find something wrong: while an intent of it is open, no job acts on its ``entity``.
     ``reads``: the chain whose index it reads; None: that of its transactions, Stacks where it makes none.
-    ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block.
+    ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block. ``needs_account``: its
+    call ends otherwise for the keeper's account than for anybody else, because it asks for a role or is about what the
+    account has; a stranger's simulation says nothing of it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Job(Protocol[S]):
     reads: Chain | None = None
     holds: bool = False
     replayable: bool = True
+    needs_account: bool = False
 
     async def read(self, reader: Reader) -> S:
         """Everything that ``check`` looks at, all of it at one block. The only part of a job that asks anybody."""

@@ -167,6 +167,7 @@ class ClaimBounties(_MoneyJob):
     """Takes the keeper's own bounties out of the vault, to the account that liquidates."""
 
     name = "claim-bounties"
+    needs_account = True
     lane = Lane.RESCUE
     action_name = "claim-yield"
     what = "bounties in the vault"

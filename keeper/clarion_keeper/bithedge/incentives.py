@@ -259,6 +259,7 @@ class PostRewardRoot(_RootJob):
     """Posts the root of an epoch's rewards, from the account that has the role ``keeper``."""
 
     name = "post-reward-root"
+    needs_account = True
     action_name = "post-reward-root"
     endings = Endings(
         "posted",

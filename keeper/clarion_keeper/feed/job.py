@@ -85,6 +85,7 @@ class SubmitPrice(Job[FeedState]):
     """Submits our price of an asset to the round that is open or opens with it."""
 
     name = "oracle-submit"
+    needs_account = True
     lane = Lane.ORACLE
     replayable = False  # exchanges say what a price is now
     endings: Final = Endings(

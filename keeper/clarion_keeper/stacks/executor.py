@@ -15,6 +15,7 @@ import structlog
 
 from clarion.chains.stacks.clarity import StandardPrincipal
 from clarion.chains.stacks.codec_errors import CodecError
+from clarion.chains.stacks.keys import address_of_public_key
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.chains.stacks.payloads import ContractCall, Payload, TokenTransfer, encode_payload
@@ -95,7 +96,7 @@ class StacksExecutor:
         self._policy = policy
         self._contracts = contracts
         self._replace_after = replace_after_blocks
-        self._simulator = Simulator(nodes, network, network.chain_id)
+        self._simulator = Simulator(nodes, network, address_of_public_key(signer.public_key, network))
         self._height = 0
         self._would_end: dict[bytes, tuple[Outcome, ...]] = {}
 

@@ -2,8 +2,8 @@
 
 A node simulates signed transactions only. So the call is signed by a key that is made up for this one question, with no
 fee, and run at the tip: nothing that could ever be mined exists yet. Most calls of a keeper may be made by anybody, and
-end for a made-up sender as for the keeper. Those that ask for a role do not: what the made-up sender is refused for is
-then no reason, and the transaction is simulated once more when it is signed and its nonce is the account's next.
+end for a made-up sender as for the keeper. Those that ask for a role, or name the account, do not: they are simulated
+when they are signed, where their nonce is the account's next.
 
 Where no node simulates, the job's own rules are what is known: an intent is due only while they say that its call would
 succeed.
@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from clarion.chains.stacks.clarity import StandardPrincipal, encode
 from clarion.chains.stacks.keys import PrivateKey
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.node_client import NodeError, Simulated, SimulationRefusedError
@@ -46,7 +47,7 @@ class Certainty(StrEnum):
     SURE = "sure"
     """It would end so at the tip."""
     UNSURE = "unsure"
-    """It ends so for a made-up sender; the account may be asked for a role that only it has."""
+    """What a made-up sender is told says nothing of the account, or is nothing that the job expects."""
     NONE = "none"
     """No node simulates."""
 
@@ -74,20 +75,21 @@ class Foretold:
 class Simulator:
     """Asks the nodes how calls would end."""
 
-    def __init__(self, nodes: Nodes, network: Network, chain_id: int) -> None:
+    def __init__(self, nodes: Nodes, network: Network, address: StandardPrincipal) -> None:
         self._nodes = nodes
         self._network = network
-        self._chain_id = chain_id
+        self._address = encode(address)[1:]
 
     async def call(self, work: Work, payload: ContractCall, conditions: Sequence[PostCondition]) -> Foretold:
         """How a call would end, as far as a made-up sender can say."""
+        if work.job.needs_account or any(self._address in encode(argument) for argument in payload.arguments):
+            return Foretold(Certainty.UNSURE, reason="it depends on the account: it is simulated when it is signed")
         stranger = signed_transaction(
             payload,
             _made_up_key(),
             nonce=0,
             fee=0,
             network=self._network,
-            chain_id=self._chain_id,
             post_conditions=conditions,
             post_condition_mode=PostConditionMode.ORIGINATOR,
         )

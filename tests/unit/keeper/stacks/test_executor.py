@@ -9,7 +9,7 @@ import pytest
 from support import signing
 from support.stacks_node import DONE_BEFORE, FORBIDDEN, NOT_YET, FakeNode, KeySigner, Settle, work
 
-from clarion.chains.stacks.clarity import Err, Ok, UInt, Value
+from clarion.chains.stacks.clarity import Err, Ok, Some, UInt, Value, principal
 from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.payloads import TokenTransfer
 from clarion.chains.stacks.post_conditions import PostConditionMode
@@ -17,7 +17,7 @@ from clarion.chains.stacks.signing import verify
 from clarion.chains.stacks.transactions import Transaction, decode_transaction
 from clarion_keeper.executor import Attempt, Declined, Draft, ExecutorError, Fate, Outgoing, Taken
 from clarion_keeper.graph import MinedTransaction, Receipt
-from clarion_keeper.intents import Lane, Verdict
+from clarion_keeper.intents import Call, Lane, Verdict
 from clarion_keeper.signers import SignerUnavailableError
 from clarion_keeper.stacks.contracts import Contracts
 from clarion_keeper.stacks.executor import StacksExecutor, WouldAbortError
@@ -277,6 +277,28 @@ async def test_a_role_that_only_the_account_has_is_simulated_as_it_was_signed(wo
     assert draft.outcomes == ()
     signed = await world.executor.sign(draft, work(JOB, 7), nonce=3)
     assert decode_transaction(signed.raw).nonce == 3
+
+
+@pytest.mark.parametrize("code", [DONE_BEFORE, NOT_YET])
+async def test_what_depends_on_the_account_no_stranger_can_foretell(world: World, code: int) -> None:
+    class Claim(Settle):
+        needs_account = True
+
+    class Name(Settle):
+        def call(self, items: Any) -> Call:
+            return Call(LEDGER, "take-over", (Some(principal(world.signer.address)),))
+
+    for job in (Claim(LEDGER), Name(LEDGER)):
+        world.simulates(Err(UInt(code)), own=Ok(UInt(1)))
+        draft = await world.executor.draft(work(job, 7), world.index.receipt, nonce=3)
+        assert isinstance(draft, Draft)
+        await world.executor.sign(draft, work(job, 7), nonce=3)
+        world.simulates(Ok(UInt(1)), own=Err(UInt(code)))
+        with pytest.raises(WouldAbortError):
+            await world.executor.sign(draft, work(job, 7), nonce=3)
+        answer = await world.executor.draft(work(job, 7), world.index.receipt, nonce=3)
+        assert isinstance(answer, Declined)
+        assert [outcome.benign for outcome in answer.outcomes] == [code == DONE_BEFORE]
 
 
 async def test_what_was_signed_and_would_abort_is_not_given_out(world: World) -> None:
