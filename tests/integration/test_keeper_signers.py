@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import stat
@@ -239,6 +240,42 @@ async def test_a_signer_at_a_socket_is_found_again(
     listening(key_file(tmp_path, bytes(31) + b"\x07\x01", "other"))
     with pytest.raises(SignerProtocolError, match=f"was {ADDRESS} and is now"):
         await check_signs(signer)
+
+
+def signer_command(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """`clarion keeper signer` at ``signer.sock`` in the folder."""
+    path = folder / "signer.sock"
+    account = {"signer": f"unix:{path}", "limits": {"calls": [f"{DEPLOYER}.bh-policy.*"], "max_fee": 20_000}}
+    settings = {
+        "CLARION_STATE_DIR": str(folder / "state"),
+        "CLARION_KEEPER__ACCOUNTS": json.dumps({"keeper": account}),
+        "SOME_KEY": SECRET.hex(),
+    }
+    command = [sys.executable, "-m", "clarion", "keeper", "signer", "keeper", "--socket", str(path), *more]
+    return subprocess.Popen(command, env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True)
+
+
+async def test_the_command_holds_a_key_for_a_keeper_of_another_user(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "signer.sock"
+    with signer_command(tmp_path, "--key", "env:SOME_KEY") as process:
+        assert process.stderr is not None
+        assert "listening on" in process.stderr.readline()
+        assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        signer = await opened(f"unix:{path}")
+        await check_signs(signer)
+        with pytest.raises(SigningRefusedError) as caught:
+            await signer.sign_stacks(unsigned(fee=20_001).encode(), purpose=PURPOSE)
+        assert caught.value.limit == "max_fee"
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+    assert not path.exists()
+
+
+def test_the_command_asks_where_the_key_is(tmp_path: Path) -> None:
+    with signer_command(tmp_path) as process:
+        _, said = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 2
+    assert "Say with --key where the key of keeper is" in said
 
 
 async def test_a_signer_of_another_network_is_not_used(
