@@ -65,6 +65,11 @@ def intents(town: Town, job: str = "zkusd-liquidate") -> list[tuple[Any, ...]]:
     return town.rows("SELECT state, outcome FROM keeper.intent WHERE job = %s ORDER BY id", job)
 
 
+def outcome_of(town: Town) -> str:
+    """What became of the first liquidation."""
+    return str(intents(town)[0][1])
+
+
 def attempts(town: Town) -> list[tuple[Any, ...]]:
     return town.rows("SELECT state, fee, encode(tx_id, 'hex') FROM keeper.attempt ORDER BY number")
 
@@ -220,6 +225,27 @@ async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_
         await keeper.turn()
         assert intents(town) == [("done", "the spell is mined")]
         assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(two[1],)]
+
+
+async def test_a_reorganization_takes_the_cause_back(database_url: str, tmp_path: Path) -> None:
+    async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
+        await keeper.turn()
+        assert len(town.waiting()) == 1
+        # the last prices are of the blocks that go: what the spell spends is on no chain any more
+        await town.fork(6, keep=False)
+        assert town.zkusd.price() > 60_000 * UNIT
+        assert town.waiting() == []
+        await keeper.turn()
+        assert intents(town) == [("cancelled", outcome_of(town))]
+        assert "reorganization" in outcome_of(town)
+        await keeper.turn()
+        assert town.waiting() == []
+        await town.set_price(60_000)
+        await keeper.turn()
+        await town.mine()
+        await keeper.turn()
+        assert [state for state, _ in intents(town)] == ["cancelled", "done"]
+        assert len(town.zkusd.vaults()) == 1
 
 
 @pytest.mark.slow
