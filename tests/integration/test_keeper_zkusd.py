@@ -24,6 +24,7 @@ from clarion.protocols.zkusd.operations import Held
 from clarion.protocols.zkusd.units import Base, Percent
 from clarion_graphql.app import make_app
 from clarion_keeper.executor import Declined, Draft, ExecutorError, Work
+from clarion_keeper.graph import Reader
 from clarion_keeper.intents import Item, Verdict
 from clarion_keeper.zkusd.jobs import Liquidate
 from clarion_keeper.zkusd.orders import Operation, SpellOrder
@@ -48,10 +49,10 @@ async def scene(database_url: str, folder: Path) -> AsyncIterator[tuple[Town, Se
         yield town, settings, keeper
 
 
-async def state_of(keeper: TurningKeeper) -> ZkUsdState:
+async def state_of(reader: Reader) -> ZkUsdState:
     script = f"0x{KEEPER.taproot_script.hex()}"
     return await read_state(
-        keeper.parts.readers["bitcoin"],
+        reader,
         scripts=[script],
         redeem_most=Base(500 * UNIT),
         rescue_below=Percent(200),
@@ -83,11 +84,11 @@ def only(found: Draft | Declined) -> tuple[Verdict, str, bool]:
 
 
 async def test_what_jobs_decide_on_is_what_the_coins_hold(database_url: str, tmp_path: Path) -> None:
-    async with scene(database_url, tmp_path) as (town, _, keeper):
+    async with scene(database_url, tmp_path) as (town, settings, keeper):
         await town.sender.cast(town.zkusd.transfer(ANNA, KEEPER.taproot_script, 900 * UNIT), ANNA)
         await town.mine()
         truth = town.zkusd.states()
-        found = await state_of(keeper)
+        found = await state_of(keeper.parts.readers["bitcoin"])
         market: Market = found.markets[0]
         assert market.is_known
         assert market.apps == town.zkusd.apps
@@ -109,13 +110,19 @@ async def test_what_jobs_decide_on_is_what_the_coins_hold(database_url: str, tmp
         assert market.zkusd == 900 * UNIT
         assert found.fee_rate is not None
         assert found.pending == {}
+        # what was decided can be asked again, whatever came later
+        height = town.node.chain.height
+        await town.set_price(62_000)
+        async with Reader(settings.keeper.graphql_url, chain="bitcoin", as_of=height) as past:
+            again = await state_of(past)
+        assert again == replace(found, fee_rate=None)
 
 
 async def test_the_mempool_is_told_with_whom_it_pays(database_url: str, tmp_path: Path) -> None:
     async with scene(database_url, tmp_path) as (town, settings, keeper):
         pool = town.zkusd.pool()
         sent = await town.sender.cast(town.zkusd.position(ANNA, 7_000 * UNIT), ANNA)
-        found = await state_of(keeper)
+        found = await state_of(keeper.parts.readers["bitcoin"])
         (spend,) = found.pending.values()
         assert (spend.outpoint, spend.tx_id) == (place(pool), sent.id.hex())
         assert f"0x{ANNA.taproot_script.hex()}" in spend.scripts
