@@ -58,6 +58,7 @@ class Exercise(Job[State]):
 
     name = "exercise-ours"
     lane = Lane.SETTLE
+    needs_account = True  # only a policy's owner may exercise it
 
     def __init__(self, owner: str, contract: str) -> None:
         self.owner, self.contract = owner, contract
