@@ -34,21 +34,24 @@ class Desk:
     def __init__(self, settings: Keeper, scripts: frozenset[str]) -> None:
         self.settings: Final = settings
         self.scripts: Final = scripts
-        self._reading: asyncio.Task[ZkUsdState] | None = None
+        self._reading = asyncio.Lock()
+        self._readings = 0
+        self._state: ZkUsdState | None = None
 
     async def read(self, reader: Reader) -> ZkUsdState:
         """The state, read once for all jobs that ask while it is being read."""
-        if self._reading is None or self._reading.done():
-            zkusd = self.settings.zkusd
-            self._reading = asyncio.create_task(
-                read_state(
+        before = self._readings
+        async with self._reading:
+            if self._state is None or self._readings == before:
+                zkusd = self.settings.zkusd
+                self._state = await read_state(
                     reader,
                     scripts=sorted(self.scripts),
                     redeem_most=Base(0 if zkusd.redeem_at_price8 is None else zkusd.redeem_most),
                     rescue_below=Percent(zkusd.rescue_below_percent),
                 )
-            )
-        return await asyncio.shield(self._reading)
+                self._readings += 1
+            return self._state
 
     def outlook(self, state: ZkUsdState) -> Outlook:
         """What can be done."""

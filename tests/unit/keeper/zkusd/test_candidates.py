@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from clarion.protocols.zkusd.app_sets import ROLES
 from clarion.protocols.zkusd.apps import owner_of, verification_keys
 from clarion.protocols.zkusd.terms import NotPossibleError, liquidation_terms, redemption_terms
 from clarion.protocols.zkusd.units import ONE_BASE, ONE_PRICE8, Base, Percent, Price8, Sats
-from clarion_keeper.graph import Receipt
+from clarion_keeper.graph import GraphError, Receipt
 from clarion_keeper.zkusd.candidates import Outlook
 from clarion_keeper.zkusd.costs import VIRTUAL_SIZE
 from clarion_keeper.zkusd.jobs import Contention, Desk, HeldBack, Liquidate, Redeem, Rescue, StalePrice
@@ -287,3 +288,24 @@ def test_in_recovery_mode_the_pool_pays_all_or_nothing() -> None:
         liquidation_terms(**given, pool_total=Base(2_012 * ONE_BASE))
     with pytest.raises(NotPossibleError, match="120 %"):
         liquidation_terms(**(given | {"total_percent": Percent(120)}), pool_total=Base(10**15))
+
+
+async def test_jobs_that_ask_at_once_share_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: asyncio.Queue[asyncio.Future[ZkUsdState]] = asyncio.Queue()
+
+    async def reading(*_: object, **__: object) -> ZkUsdState:
+        found: asyncio.Future[ZkUsdState] = asyncio.get_running_loop().create_future()
+        readings.put_nowait(found)
+        return await found
+
+    monkeypatch.setattr("clarion_keeper.zkusd.jobs.read_state", reading)
+    shared, reader = desk(keeper()), cast("Any", None)
+    asked = [asyncio.create_task(shared.read(reader)) for _ in range(3)]
+    (await readings.get()).set_exception(GraphError("down"))
+    with pytest.raises(GraphError):
+        await asked[0]
+    (await readings.get()).set_result(state())
+    assert await asked[1] is await asked[2], "what failed was for who asked first"
+    later = asyncio.create_task(shared.read(reader))
+    (await readings.get()).set_result(state(market()))
+    assert (await later).markets
