@@ -175,7 +175,7 @@ async def test_every_list_of_every_protocol_can_be_read_as_of_a_block(database_u
             for block in (first, toy.block(first)):
                 batch.append(block)
                 batch.apply(block)
-    schema = build_schema(protocols)
+    schema = build_schema(protocols, [])
     lists = [
         name
         for name, field in schema._schema.query_type.fields.items()
