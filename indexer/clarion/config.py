@@ -646,6 +646,9 @@ class Keeper(_Section):
     """The keeper, which sends the transactions that anyone may send, and those of the roles whose keys it has."""
 
     graphql_url: HttpUrl = _setting("http://127.0.0.1:8000/graphql", "Where the keeper reads what there is to do.")
+    graphql_api_key: SecretStr | None = _setting(
+        None, "API key that it reads with, of scopes `read` and `subscribe`; not set: as anybody."
+    )
     node_urls: HttpUrls = _setting([], "RPC addresses of the nodes that transactions are sent to; none: `node.url`.")
     dry_run: bool | None = _setting(
         None, "Decide, plan and simulate, but sign nothing. Not set: so on mainnet, and not elsewhere."

@@ -16,7 +16,7 @@ from structlog.typing import Processor
 
 from clarion.config import Log, LogFormat, Metrics
 
-QUIET_LIBRARIES = ("httpx", "httpcore", "websockets", "apscheduler", "alembic")
+QUIET_LIBRARIES = ("httpx", "httpcore", "websockets", "alembic")
 """Their informational messages tell an operator nothing; warnings do."""
 TALKATIVE_LIBRARIES = ("uvicorn.error",)
 """What they write for debugging holds headers and what comes over WebSockets, keys and tokens among them."""

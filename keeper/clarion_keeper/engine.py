@@ -20,7 +20,7 @@ from clarion.chains.model import Chain
 from clarion.config import Lane, Settings
 from clarion_keeper import stacks
 from clarion_keeper.executor import Executor, ExecutorError, OpenExecutor
-from clarion_keeper.graph import GraphError, Reader
+from clarion_keeper.graph import GraphError, Reader, reader_of
 from clarion_keeper.job import Job, JobContext, chain_read_by, load_jobs
 from clarion_keeper.looking import NOT_YET, Look, look, store_look
 from clarion_keeper.observer import Observer
@@ -295,7 +295,7 @@ async def open_parts(settings: Settings, *, as_of: int | None = None) -> AsyncIt
         indexed: dict[Chain, bool] = {"stacks": bool(settings.sources), "bitcoin": bool(settings.bitcoin.sources)}
         for chain, is_indexed in indexed.items():
             if is_indexed or any(account.chain == chain for account in settings.keeper.accounts.values()):
-                reader = Reader(settings.keeper.graphql_url, chain=chain, as_of=as_of)
+                reader = reader_of(settings, chain=chain, as_of=as_of)
                 readers[chain] = await stack.enter_async_context(reader)
         signers = await stack.enter_async_context(open_signers(settings))
         executors: dict[str, Executor] = {}

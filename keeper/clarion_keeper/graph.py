@@ -18,6 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from clarion.chains.model import Chain
+from clarion.config import Settings
 
 log = structlog.get_logger()
 
@@ -141,6 +142,17 @@ class Snapshot:
             if not page["pageInfo"]["hasNextPage"]:
                 return nodes
             after = page["pageInfo"]["endCursor"]
+
+
+def reader_of(settings: Settings, *, chain: Chain = "stacks", as_of: int | None = None) -> Reader:
+    """The reader of a chain by the settings, not opened yet; ``as_of`` as for :class:`Reader`."""
+    key = settings.keeper.graphql_api_key
+    return Reader(
+        settings.keeper.graphql_url,
+        chain=chain,
+        as_of=as_of,
+        api_key=None if key is None else key.get_secret_value(),
+    )
 
 
 class Reader:

@@ -109,7 +109,7 @@ def checked_psbt(data: bytes, scripts: Collection[bytes], limits: BitcoinLimits)
 def _signed(psbt: Psbt, mine: Sequence[int], descriptor: str, network: BitcoinNetwork) -> Psbt:
     """With signatures on these inputs, which all are of the descriptor."""
     # it takes a third of a second, and who signs nothing does not need it
-    import bdkpython as bdk  # type: ignore[import-untyped]
+    import bdkpython as bdk
 
     # the library takes every input without a witness for one of its descriptor
     shown = [one if place in mine else replace(one, witness=_LEFT_ALONE) for place, one in enumerate(psbt.inputs)]

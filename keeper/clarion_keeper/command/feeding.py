@@ -7,7 +7,7 @@ from psycopg import AsyncConnection
 from clarion.config import Settings
 from clarion_keeper.command.database import keeper_database
 from clarion_keeper.feed.report import FeedReport, feed_report
-from clarion_keeper.graph import Reader
+from clarion_keeper.graph import reader_of
 from clarion_keeper.intents import Lane
 
 
@@ -17,7 +17,7 @@ async def report(settings: Settings) -> FeedReport:
     Raises:
         ConfigurationError: ``keeper.feed`` cannot be used.
     """
-    async with Reader(settings.keeper.graphql_url) as reader:
+    async with reader_of(settings) as reader:
         return await feed_report(settings, reader, provider=await _provider(settings))
 
 

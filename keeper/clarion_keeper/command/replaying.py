@@ -15,7 +15,7 @@ from clarion.chains.model import Chain
 from clarion.config import Settings
 from clarion_keeper.command.database import keeper_database, remembered_context
 from clarion_keeper.command.text import listing, short
-from clarion_keeper.graph import GraphError, Reader, Receipt
+from clarion_keeper.graph import GraphError, Reader, Receipt, reader_of
 from clarion_keeper.intents import Intent, Lane
 from clarion_keeper.job import Job, chain_read_by, load_jobs
 
@@ -52,7 +52,7 @@ def replay_block(settings: Settings, chain: Chain, height: int) -> Replay:
 async def _replay(settings: Settings, database_url: str, chain: Chain, height: int) -> Replay:
     jobs = load_jobs(await remembered_context(settings, database_url))
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(Reader(settings.keeper.graphql_url, chain=chain, as_of=height))
+        reader = await stack.enter_async_context(reader_of(settings, chain=chain, as_of=height))
         try:
             receipt = await reader.tip()
         except GraphError as error:

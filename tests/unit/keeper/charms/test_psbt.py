@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-import bdkpython  # type: ignore[import-untyped]
+import bdkpython
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
