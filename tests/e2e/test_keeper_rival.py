@@ -119,7 +119,7 @@ class Scene:
             await self.flow.devnet.burn(1)
             await self.flow.price(97)
         await indexed(self.flow, self.connection)
-        return self.connection.execute(LIQUIDATIONS).fetchall()  # type: ignore[arg-type]
+        return self.connection.execute(LIQUIDATIONS).fetchall()
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ async def test_a_rival_and_the_keeper_do_nothing_twice(scene: Scene) -> None:
     async with scene.bot() as log, scene.keeper():
         await until(scene.fall, lambda rows: len(rows) >= 1, "a liquidation")
         await until(_sent(scene), lambda number: number == 0, "what the keeper sent")
-    found = scene.connection.execute(LIQUIDATIONS).fetchall()  # type: ignore[arg-type]
+    found = scene.connection.execute(LIQUIDATIONS).fetchall()
     assert len({(policy, provider) for policy, provider, *_ in found}) == len(found)
     assert {bounty_to for _, _, bounty_to, _ in found} <= {BOT_ADDRESS, KEEPER.address}, log.read_text()
     failed = scene.connection.execute("SELECT job, outcome FROM keeper.intent WHERE state = 'failed'").fetchall()

@@ -47,7 +47,7 @@ async def preview(world: World, *more: Any, chosen: Settings | None = None) -> P
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
     names = ("intent", "outgoing", "attempt", "step", "account", "lease", "control", "coin")
-    return {name: connection.execute(f"SELECT * FROM keeper.{name}").fetchall() for name in names}  # type: ignore[arg-type]
+    return {name: connection.execute(f"SELECT * FROM keeper.{name}").fetchall() for name in names}
 
 
 def waits(found: Preview) -> dict[str, str]:

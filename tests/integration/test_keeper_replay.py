@@ -42,7 +42,7 @@ async def test_what_was_due_is_always_the_same(
     async with serving(app) as server:
         settings = Settings(
             state_dir=tmp_path,
-            database_url=recorded_bithedge_url,  # type: ignore[arg-type]
+            database_url=recorded_bithedge_url,
             deployers={"bithedge": DEPLOYER.address},
             keeper=Keeper(graphql_url=f"{server.client.base_url}/graphql".replace("//graphql", "/graphql")),
         )

@@ -129,7 +129,7 @@ class TestWhoMaySee:
             data = await server.data(document)
             assert data["keeperTransactions"]["nodes"] == [{"attempts": {"nodes": [{"fee": "1000"}]}}]
         with connection.transaction(force_rollback=True):
-            connection.execute(f"SET LOCAL ROLE {READER}")  # type: ignore[arg-type]
+            connection.execute(f"SET LOCAL ROLE {READER}")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("SELECT raw FROM keeper.attempt")
         make_roles(database_url)
@@ -247,8 +247,8 @@ class TestIntents:
             ("intent_failed", str(failed), "settle policy:7: u9"),
             ("attention", str(notice), "reconcile policy:7: differs"),
         ]
-        found = [one["alert"] for one in (await server.data(document, {"hours": 10}))["keeperAlerts"]]
-        assert "funds_run_out" not in found
+        names = [one["alert"] for one in (await server.data(document, {"hours": 10}))["keeperAlerts"]]
+        assert "funds_run_out" not in names
 
 
 class TestSubscription:
