@@ -33,6 +33,7 @@ class IntentRow(SQLModel, table=True):
         Index("intent_by_key", "key", "id"),
         Index("intent_by_outgoing", "outgoing_id"),
         Index("intent_by_state", "state", "id"),
+        Index("intent_by_end", "ended_at"),
         {"schema": SCHEMA},
     )
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=(Identity(),))

@@ -66,6 +66,7 @@ def upgrade() -> None:
     op.create_index("intent_by_key", "intent", ["key", "id"], unique=False, schema="keeper")
     op.create_index("intent_by_outgoing", "intent", ["outgoing_id"], unique=False, schema="keeper")
     op.create_index("intent_by_state", "intent", ["state", "id"], unique=False, schema="keeper")
+    op.create_index("intent_by_end", "intent", ["ended_at"], unique=False, schema="keeper")
     op.create_table(
         "outgoing",
         number(),
