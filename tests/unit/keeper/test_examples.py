@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from graphql import build_schema, parse, validate
+from graphql import GraphQLSchema, build_schema, parse, validate
 
 from clarion.chains.stacks.clarity import Bool, Err, Ok, UInt, contract_principal
 from clarion.chains.stacks.networks import Network
@@ -84,6 +85,11 @@ def test_without_an_account_of_its_lane_there_is_no_job() -> None:
     assert "exercise-ours" not in {job.name for job in load_jobs(context({}))}
 
 
+@cache
+def committed_schema() -> GraphQLSchema:
+    return build_schema((ROOT / "graphql" / "schema.graphql").read_text(encoding="utf-8"))
+
+
 def documents() -> Iterator[str]:
     """Every GraphQL document in the examples."""
     for path in (JOB, BOT):
@@ -101,8 +107,7 @@ def documents() -> Iterator[str]:
 
 @pytest.mark.parametrize("document", list(documents()), ids=lambda document: document[:30])
 def test_documents_fit_the_schema(document: str) -> None:
-    schema = build_schema((ROOT / "graphql" / "schema.graphql").read_text(encoding="utf-8"))
-    assert validate(schema, parse(document)) == []
+    assert validate(committed_schema(), parse(document)) == []
 
 
 def test_the_bot_is_short_and_reads_nothing_but_graphql() -> None:
