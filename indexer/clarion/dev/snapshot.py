@@ -144,8 +144,7 @@ class SnapshotReader:
             keeper_recent=tuple(
                 KeeperTransaction(*row)
                 for row in self._rows(
-                    "SELECT function, state, block_height, error FROM keeper.outgoing "
-                    "ORDER BY id DESC LIMIT %s",
+                    "SELECT function, state, block_height, error FROM keeper.outgoing ORDER BY id DESC LIMIT %s",
                     RECENT_TRANSACTIONS,
                 )
             ),
