@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bench.report import Report
 from support.storm import JOBS, Weather
 from support.storm_run import Deed, Outcome, Sent, Stage, accounts_of, outcome, sent_by, staged
@@ -27,6 +28,8 @@ from clarion.dev.accounts import NETWORK, account
 from clarion_keeper.graph import GraphError, Reader
 from clarion_keeper.intents import Intent
 from clarion_keeper.job import Job, JobContext, load_jobs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
 POSITIONS = int(os.environ.get("CLARION_BENCH_POSITIONS", "200"))
 DUE = int(os.environ.get("CLARION_BENCH_DUE", "120"))

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import groupby, pairwise
 from pathlib import Path
 
+import pytest
 from support.storm import JOBS, Weather
 from support.storm_run import accounts_of, outcome, sent_by, staged
 
@@ -25,6 +26,7 @@ WEATHER = Weather(
 ROLES = {"rescuer": ["rescue"], "settler": ["settle"]}
 
 
+@pytest.mark.slow
 async def test_all_that_is_due_is_done_once_in_order_of_value_and_at_no_loss(database_url: str, tmp_path: Path) -> None:
     given, accounts = accounts_of(tmp_path, ROLES)
     async with staged(

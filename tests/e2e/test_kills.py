@@ -22,7 +22,7 @@ STEPS = 12
 LONGEST_WAIT_SECONDS = 0.05
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 async def test_kills_leave_no_trace(
     start_devnet: Callable[..., Any], database_url: str, second_database_url: str, kills: int
 ) -> None:

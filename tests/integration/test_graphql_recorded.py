@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.graphql import Server, answering
 
+from clarion.config import Accounts, Scope
 from clarion.dev.accounts import DEPLOYER
 from clarion.protocols.bithedge import protocol
 from clarion.store import chain_log
@@ -24,7 +25,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture
 async def server(recorded_bithedge_url: str) -> AsyncIterator[Server]:
     deployed = protocol.deployed_by(DEPLOYER.address)
-    app = make_app(recorded_bithedge_url, protocols=[protocol], deployed={"bithedge": deployed})
+    everybody = Accounts(anonymous=list(Scope))
+    app = make_app(recorded_bithedge_url, protocols=[protocol], deployed={"bithedge": deployed}, accounts=everybody)
     async with answering(app) as running:
         yield running
 
@@ -113,6 +115,7 @@ WHOLE = """{
 }"""
 
 
+@pytest.mark.slow
 async def test_as_of_a_block_is_what_an_index_that_ends_there_answers(
     server: Server, recorded_bithedge_url: str, empty_database_url: str
 ) -> None:

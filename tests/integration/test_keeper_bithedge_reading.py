@@ -120,6 +120,7 @@ async def test_rules_are_read_once_a_block(server: Server) -> None:
     assert sum("KeeperRules" in document for document in asked) == 1
 
 
+@pytest.mark.slow
 async def test_roots_that_were_posted_follow_from_the_events_by_both_computations(
     server: Server, connection: Connection[Any]
 ) -> None:
