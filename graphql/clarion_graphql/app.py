@@ -104,7 +104,6 @@ def make_app(
     graphql, accounts = graphql or GraphQLSettings(), accounts or AccountSettings()
     extensions = installed_extensions()
     schema = build_schema(protocols, extensions)
-    schema_text = sdl(schema)
     read_url, write_url = (
         database_url if url is None else url.get_secret_value() for url in (graphql.database_url, accounts.database_url)
     )
@@ -178,7 +177,7 @@ def make_app(
         return probe_answer("ready", [], {"chains": [receipt.to_json() for receipt in receipts.values()]})
 
     async def schema_definition(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(schema_text)
+        return PlainTextResponse(sdl(schema))
 
     async def home(request: Request) -> HTMLResponse:
         return HTMLResponse(home_page(GRAPHQL_PATH, [protocol.name for protocol in protocols]))

@@ -214,8 +214,9 @@ def _transaction(types: Types) -> Any:
     )
 
 
+@lru_cache(maxsize=8)
 def sdl(schema: strawberry.Schema) -> str:
-    """The schema in GraphQL's schema definition language, ending with a newline."""
+    """The schema in GraphQL's schema definition language, ending with a newline. Written once: that takes a while."""
     return schema.as_str().rstrip() + "\n"
 
 

@@ -23,7 +23,7 @@ from clarion.store.database import connect
 from clarion_graphql.app import make_app
 
 FOLLOW = "subscription($since: BigInt) { changes(since: $since) { sequence op table key after } }"
-SHALLOW = (1, 5)
+SHALLOW = (3,)
 DEEP = (1, 5, 50)
 
 Rows = dict[tuple[str, str], Any]

@@ -372,6 +372,7 @@ def test_a_defective_package_fills_nothing_and_leaves_the_rest_alone(
 
 
 @pytest.mark.usefixtures("installed_ledger")
+@pytest.mark.slow
 def test_a_filling_process_killed_at_any_time_goes_on_where_it_was(
     connection: psycopg.Connection[Any], database_url: str, other_database_url: str
 ) -> None:

@@ -201,6 +201,7 @@ async def test_the_database_may_go_away(
     assert state(connection) == fresh(connection, main)
 
 
+@pytest.mark.slow
 async def test_it_may_be_killed_at_any_time(connection: psycopg.Connection[Any], database_url: str) -> None:
     choose = random.Random(9)
     node = Node(random_chain(5, seed=10))
