@@ -63,9 +63,7 @@ class Bells:
     async def wait(self, name: str, seconds: float) -> None:
         """Until the bell rings, but no longer than this."""
         bell = self._bells[name]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await bell.wait()
+        await _set_or_late(bell, seconds)
         bell.clear()
 
 
@@ -141,7 +139,7 @@ class Engine:
                 log.warning("the database does not answer; trying again", reason=str(error).strip())
             except Exception:
                 log.exception("leading ended in an error that nobody expected; trying again", holder=self._holder)
-            await _either(stopping, STANDBY_SECONDS)
+            await _set_or_late(stopping, STANDBY_SECONDS)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
@@ -266,7 +264,7 @@ async def _ring_on_blocks(reader: Reader, bells: Bells, chain: str) -> None:
         await asyncio.sleep(WAKE_SECONDS)
 
 
-async def _either(event: asyncio.Event, seconds: float) -> None:
+async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -120,11 +120,9 @@ def liquidate(states: States, vault: Held, purse: Purse, *, owner: bytes | None)
     if terms.whole:
         payments += _to_owner(terms.returned, owner)
     else:
-        made = vault.data | {
-            "collateral": vault["collateral"] - terms.seized,
-            "debt": vault["debt"] - terms.paid,
-            "last_updated": states.oracle["price"]["timestamp_block"],
-        }
+        made = _priced(
+            states, vault.data | {"collateral": vault["collateral"] - terms.seized, "debt": vault["debt"] - terms.paid}
+        )
     payments += tokens(states.apps, purse.script, terms.reserve)
     spent = [*purse.coins, pool.where]
     draft = operation(states, "liquidate", spent, vault, made, payments, minted=terms.reserve - terms.paid, priced=True)
@@ -153,11 +151,7 @@ def redeem(states: States, vault: Held, purse: Purse, amount: int, *, owner: byt
     if terms.whole:
         paid += _to_owner(terms.left, owner)
     else:
-        made = vault.data | {
-            "collateral": terms.left,
-            "debt": vault["debt"] - terms.burned,
-            "last_updated": states.oracle["price"]["timestamp_block"],
-        }
+        made = _priced(states, vault.data | {"collateral": terms.left, "debt": vault["debt"] - terms.burned})
     paid += tokens(states.apps, purse.script, purse.zkusd(states.apps) - terms.burned)
     spent = [*purse.coins, *purse.tokens]
     return operation(states, "redeem", spent, vault, made, paid, minted=-terms.burned, priced=True)
@@ -177,7 +171,7 @@ def adjust(
     made = vault.data | {"collateral": vault["collateral"] + collateral, "debt": vault["debt"] + debt + fee}
     risky = collateral < 0 or debt > 0
     if risky:
-        made["last_updated"] = states.oracle["price"]["timestamp_block"]
+        made = _priced(states, made)
     paid = tokens(states.apps, purse.script, purse.zkusd(states.apps) + debt)
     if fee:
         if fee_receiver is None:
@@ -185,6 +179,11 @@ def adjust(
         paid += tokens(states.apps, fee_receiver, fee)
     spent = [*purse.coins, *purse.tokens]
     return operation(states, "adjust", spent, vault, made, paid, minted=debt + fee, priced=risky)
+
+
+def _priced(states: States, vault: Data) -> Data:
+    """A vault after an operation that looked at the price: it says of which block the price was."""
+    return vault | {"last_updated": states.oracle["price"]["timestamp_block"]}
 
 
 def operation(
