@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 import stamina
+from prometheus_client import REGISTRY
 from rich.console import Console
+from structlog.testing import capture_logs
 from support.fake_exchange import FORMS, FakeExchange, Fault, serving
 from support.graphql import Server, answering
 
@@ -158,10 +160,6 @@ async def test_what_goes_wrong_stays_with_its_source(exchanges: FakeExchange, cl
     assert errors(reading).keys() == set(wrong)
     assert all(error.startswith(ERRORS[fault]) for error in errors(reading).values()), errors(reading)
     assert (reading.prices["BTC"].price_usd8, reading.prices["BTC"].problem) == (BTC, "")
-    statistics = feed.statistics["coinbase BTC/USD"]
-    assert (statistics.success_bp, statistics.last_error_at_ms) == (0, clock.now)
-    assert statistics.last_error == errors(reading)["coinbase"]
-    assert feed.statistics["kraken BTC/USD"].success_bp == 10_000
 
 
 async def test_an_answer_to_another_question_is_no_quote(exchanges: FakeExchange, clock: Clock) -> None:
@@ -205,6 +203,54 @@ async def test_who_keeps_failing_is_left_alone(exchanges: FakeExchange, clock: C
     assert "failed too often" in errors(readings[5])["gemini"]
     assert exchanges.requests["gemini"] == 10, "two attempts each, five times"
     assert exchanges.requests["kraken"] == 14, "BTC and USDT, seven times"
+
+
+async def test_the_log_says_once_that_a_source_is_out_and_once_that_it_is_back(
+    exchanges: FakeExchange, clock: Clock
+) -> None:
+    feed = feed_of(exchanges, clock)
+    with capture_logs() as said:
+        await feed.read()
+        assert said == []
+        exchanges.faults["gemini"] = Fault.BROKEN
+        for burn in range(1, 4):
+            await feed.read(burn=burn)
+        exchanges.faults.clear()
+        for burn in range(4, 6):
+            await feed.read(burn=burn)
+    about = {"source": "gemini BTC/USD"}
+    assert [line for line in said if line["event"] != "stamina.retry_scheduled"] == [
+        {"event": "a source gives no price", "log_level": "warning", "reason": "HTTP 500", **about},
+        {"event": "a source gives prices again", "log_level": "info", **about},
+    ]
+
+
+async def test_prometheus_is_told_of_sources_and_prices(exchanges: FakeExchange, clock: Clock) -> None:
+    def value(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"clarion_feed_{name}", labels) or 0.0
+
+    def asked(name: str) -> list[float]:
+        about = {"source": f"{name} BTC/USD"}
+        return [
+            value("requests_total", outcome="answered", **about),
+            value("requests_total", outcome="failed", **about),
+            value("answer_seconds_count", **about),
+            value("compared_total", counts="yes", **about),
+            value("compared_total", counts="no", **about),
+        ]
+
+    before = {name: asked(name) for name in ("gemini", "kraken", "bitstamp")}
+    exchanges.faults["gemini"] = Fault.BROKEN
+    exchanges.shown_e8["kraken", "BTC"] = BTC * 2
+    await feed_of(exchanges, clock).read()
+    grew = {name: [new - old for new, old in zip(asked(name), before[name], strict=True)] for name in before}
+    assert grew == {"gemini": [0, 1, 0, 0, 0], "kraken": [1, 0, 1, 0, 1], "bitstamp": [1, 0, 1, 1, 0]}
+    assert value("deviation_bp", source="kraken BTC/USD") == 10_000
+    told = [value(name, asset="BTC") for name in ("sources", "spread_bp", "confidence", "refused")]
+    assert told == [7, 0, 95, 0]
+    exchanges.faults = dict.fromkeys(FORMS, Fault.BROKEN)
+    await feed_of(exchanges, clock).read()
+    assert value("refused", asset="BTC") == 1
 
 
 async def test_a_reading_is_used_again_until_a_bitcoin_block_comes(exchanges: FakeExchange, clock: Clock) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from psycopg import AsyncConnection
 
-from clarion.config import Settings
+from clarion.config import LogLevel, Settings
+from clarion.telemetry import configure_logging
 from clarion_keeper.command.database import keeper_database
 from clarion_keeper.feed.report import FeedReport, feed_report
 from clarion_keeper.graph import reader_of
@@ -12,11 +13,12 @@ from clarion_keeper.intents import Lane
 
 
 async def report(settings: Settings) -> FeedReport:
-    """One reading of the feed.
+    """One reading of the feed. What sources do wrong is in the report, and not in the log too.
 
     Raises:
         ConfigurationError: ``keeper.feed`` cannot be used.
     """
+    configure_logging(settings.log.model_copy(update={"level": LogLevel.ERROR}))
     async with reader_of(settings) as reader:
         return await feed_report(settings, reader, provider=await _provider(settings))
 

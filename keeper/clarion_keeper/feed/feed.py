@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
+import structlog
+
 from clarion.config import ConfigurationError, KeeperFeed, Settings
+from clarion_keeper.feed import metrics
 from clarion_keeper.feed.aggregate import Aggregate, Limits, aggregate, median
 from clarion_keeper.feed.exchanges import EXCHANGES, MARKETS
 from clarion_keeper.feed.fetch import Answer, Fetcher, Market
 from clarion_keeper.feed.quotes import Currency, Pair
-from clarion_keeper.feed.statistics import SourceStatistics
+
+log = structlog.get_logger()
 
 
 def unix_ms() -> int:
@@ -63,7 +67,7 @@ class PriceFeed:
         self._reading: Reading | None = None
         self._read_at_ns = 0
         self._asking = asyncio.Lock()
-        self.statistics: dict[str, SourceStatistics] = {}
+        self._failing: set[str] = set()
 
     @classmethod
     def from_settings(cls, settings: Settings, *, clock: Callable[[], int] = unix_ms) -> Self:
@@ -131,7 +135,7 @@ class PriceFeed:
                 rates[Currency(asset)] = prices[asset]
             else:
                 prices[asset] = aggregate(asset, quotes, rates=rates, at_ms=at_ms, limits=self._limits)
-        self._count(answers, prices, at_ms)
+        self._tell(answers, prices)
         offsets = [answer.clock_offset_ms for answer in answers if answer.clock_offset_ms is not None]
         return Reading(
             at_ms=at_ms,
@@ -142,20 +146,23 @@ class PriceFeed:
             clocks=len(offsets),
         )
 
-    def _count(self, answers: list[Answer], prices: Mapping[str, Aggregate], at_ms: int) -> None:
+    def _tell(self, answers: Iterable[Answer], prices: Mapping[str, Aggregate]) -> None:
+        """Tell metrics of everything, and the log of sources that fall silent or are back."""
         for answer in answers:
-            name = str(answer.market)
-            before = self.statistics.get(name, SourceStatistics())
-            self.statistics[name] = (
-                before.failed(answer.error, at_ms)
-                if answer.quote is None
-                else before.answered(answer.latency_ms, at_ms)
-            )
-        for price in prices.values():
+            name, failed = str(answer.market), answer.quote is None
+            metrics.asked(name, None if failed else answer.latency_ms)
+            if failed and name not in self._failing:
+                self._failing.add(name)
+                log.warning("a source gives no price", source=name, reason=answer.error)
+            elif not failed and name in self._failing:
+                self._failing.remove(name)
+                log.info("a source gives prices again", source=name)
+        for asset, price in prices.items():
+            metrics.priced(asset, price)
             for source in price.sources:
                 if source.deviation_bp is not None:
                     name = f"{source.quote.source} {source.quote.pair}"
-                    self.statistics[name] = self.statistics[name].judged(source.deviation_bp, counts=source.counts)
+                    metrics.judged(name, source.deviation_bp, counts=source.counts)
 
 
 #: Assets that are asked for their rate too, where quotes are in them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from clarion.protocols.bithedge.units import E8
 from clarion_keeper.feed.aggregate import Judged
 from clarion_keeper.feed.feed import PriceFeed, Reading, unix_ms
 from clarion_keeper.feed.job import Desk, FeedState
-from clarion_keeper.feed.statistics import SourceStatistics
+from clarion_keeper.feed.quotes import Quote
 from clarion_keeper.graph import GraphError, MovedError, Reader
 
 #: How often the chain is read again that moves meanwhile.
@@ -27,7 +27,6 @@ class FeedReport:
     """One reading of the feed. ``oracle_problem``: why it is not known what would be submitted; empty where it is."""
 
     reading: Reading
-    statistics: Mapping[str, SourceStatistics]
     state: FeedState | None
     oracle_problem: str
 
@@ -65,7 +64,6 @@ class FeedReport:
 
     def _quote(self, source: Judged) -> dict[str, Any]:
         quote = source.quote
-        statistics = self.statistics[f"{quote.source} {quote.pair}"]
         return {
             "source": quote.source,
             "pair": str(quote.pair),
@@ -75,8 +73,17 @@ class FeedReport:
             "timeMs": quote.time_ms,
             "deviationBp": source.deviation_bp,
             "leftOut": source.left_out or None,
-            "latencyMs": statistics.last_latency_ms,
+            "latencyMs": self._latency_ms(quote),
         }
+
+    def _latency_ms(self, quote: Quote) -> int:
+        """How long a quote took to come."""
+        return next(
+            answer.latency_ms
+            for answers in self.reading.answers.values()
+            for answer in answers
+            if answer.quote is quote
+        )
 
     def _oracle(self, state: FeedState) -> dict[str, Any]:
         return {
@@ -103,7 +110,6 @@ class FeedReport:
             table.add_column(heading, justify="right" if heading in ("price", "USD", "from median") else "left")
         for source in price.sources:
             quote = source.quote
-            statistics = self.statistics[f"{quote.source} {quote.pair}"]
             table.add_row(
                 quote.source,
                 str(quote.pair),
@@ -111,7 +117,7 @@ class FeedReport:
                 "" if source.price_usd8 is None else plain(source.price_usd8),
                 "" if source.deviation_bp is None else f"{source.deviation_bp:+} bp",
                 "" if quote.time_ms is None else f"{(self.reading.at_ms - quote.time_ms) // 1000} s",
-                f"{statistics.last_latency_ms} ms",
+                f"{self._latency_ms(quote)} ms",
                 source.left_out or "yes",
             )
         for answer in self.reading.answers[asset]:
@@ -157,7 +163,7 @@ async def feed_report(
         except GraphError as error:
             problem = str(error)
             break
-    return FeedReport(await feed.read(), feed.statistics, state, problem)
+    return FeedReport(await feed.read(), state, problem)
 
 
 def plain(value_e8: int) -> str:
