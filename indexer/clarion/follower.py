@@ -2,8 +2,8 @@
 
 Fork choice for Stacks, as a node makes it: the highest block wins, the first seen among equals, but no block whose
 Bitcoin block has been replaced. A Bitcoin reorg therefore rolls back the Stacks blocks anchored to it and only those.
-For Bitcoin the highest block wins too, the first seen among equals: between two changes of the difficulty that is the
-branch with the most work, and a source gives nothing but what its node's own choice led to.
+For Bitcoin the branch with the most work wins, the first seen among equals: where the difficulty differs, as it does
+from one block to the next on testnet4, that may be the lower one.
 What is final stays: a branch that leaves below it is kept in the chain log, told of, and not followed.
 """
 
@@ -66,6 +66,23 @@ class Followed:
         self.rolled_back += other.rolled_back
         self.missing |= other.missing
         self.refused += other.refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """What a branch is compared by from where it leaves: its work, or where that is not known its blocks."""
+
+    blocks: int = 0
+    work: int | None = 0
+
+    def plus(self, header: Header) -> _Weight:
+        work = None if self.work is None or header.work is None else self.work + header.work
+        return _Weight(self.blocks + 1, work)
+
+    def exceeds(self, other: _Weight) -> bool:
+        if self.work is None or other.work is None:
+            return self.blocks > other.blocks
+        return self.work > other.work
 
 
 class Follower:
@@ -218,34 +235,39 @@ class Follower:
             self._prefer(batch, leaf, source, followed, visited)
 
     def _best_above(self, batch: Batch, start: Header) -> Header:
-        """The highest valid block that builds on ``start``, or ``start`` itself."""
-        level = [start]
+        """The end of the best valid branch that builds on ``start``, or ``start`` itself."""
+        best = (start, _Weight())
+        level = [best]
         while level:
-            best = level[0]
             level = [
-                child
-                for parent in level
+                (child, weight.plus(child))
+                for parent, weight in level
                 for child in batch.children(parent.ref.hash)
                 if not batch.burns.is_orphaned(child.burn_hash) and self._builds_on(batch, child, parent)
             ]
-        return best
+            for leaf in level:
+                if leaf[1].exceeds(best[1]):
+                    best = leaf
+        return best[0]
 
     def _prefer(
         self, batch: Batch, leaf: Header, source: str, followed: Followed, visited: set[bytes] | None = None
     ) -> None:
-        """Make ``leaf`` the tip if it is higher than the tip, valid, all its ancestors are known, and it keeps what is
+        """Make ``leaf`` the tip if it outweighs the tip, is valid, all its ancestors are known, and it keeps what is
         final. Where it builds on one that is ``visited`` it was found not to be; what is found is added.
         """
         visited = set() if visited is None else visited
-        if batch.tip.height is not None and leaf.ref.height <= batch.tip.height:
+        if self._counts_or_is_lower(batch, leaf):
             return
         branch: list[bytes] = []
+        weight = _Weight()
         current = leaf
         while True:
             if current.ref.hash in visited or batch.burns.is_orphaned(current.burn_hash):
                 return
             visited.add(current.ref.hash)
             branch.append(current.ref.hash)
+            weight = weight.plus(current)
             if current.ref.parent_hash in self._refused_tips:
                 self._refused_tips.add(leaf.ref.hash)
                 followed.refused.append(Refused(source, f"{leaf.ref} continues what was refused", continues=True))
@@ -264,6 +286,9 @@ class Follower:
                 break
             current = parent
         if batch.tip.hash != (None if fork is None else fork.ref.hash):
+            if leaf.work is not None and not weight.exceeds(self._weight_above(batch, fork)):
+                visited.difference_update(branch)  # one that builds on these may
+                return
             batch.flush()  # which may make more blocks final
             final = batch.final_height
             if final is not None and (fork is None or fork.ref.height < final):
@@ -275,6 +300,23 @@ class Follower:
             self._roll_back(batch, fork, followed)
         for block in batch.load(reversed(branch)):
             self._apply(batch, block, followed)
+
+    @staticmethod
+    def _counts_or_is_lower(batch: Batch, leaf: Header) -> bool:
+        """Whether there is nothing to choose: by height a look at the tip tells, by work only whether it counts."""
+        if batch.tip.height is None:
+            return False
+        if leaf.work is None:
+            return leaf.ref.height <= batch.tip.height
+        return batch.canonical_hash(leaf.ref.height) == leaf.ref.hash
+
+    @staticmethod
+    def _weight_above(batch: Batch, fork: Header | None) -> _Weight:
+        """The weight of the canonical blocks above ``fork``; None: of all."""
+        weight = _Weight()
+        for header in batch.canonical_above(-1 if fork is None else fork.ref.height):
+            weight = weight.plus(header)
+        return weight
 
     def _refuse(self, batch: Batch, ref: BlockRef, source: str, detail: str, followed: Followed) -> None:
         followed.refused.append(Refused(source, detail))

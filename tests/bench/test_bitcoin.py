@@ -36,6 +36,8 @@ from clarion.config import Bitcoin
 BLOCKS = int(os.environ.get("CLARION_BENCH_BLOCKS", "60"))
 BLOCK_BYTES = int(os.environ.get("CLARION_BENCH_BLOCK_BYTES", "1600000"))
 TRIES = 15
+MOST_MS = 10
+"""What a block without charms may cost."""
 TRACKED = 500_000
 
 pytestmark = pytest.mark.slow
@@ -67,6 +69,7 @@ def test_a_block_without_charms(report: Report) -> None:
         whole = least_ms(lambda data=data: scanner.block(data, scan(data, read_mock_spells), 1))  # type: ignore[misc]
         through = least_ms(lambda data=data: outline(data))  # type: ignore[misc]
         read = least_ms(lambda data=data: transactions_of(data))  # type: ignore[misc]
+        assert whole < MOST_MS
         report.add(
             "A Bitcoin block without charms, one process, processor time",
             {

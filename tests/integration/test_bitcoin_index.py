@@ -9,9 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 from support import coins
-from support.bitcoin_chain import NETWORK, Made, random_chain, read_mock_spells
+from support.bitcoin_chain import HARDER_BITS, LEAST_BITS, NETWORK, Made, random_chain, read_mock_spells
 from support.index import truncate_index
 
+from clarion.chains.bitcoin.blocks import parse_header, work_of
 from clarion.chains.bitcoin.scanner import Scanner, scan
 from clarion.chains.bitcoin.tracked import Tracked
 from clarion.chains.model import Block, BurnBlock
@@ -102,6 +103,52 @@ def test_a_branch_of_the_same_height_waits(store: Store) -> None:
     assert store.tip.hash == main[-1].hash
 
 
+def test_the_branch_with_the_most_work_counts_also_where_it_is_lower(store: Store) -> None:
+    scanner, follower = Scanner(NETWORK, Tracked()), Follower()
+    main = random_chain(10, seed=20)
+    ingest(store, follower, scanned(scanner, main))
+    harder = random_chain(2, on=main[5], seed=21, bits=HARDER_BITS)
+    # one such block has the work of the four that it would replace
+    assert not ingest(store, follower, scanned(scanner, harder[:1])).applied
+    followed = ingest(store, follower, scanned(scanner, harder[1:]))
+    assert (followed.rolled_back, store.tip.height, store.tip.hash) == (4, 7, harder[1].hash)
+    assert state(store) == fresh(store.connection, main[:6] + harder)
+
+    longer = random_chain(5, on=main[-1], seed=22)
+    assert not ingest(store, follower, scanned(scanner, longer[:4])).applied
+    assert ingest(store, follower, scanned(scanner, longer[4:])).rolled_back == 2
+    assert state(store) == fresh(store.connection, main + longer)
+
+
+def test_blocks_that_were_logged_without_their_work_are_compared_by_height(
+    store: Store, connection: psycopg.Connection[Any]
+) -> None:
+    scanner = Scanner(NETWORK, Tracked())
+    main = random_chain(10, seed=23)
+    ingest(store, Follower(), scanned(scanner, main))
+    connection.execute("UPDATE clarion.block SET extra = extra - 'work'")
+    store, follower = opened(connection), Follower()
+    harder = random_chain(5, on=main[5], seed=24, bits=HARDER_BITS)
+    assert not ingest(store, follower, scanned(scanner, harder[:4])).applied
+    assert ingest(store, follower, scanned(scanner, harder[4:])).rolled_back == 4
+    assert state(store) == fresh(connection, main[:6] + harder)
+
+
+def test_after_a_rollback_by_hand_the_branch_with_the_most_work_is_chosen(store: Store) -> None:
+    scanner, follower = Scanner(NETWORK, Tracked()), Follower()
+    main = random_chain(3, seed=25)
+    highest, middle = random_chain(7, on=main[-1], seed=26), random_chain(6, on=main[-1], seed=27)
+    heaviest = random_chain(2, on=middle[0], seed=28, bits=HARDER_BITS)
+    ingest(store, follower, scanned(scanner, [*main, *highest, *middle, *heaviest]))
+    assert store.tip.hash == heaviest[-1].hash
+    with store.batch() as batch:
+        batch.rollback(2)
+        follower.choose_again(batch)
+        batch.flush()
+    assert store.tip.hash == heaviest[-1].hash
+    assert state(store) == fresh(store.connection, [*main, middle[0], *heaviest])
+
+
 def test_a_block_is_final_by_depth_and_stays(connection: psycopg.Connection[Any]) -> None:
     make_tables(connection, coins.coins, "coins")
     store, scanner, follower = opened(connection, final_depth=3), Scanner(NETWORK, Tracked()), Follower()
@@ -154,13 +201,23 @@ def test_random_orders_of_branches(store: Store) -> None:
     scanner, follower = Scanner(NETWORK, Tracked()), Follower()
     branches = [random_chain(30, seed=10)]
     ingest(store, follower, scanned(scanner, branches[0]))
-    for turn in range(12):
+    best, most = branches[0], work(branches[0])
+    lower = 0
+    for turn in range(16):
         base = branches[choose.randrange(len(branches))]
         cut = choose.randrange(max(1, len(base) - 12), len(base))
-        grown = base[:cut] + random_chain(choose.randrange(1, 16), on=base[cut - 1], seed=100 + turn)
+        bits = choose.choice([LEAST_BITS, LEAST_BITS, HARDER_BITS])
+        grown = base[:cut] + random_chain(choose.randrange(1, 16), on=base[cut - 1], seed=100 + turn, bits=bits)
         branches.append(grown)
         ingest(store, follower, scanned(scanner, grown[cut:]))
-        best = max(branches, key=lambda blocks: blocks[-1].height)
-        assert store.tip.height == best[-1].height
-    tip = next(branch for branch in branches if branch[-1].hash == store.tip.hash)
-    assert state(store) == fresh(store.connection, tip)
+        # its blocks come one by one: the branch counts from the first with more work than there was
+        if work(grown) > most:
+            lower += len(grown) < len(best)
+            best, most = grown, work(grown)
+        assert store.tip.hash == best[-1].hash
+    assert lower
+    assert state(store) == fresh(store.connection, best)
+
+
+def work(chain: Sequence[Made]) -> int:
+    return sum(work_of(parse_header(made.data).bits) for made in chain)

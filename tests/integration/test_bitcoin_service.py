@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 from support import coins, toy
-from support.bitcoin_chain import NETWORK, Made, random_chain, read_mock_spells
+from support.bitcoin_chain import HARDER_BITS, NETWORK, Made, random_chain, read_mock_spells
 from support.bitcoin_node import Node
 from support.index import truncate_index
 from support.index_service import chain, counted, payload, served, until
@@ -110,12 +110,15 @@ async def test_it_catches_up_and_follows_reorgs(connection: psycopg.Connection[A
             base = node.chain
             node.switch(base[:-depth] + random_chain(depth + 1, on=base[-depth - 1], seed=10 + depth))
             await indexed(connection, node.chain[-1])
+        base = node.chain
+        node.switch(base[:-9] + random_chain(3, on=base[-10], seed=30, bits=HARDER_BITS))  # lower, with more work
+        await indexed(connection, node.chain[-1])
         reasons, facts = await service.ready()
         assert (reasons, facts["height"], facts["chain"]) == ([], node.chain[-1].height, "bitcoin")
         await service.measure()
         assert counted("clarion_index_height", chain="bitcoin") == node.chain[-1].height
         assert counted("clarion_source_healthy", chain="bitcoin", source="bitcoin-rpc") == 1
-        assert counted("clarion_rolled_back_blocks_total", chain="bitcoin") - rolled_back == 16
+        assert counted("clarion_rolled_back_blocks_total", chain="bitcoin") - rolled_back == 25
     assert state(connection) == fresh(connection, node.chain)
 
 

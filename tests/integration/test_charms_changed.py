@@ -95,6 +95,14 @@ def outputs_changed(transaction: BitcoinTransaction) -> Iterator[BitcoinTransact
             yield new_transaction(transaction.inputs, outputs)
 
 
+@pytest.mark.parametrize("place", VALID)
+def test_some_bytes_of_spell_and_proof(chain_data: Path, place: int) -> None:
+    _, transaction = genuine_spells(chain_data)[place]
+    draw = random.Random(place)
+    changed = list(with_payload_changed(transaction, [draw.randrange(1, 256)]))
+    assert accepted(draw.sample(changed, 20)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("place", VALID)

@@ -19,7 +19,9 @@ from clarion.chains.bitcoin.blocks import (
     merkle_root,
     new_block,
     parse_header,
+    target_of,
     transactions_of,
+    work_of,
     write_header,
 )
 from clarion.chains.bitcoin.outline import outline
@@ -223,6 +225,30 @@ def test_the_root_of_a_real_block() -> None:
         nonce=1889418792,
     )
     assert parse_header(write_header(header)) == header
+
+
+@pytest.mark.parametrize(
+    ("bits", "target"),
+    [
+        (0x01123456, 0x12),
+        (0x02123456, 0x1234),
+        (0x03123456, 0x123456),
+        (0x05009234, 0x92340000),
+        (0x1D00FFFF, 0xFFFF << 208),
+        (0x04923456, 0),  # a negative number
+        (0xFF123456, 0),  # one of more than 256 bits
+        (0x00000000, 0),
+    ],
+)
+def test_targets(bits: int, target: int) -> None:
+    assert target_of(bits) == target
+
+
+def test_work() -> None:
+    """What Bitcoin Core says of the chain's work up to the first blocks of mainnet and regtest."""
+    assert work_of(0x1D00FFFF) == 0x100010001
+    assert work_of(0x207FFFFF) == 2
+    assert work_of(0) == 0
 
 
 def test_transactions_that_are_not_the_headers_are_refused() -> None:

@@ -28,6 +28,10 @@ from clarion.chains.bitcoin.units import Sats
 NETWORK = BitcoinNetwork.REGTEST
 TOKEN = App("t", b"\x11" * 32, b"\x22" * 32)
 GENESIS_PARENT = bytes(32)
+LEAST_BITS = 0x207FFFFF
+"""The target that every second hash meets."""
+HARDER_BITS = 0x201FFFFF
+"""A quarter of that target: four times the work."""
 
 read_mock_spells = partial(read_spells, network=NETWORK, accept_mock=True)
 
@@ -90,15 +94,22 @@ def payment(inputs: Sequence[tuple[bytes, int]], *, outputs: int = 2, salt: int 
     return new_transaction(tuple(spent(*outpoint) for outpoint in inputs), made)
 
 
-def block_of(parent: Made | None, transactions: Iterable[BitcoinTransaction], live: Iterable[Coin], salt: int) -> Made:
+def block_of(
+    parent: Made | None,
+    transactions: Iterable[BitcoinTransaction],
+    live: Iterable[Coin],
+    salt: int,
+    *,
+    bits: int = LEAST_BITS,
+) -> Made:
     """A block on top of ``parent`` (None: block 0)."""
     height = 0 if parent is None else parent.height + 1
     parent_hash = GENESIS_PARENT if parent is None else parent.hash
-    data = new_block(parent_hash, [coinbase(height, salt), *transactions], time=1_700_000_000 + 600 * height)
+    data = new_block(parent_hash, [coinbase(height, salt), *transactions], time=1_700_000_000 + 600 * height, bits=bits)
     return Made(height, data, parse_header(data).hash, tuple(live))
 
 
-def random_block(parent: Made | None, choose: random.Random) -> Made:
+def random_block(parent: Made | None, choose: random.Random, *, bits: int = LEAST_BITS) -> Made:
     """A block in which charms are made, passed on, and destroyed by spends without a spell, each now and then."""
     live = [] if parent is None else list(parent.live)
     transactions: list[BitcoinTransaction] = []
@@ -126,15 +137,15 @@ def random_block(parent: Made | None, choose: random.Random) -> Made:
         else:
             made = payment([elsewhere], salt=choose.randrange(1 << 30))
         transactions.append(made)
-    return block_of(parent, transactions, live, choose.getrandbits(63))
+    return block_of(parent, transactions, live, choose.getrandbits(63), bits=bits)
 
 
-def random_chain(length: int, *, on: Made | None = None, seed: int) -> list[Made]:
-    """So many blocks, one on top of the other and the first on ``on``."""
+def random_chain(length: int, *, on: Made | None = None, seed: int, bits: int = LEAST_BITS) -> list[Made]:
+    """So many blocks, one on top of the other and the first on ``on``, each with the work that ``bits`` ask for."""
     choose = random.Random(seed)
     blocks: list[Made] = []
     for _ in range(length):
-        blocks.append(random_block(blocks[-1] if blocks else on, choose))
+        blocks.append(random_block(blocks[-1] if blocks else on, choose, bits=bits))
     return blocks
 
 

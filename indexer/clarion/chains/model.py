@@ -171,7 +171,7 @@ class Block(Struct, frozen=True, gc=False):
 
     ``time`` is Unix seconds. ``burn`` is the Bitcoin block it is anchored to (for Bitcoin: itself), None only where
     the source could not tell. ``events`` are ordered by (transaction, index). ``extra`` holds what the source said
-    beyond this (tenure height, consensus hash, block hash).
+    beyond this (tenure height, consensus hash, block hash), and for Bitcoin the block's ``work``.
     """
 
     ref: BlockRef

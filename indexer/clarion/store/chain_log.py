@@ -29,12 +29,17 @@ class Header:
     ref: BlockRef
     burn_height: int | None
     burn_hash: bytes | None
+    work: int | None
+    """How many hashes it takes to make such a block, where branches are compared by that; None: by their height."""
 
 
 def header_of(block: Block) -> Header:
     """A block's header."""
     burn = block.burn
-    return Header(block.ref, burn.height if burn else None, burn.hash if burn else None)
+    work = block.extra.get("work")
+    return Header(
+        block.ref, burn.height if burn else None, burn.hash if burn else None, work if isinstance(work, int) else None
+    )
 
 
 def rows_of(blocks: Sequence[Block]) -> dict[bytes, list[bytes]]:
@@ -83,12 +88,23 @@ def above(connection: Connection[Any], chain: Chain, height: int) -> list[Header
     return _headers(connection, chain, "height > %s ORDER BY height DESC, hash", height)
 
 
+def canonical_above(connection: Connection[Any], chain: Chain, height: int) -> list[Header]:
+    """Headers of the canonical blocks that are higher than ``height``, in no order."""
+    return _headers(
+        connection,
+        chain,
+        "height > %s AND EXISTS (SELECT FROM clarion.canonical_block k "
+        "WHERE k.chain = block.chain AND k.height = block.height AND k.hash = block.hash)",
+        height,
+    )
+
+
 def _headers(connection: Connection[Any], chain: Chain, condition: LiteralString, parameter: Any) -> list[Header]:
     return [
-        Header(BlockRef(chain, height, block_hash, parent_hash), burn_height, burn_hash)
-        for height, block_hash, parent_hash, burn_height, burn_hash in connection.execute(
-            "SELECT height, hash, parent_hash, burn_height, burn_hash FROM clarion.block WHERE chain = %s AND "
-            + condition,
+        Header(BlockRef(chain, height, block_hash, parent_hash), burn_height, burn_hash, work)
+        for height, block_hash, parent_hash, burn_height, burn_hash, work in connection.execute(
+            "SELECT height, hash, parent_hash, burn_height, burn_hash, (extra ->> 'work')::numeric "
+            "FROM clarion.block WHERE chain = %s AND " + condition,
             (chain, parameter),
         )
     ]

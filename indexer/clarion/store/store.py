@@ -519,6 +519,11 @@ class Batch:
         self.flush()
         return chain_log.above(self._connection, self._chain, -1 if self.tip.height is None else self.tip.height)
 
+    def canonical_above(self, height: int) -> list[Header]:
+        """Headers of the canonical blocks that are higher than ``height``, in no order."""
+        self.flush()
+        return chain_log.canonical_above(self._connection, self._chain, height)
+
     def learn_burn_blocks(self) -> bool:
         """Count the Bitcoin blocks that were never announced and that an announced one is known to build on.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
@@ -34,6 +35,22 @@ class BlockHeader(Struct, frozen=True, gc=False):
     time: int
     bits: int
     nonce: int
+
+
+def target_of(bits: int) -> int:
+    """The number that a block's hash may not exceed, by its header's compact form of it; 0 where there is none.
+
+    As Bitcoin Core reads it (``arith_uint256::SetCompact``): how many bytes it has, a sign, and its first 23 bits.
+    """
+    size, mantissa = bits >> 24, bits & 0x7FFFFF
+    target = mantissa << 8 * (size - 3) if size > 3 else mantissa >> 8 * (3 - size)
+    return 0 if bits & 0x800000 or target >> 256 else target
+
+
+def work_of(bits: int) -> int:
+    """How many hashes a block of this target takes on average: what branches are compared by (``GetBlockProof``)."""
+    target = target_of(bits)
+    return (1 << 256) // (target + 1) if target else 0
 
 
 def parse_header(data: bytes) -> BlockHeader:
@@ -77,6 +94,12 @@ def merkle_root(ids: Sequence[bytes]) -> bytes:
     return level[0][::-1]
 
 
+def check_work(header: BlockHeader) -> None:
+    """Raise TransactionError where a block does not have the work that its header says."""
+    if int.from_bytes(header.hash, "big") > target_of(header.bits):
+        raise TransactionError(f"block {header.hash.hex()} does not have the work that its header asks for")
+
+
 def check_transactions(data: bytes) -> None:
     """Raise TransactionError where a block's transactions are not those that its header stands for."""
     ids = [transaction.id for transaction in transactions_of(data)]
@@ -96,9 +119,12 @@ def new_block(
     *,
     time: int,
     bits: int = 0x207FFFFF,
-    nonce: int = 0,
     version: int = 0x20000000,
 ) -> bytes:
-    """The bytes of a block of these transactions; its hash is what it comes to, whatever ``bits`` ask for."""
+    """The bytes of a block of these transactions, with the lowest nonce that makes the work that ``bits`` ask for."""
     root = merkle_root([transaction.id for transaction in transactions])
-    return write_block(BlockHeader(b"", version, parent_hash, root, time, bits, nonce), transactions)
+    header = BlockHeader(b"", version, parent_hash, root, time, bits, 0)
+    target = target_of(bits)
+    while int.from_bytes(double_sha256(write_header(header)), "little") > target:
+        header = replace(header, nonce=header.nonce + 1)
+    return write_block(header, transactions)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from clarion.chains.bitcoin.blocks import BlockHeader, parse_header
+from clarion.chains.bitcoin.blocks import BlockHeader, check_work, parse_header, work_of
 from clarion.chains.bitcoin.charms.events import SpellEvent, SpendEvent
 from clarion.chains.bitcoin.charms.verify import outputs
 from clarion.chains.bitcoin.networks import BitcoinNetwork
@@ -58,8 +58,9 @@ class Scanned(Struct, frozen=True):
 
 
 def scan(data: bytes, read_spells: SpellReader) -> Scanned:
-    """Go through a block's bytes. Raises TransactionError where they are no block."""
+    """Go through a block's bytes. Raises TransactionError where they are no block, or one without its work."""
     header, found = parse_header(data), outline(data)
+    check_work(header)
     marked = _marked(data, found.starts)
     raws = [data[found.starts[place] : found.starts[place + 1]] for place in marked]
     transactions = [parse_transaction(raw) for raw in raws]
@@ -111,7 +112,12 @@ class Scanner:
             BurnBlock(height, header.hash, header.parent_hash, header.time),
             tuple(transaction for transaction, _ in logged),
             tuple(event for _, event in logged),
-            {"transactions": len(found.first_inputs), "size": scanned.size, "weight": found.weight},
+            {
+                "transactions": len(found.first_inputs),
+                "size": scanned.size,
+                "weight": found.weight,
+                "work": work_of(header.bits),
+            },
         )
 
     def _spends(self, scanned: Scanned) -> dict[int, list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from clarion.chains.bitcoin.blocks import merkle_root, new_block, parse_header
+from clarion.chains.bitcoin.blocks import merkle_root, new_block, target_of
 from clarion.chains.bitcoin.transactions import (
     BitcoinTransaction,
     Input,
@@ -21,7 +21,7 @@ HALVING_INTERVAL: Final = 150
 """Blocks after which the subsidy halves on regtest (Bitcoin Core, ``kernel/chainparams.cpp``)."""
 MAX_BLOCK_WEIGHT: Final = 4_000_000
 REGTEST_BITS: Final = 0x207F_FFFF
-TARGET: Final = 0x7FFFFF << (8 * (0x20 - 3))
+TARGET: Final = target_of(REGTEST_BITS)
 _WITNESS_COMMITMENT: Final = bytes.fromhex("6a24aa21a9ed")
 _NO_TRANSACTION: Final = bytes(32)
 
@@ -61,10 +61,4 @@ def make_block(
         (Input(_NO_TRANSACTION, 0xFFFFFFFF, mark, 0xFFFFFFFF, (_NO_TRANSACTION,)),),
         (Output(Sats(subsidy(height) + fees), script), Output(Sats(0), commitment)),
     )
-    everything = [coinbase, *transactions]
-    nonce = 0
-    while True:
-        block = new_block(parent, everything, time=time, bits=REGTEST_BITS, nonce=nonce)
-        if int.from_bytes(parse_header(block).hash) <= TARGET:
-            return block
-        nonce += 1
+    return new_block(parent, [coinbase, *transactions], time=time, bits=REGTEST_BITS)

@@ -111,6 +111,14 @@ def test_every_spend_is_found(seed: int) -> None:
     assert tracked
 
 
+def test_a_block_without_its_work_is_refused() -> None:
+    made = full_block(None, random.Random(1), size=1_000)
+    assert scanned(Scanner(NETWORK, Tracked()), made).extra["work"] == 2
+    asks_for_more = made.data[:72] + (0x1D00FFFF).to_bytes(4, "little") + made.data[76:]
+    with pytest.raises(TransactionError, match="does not have the work"):
+        scan(asks_for_more, read_mock_spells)
+
+
 def test_a_block_that_was_not_asked_for_is_refused() -> None:
     made = full_block(None, random.Random(1), size=1_000)
     found = scan(made.data, read_mock_spells)

@@ -347,6 +347,119 @@ def a_pool_that_goes_by_wrong_formulas(world: World) -> None:
     assert world.chain.last("GainMismatch")["data"] == {"amount": 150_000, "due": 300_000}
 
 
+@case("PriceNotOracle")
+def a_vault_opened_at_a_price_of_the_senders(world: World) -> None:
+    opened = world.open("a", ONE, DEBT, inputs=price_input(2 * PRICE))
+    [given] = world.chain.rows(PriceInput)
+    assert (given["matches"], given["price8"], given["oracle_price8"]) == (False, 2 * PRICE, PRICE)
+    assert world.chain.row(Vault, SET, f"{opened}:2")["active"] is True
+
+
+@case()
+def a_pool_that_is_flat_and_nested_in_turn(world: World) -> None:
+    first, second = pool(5 * ONE, count=1), pool(9 * ONE, count=2)
+    world.do({"stability_pool": first}, makes=[Out("bob", {SP: deposit(5 * ONE)})])
+    world.do({"stability_pool": nested(second)}, makes=[Out("carol", {SP: deposit(4 * ONE, owner="carol")})])
+    assert world.chain.kinds().count("StabilityDeposit") == 2
+    world.do({"stability_pool": second})
+    row = world.chain.row(StabilityPool, SET)
+    assert (row["total"], row["deposits"], row["replayed"]) == (9 * ONE, 2, True)
+
+
+@case()
+def a_pool_whose_product_is_text_and_whose_sum_has_more_than_64_bits(world: World) -> None:
+    whole = (1 << 64) + 1
+    world.do({"stability_pool": pool(5 * ONE, 0, str(D18), whole, count=1)}, makes=[Out("bob", {SP: deposit(5 * ONE)})])
+    row = world.chain.row(StabilityPool, SET)
+    assert (row["product_p"], row["sum_s"]) == (D18, whole)
+
+
+@case()
+def a_vault_whose_status_is_a_number(world: World) -> None:
+    said = vault("a", ONE, DEBT, status=0)
+    opened = world.do(
+        {"vault_manager": world.totals(ONE, DEBT, 1), "token": token(DEBT - 2 * ONE)},
+        spends=[world.funds()],
+        makes=[Out("alice", {VM: said}, ONE), Out("alice", {TOKEN: DEBT - 2 * ONE})],
+    )
+    row = world.chain.row(Vault, SET, f"{opened}:2")
+    assert (row["status"], row["active"]) == ("Active", True)
+
+
+@case()
+def two_blocks_over_a_mint_replaced(world: World) -> None:
+    before = world.chain.state()
+    opened = world.open("a", ONE, DEBT)
+    world.do(spends=[f"{opened}:3"], makes=[Out("bob", {TOKEN: DEBT - 2 * ONE})])
+    assert "TokenMint" in world.chain.kinds()
+    world.chain.roll_back(2)
+    assert world.chain.state() == before
+
+
+@case()
+def two_spells_chained_in_one_block(world: World) -> None:
+    minting = world.tx(
+        {"vault_manager": world.totals(ONE, DEBT, 1), "token": token(DEBT - 2 * ONE)},
+        spends=[world.funds()],
+        makes=[Out("alice", {VM: vault("a", ONE, DEBT)}, ONE), Out("alice", {TOKEN: DEBT - 2 * ONE})],
+    )
+    minted = world.chain.mined(minting).transactions[0].id.hex()
+    passing_on = Tx([f"{minted}:2", f"{minted}:3"], [Out("bob", {VM: vault("a", ONE, DEBT)}, ONE), *minting.makes[3:]])
+    world.chain.block(minting, passing_on)
+    assert world.chain.row(Vault, SET, f"{minted}:2")["script"] == script("bob")
+    assert figures(world)["drift_supply"] == 0
+
+
+@case("StateVanished")
+def a_spell_that_cannot_be_decoded(world: World) -> None:
+    world.chain.block(Tx([world.at["oracle"]], [Out("operator")], status="invalid"))
+    assert world.chain.row(Contract, SET, "oracle")["ended"] == "vanished"
+
+
+ADVERSARIAL: dict[str, tuple[Case, list[str]]] = {
+    "a second state of the vault manager, by initializing again": (
+        an_impostor_state_by_initializing_again,
+        ["ImpostorState"],
+    ),
+    "more tokens out than in, the token's state only referred to": (
+        tokens_minted_while_the_tokens_state_is_only_referred_to,
+        ["SupplyMismatch"],
+    ),
+    "a price in the public input that is not the oracle's": (
+        a_vault_opened_at_a_price_of_the_senders,
+        ["PriceNotOracle"],
+    ),
+    "a healthy vault liquidated by such a price": (
+        a_healthy_vault_liquidated_at_a_price_of_the_senders,
+        ["PriceNotOracle", "HealthyVaultLiquidated"],
+    ),
+    "a vault closed without a change of the totals": (
+        a_vault_closed_without_a_change_of_the_totals,
+        ["TotalsDrift"],
+    ),
+    "collateral on a coin of 547 satoshis": (collateral_that_is_a_number, ["UnbackedCollateral"]),
+    "the pool flat and nested": (a_pool_that_is_flat_and_nested_in_turn, []),
+    "P as text, S of more than 64 bits": (a_pool_whose_product_is_text_and_whose_sum_has_more_than_64_bits, []),
+    "an enumeration as a number": (a_vault_whose_status_is_a_number, []),
+    "a reorganization of two blocks over a mint": (two_blocks_over_a_mint_replaced, []),
+    "two spells chained in one block": (two_spells_chained_in_one_block, []),
+    "a spell that cannot be decoded": (a_spell_that_cannot_be_decoded, ["StateVanished"]),
+    "a state that forks": (a_state_that_becomes_two, ["StateForked"]),
+}
+"""What an adversary, or an older generation of the apps, may put on the chain: how it is made, and what it must raise.
+What raises nothing is no anomaly, and is to be read all the same."""
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_what_an_adversary_does_raises_what_it_must(name: str) -> None:
+    doing, anomalies = ADVERSARIAL[name]
+    made = world()
+    doing(made)
+    raised = made.chain.events(anomalies=True)
+    assert [event["kind"] for event in raised] == anomalies
+    assert all(KINDS[event["kind"]].anomaly and event["data"] is not None for event in raised)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_case_raises_its_anomalies(name: str) -> None:
     doing, anomalies = CASES[name]

@@ -1,10 +1,12 @@
 """Real transactions: what they are known to be, and that nothing of them can be changed."""
 
+import json
 from pathlib import Path
 
 import pytest
 from support.charms import genuine_spells
 
+from clarion.chains.bitcoin.charms import keys
 from clarion.chains.bitcoin.charms.locate import envelopes
 from clarion.chains.bitcoin.charms.pairings_py_ecc import PyEccPairings
 from clarion.chains.bitcoin.charms.spells import read_payload, write_payload
@@ -83,6 +85,33 @@ def test_their_payloads_are_written_as_they_were(chain_data: Path) -> None:
         (envelope,) = envelopes(transaction)
         assert envelope.payload is not None
         assert write_payload(*read_payload(envelope.payload)) == envelope.payload, known["txid"]
+
+
+def test_the_keys_are_those_on_record(chain_data: Path) -> None:
+    record = json.loads((chain_data / "charms" / "verifying-keys.json").read_text())
+
+    def pair(point: list[str]) -> tuple[int, int]:
+        return int(point[0], 16), int(point[1], 16)
+
+    seen = set()
+    for known in record["groth16_keys"]:
+        versions = known["spell_versions"]
+        for version in range(versions["first"], versions["last"] + 1):
+            seen.add(version)
+            generation = keys.generation(version)
+            assert generation.prefix.hex() == known["proof_prefix"]
+            assert generation.key.alpha == pair(known["alpha_g1"])
+            for name in ("beta", "gamma", "delta"):
+                point = known[f"{name}_g2"]
+                assert getattr(generation.key, name) == (pair(point["x"]), pair(point["y"]))
+            assert generation.key.inputs == tuple(pair(point) for point in known["ic_g1"])
+            assert len(generation.key.inputs) == known["public_inputs"] + 1
+    assert seen == set(range(keys.LATEST_VERSION + 1))
+    for version, key in record["spell_program_key_by_version"].items():
+        assert keys.program_key(int(version)).hex() == key
+    assert record["spell_program_key_by_version"].keys() == {str(version) for version in seen}
+    for version, root in record["vk_root_by_version"].items():
+        assert keys.vk_root(int(version)).hex() == root
 
 
 @pytest.mark.slow
