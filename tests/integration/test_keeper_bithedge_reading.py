@@ -21,6 +21,7 @@ from clarion.store.time_travel import as_of_query
 from clarion_graphql.app import make_app
 from clarion_keeper.bithedge import JOBS
 from clarion_keeper.bithedge.incentives import EpochRoot, PostRewardRoot, RewardRootDiffers, Roots
+from clarion_keeper.bithedge.margins import IssueMarginCall, open_calls
 from clarion_keeper.bithedge.reading import TABLES, BitHedgeState, Index
 from clarion_keeper.graph import Reader
 
@@ -93,6 +94,28 @@ async def test_jobs_decide_on_what_they_read_as_on_everything(server: Server, co
         assert due == job.check(all_rows(connection, state)), (name, happened)
         found[name] += len(due)
     assert len([name for name, count in found.items() if count]) >= 8, found
+
+
+async def test_who_is_called_on_is_who_the_api_shows_below_its_ratio(
+    server: Server, connection: Connection[Any]
+) -> None:
+    job = IssueMarginCall(Index(DEPLOYER.address))
+    question = """
+        query ($token: String!) {
+          liquidatablePositions(token: $token, below: WARNING, first: 200) { provider tier token }
+        }"""
+    calls = connection.execute(
+        "SELECT issued_height, token FROM bithedge.margin_call ORDER BY id DESC LIMIT 4"
+    ).fetchall()
+    assert calls
+    for issued, token in calls:
+        async with reader(server, issued - 1) as at:
+            state = await job.read(at)
+            shown, _ = await at.query(question, {"token": token})
+        below = {(node["provider"], node["tier"], node["token"]) for node in shown["liquidatablePositions"]}
+        due = {(one.item["provider"], one.item["tier"], one.item["token"]) for one in job.check(state)}
+        assert {key for key in due if key[2] == token} == below - open_calls(state.chain).keys()
+        assert due
 
 
 async def test_every_job_reads_at_the_tip(server: Server, connection: Connection[Any]) -> None:

@@ -16,8 +16,8 @@ from clarion_keeper.bithedge.reading import BitHedgeState, Look
 from clarion_keeper.intents import Call, Intent, Item, Lane, Outcome, Verdict
 
 MOST_POLICIES: Final = 20
-"""The longest list that ``settle-many`` takes. With ten allocations each that pay, it reads 31.3% of what a block may
-(``docs/contracts.md``, section "Costs")."""
+"""The longest list that ``settle-many`` takes. With ten allocations each that pay, it costs less than half of what a
+block may (measured: ``docs/contracts.md``, section "Costs")."""
 
 #: Bitcoin blocks in which a policy should be settled once its prices are there.
 SOON: Final = 2
