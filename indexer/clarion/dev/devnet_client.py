@@ -18,7 +18,9 @@ class DevnetClient:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT_S)
+        # a devnet at work closes connections that it kept just when they are used again
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT_S, limits=limits)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
