@@ -143,6 +143,7 @@ def test_reorgs_over_what_zkusd_does(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("depth", [20, 50, 100])
 def test_a_deep_reorg(world: World, depth: int) -> None:
     world.play(depth - 10)

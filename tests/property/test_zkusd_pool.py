@@ -130,6 +130,7 @@ def test_replay_is_what_a_simulation_of_every_depositor_gives(operations: list[t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(OPERATIONS)
 def test_replay_in_thousands_of_random_runs(operations: list[tuple[str, int, int]]) -> None:

@@ -225,6 +225,7 @@ def test_nothing_stops_indexing_and_figures_are_sums(blocks: list[Any], undone: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(max_examples=2000)
 @given(BLOCKS, st.integers(1, 10))
 def test_nothing_stops_indexing_in_thousands_of_lives(blocks: list[Any], undone: int) -> None:
