@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -144,6 +145,12 @@ class LogFormat(StrEnum):
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
+    try:
+        _ = urlsplit(value).port
+    except ValueError:
+        raise ValueError(
+            "has a port that is no number; in a user's name or password write %2F for /, %3F for ?, %23 for #"
+        ) from None
     return value.rstrip("/")
 
 
@@ -617,7 +624,7 @@ class KeeperBitcoin(_Section):
     node_urls: HttpUrls = _setting(
         [],
         "RPC addresses of further nodes that transactions are sent to, besides `bitcoin.rpc_url`; they are signed in "
-        "to in the same way.",
+        "to in the same way, unless an address has a user and a password of its own.",
     )
     fee_blocks: int = _setting(
         2, "Within how many blocks a transaction is to be mined, by the nodes' estimate.", unit="Bitcoin blocks", ge=1
@@ -680,6 +687,19 @@ class Keeper(_Section):
     fee_estimate_percent: int = _setting(
         110, "Part of the nodes' estimate that is paid.", unit="percent", ge=1, le=10_000
     )
+    fee_raise_percent: int = _setting(
+        125,
+        "What a replacement pays at least, of what it replaces. Nodes ask for anything more than 100.",
+        unit="percent",
+        gt=100,
+        le=10_000,
+    )
+    fee_escalation_blocks: int = _setting(
+        6,
+        "How long before a deadline the fees of `escalating` begin to rise; where less time was given, over that.",
+        unit="Bitcoin blocks",
+        ge=1,
+    )
     replace_after_blocks: int = _setting(
         3,
         "A transaction that is not mined after so many blocks is replaced with a higher fee.",
@@ -690,6 +710,19 @@ class Keeper(_Section):
         BreakerPreset.DEFAULT,
         "When a server that keeps failing is left alone: after 5 failures in a row for 30 seconds (`default`), after 3 "
         "for 60 (`strict`), after 10 for 15 (`relaxed`).",
+    )
+    node_timeout_seconds: int = _setting(
+        5,
+        "How long a node may take for one answer; one that stalls must not hold up a rescue.",
+        unit="seconds",
+        ge=1,
+        le=60,
+    )
+    keep_days: int | None = _setting(
+        365,
+        "How long the record of an intent and its transaction is kept after both have ended. Not set: always.",
+        unit="days",
+        ge=2,
     )
     lease_seconds: int = _setting(
         15, "How long a keeper leads without renewing; then another one takes over.", unit="seconds", ge=2

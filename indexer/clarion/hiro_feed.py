@@ -17,6 +17,7 @@ from clarion.chains.stacks.hiro_poller import Health, HiroPoller, IndexTip
 from clarion.chains.stacks.hiro_poller import SourceState as PollerState
 from clarion.chains.stacks.hiro_source import HiroSourceError
 from clarion.config import NetworkName, Settings
+from clarion.credentials import split_credentials
 from clarion.worker import Applied, Worker, is_of_the_post
 from hiro_api_client import MAINNET_URL, TESTNET_URL, HiroApiClient, HiroApiError
 
@@ -29,6 +30,14 @@ RETRY_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
 
 InThread = Callable[..., Awaitable[Any]]
+
+
+def hiro_client(settings: Settings) -> HiroApiClient:
+    """The API that settings name, or Hiro's own of the network."""
+    hiro = settings.hiro
+    url, credentials = split_credentials(hiro.url or URLS[settings.network])
+    key = hiro.api_key.get_secret_value() if hiro.api_key else None
+    return HiroApiClient(url, api_key=key, auth=credentials)
 
 
 class HiroFeed:
@@ -51,9 +60,7 @@ class HiroFeed:
         self._applied = applied
         self._said: asyncio.Queue[Health] = asyncio.Queue()
         self._poller = HiroPoller(
-            HiroApiClient(
-                hiro.url or URLS[settings.network], api_key=hiro.api_key.get_secret_value() if hiro.api_key else None
-            ),
+            hiro_client(settings),
             self,
             start_height=settings.start_height,
             with_raw=hiro.raw_transactions,

@@ -195,7 +195,7 @@ class IndexService:
                 servers.append((Server(Starlette(routes=probes), graceful_seconds=1), for_metrics))
             tip = await self._in_thread(self._worker.connect)
             url = url_of(listening)
-            log.info("indexing", observer=url, node=settings.node.url, height=tip.height, sequence=tip.sequence)
+            log.info("indexing", observer=url, node=self._node.url, height=tip.height, sequence=tip.sequence)
             if ready is not None:
                 ready(url)
             await self._run_all(servers)

@@ -91,8 +91,9 @@ class _Rejection(msgspec.Struct):
 class HiroApiClient:
     """One stacks-blockchain-api: Hiro's hosted one or your own. Use as an async context manager.
 
-    ``url`` is the API's address without a path; ``api_key`` goes into ``x-api-key``. Passing faults (no connection,
-    status 429, 500 and above) are tried ``attempts`` times, the pauses between them growing from ``retry_seconds``.
+    ``url`` is the API's address without a path, as messages show it; ``api_key`` goes into ``x-api-key``, ``auth``
+    (user and password) into ``authorization``. Passing faults (no connection, status 429, 500 and above) are tried
+    ``attempts`` times, the pauses between them growing from ``retry_seconds``.
     Before each request the client waits as the API's rate limit headers say, but never longer than
     ``max_pause_seconds``: then it raises ``RateLimitedError``. At most ``connections`` requests run at once.
     ``clock`` (Unix seconds) and ``sleep`` are for tests, as is ``transport``.
@@ -105,6 +106,7 @@ class HiroApiClient:
         url: str = MAINNET_URL,
         *,
         api_key: str | None = None,
+        auth: tuple[str, str] | None = None,
         timeout_seconds: float = 30.0,
         attempts: int = 5,
         retry_seconds: float = 0.2,
@@ -117,6 +119,7 @@ class HiroApiClient:
         self.url = url.rstrip("/")
         self._api_key = api_key
         self._options: dict[str, Any] = {
+            "auth": auth,
             "timeout_seconds": timeout_seconds,
             "attempts": attempts,
             "retry_seconds": retry_seconds,

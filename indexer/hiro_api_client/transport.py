@@ -43,6 +43,7 @@ class Transport:
         url: str,
         *,
         api_key: str | None,
+        auth: tuple[str, str] | None,
         timeout_seconds: float,
         attempts: int,
         retry_seconds: float,
@@ -59,6 +60,7 @@ class Transport:
         self._limit = RateLimit(clock=clock, sleep=sleep)
         self._client = httpx.AsyncClient(
             base_url=url,
+            auth=auth,
             headers={"accept": "application/json"} | ({} if api_key is None else {"x-api-key": api_key}),
             timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from clarion.chains.model import Chain
 from clarion.config import Settings
+from clarion.credentials import Credentials, split_credentials
 
 log = structlog.get_logger()
 
@@ -173,13 +175,15 @@ class Reader:
         timeout_seconds: float = 15,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url: Final = url
+        shown, credentials = split_credentials(url)
+        self.url: Final = shown
         self.chain: Final = chain
         self._as_of = as_of
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        headers = {"authorization": _authorization(api_key, credentials)} if api_key or credentials else {}
         self._headers = headers
         self._client = httpx.AsyncClient(timeout=timeout_seconds, headers=headers, transport=transport)
         self._asked: dict[bytes, asyncio.Task[tuple[dict[str, Any], Receipt]]] = {}
+        self._is_away = False
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -223,7 +227,9 @@ class Reader:
                         self.url, content=body, headers={"content-type": "application/json"}
                     )
         except httpx.TransportError as error:
+            self._away(repr(error))
             raise GraphError(f"{self.url} cannot be reached: {error!r}; does `clarion serve` run there?") from error
+        self._away(None)
         try:
             answer = response.json()
         except ValueError as error:
@@ -231,6 +237,14 @@ class Reader:
         if answer.get("errors"):
             raise RefusedError(f"{self.url}: {answer['errors'][0].get('message')}")
         return answer["data"], self._receipt(answer.get("extensions") or {})
+
+    def _away(self, reason: str | None) -> None:
+        """Say once that the server cannot be reached, however many ask, and once that it can again."""
+        if reason is not None and not self._is_away:
+            log.warning("the index does not answer; it is asked on", url=self.url, reason=reason)
+        elif reason is None and self._is_away:
+            log.info("the index answers again", url=self.url)
+        self._is_away = reason is not None
 
     def _receipt(self, extensions: Mapping[str, Any]) -> Receipt:
         given = extensions.get("receipts") or [extensions.get("receipt")]
@@ -283,6 +297,7 @@ class Reader:
         url = self.url.replace("http", "ws", 1)
         payload = {"query": _BLOCKS, "variables": {"chain": self.chain.upper()}}
         subscribe = msgspec.json.encode({"id": "blocks", "type": "subscribe", "payload": payload}).decode()
+        said = False
         while True:
             try:
                 async with connect(
@@ -291,6 +306,7 @@ class Reader:
                     await socket.send(msgspec.json.encode({"type": "connection_init"}).decode())
                     await socket.recv()
                     await socket.send(subscribe)
+                    said = False
                     async for text in socket:
                         message = msgspec.json.decode(text, type=_Message)
                         if message.type == "ping":
@@ -301,8 +317,17 @@ class Reader:
                             log.warning("new blocks: the server ended the subscription", answer=message.payload)
                             break
             except (OSError, websockets.WebSocketException, msgspec.DecodeError) as error:
-                log.info("new blocks: connecting again", reason=repr(error))
+                if not said:
+                    log.info("new blocks: connecting again and again", reason=repr(error))
+                said = True
             await asyncio.sleep(RECONNECT_SECONDS)
+
+
+def _authorization(api_key: str | None, credentials: Credentials | None) -> str:
+    """A header for HTTP and WebSocket: the key, or else the user and password of the address (RFC 7617)."""
+    if credentials is None or api_key:
+        return f"Bearer {api_key}"
+    return f"Basic {base64.b64encode(':'.join(credentials).encode()).decode()}"
 
 
 @functools.lru_cache(maxsize=256)

@@ -11,10 +11,10 @@ from clarion.chains.stacks.codec_errors import CodecError
 from clarion.chains.stacks.node_client import NodeClient, NodeError
 from clarion.config import Settings, SourceName
 from clarion.discovery import is_contract_id
-from clarion.hiro_feed import URLS
+from clarion.hiro_feed import hiro_client
 from clarion.scaffold.render import Plan, ScaffoldError, plan, render
 from clarion.scaffold.samples import Sample, indexed_interface, indexed_samples, told_samples
-from hiro_api_client import HiroApiClient, HiroApiError
+from hiro_api_client import HiroApiError
 
 
 async def plan_package(settings: Settings, connection: Connection[Any], name: str, contract: str) -> Plan:
@@ -48,9 +48,7 @@ async def _ask_node(settings: Settings, contract: str, problems: list[str]) -> A
 
 
 async def _ask_api(settings: Settings, contract: str, problems: list[str]) -> list[Sample]:
-    hiro = settings.hiro
-    url = hiro.url or URLS[settings.network]
-    async with HiroApiClient(url, api_key=hiro.api_key.get_secret_value() if hiro.api_key else None) as api:
+    async with hiro_client(settings) as api:
         try:
             return await told_samples(api, contract)
         except (HiroApiError, CodecError) as error:

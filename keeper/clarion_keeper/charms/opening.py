@@ -13,6 +13,7 @@ from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.units import Sats
 from clarion.config import ConfigurationError, Settings
+from clarion.credentials import split_credentials
 from clarion_keeper.charms.answer import CharmsFee
 from clarion_keeper.charms.nodes import BitcoinNodes
 from clarion_keeper.charms.prover import Prover, public_url
@@ -32,7 +33,7 @@ async def open_nodes(settings: Settings) -> AsyncIterator[BitcoinNodes]:
     async with contextlib.AsyncExitStack() as stack:
         clients = []
         for url in (None, *settings.keeper.bitcoin.node_urls):
-            name = "bitcoin" if url is None else urlsplit(url).netloc
+            name = "bitcoin" if url is None else urlsplit(split_credentials(url)[0]).netloc
             client = rpc_of(bitcoin, url, name=name, timeout_seconds=SCAN_SECONDS, attempts=NODE_ATTEMPTS)
             clients.append(await stack.enter_async_context(client))
         nodes = BitcoinNodes(clients, settings.keeper.breaker)

@@ -18,6 +18,7 @@ import structlog
 
 from clarion.chains.bitcoin.charms.keys import LATEST_VERSION
 from clarion.chains.bitcoin.networks import BitcoinNetwork
+from clarion.credentials import split_credentials
 from clarion_keeper.charms.answer import CharmsFee, Proven, checked
 from clarion_keeper.charms.preflight import preflight
 from clarion_keeper.charms.proof_order import ProofOrder, request_form
@@ -79,13 +80,13 @@ class Prover:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.version = version
-        self.url = url
+        self.url, credentials = split_credentials(url)
         self._network = network
         self._accept_mock = accept_mock
         self._fee = fee
         self._attempts = attempts
         self._timeout = timeout_seconds
-        self._client = httpx.AsyncClient(timeout=timeout_seconds, transport=transport)
+        self._client = httpx.AsyncClient(auth=credentials, timeout=timeout_seconds, transport=transport)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

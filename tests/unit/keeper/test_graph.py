@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import stamina
+from structlog.testing import capture_logs
 
 from clarion_keeper.graph import GraphError, MovedError, NothingIndexedError, Reader, Receipt
 
@@ -156,3 +158,23 @@ async def test_mined_transactions_are_found_by_id() -> None:
     (mined,) = found.values()
     assert (mined.tx_id, mined.status, mined.result, mined.fee, mined.final) == (b"\xaa", "success", b"\x03", 250, True)
     assert server.asked[0]["variables"]["ids"] == ["0xaa", "0xbb"]
+
+
+async def test_an_outage_is_told_of_once_and_its_end() -> None:
+    away = True
+
+    def answer(asked: dict[str, Any]) -> Any:
+        if away:
+            raise httpx.ConnectError("refused")
+        return {"data": {}, "extensions": {"receipt": receipt(5)}}
+
+    with capture_logs() as lines, stamina.set_testing(True, attempts=2):
+        async with reader(Server(answer)) as read:
+            for _ in range(3):
+                with pytest.raises(GraphError, match="cannot be reached"):
+                    await read.tip()
+            away = False
+            await read.tip()
+            await read.tip()
+    told = [line["event"] for line in lines if not line["event"].startswith("stamina")]
+    assert told == ["the index does not answer; it is asked on", "the index answers again"]

@@ -17,6 +17,7 @@ from clarion.chains.bitcoin.blocks import check_transactions
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.source import BitcoinSourceError, BlockGoneError, SourceTip
 from clarion.chains.bitcoin.transactions import TransactionError
+from clarion.credentials import split_credentials
 
 CONNECTIONS: Final = 4
 
@@ -40,11 +41,12 @@ class Esplora:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
-        self._url = url.rstrip("/")
+        self._url, credentials = split_credentials(url.rstrip("/"))
         self._network = network
         self._poll_seconds = poll_seconds
         self._attempts = attempts
         self._client = httpx.AsyncClient(
+            auth=credentials,
             timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             follow_redirects=True,

@@ -18,6 +18,7 @@ import stamina
 
 from clarion.chains.bitcoin.networks import BitcoinNetwork
 from clarion.chains.bitcoin.source import BitcoinSourceError, BlockGoneError, SourceTip
+from clarion.credentials import split_credentials
 
 METHOD_NOT_FOUND: Final = -32601
 INVALID_ADDRESS_OR_KEY: Final = -5
@@ -58,7 +59,8 @@ _answers: Final = msgspec.json.Decoder(list[_Answer], float_hook=Decimal)
 class BitcoinRpc:
     """One node. Use as an async context manager.
 
-    Signs in with ``user`` and ``password``, or with what is in ``cookie_file``, which a node writes anew at each start.
+    Signs in with the user and password of its address, with ``user`` and ``password``, or with what is in
+    ``cookie_file``, which a node writes anew at each start.
     ``poll_seconds`` must be less than ``timeout_seconds``.
     """
 
@@ -77,9 +79,9 @@ class BitcoinRpc:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
-        self._url = url
+        self._url, in_url = split_credentials(url)
         self._network = network
-        self._credentials = None if user is None else (user, password or "")
+        self._credentials = in_url or (None if user is None else (user, password or ""))
         self._cookie_file = cookie_file
         self._poll_seconds = poll_seconds
         self._attempts = attempts
@@ -214,7 +216,7 @@ class BitcoinRpc:
                 self._url,
                 content=msgspec.json.encode(body),
                 headers={"content-type": "application/json"},
-                auth=self._auth() or httpx.USE_CLIENT_DEFAULT,
+                auth=self._auth(),
             )
         except httpx.TransportError as error:
             raise _PassingError(str(error) or type(error).__name__) from error

@@ -14,6 +14,7 @@ from clarion.chains.model import Block, BurnBlock
 from clarion.chains.stacks.clarity import Ok, Value, decode
 from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.chains.stacks.node_payloads import decode_replayed_block, decode_sortition, replayed_consensus_hash
+from clarion.credentials import split_credentials
 
 #: Passing faults that a further try may cure. An answer of the node, even a bad one, is not among them.
 TRANSIENT: Final = (httpx.TransportError,)
@@ -89,7 +90,8 @@ class FeeEstimate:
 class NodeClient:
     """One node. Use as an async context manager; transport faults are tried again a few times, answers are not.
 
-    ``auth_token`` is the node's ``[connection_options] auth_token``, which its block replay route asks for.
+    ``auth_token`` is the node's ``[connection_options] auth_token``, which its block replay route asks for. The user
+    and the password of an address are not in :attr:`url`, which is shown.
     """
 
     def __init__(
@@ -101,10 +103,12 @@ class NodeClient:
         attempts: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url, credentials = split_credentials(url.rstrip("/"))
         self._auth_token = auth_token
         self._attempts = attempts
-        self._client = httpx.AsyncClient(base_url=self.url, timeout=timeout_seconds, transport=transport)
+        self._client = httpx.AsyncClient(
+            base_url=self.url, auth=credentials, timeout=timeout_seconds, transport=transport
+        )
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
