@@ -28,7 +28,7 @@ from clarion_graphql.chains import chains_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, Code, show_errors
-from clarion_graphql.extensions import require_scopes
+from clarion_graphql.extensions import channels_of, require_scopes
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
 from clarion_graphql.metrics import PLANS, observe_operation
 from clarion_graphql.plan.json_text import BrokenValueError
@@ -136,6 +136,14 @@ class Executor:
         except RequestError:
             return None
         return chains_of(self._schema, operation, request.variables or {})
+
+    def channels_of(self, request: GraphQLRequest) -> frozenset[str]:
+        """What tells of changes of what a request reads, beside its chains' commits; none where it is refused."""
+        try:
+            operation = self.documents.read(request.query).operation(request.operation_name)
+        except RequestError:
+            return frozenset()
+        return channels_of(self._schema, operation)
 
     async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
         running = context.Operation(self._service, caller)

@@ -29,7 +29,7 @@ from clarion_graphql.context import Info
 from clarion_graphql.core import BLOCK, CHAIN, CORE, TRANSACTION, canonical
 from clarion_graphql.enums import chain_of
 from clarion_graphql.errors import InputError
-from clarion_graphql.extensions import Extension, installed_extensions, of_scope
+from clarion_graphql.extensions import Extension, installed_extensions, of_extension
 from clarion_graphql.filters import equal_to
 from clarion_graphql.meta import meta_field
 from clarion_graphql.node_fields import node_fields
@@ -75,9 +75,9 @@ def _fields_of(protocols: Iterable[Protocol], types: Types, makers: Callable[[Pr
 def _extended(
     extensions: Iterable[Extension], types: Types, makers: Callable[[Extension], Sequence[FieldMaker]]
 ) -> list[StrawberryField]:
-    """The fields that extensions add to a root type, each marked with what a caller must be allowed."""
+    """The fields that extensions add to a root type, each marked with its extension's scope and channels."""
     return [
-        of_scope(field, extension.scope)
+        of_extension(field, extension)
         for extension in extensions
         for make_fields in makers(extension)
         for field in make_fields(types)

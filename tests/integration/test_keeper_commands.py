@@ -98,6 +98,32 @@ class TestExplain:
         for words in ("policy 7 expired at 100", "settled (somebody else did it)", "mined in block 12, fee 2000"):
             assert words in out
 
+    def test_what_others_have_to_sign(self, run: Run, connection: psycopg.Connection[Any]) -> None:
+        psbt = "cHNidP8B" * 60
+        intent = add_intent(connection, chain="bitcoin", job="zkusd-liquidate")
+        assert json.loads(run("explain", str(intent), "--json")[1])["handed_out"] is None
+        code, out, err = run("explain", str(intent), "--psbt")
+        assert (code, out) == (1, "")
+        assert err.startswith(f"clarion: No PSBT of intent {intent} (settle:7) was handed out: ")
+        for words in ("old", psbt):
+            signers = {"ab:0": "bcrt1qscrolls", "cd:1": "bcrt1qscrolls"}
+            add_step(connection, intent, "handed-out", operation="liquidate", psbt=words, signers=signers, fee=700)
+        assert run("explain", str(intent), "--psbt")[:2] == (0, f"{psbt}\n")
+        code, out, _ = run("explain", str(intent))
+        assert code == 0
+        assert "handed out unsigned: liquidate" in out
+        assert out.count("bcrt1qscrolls: ") == 2
+        assert out.replace("\n", "").count(psbt) == 1, "it can be copied, and is not in the list of steps too"
+        assert json.loads(run("explain", str(intent), "--json")[1])["handed_out"]["psbt"] == psbt
+
+    def test_what_a_spell_of_other_apps_would_have_to_do(self, run: Run, connection: psycopg.Connection[Any]) -> None:
+        intent = add_intent(connection, chain="bitcoin")
+        add_step(connection, intent, "handed-out", operation="redeem", request={"inputs": [{"outpoint": "ab:0"}]})
+        _, out, _ = run("explain", str(intent))
+        assert "what it has to do: " in out
+        assert '"outpoint":"ab:0"' in out
+        assert run("explain", str(intent), "--psbt")[0] == 1
+
     def test_the_newest_of_a_key(self, run: Run, connection: psycopg.Connection[Any]) -> None:
         add_intent(connection, state="cancelled")
         newest = add_intent(connection)

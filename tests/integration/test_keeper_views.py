@@ -189,6 +189,17 @@ class TestIntents:
             },
         }
 
+    async def test_what_others_have_to_sign_is_shown(self, server: Server, connection: psycopg.Connection[Any]) -> None:
+        intent, other = add_intent(connection, key="a"), add_intent(connection, key="b")
+        add_step(connection, intent, "handed-out", psbt="old")
+        handed_out = {"psbt": "cHNidP8B", "signers": {"ab:0": "bcrt1q"}, "fee": 700}
+        add_step(connection, intent, "handed-out", **handed_out)
+        add_step(connection, intent, "waited", reason="others have to sign")
+        document = "{ keeperIntents(orderBy: [{field: ID, direction: ASC}]) { nodes { id handedOut } } }"
+        first, second = (await server.data(document))["keeperIntents"]["nodes"]
+        assert first["handedOut"] == {**handed_out, "fee": "700"}
+        assert second == {"id": other, "handedOut": None}
+
     async def test_lists_have_filters_orders_and_pages(
         self, server: Server, connection: psycopg.Connection[Any]
     ) -> None:
@@ -284,6 +295,25 @@ class TestSubscription:
         document = f"subscription {{ keeperIntentChanged(id: {old}) {{ intent {{ key state }} }} }}"
         async with server.subscribe(document) as messages:
             assert (await messages.next())["intent"] == {"key": "old", "state": "DONE"}
+
+    async def test_a_live_query_hears_of_the_keeper_too(
+        self, server: Server, connection: psycopg.Connection[Any]
+    ) -> None:
+        lead(connection)
+        document = """subscription { live {
+          keeperIntents { nodes { state } }
+          ... on Query { keeperTransactions { totalCount } }
+        } }"""
+        async with server.subscribe(document) as messages:
+            nothing = {"keeperIntents": {"nodes": []}, "keeperTransactions": {"totalCount": 0}}
+            assert await messages.next() == nothing
+            intent = add_intent(connection)
+            assert await messages.next() == {**nothing, "keeperIntents": {"nodes": [{"state": "PLANNED"}]}}
+            add_outgoing(connection)
+            told = {"keeperIntents": {"nodes": [{"state": "PLANNED"}]}, "keeperTransactions": {"totalCount": 1}}
+            assert await messages.next() == told
+            connection.execute("UPDATE keeper.intent SET state = 'done', ended_at = now() WHERE id = %s", (intent,))
+            assert (await messages.next())["keeperIntents"] == {"nodes": [{"state": "DONE"}]}
 
 
 MAKE_KEY = """

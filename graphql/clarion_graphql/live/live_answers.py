@@ -52,9 +52,14 @@ class LiveAnswers:
         self._last: State | None = None
 
     def source(self) -> StateSource:
-        """The answers as a source; each is made anew after a commit to a chain that the query reads."""
-        chains = self._executor.chains_of(GraphQLRequest(self._query.text, self._variables))
-        return StateSource(self._query.what, tuple(sorted(chains)) if chains else CHAINS, self._read)
+        """The answers as a source; each is made anew after a commit to a chain that the query reads.
+
+        Where the query reads what is in no chain, also after each notification of that.
+        """
+        asked = GraphQLRequest(self._query.text, self._variables)
+        chains, channels = self._executor.chains_of(asked), self._executor.channels_of(asked)
+        heard_of = (*(sorted(chains) if chains else CHAINS), *sorted(channels))
+        return StateSource(self._query.what, heard_of, self._read)
 
     async def _read(self) -> list[State]:
         if self._last is not None and self._reads is not None:

@@ -135,6 +135,9 @@ def intents(
 @keeper.command("explain")
 def explain(
     name: Annotated[str, typer.Argument(metavar="ID", help="An intent's number or key, or its transaction's id.")],
+    psbt: Annotated[
+        bool, typer.Option("--psbt", help="Only the unsigned Bitcoin transaction that others have to sign, in base64.")
+    ] = False,
     as_json: AsJson = False,
     dev: Dev = False,
 ) -> None:
@@ -145,7 +148,9 @@ def explain(
 
     with keeper_database(settings_for(dev=dev)) as url, connect(url, autocommit=True) as connection:
         found = records.explain(connection, name)
-    if as_json:
+    if psbt:
+        typer.echo(records.psbt_of(found))
+    elif as_json:
         typer.echo(json.dumps(records.post_mortem_json(found), indent=2))
     else:
         Console().print(records.post_mortem_view(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,14 +14,22 @@ from rich.table import Table
 from rich.text import Text
 
 from clarion_keeper.command.text import listing, short, usd
+from clarion_keeper.store.steps import json_text
 
 #: Most intents that are listed at once.
 MOST: Final = 1_000
 STATES: Final = ("planned", "sent", "done", "failed", "cancelled")
+#: The step at which an unsigned transaction is given to others, and what of it is too long for a table.
+HANDED_OUT: Final = "handed-out"
+_LONG: Final = frozenset({"psbt", "request"})
 
 
 class UnknownIntentError(Exception):
     """There is no such intent; the message says how to find one."""
+
+
+class NothingHandedOutError(Exception):
+    """There is no PSBT for others to sign; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +113,11 @@ class PostMortem:
     companions: int
     """How many other intents the transaction carries."""
     steps: Sequence[Step]
+
+    @property
+    def handed_out(self) -> Mapping[str, Any] | None:
+        """What others were last given to sign, as the executor described it; None: nothing was handed out."""
+        return next((step.detail for step in reversed(self.steps) if step.what == HANDED_OUT), None)
 
 
 _RECORD: Final = ", ".join(Record.__dataclass_fields__)
@@ -205,8 +218,20 @@ def post_mortem_json(found: PostMortem) -> dict[str, Any]:
             "carries_others": found.companions,
             "attempts": [plain(version) for version in found.versions],
         },
+        "handed_out": found.handed_out,
         "steps": [plain(step) for step in found.steps],
     }
+
+
+def psbt_of(found: PostMortem) -> str:
+    """The unsigned transaction that was last handed out, in base64 (BIP 174). Raises NothingHandedOutError."""
+    psbt = (found.handed_out or {}).get("psbt")
+    if psbt is None:
+        raise NothingHandedOutError(
+            f"No PSBT of intent {found.intent.id} ({found.intent.key}) was handed out: the keeper has all keys that it "
+            "needs, or has built no transaction yet. `clarion keeper explain` without --psbt says more."
+        )
+    return str(psbt)
 
 
 #: Money can be larger than a JSON number holds exactly.
@@ -257,11 +282,13 @@ def post_mortem_view(found: PostMortem) -> RenderableType:
     parts: list[RenderableType] = [head]
     if found.carrier is not None:
         parts.append(_transaction_view(found.carrier, found.versions, found.companions))
+    if found.handed_out is not None:
+        parts.append(_handed_out_view(found.handed_out))
     steps = Table("at", "step", title="steps", title_justify="left")
     steps.add_column("detail", overflow="fold")
     for step in found.steps:
         told = step.detail.items() if isinstance(step.detail, dict) else ()
-        detail = ", ".join(f"{name} {value}" for name, value in told)
+        detail = ", ".join(f"{name} {value}" for name, value in told if name not in _LONG)
         steps.add_row(f"{step.at:%Y-%m-%d %H:%M:%S.%f}"[:-3], step.what, Text(detail))
     return Group(*parts, steps)
 
@@ -289,3 +316,21 @@ def _transaction_view(carrier: Carrier, versions: Sequence[Version], companions:
     if carrier.block_height is not None:
         table.caption = f"mined in block {carrier.block_height}, fee {carrier.fee_paid}"
     return table
+
+
+def _handed_out_view(given: Mapping[str, Any]) -> RenderableType:
+    """What others have to sign, and below it, to be copied, what they are given."""
+    table = Table(title=f"handed out unsigned: {given.get('operation', '')}", show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for outpoint, signer in given.get("signers", {}).items():
+        table.add_row("has to sign", f"{signer}: {outpoint}")
+    for name in ("tx", "fee", "virtual_size"):
+        if name in given:
+            table.add_row(name.replace("_", " "), str(given[name]))
+    parts: list[RenderableType] = [table]
+    if "psbt" in given:
+        parts.append(Text(f"PSBT (also: clarion keeper explain --psbt):\n{given['psbt']}", overflow="fold"))
+    if "request" in given:
+        parts.append(Text(f"what it has to do: {json_text(given['request'])}", overflow="fold"))
+    return Group(*parts)

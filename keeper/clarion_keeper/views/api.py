@@ -186,6 +186,17 @@ INTENT: Final = Entity(
         _column("cause", Kind.TEXT, "Why it was decided, with the figures."),
         _column("waiting", Kind.TEXT, "Why it is not sent yet; null where it does not wait.", nullable=True),
         _column("outcome", Kind.TEXT, "What came of it; null while it is open.", nullable=True),
+        _column(
+            "handed_out",
+            Kind.JSON,
+            "What others were last given to sign, where a key is not the keeper's: the unsigned transaction (`psbt`, "
+            "base64), who has to sign which input (`signers`), `fee` and `inputs`; null: nothing.",
+            nullable=True,
+            expression=sql.SQL(
+                "(SELECT s.detail FROM keeper.step s WHERE s.intent_id = t.id AND s.what = 'handed-out' "
+                "ORDER BY s.id DESC LIMIT 1)"
+            ),
+        ),
         _column("benign", Kind.BOOLEAN, "Whether somebody else did it first.", search=True),
         _column("value_usd8", Kind.BIG_INT, "The money at stake, in US dollars x 10^8.", search=True),
         _column("reward_token", Kind.TEXT, "Token that the sender is to earn; null: nothing.", nullable=True),

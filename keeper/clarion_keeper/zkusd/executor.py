@@ -358,9 +358,11 @@ class BitcoinExecutor:
         who = ", ".join(sorted(set(signers.values())))
         return _declined(
             Verdict.AGAIN,
-            f"proven and handed out unsigned: {who} has to sign",
+            # with its id, which signatures do not change: another one is another reason, and subscribers hear of it
+            f"proven and handed out unsigned: {who} has to sign {unsigned.transaction.id.hex()}",
             handed_out={
                 "operation": order.operation.value,
+                "tx": unsigned.transaction.id.hex(),
                 _PSBT: base64.b64encode(write_psbt(unsigned.psbt)).decode(),
                 "signers": signers,
                 **_figures(unsigned, fee),
