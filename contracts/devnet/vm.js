@@ -22,6 +22,7 @@ const CHUNK = 65536;
  * @property {number} tableLength length of the table of JavaScript references before
  * @property {Uint32Array} pages indexes of the changed pages
  * @property {Buffer} bytes former contents of these pages, one after the other
+ * @typedef {{memory: Buffer, references: unknown[]}} Snapshot The whole of a machine's state.
  */
 
 /**
@@ -274,17 +275,46 @@ export class Vm {
 
   /** Goes back to the newest checkpoint. */
   revert() {
-    const { machine, shadow } = this;
+    this.put(this.shadow, this.shadowTable);
+  }
+
+  /**
+   * @param {Buffer} memory
+   * @param {number} tableLength
+   */
+  put(memory, tableLength) {
+    const { machine } = this;
     if (
       this.broken ||
-      machine.memory.buffer.byteLength !== shadow.length ||
-      machine.references.length !== this.shadowTable
+      machine.memory.buffer.byteLength !== memory.length ||
+      machine.references.length !== tableLength
     ) {
-      machine.exchange(shadow.length, this.shadowTable);
+      machine.exchange(memory.length, tableLength);
     }
-    shadow.copy(Buffer.from(machine.memory.buffer));
+    memory.copy(Buffer.from(machine.memory.buffer));
     this.broken = false;
     this.sender = '';
+  }
+
+  /**
+   * The whole state, for `restore`. Unlike checkpoints, snapshots need not be of one chain.
+   * @returns {Snapshot}
+   */
+  snapshot() {
+    const { buffer } = this.machine.memory;
+    const memory = Buffer.allocUnsafeSlow(buffer.byteLength);
+    Buffer.from(buffer).copy(memory);
+    const { references } = this.machine;
+    return { memory, references: Array.from({ length: references.length }, (_, i) => references.get(i)) };
+  }
+
+  /**
+   * Puts a state in place of the current one. The checkpoints stay those of the chain that they were made of.
+   * @param {Snapshot} snapshot
+   */
+  restore({ memory, references }) {
+    this.put(memory, references.length);
+    references.forEach((reference, i) => this.machine.references.set(i, reference));
   }
 
   /** Makes the current state the oldest to go back to. */

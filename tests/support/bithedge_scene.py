@@ -31,8 +31,7 @@ class BitHedgeScene:
         self.simnet = simnet
         for who in ADDRESSES:
             simnet.ask(op="fund", who=who, ustx=str(10**15), sats=str(10**11))
-        for step in deployment.publish(deployment.sources_folder()):
-            simnet.deploy_source(step.name, step.source)
+        simnet.publish()
         for call in deployment.bootstrap(
             guardian=GUARDIAN,
             sbtc=SBTC,
@@ -62,9 +61,9 @@ class BitHedgeScene:
             self.simnet.must("bh-oracle", "submit-price", *submission, sender=feeder)
         return number
 
-    def buy(self, notional: int, duration: int, backer: str = PROVIDER) -> UInt:
-        """A 90% PUT with one backer; gives its id."""
+    def buy(self, notional: int, duration: int, backer: str = PROVIDER, token: str = STX) -> UInt:
+        """A 90% PUT with one backer, who pays in this token; gives its id."""
         share = Tuple({"provider": principal(backer), "liability-usd8": UInt(STRIKE * notional // 10**8)})
-        terms = (UInt(STRIKE), UInt(notional), UInt(self.simnet.burn + duration), UInt(10**15), TOKEN)
+        terms = (UInt(STRIKE), UInt(notional), UInt(self.simnet.burn + duration), UInt(10**15), principal(token))
         kind = (StringAscii("put"), StringAscii("european"), StringAscii("BTC"))
         return UInt(self.simnet.must("bh-policy", "create-policy", *kind, *terms, List((share,)), sender=BUYER))

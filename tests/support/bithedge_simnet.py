@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pytest
 from clarion.chains.stacks.clarity import Value, bytes_from_hex, decode, encode_hex
 from clarion.chains.stacks.clarity_forms import decode_json
 from clarion.node import find_node
-from clarion.protocols.bithedge import protocol
+from clarion.protocols.bithedge import deployment, protocol
 from support.bithedge_rows import DEPLOYER, Folded
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,6 +37,24 @@ ADDRESSES = (
 SBTC = "SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token"
 
 
+_idle: list[subprocess.Popen[str]] = []
+"""Machines that nobody uses now: one takes a second to start."""
+
+
+@atexit.register
+def _end_machines() -> None:
+    for process in _idle:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    process.wait(30)
+    process.stdout.close()
+
+
 class RefusedError(Exception):
     """The machine could not do what it was asked: analysis or runtime error."""
 
@@ -53,11 +72,18 @@ class Outcome:
     result: Value
 
 
+def _new_machine() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [find_node(), PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
 @dataclass
 class Simnet:
     """A running machine. Use it as a context manager."""
 
     process: subprocess.Popen[str]
+    asking: bool = False
     burn: int = 0
     height: int = 0
     printed: list[tuple[str, Any]] = field(default_factory=list)
@@ -68,39 +94,41 @@ class Simnet:
         """Start an empty machine in epoch 4.0; skips the test where the contracts' packages are not installed."""
         if not SDK.exists():
             pytest.skip("needs the packages of contracts/package.json")
-        return cls(
-            subprocess.Popen(
-                [find_node(), PROGRAM],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-            )
-        )
+        machine = cls(_idle.pop() if _idle else _new_machine())
+        machine.ask(op="begin")
+        return machine
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(30)
-        self.process.stdout.close()
+        if self.asking:
+            self.process.kill()
+            _end(self.process)
+        else:
+            _idle.append(self.process)
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request and read its answer. Raises RefusedError."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self.asking = True
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the machine ended"
+        self.asking = False
         answer: dict[str, Any] = json.loads(line)
         self.burn, self.height = answer["burn"], answer["height"]
         if "error" in answer:
             raise RefusedError(answer["error"])
         return answer
+
+    def publish(self) -> None:
+        """Deploy BitHedge's contracts, as DEPLOYER."""
+        steps = deployment.publish(deployment.sources_folder())
+        contracts = [{"name": step.name, "source": step.source} for step in steps]
+        self.ask(op="publish", contracts=contracts, sender=DEPLOYER)
 
     def deploy(self, *names: str) -> None:
         """Deploy contracts of the repository, as DEPLOYER."""

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
-from graphql import GraphQLSchema, build_schema, parse, validate
+from graphql import parse, validate
+from support.committed_schema import committed_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
-
-
-@cache
-def committed_schema() -> GraphQLSchema:
-    return build_schema((ROOT / "graphql" / "schema.graphql").read_text())
 
 
 def test_there_are_queries_and_a_subscription() -> None:

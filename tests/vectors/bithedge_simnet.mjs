@@ -2,7 +2,9 @@
  * The BitHedge contracts on Clarity's own virtual machine, asked from Python tests.
  *
  * Reads one JSON request a line on stdin and answers each with one line on stdout. Clarity values are hex.
- *   {op: 'deploy', name, source, sender}                       {events}
+ *   {op: 'begin'}                                              {}, on an empty chain
+ *   {op: 'publish', contracts: [{name, source}], sender}       {}
+ *   {op: 'deploy', name, source, sender}                       {result, events}
  *   {op: 'fund', who, ustx, sats}                              {}
  *   {op: 'call', contract, function, arguments, sender}        {result, events: [{kind, contract, value} or transfers]}
  *   {op: 'read', contract, function, arguments, sender}        {result}
@@ -12,19 +14,20 @@
  */
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
+import { Vm } from '../../contracts/devnet/vm.js';
 
 const require = createRequire(new URL('../../contracts/package.json', import.meta.url));
 const { deserializeCV, serializeCV } = require('@stacks/transactions');
-const { getSDK } = await import(pathToFileURL(require.resolve('@stacks/clarinet-sdk')).href);
 
 const SBTC = 'SM3VDXK3WZZSA84XXFKAFAF15NNZX32CTSG82JFQ4.sbtc-token.sbtc-token';
 
-// The machine writes prints and runtime errors to the console; only answers may go there.
-console.log = console.error = () => {};
-const simnet = await getSDK({ trackCosts: false, trackCoverage: false });
-await simnet.initEmptySession({ enabled: false });
-simnet.setEpoch('4.0');
+const vm = await Vm.start({ genesisTime: 1_700_000_000 });
+const { simnet } = vm;
+const empty = vm.snapshot();
+/** The requests since the chain was empty, and the states that some led to: to analyse contracts takes seconds. */
+let requests = '';
+/** @type {Map<string, import('../../contracts/devnet/vm.js').Snapshot>} */
+const published = new Map();
 
 /** @param {any} value @returns {string} */
 function hex(value) {
@@ -45,6 +48,21 @@ function outcome({ result, events }) {
 
 /** @type {Record<string, (request: any) => object>} */
 const operations = {
+  begin() {
+    vm.restore(empty);
+    requests = '';
+    return {};
+  },
+  publish({ contracts, sender }) {
+    const known = published.get(requests);
+    if (known !== undefined) {
+      vm.restore(known);
+      return {};
+    }
+    for (const { name, source } of contracts) operations.deploy({ name, source, sender });
+    published.set(requests, vm.snapshot());
+    return {};
+  },
   deploy({ name, source, sender }) {
     return outcome(simnet.deployContract(name, source, { clarityVersion: 6 }, sender));
   },
@@ -70,10 +88,12 @@ const operations = {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line);
+  requests += line;
   let answer;
   try {
     answer = operations[request.op](request);
   } catch (error) {
+    vm.broken ||= error instanceof Error;
     answer = { error: error instanceof Error ? error.message : String(error) };
   }
   const heights = { burn: simnet.burnBlockHeight, height: simnet.stacksBlockHeight };

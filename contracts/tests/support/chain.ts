@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Simnet } from '@stacks/clarinet-sdk';
 import { Cl, ClarityType, cvToString, getAddressFromPrivateKey, type ClarityValue, type TupleCV } from '@stacks/transactions';
-import { Vm } from '../../devnet/vm.js';
+import { Vm, type Snapshot } from '../../devnet/vm.js';
 import { documentedEvents, ENVELOPE, hasType } from './doc.ts';
 
 export const CONTRACTS = [
@@ -140,10 +140,10 @@ type SimnetEvent = { event: string; data: Record<string, unknown> };
 /** What the process that runs the tests keeps between them, whichever file they are in. */
 type Shared = {
   vm: Promise<Vm> | undefined;
-  /** The chain that the machine's checkpoint holds. */
-  saved: { key: string; chain: Chain } | undefined;
+  /** Chains that tests begin with, and their states. */
+  saved: Map<string, { chain: Chain; state: Snapshot }>;
 };
-const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm: undefined, saved: undefined });
+const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm: undefined, saved: new Map() });
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
 export class Chain {
@@ -190,17 +190,16 @@ export class Chain {
     return chain;
   }
 
-  /** A chain in the state that `build` leaves; chains of one key are built once while no other key comes between. */
+  /** A chain in the state that `build` leaves; a chain of one key is built once. */
   static async reuse(key: string, build: () => Promise<Chain>): Promise<Chain> {
-    if (shared.saved?.key !== key) {
+    let saved = shared.saved.get(key);
+    if (saved === undefined) {
       const chain = await build();
-      // The machine takes no second checkpoint of a height, and this may be another chain's.
-      chain.vm.shadowHeight = -1;
-      chain.vm.forgetBefore();
-      shared.saved = { key, chain };
+      saved = { chain, state: chain.vm.snapshot() };
+      shared.saved.set(key, saved);
     }
-    const { chain } = shared.saved;
-    chain.vm.revert();
+    const { chain, state } = saved;
+    chain.vm.restore(state);
     const copy = new Chain(chain.vm, chain.simnet, chain.extraProviders, chain.deployer);
     copy.events.push(...chain.events);
     return copy;

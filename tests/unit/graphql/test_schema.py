@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,12 @@ from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLObjectType,
-    GraphQLSchema,
     parse,
     validate,
 )
-from graphql import (
-    build_schema as build_from_sdl,
-)
 from strawberry.schema.config import StrawberryConfig
 from support import toy
+from support.committed_schema import COMMITTED, committed_schema
 
 from clarion.protocol import Protocol, installed_protocols
 from clarion_graphql.core import CORE
@@ -31,14 +27,7 @@ from clarion_graphql.schema import build_schema, sdl
 from clarion_graphql.types import Types, make_type
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-COMMITTED = REPOSITORY / "graphql" / "schema.graphql"
 PROTOCOLS = list(installed_protocols().values())
-
-
-@cache
-def committed() -> GraphQLSchema:
-    """The schema that is committed, read once: it is long."""
-    return build_from_sdl(COMMITTED.read_text(encoding="utf-8"))
 
 
 def test_the_committed_schema_is_the_code_s() -> None:
@@ -48,7 +37,7 @@ def test_the_committed_schema_is_the_code_s() -> None:
 
 
 def test_everything_is_described() -> None:
-    schema = committed()
+    schema = committed_schema()
     bare = []
     for name, kind in schema.type_map.items():
         if name.startswith("__") or name in ("Int", "Float", "String", "Boolean", "ID"):
@@ -67,7 +56,7 @@ def test_everything_is_described() -> None:
 
 
 def test_amounts_are_big_integers_and_say_their_unit() -> None:
-    schema = committed()
+    schema = committed_schema()
     policy = schema.type_map["Policy"]
     assert isinstance(policy, GraphQLObjectType)
 
@@ -83,7 +72,7 @@ def test_amounts_are_big_integers_and_say_their_unit() -> None:
     "example", examples(["bithedge", "charms", "stacks", "zkusd"]), ids=lambda example: example.name
 )
 def test_examples_fit_the_schema(example: Example) -> None:
-    schema = committed()
+    schema = committed_schema()
 
     assert validate(schema, parse(example.document)) == []
     assert example.title
@@ -101,7 +90,7 @@ def test_examples_fit_the_schema(example: Example) -> None:
     ],
 )
 def test_documents_in_the_documentation_fit_the_schema(page: str) -> None:
-    schema = committed()
+    schema = committed_schema()
     text = (REPOSITORY / page).read_text(encoding="utf-8")
     documents = re.findall(r"```graphql\n(.*?)```", text, re.DOTALL)
 

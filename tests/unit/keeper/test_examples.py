@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from graphql import GraphQLSchema, build_schema, parse, validate
+from graphql import parse, validate
+from support.committed_schema import committed_schema
 
 from clarion.chains.stacks.clarity import Bool, Err, Ok, UInt, contract_principal
 from clarion.chains.stacks.networks import Network
@@ -83,11 +83,6 @@ def test_the_job_knows_its_endings(job: Job[Any], result: Any, verdict: Verdict,
 
 def test_without_an_account_of_its_lane_there_is_no_job() -> None:
     assert "exercise-ours" not in {job.name for job in load_jobs(context({}))}
-
-
-@cache
-def committed_schema() -> GraphQLSchema:
-    return build_schema((ROOT / "graphql" / "schema.graphql").read_text(encoding="utf-8"))
 
 
 def documents() -> Iterator[str]:

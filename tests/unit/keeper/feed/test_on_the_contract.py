@@ -9,7 +9,6 @@ from support.bithedge_simnet import ADDRESSES, SBTC, Simnet
 
 from clarion.chains.stacks.clarity import Bool, Err, List, OptionalNone, StringAscii, Tuple, UInt, principal
 from clarion.config import Settings
-from clarion.protocols.bithedge import deployment
 from clarion_keeper.feed.aggregate import Aggregate
 from clarion_keeper.feed.feed import PriceFeed
 from clarion_keeper.feed.job import Desk, FeedState, SubmitPrice
@@ -32,8 +31,7 @@ class Oracle:
     def __init__(self, simnet: Simnet) -> None:
         self.simnet = simnet
         self.job = SubmitPrice(Desk(Settings(), PriceFeed.from_settings(Settings()), FEEDERS[0]))
-        for step in deployment.publish(deployment.sources_folder()):
-            simnet.deploy_source(step.name, step.source)
+        simnet.publish()
         simnet.must("bh-registry", "bootstrap", principal(GUARDIAN))
         simnet.must("bh-params", "bootstrap", principal(SBTC))
         feed = Tuple({"asset": ASSET, "insurable": Bool(True), "reference-usd8": UInt(FIRST)})

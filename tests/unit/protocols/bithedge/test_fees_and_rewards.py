@@ -73,8 +73,7 @@ class Stage:
     def open(self) -> None:
         for who in ADDRESSES:
             self.simnet.ask(op="fund", who=who, ustx=str(10**15), sats=str(10**11))
-        for step in deployment.publish(deployment.sources_folder()):
-            self.simnet.deploy_source(step.name, step.source)
+        self.simnet.publish()
         self.must("bh-registry", "bootstrap", principal(GUARDIAN))
         self.must("bh-params", "bootstrap", principal(SBTC))
         feeds = [

@@ -65,8 +65,7 @@ def simnet() -> Any:
     with ForetellingSimnet.start() as machine:
         for who in ADDRESSES:
             machine.ask(op="fund", who=who, ustx=str(10**15), sats=str(10**11))
-        for step in deployment.publish(deployment.sources_folder()):
-            machine.deploy_source(step.name, step.source)
+        machine.publish()
         for call in deployment.bootstrap(
             guardian=GUARDIAN,
             sbtc=SBTC,

@@ -96,8 +96,7 @@ class Market:
         """Deploy, bootstrap, and bring in capital and prices."""
         for who in ADDRESSES:
             self.simnet.ask(op="fund", who=who, ustx=str(10**15), sats=str(10**11))
-        for step in deployment.publish(deployment.sources_folder()):
-            self.simnet.deploy_source(step.name, step.source)
+        self.simnet.publish()
         self.simnet.deploy_source("mover", MOVER)
         steps = deployment.bootstrap(
             guardian=GUARDIAN,

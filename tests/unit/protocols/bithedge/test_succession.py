@@ -35,8 +35,7 @@ def test_a_replaced_module_passes_on_what_it_owns(simnet: Simnet) -> None:
     rows, must, token = simnet.folded, simnet.must, principal(STX)
     for who in ADDRESSES:
         simnet.ask(op="fund", who=who, ustx=str(10**15), sats="0")
-    for step in deployment.publish(deployment.sources_folder()):
-        simnet.deploy_source(step.name, step.source)
+    simnet.publish()
     feeds = [deployment.FeedRow(asset, Usd8(10**8), asset == "BTC") for asset in ("BTC", "STX")]
     feeders = [deployment.FeederRow(who, 1) for who in ADDRESSES[3:6]]
     for call in deployment.bootstrap(guardian=GUARDIAN, sbtc=SBTC, feeds=feeds, feeders=feeders, parameters={}):
