@@ -12,6 +12,9 @@ import pytest
 from support.keeper_regtest import (
     ANNA,
     BERT,
+    BONUS,
+    CHARMED,
+    COLLATERAL,
     InProcessSigner,
     Town,
     TurningKeeper,
@@ -24,7 +27,6 @@ from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.config import Lane
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.mempool import Policy
-from clarion.dev.bitcoin.premine import MINER
 from clarion.dev.bitcoin.sender import FEERATE
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.spell_builder import spell_transaction
@@ -36,16 +38,6 @@ from clarion_keeper.zkusd.costs import VIRTUAL_SIZE
 from clarion_keeper.zkusd.orders import Operation
 
 DEBT = 2_012 * UNIT
-COLLATERAL = 3_600_000
-BONUS = COLLATERAL * 50 // 10_000
-
-
-async def let_fall(town: Town) -> None:
-    """Two vaults, one of which ends at 107 %, and a pool that can pay for it."""
-    await town.open_vault(ANNA, collateral=30_000_000, borrow=10_000 * UNIT)
-    await town.open_vault(BERT, collateral=COLLATERAL, borrow=2_000 * UNIT)
-    await town.deposit(ANNA, 8_000 * UNIT)
-    await town.set_price(60_000)
 
 
 @contextlib.asynccontextmanager
@@ -57,7 +49,7 @@ async def scene(
         town_of(database_url, folder, cosigned=False, **settings) as (town, given),
         keeping(given, in_process_parts(given, *cosigners)) as keeper,
     ):
-        await let_fall(town)
+        await town.let_fall()
         yield town, keeper
 
 
@@ -88,23 +80,10 @@ def near(size: int, operation: Operation) -> bool:
     return VIRTUAL_SIZE[operation] - 500 <= size + 310 <= VIRTUAL_SIZE[operation]
 
 
-def funds(town: Town) -> int:
-    """Satoshis of the keeper without those under its charms."""
-    return sum(one.coin.amount for one in town.view.of_script(KEEPER.taproot_script) if not one.charms)
-
-
-async def mine_without_the_mempool(town: Town, blocks: int, *transactions: str) -> None:
-    """Blocks as they are made where others pay more."""
-    for _ in range(blocks):
-        await town.call("generateblock", MINER.address, list(transactions))
-    town.index()
-    await town.view.sync()
-
-
 async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tmp_path: Path) -> None:
     async with town_of(database_url, tmp_path) as (town, settings), keeping(settings) as keeper:
-        await let_fall(town)
-        before, pool = funds(town), town.zkusd.pool()
+        await town.let_fall()
+        before, pool = town.funds(), town.zkusd.pool()
         await keeper.turn()
         (tx_id,) = town.waiting()
         await keeper.turn()
@@ -119,7 +98,7 @@ async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tm
         assert pool["total_zkusd"] - after["total_zkusd"] == DEBT
         assert after["total_btc"] - pool["total_btc"] == COLLATERAL - BONUS
         assert town.zkusd.balance(KEEPER) == 2 * UNIT
-        assert funds(town) == before + BONUS - fee - 1_000
+        assert town.funds() == before + BONUS - fee - CHARMED
         assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(fee,)]
         await keeper.turn()
         assert town.waiting() == []
@@ -129,21 +108,21 @@ async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tm
 
 async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_path: Path) -> None:
     async with scene(database_url, tmp_path, SCROLLS) as (town, keeper):
-        before = funds(town)
+        before = town.funds()
         (vault,) = town.zkusd.vaults(BERT)
         rival = town.zkusd.liquidate(REDEEMER, vault, BERT)
         await keeper.turn()
         assert len(town.waiting()) == 1
         unsigned = spell_transaction(rival, change=REDEEMER.taproot_script, feerate=FEERATE)
         theirs = sign(unsigned, rival.coins, keys_by_script((REDEEMER, SCROLLS)))
-        await mine_without_the_mempool(town, 1, write_transaction(theirs).hex())
+        await town.mine_without_the_mempool(1, write_transaction(theirs).hex())
         assert town.waiting() == []
         await keeper.turn()
         ((state, outcome),) = intents(town)
         assert state == "done"
         assert theirs.id.hex() in outcome
         await keeper.turn()
-        assert (len(attempts(town)), town.waiting(), funds(town)) == (1, [], before)
+        assert (len(attempts(town)), town.waiting(), town.funds()) == (1, [], before)
 
 
 @pytest.mark.slow
@@ -154,7 +133,7 @@ async def test_a_price_that_is_mined_first_makes_it_again(database_url: str, tmp
         (first,) = town.waiting()
         unsigned = spell_transaction(update, change=ORACLE.taproot_script, feerate=FEERATE)
         theirs = sign(unsigned, update.coins, keys_by_script((ORACLE, SCROLLS)))
-        await mine_without_the_mempool(town, 1, write_transaction(theirs).hex())
+        await town.mine_without_the_mempool(1, write_transaction(theirs).hex())
         await keeper.turn()
         assert theirs.id.hex() in str(town.rows("SELECT detail FROM keeper.step WHERE what = 'displaced'"))
         await keeper.turn()
@@ -208,10 +187,10 @@ async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_
         await keeper.turn()
         (first,) = town.waiting()
         before = town.node.mempool.entries[first].transaction
-        await mine_without_the_mempool(town, 1)
+        await town.mine_without_the_mempool(1)
         await keeper.turn()
         assert town.waiting() == [first]
-        await mine_without_the_mempool(town, 1)
+        await town.mine_without_the_mempool(1)
         await keeper.turn()
         (second,) = town.waiting()
         after = town.node.mempool.entries[second].transaction
@@ -296,7 +275,7 @@ async def test_cheap_zkusd_is_redeemed(database_url: str, tmp_path: Path) -> Non
     async with scene(database_url, tmp_path, SCROLLS, lane=Lane.UPKEEP, zkusd=cheap) as (town, keeper):
         await town.sender.cast(town.zkusd.transfer(ANNA, KEEPER.taproot_script, 900 * UNIT), ANNA)
         await town.mine()
-        before = funds(town)
+        before = town.funds()
         await keeper.turn()
         (tx_id,) = town.waiting()
         fee = town.node.mempool.entries[tx_id].fee
@@ -305,7 +284,7 @@ async def test_cheap_zkusd_is_redeemed(database_url: str, tmp_path: Path) -> Non
         assert intents(town, "zkusd-redeem")[0] == ("done", "the spell is mined")
         assert town.zkusd.balance(KEEPER) == 400 * UNIT
         worth = 500 * UNIT * UNIT // (60_000 * UNIT)
-        assert funds(town) == before + worth - -(-worth * 75 // 10_000) - fee
+        assert town.funds() == before + worth - -(-worth * 75 // 10_000) - fee
         assert near(size_of(town), Operation.REDEEM)
         assert intents(town) == [("planned", None)], "the lane of liquidations has no account here"
 

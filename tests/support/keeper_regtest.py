@@ -32,6 +32,8 @@ from clarion.serving import listen
 from clarion.store.database import connect
 from clarion_graphql.app import make_app
 from clarion_keeper.charms.opening import charms_fee_of, open_nodes, prover_of
+from clarion_keeper.charms.proof_order import ProofOrder
+from clarion_keeper.charms.prover import Prover
 from clarion_keeper.engine import Parts, open_parts
 from clarion_keeper.graph import Reader
 from clarion_keeper.job import JobContext, load_jobs
@@ -52,7 +54,14 @@ from support.regtest import NETWORK, PROTOCOLS, opened, scanned
 SEED = 5
 TIME = 1_700_000_000
 ANNA, BERT, CARL = BORROWERS[:3]
+COLLATERAL = 3_600_000
+"""Of the vault that falls."""
+BONUS = COLLATERAL * 50 // 10_000
+CHARMED = 1_000
+"""Satoshis that lie under the keeper's own charms after a liquidation."""
 LEASE_SECONDS = 60
+STEPS = ("contracts asked", "proven", f"signed by {KEEPER.name}", f"signed by {SCROLLS.name}")
+"""What the executor does between the engine's stages of drafting and of signing, in order."""
 JOBS = (
     "zkusd-liquidate",
     "zkusd-redeem",
@@ -73,7 +82,7 @@ class Town:
         self.call = call_of(self.methods)
         self.scenario = ZkUsdScenario(self.call, seed=SEED, forks=False)
         self.zkusd, self.view, self.sender = self.scenario.zkusd, self.scenario.view, self.scenario.sender
-        self._connection = connection
+        self.connection = connection
         self._store = opened(connection, seed=SEED)
         self._scanner, self._follower, self._told = Scanner(NETWORK, Tracked()), Follower(), 0
 
@@ -117,13 +126,31 @@ class Town:
             await self.sender.cast(self.zkusd.update_price(dollars * UNIT), ORACLE)
             await self.mine()
 
+    async def mine_without_the_mempool(self, blocks: int, *transactions: str) -> None:
+        """Blocks as they are made where others pay more: of these transactions alone."""
+        for _ in range(blocks):
+            await self.call("generateblock", MINER.address, list(transactions))
+        self.index()
+        await self.view.sync()
+
+    async def let_fall(self) -> None:
+        """Two vaults, one of which ends at 107 %, and a pool that can pay for it."""
+        await self.open_vault(ANNA, collateral=30_000_000, borrow=10_000 * UNIT)
+        await self.open_vault(BERT, collateral=COLLATERAL, borrow=2_000 * UNIT)
+        await self.deposit(ANNA, 8_000 * UNIT)
+        await self.set_price(60_000)
+
+    def funds(self) -> int:
+        """Satoshis of the keeper without those under its charms."""
+        return sum(one.coin.amount for one in self.view.of_script(KEEPER.taproot_script) if not one.charms)
+
     def waiting(self) -> list[bytes]:
         """What is in the mempool."""
         return list(self.node.mempool.entries)
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What the database says."""
-        return self._connection.execute(query, parameters).fetchall()
+        return self.connection.execute(query, parameters).fetchall()
 
 
 @dataclass
@@ -218,9 +245,11 @@ async def town_of(
 
 
 class InProcessSigner:
-    """A key in the test's own process: what an agent does, without the agent."""
+    """A key in the keeper's own process: what an agent does, without the agent. ``observer`` hears of signatures."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, observer: Observer | None = None) -> None:
+        self._name = key.name
+        self._observer = observer or Observer()
         limits = BitcoinLimits(NETWORK.value, max_fee=MAX_SATS, max_spent=MAX_SATS, max_hourly=MAX_SATS)
         self._key = BitcoinKey(key.secret, limits)
         self.address = self._key.identity.address
@@ -230,25 +259,47 @@ class InProcessSigner:
         raise NotImplementedError
 
     async def sign_bitcoin(self, psbt: bytes, *, purpose: Purpose) -> bytes:
-        return self._key.sign(SignBitcoin(1, psbt, purpose), lambda spending: None).psbt
+        signed = self._key.sign(SignBitcoin(1, psbt, purpose), lambda spending: None).psbt
+        await self._observer.stage(f"signed by {self._name}")
+        return signed
 
     async def aclose(self) -> None:
         """There is nothing to hang up."""
 
 
+def _observed(prover: Prover, observer: Observer) -> Prover:
+    """The prover, with a stage before it is asked and one when it has answered."""
+    answer = prover.answer
+
+    async def staged(order: ProofOrder) -> bytes:
+        await observer.stage("contracts asked")
+        found = await answer(order)
+        await observer.stage("proven")
+        return found
+
+    prover.answer = staged  # type: ignore[method-assign]
+    return prover
+
+
 @contextlib.asynccontextmanager
-async def in_process_parts(settings: Settings, *cosigners: Key) -> AsyncIterator[Parts]:
-    """What a keeper of these settings works with, with keys in this process: that saves starting one for each."""
+async def in_process_parts(
+    settings: Settings, *cosigners: Key, observer: Observer | None = None
+) -> AsyncIterator[Parts]:
+    """What a keeper of these settings works with, with keys in this process: that saves starting one for each.
+
+    ``observer`` hears of its executor's steps: `STEPS`.
+    """
+    observer = observer or Observer()
     async with contextlib.AsyncExitStack() as stack:
         reader = await stack.enter_async_context(Reader(settings.keeper.graphql_url, chain="bitcoin"))
-        signer = InProcessSigner(KEEPER)
+        signer = InProcessSigner(KEEPER, observer)
         executor = BitcoinExecutor(
             settings,
             reader=reader,
             signer=signer,
-            cosigners=[InProcessSigner(key) for key in cosigners],
+            cosigners=[InProcessSigner(key, observer) for key in cosigners],
             nodes=await stack.enter_async_context(open_nodes(settings)),
-            prover=await stack.enter_async_context(prover_of(settings)),
+            prover=_observed(await stack.enter_async_context(prover_of(settings)), observer),
             charms_fee=charms_fee_of(settings),
         )
         context = JobContext(
