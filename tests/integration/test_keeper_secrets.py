@@ -1,4 +1,7 @@
-"""No key gets out of the agent: not into the keeper's memory, environment, arguments, log or core file."""
+"""No key gets out of the agent: not into the keeper's memory, environment, arguments, log or core file.
+
+And no password of an address gets into what the keeper says and writes down.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ import psutil
 import psycopg
 import pytest
 from psycopg import sql
-from support.keeper_run import CANARY, keeping
+from support.keeper_run import CANARY, NODE_PASSWORD, keeping
 from support.signing import SECRET, key_file
 from support.signing_run import WAIT_SECONDS, agents_of, until
+
+SIGNED_IN = f"Basic {base64.b64encode(f'keeper:{NODE_PASSWORD}'.encode()).decode()}"
 
 
 def dump(database_url: str) -> bytes:
@@ -88,7 +93,10 @@ def test_the_key_is_with_the_agent_alone(tmp_path: Path, database_url: str, sour
     folder.mkdir()
     signer, environment = sources(keys)[source]
     with keeping(folder, database_url, signer, environment) as keeper:
-        # everything that goes well and badly: signatures, refusals, an agent that is killed
+        # everything that goes well and badly: an outage, signatures, refusals, an agent that is killed
+        keeper.chain.is_away = True
+        until(lambda: b"asking again" in keeper.log.read_bytes() and b"ended early" in keeper.log.read_bytes())
+        keeper.chain.is_away = False
         keeper.sends(1)
         agents_of(keeper.process)[-1].kill()
         keeper.sends(2)
@@ -108,6 +116,12 @@ def test_the_key_is_with_the_agent_alone(tmp_path: Path, database_url: str, sour
         dumped = dump(database_url)
         assert keeper.sent[0].encode().hex().encode() in dumped, "the database was not read"
         assert found_in(dumped) == []
+        assert keeper.chain.authorizations == {SIGNED_IN}
+        log = keeper.log.read_text()
+        assert keeper.chain.url in log, "the log names the servers"
+        assert NODE_PASSWORD not in log
+        assert NODE_PASSWORD.encode() not in dumped
+        assert log.count("the index does not answer") == log.count("the index answers again") == 1, log
 
         for agent in reversed(agents):
             agent.send_signal(signal.SIGABRT)

@@ -20,6 +20,8 @@ from support.signing_run import allow_core_files, until
 from support.small_chain import SmallChain, small_chain
 
 CANARY: Final = b"clarion-secrets-canary"
+#: With what the keeper signs in to the chain's servers, by their addresses.
+NODE_PASSWORD: Final = "clarion-node-password"
 
 #: As many things are due as a file says, of a job that may be done and of one that the limits forbid.
 JOBS: Final = """
@@ -91,13 +93,15 @@ def keeping(folder: Path, database_url: str, signer: str, environment: dict[str,
     (folder / "due").write_text("0")
     limits = {"calls": [f"{DEPLOYER}.work.some-*"], "max_fee": 50_000}
     with small_chain() as chain:
+        signed_in = chain.url.replace("//", f"//keeper:{NODE_PASSWORD}@")
         settings = {
             "CLARION_DATABASE_URL": database_url,
             "CLARION_STATE_DIR": str(folder / "state"),
             "CLARION_LOG__LEVEL": "debug",
             "CLARION_DEPLOYERS__BITHEDGE": DEPLOYER,
-            "CLARION_NODE__URL": chain.url,
-            "CLARION_KEEPER__GRAPHQL_URL": f"{chain.url}/graphql",
+            "CLARION_NODE__URL": signed_in,
+            "CLARION_KEEPER__NODE_URLS": f"{signed_in},http://keeper:{NODE_PASSWORD}@127.0.0.1:9",
+            "CLARION_KEEPER__GRAPHQL_URL": f"{signed_in}/graphql",
             "CLARION_KEEPER__JOB_FILES": str(folder / "jobs.py"),
             "CLARION_KEEPER__JOBS": "some-work,other-work",
             "CLARION_KEEPER__ACCOUNTS": json.dumps({"keeper": {"signer": signer, "limits": limits}}),

@@ -17,11 +17,16 @@ RECEIPT = {"chain": "STACKS", "height": HEIGHT, "hash": "0x0a", "burnHeight": BU
 
 
 class SmallChain:
-    """What a keeper sent to it. No block is ever mined."""
+    """What a keeper sent to it. No block is ever mined. ``is_away``: it hangs up on everybody.
+
+    ``authorizations``: with what whoever asked it signed in.
+    """
 
     def __init__(self) -> None:
         self.taken: list[Transaction] = []
         self.url = ""
+        self.is_away = False
+        self.authorizations: set[str | None] = set()
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         match method, path.partition("?")[0]:
@@ -66,6 +71,10 @@ def small_chain() -> Iterator[SmallChain]:
 
         def _reply(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            chain.authorizations.add(self.headers.get("authorization"))
+            if chain.is_away:
+                self.close_connection = True
+                return
             status, answer = chain.answer(method, self.path, body)
             content = json.dumps(answer).encode()
             self.send_response(status)
