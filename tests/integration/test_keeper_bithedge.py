@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 import pytest
-from support.bithedge_keeper import INDEX, seen, send
+from support.bithedge_keeper import INDEX, USD, seen, send
 from support.bithedge_rows import DEPLOYER
 from support.bithedge_scene import (
     BTC_USD8,
@@ -27,7 +28,7 @@ from support.bithedge_scene import (
     TOKEN,
     BitHedgeScene,
 )
-from support.bithedge_simnet import ADDRESSES, Outcome
+from support.bithedge_simnet import ADDRESSES, REPOSITORY, SBTC, Outcome
 from support.bithedge_twin import ForetellingSimnet
 
 from clarion.chains.stacks.clarity import (
@@ -88,6 +89,10 @@ from clarion_keeper.bithedge.settlement import Settle
 from clarion_keeper.intents import Intent, Verdict
 
 KEEPER = ADDRESSES[9]
+VAULT = f"{DEPLOYER}.bh-vault"
+THIEF = REPOSITORY / "contracts" / "tests" / "fixtures" / "thief-token.clar"
+RUNS_OUT_OF_NUMBERS = 8
+"""The thief's plan that ends the transaction."""
 DEADLINE = 145
 
 
@@ -155,6 +160,8 @@ def test_policies_end_and_owners_are_paid(simnet: Machine) -> None:
     scene = BitHedgeScene(simnet)
     settlements(simnet, scene)
     payouts(simnet, scene)
+    payouts_in_several_tokens(simnet, scene)
+    a_token_that_breaks_batches_off(simnet, scene)
     shortfalls(simnet, scene)
     fees(simnet, scene)
     withdrawals(simnet)
@@ -192,6 +199,62 @@ def payouts(simnet: Machine, scene: BitHedgeScene) -> None:
     (intent,) = does(simnet, Settle(INDEX, KEEPER))
     row = one(simnet, Policy, policy.value)
     assert (row["state"], row["payoff_usd8"]) == ("settled-itm", intent.value_usd8)
+
+
+def payouts_in_several_tokens(simnet: Machine, scene: BitHedgeScene) -> None:
+    """One transaction pays owners in their tokens, and moves nothing of whoever sends it."""
+    simnet.must("bh-vault", "deposit", principal(SBTC), TIER, UInt(10**8), sender=PROVIDER)
+    scene.prices()
+    policies = [scene.buy(SMALL, 3), scene.buy(SMALL, 3, token=SBTC), scene.buy(SMALL, 3, TAKER)]
+    simnet.mine(3)
+    scene.prices(btc=80)
+    does(simnet, FixExpiryPrice(INDEX, KEEPER))
+    job = Settle(INDEX, KEEPER)
+    intents = due(simnet, job)
+    assert [intent.item["policy"] for intent in intents] == [policy.value for policy in policies]
+    assert [(intent.reward, intent.value_usd8) for intent in intents] == [(None, 100 * USD)] * 3
+    call = job.call([intent.item for intent in intents])
+    assert (call.function, call.post_conditions) == ("settle-many", ())
+    answer = simnet.call(call.contract, call.function, *call.arguments, sender=KEEPER)
+    outcomes = job.outcomes([intent.item for intent in intents], answer.result)
+    assert [(outcome.verdict, outcome.benign) for outcome in outcomes] == [(Verdict.DONE, False)] * 3
+    moved = [event for event in answer.events if event["kind"] != "print"]
+    assert Counter((event["kind"], event["sender"], event["recipient"]) for event in moved) == {
+        ("stx_transfer", VAULT, BUYER): 2,
+        ("ft_transfer", VAULT, BUYER): 1,
+    }
+
+
+def a_token_that_breaks_batches_off(simnet: Machine, scene: BitHedgeScene) -> None:
+    """A listed token turns bad and ends every transaction that it is in: all others are settled without it."""
+    thief, number = f"{DEPLOYER}.thief-token", UInt(0)
+    simnet.deploy_source("thief-token", THIEF.read_text(encoding="ascii"))
+    terms = {"asset": StringAscii("BTC"), "asset-name": StringAscii("thief"), "native": Bool(False)}
+    terms |= {"decimals": UInt(8), "haircut-bp": UInt(0), "cap": UInt(10**12), "active": Bool(True)}
+    simnet.must("bh-params", "set-token", principal(thief), Tuple(terms), NONE)
+    for who in (PROVIDER, BUYER):
+        simnet.must("thief-token", "mint", UInt(10**10), principal(who))
+    simnet.must("bh-vault", "deposit", principal(thief), TIER, UInt(10**9), sender=PROVIDER)
+    scene.prices()
+    bad = scene.buy(2 * SMALL, 3, token=thief)
+    good = {scene.buy(SMALL, 3, backer).value for backer in (PROVIDER, TAKER, PROVIDER)}
+    simnet.mine(3)
+    scene.prices(btc=80)
+    does(simnet, FixExpiryPrice(INDEX, KEEPER))
+    simnet.must("thief-token", "set-plan", UInt(RUNS_OUT_OF_NUMBERS), number)
+    job = Settle(INDEX, KEEPER)
+    settled: Counter[int] = Counter()
+    for _ in range(5):
+        intents = due(simnet, job)
+        for start in range(0, len(intents), size := min(len(intents), job.batch_size)):
+            batch = intents[start : start + size]
+            for intent, outcome in zip(batch, send(simnet, job, *batch), strict=True):
+                settled[int(intent.item["policy"])] += outcome.verdict is Verdict.DONE
+    assert {policy for policy, times in settled.items() if times} == good
+    assert max(settled.values()) == 1
+    assert [intent.item["policy"] for intent in due(simnet, job)] == [bad.value]
+    simnet.must("thief-token", "set-plan", UInt(0), number)
+    does(simnet, job)
 
 
 def fallbacks(simnet: Machine) -> None:

@@ -13,7 +13,7 @@ from clarion_keeper.bithedge.reading import TABLES, BitHedgeState, Index, Rows
 from clarion_keeper.graph import Receipt
 from clarion_keeper.intents import Intent, Outcome
 from support.bithedge_rows import DEPLOYER
-from support.bithedge_simnet import Simnet
+from support.bithedge_simnet import RefusedError, Simnet
 from support.bithedge_twin import ROW_TYPES, state_of
 
 STX: Final = f"{DEPLOYER}.bh-stx"
@@ -90,8 +90,14 @@ def seen(simnet: Simnet) -> BitHedgeState:
 
 
 def send(simnet: Simnet, job: Any, *intents: Intent) -> list[Outcome]:
-    """Make the call of some intents of a job on the machine, as one transaction of the job's sender."""
+    """Make the call of some intents of a job on the machine, as one transaction of the job's sender.
+
+    One that ends in a runtime error leaves no result.
+    """
     items = [intent.item for intent in intents]
     call = job.call(items)
-    answer = simnet.call(call.contract, call.function, *call.arguments, sender=job.sender)
-    return list(job.outcomes(items, answer.result))
+    try:
+        result = simnet.call(call.contract, call.function, *call.arguments, sender=job.sender).result
+    except RefusedError:
+        result = None
+    return list(job.outcomes(items, result))
