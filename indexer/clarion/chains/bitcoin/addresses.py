@@ -15,25 +15,33 @@ _GENERATORS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3
 _BECH32_CHECK: Final = 1
 _BECH32M_CHECK: Final = 0x2BC830A3
 _CHECK_SYMBOLS: Final = 6
+_LEAST_PROGRAM_BYTES: Final = 4
+_MOST_SCRIPT_BYTES: Final = 42
+"""Of a script that has an address: the longest witness program has 40 bytes (BIP 141)."""
 
 
 class AddressError(ValueError):
     """Text that is no address of the network."""
 
 
-@lru_cache(maxsize=65_536)
 def address_of(script: bytes, network: BitcoinNetwork) -> str | None:
     """The address that stands for a locking script on a network; None for a script that has none.
 
     P2PKH, P2SH and every witness program that can be spent by a rule of its own or of a later fork (versions 0 to 16)
     have one; bare keys, bare multisig and ``OP_RETURN`` have none.
     """
+    return _address(script, network) if len(script) <= _MOST_SCRIPT_BYTES else None
+
+
+@lru_cache(maxsize=65_536)
+def _address(script: bytes, network: BitcoinNetwork) -> str | None:
+    """Of a short script: a block may hold megabytes of others, and what is asked for is kept."""
     constants, length = network.constants, len(script)
     if length == 25 and script.startswith(b"\x76\xa9\x14") and script.endswith(b"\x88\xac"):
         return base58check(constants.key_hash_version, script[3:23])
     if length == 23 and script.startswith(b"\xa9\x14") and script.endswith(b"\x87"):
         return base58check(constants.script_hash_version, script[2:22])
-    if not 4 <= length <= 42 or script[1] != length - 2:
+    if length < _LEAST_PROGRAM_BYTES or script[1] != length - 2:
         return None
     version = 0 if script[0] == 0 else script[0] - 0x50
     if not 0 <= version <= 16 or (version == 0 and length not in (22, 34)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,13 @@ def test_vectors(network: BitcoinNetwork, address: str, script: str) -> None:
 )
 def test_scripts_without_an_address(script: str) -> None:
     assert address_of(bytes.fromhex(script), MAINNET) is None
+
+
+def test_long_scripts_are_not_kept() -> None:
+    script = bytes(100_000)
+    before = sys.getrefcount(script)
+    assert address_of(script, MAINNET) is None
+    assert sys.getrefcount(script) == before
 
 
 @pytest.mark.parametrize(
