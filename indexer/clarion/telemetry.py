@@ -18,8 +18,6 @@ from clarion.config import Log, LogFormat, Metrics
 
 QUIET_LIBRARIES = ("httpx", "httpcore", "websockets", "alembic")
 """Their informational messages tell an operator nothing; warnings do."""
-RETRYING_LIBRARIES = ("stamina",)
-"""They write a warning before each further try; whoever asks says, once, that no answer comes."""
 TALKATIVE_LIBRARIES = ("uvicorn.error",)
 """What they write for debugging holds headers and what comes over WebSockets, keys and tokens among them."""
 
@@ -65,8 +63,6 @@ def configure_logging(settings: Log, stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    for name in RETRYING_LIBRARIES:
-        logging.getLogger(name).setLevel(level if level <= logging.DEBUG else max(level, logging.ERROR))
     for name in TALKATIVE_LIBRARIES:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
 

@@ -5,7 +5,6 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-import stamina
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
@@ -53,20 +52,6 @@ def test_what_is_less_serious_than_the_level_is_not_written() -> None:
     structlog.get_logger().warning("loud")
     assert "quiet" not in stream.getvalue()
     assert "loud" in stream.getvalue()
-
-
-@pytest.mark.parametrize(("level", "lines"), [(LogLevel.INFO, 0), (LogLevel.DEBUG, 1)])
-def test_further_tries_are_for_debugging(level: LogLevel, lines: int) -> None:
-    stream = io.StringIO()
-    configure_logging(Log(level=level), stream)
-
-    @stamina.retry(on=ConnectionError, attempts=2, wait_initial=0, wait_max=0)
-    def ask() -> None:
-        raise ConnectionError
-
-    with pytest.raises(ConnectionError):
-        ask()
-    assert stream.getvalue().count("retry_scheduled") == lines
 
 
 @pytest.mark.parametrize("form", list(LogFormat))
