@@ -27,7 +27,7 @@ from clarion_keeper.observer import Observer
 from clarion_keeper.rates import Rates, read_rates
 from clarion_keeper.signers import SignerError
 from clarion_keeper.signers.accounts import open_signers
-from clarion_keeper.store import intents, lease
+from clarion_keeper.store import intents, lease, retention
 from clarion_keeper.store.lease import LeaseLostError, Store
 from clarion_keeper.turn import Account, Policy
 
@@ -37,6 +37,8 @@ log = structlog.get_logger()
 WAKE_SECONDS: Final = 5.0
 #: How often a keeper that stands by asks whether it may lead, and a leader whether the database is back.
 STANDBY_SECONDS: Final = 1.0
+#: Whose tasks no block wakes, but the timer alone.
+NO_CHAIN: Final = ""
 #: A leader renews its lease after this part of it.
 RENEWALS: Final = 3
 
@@ -90,6 +92,7 @@ class Engine:
     ) -> None:
         self._database_url = database_url
         self._lease_seconds = settings.keeper.lease_seconds
+        self._keep_days = settings.keeper.keep_days
         self._wake_seconds = wake_seconds
         self._jobs = {job.name: job for job in parts.jobs}
         self._readers = parts.readers
@@ -183,6 +186,9 @@ class Engine:
         if "stacks" in self._readers:
             bells.add("rates", "stacks")
             work.append(self._repeat(bells, "rates", store, self._rating(self._readers["stacks"])))
+        if self._keep_days is not None:
+            bells.add("retention", NO_CHAIN)
+            work.append(self._repeat(bells, "retention", store, self._forgetting(store, self._keep_days)))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
             await _stopped_or_done(stopping, tasks)
@@ -245,11 +251,26 @@ class Engine:
         return once
 
     def _rating(self, reader: Reader) -> Callable[[], Awaitable[None]]:
+        said = ""
+
         async def once() -> None:
+            nonlocal said
             try:
                 self._rates = await read_rates(reader)
             except GraphError as error:
-                log.info("what tokens are worth cannot be read", reason=str(error))
+                if said != (said := str(error)):
+                    log.info("what tokens are worth cannot be read; it is tried on", reason=said)
+            else:
+                said = ""
+
+        return once
+
+    def _forgetting(self, store: Store, days: int) -> Callable[[], Awaitable[None]]:
+        async def once() -> None:
+            async with store.writing() as connection:
+                gone = await retention.prune(connection, days)
+            if gone:
+                log.info("deleted what ended long ago", intents=gone, days=days)
 
         return once
 

@@ -103,7 +103,8 @@ class Room:
 class Draft:
     """An unsigned transaction that would succeed at the tip. ``unsigned`` is the executor's own.
 
-    ``fee`` in micro-STX or satoshis; ``costs``: further costs in the same unit, such as a prover's. ``outcomes``: what
+    ``fee`` in micro-STX or satoshis; ``costs``: further costs in the same unit, such as a prover's. ``taken``: how much
+    less the account has afterwards, where that is not fee and costs (a spell may pay for itself). ``outcomes``: what
     the simulation says of each intent; empty where it could not say.
     """
 
@@ -112,6 +113,7 @@ class Draft:
     function: str
     unsigned: Any
     costs: int = 0
+    taken: int | None = None
     outcomes: tuple[Outcome, ...] = ()
     detail: Mapping[str, Any] | None = None
 
@@ -224,8 +226,8 @@ class Executor(Protocol):
         """Estimate the fee and simulate at the tip. Nothing is signed."""
         ...
 
-    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed:
-        """The draft, signed."""
+    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
+        """The draft, signed. Declined where it turned out meanwhile that it would do nothing: it must not be sent."""
         ...
 
     async def broadcast(self, signed: Signed | Attempt) -> Broadcast:

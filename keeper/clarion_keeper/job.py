@@ -54,7 +54,8 @@ class Job(Protocol[S]):
     ``reads``: the chain whose index it reads; None: that of its transactions, Stacks where it makes none.
     ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block. ``needs_account``: its
     call ends otherwise for the keeper's account than for anybody else, because it asks for a role or is about what the
-    account has; a stranger's simulation says nothing of it.
+    account has; a stranger's simulation says nothing of it. ``renews``: its items hold something that gets old, such as
+    a price. A transaction that is replaced then says what the last look found; ``outcomes`` may not depend on it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Job(Protocol[S]):
     holds: bool = False
     replayable: bool = True
     needs_account: bool = False
+    renews: bool = False
 
     async def read(self, reader: Reader) -> S:
         """Everything that ``check`` looks at, all of it at one block. The only part of a job that asks anybody."""

@@ -79,7 +79,7 @@ async def _read_and_check(job: Job[Any], reader: Reader, observer: Observer) -> 
                 raise
             continue
         break
-    await observer.stage("read")
+    await observer.stage("read", job.name)
     # a long calculation must not keep the lease from being renewed
     due = await asyncio.to_thread(job.check, state)
     _check_intents(job, due)
@@ -112,7 +112,7 @@ async def store_look(store: Store, job: Job[Any], looked: Look, observer: Observ
         )
         if not served:
             await intents.wait_all(connection, job.name, f"no account serves the lane {job.lane.value} on {job.chain}")
-    await observer.stage("decided")
+    await observer.stage("decided", job.name)
     if decided.new or decided.cancelled:
         log.info(
             "decided",

@@ -35,8 +35,8 @@ STAGES: Final = (
 class Observer:
     """Hears of everything and does nothing. Subclass it and override what is wanted."""
 
-    async def stage(self, name: str) -> None:
-        """One of `STAGES` has been reached."""
+    async def stage(self, name: str, job: str = "") -> None:
+        """One of `STAGES` has been reached. ``job``: whose work it is, where it is one's."""
 
     def leads(self, leading: bool) -> None:
         """This keeper leads now, or stands by."""

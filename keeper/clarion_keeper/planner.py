@@ -161,23 +161,30 @@ def no_slot(means: Means, lane: Lane, *, taken: int = 0) -> str | None:
 
 
 def gate(
-    *, rewards: Sequence[Amount], fee: Amount, means: Means, rates: Rates, min_profit: int | None, reserved: int = 0
+    *,
+    rewards: Sequence[Amount],
+    fee: Amount,
+    means: Means,
+    rates: Rates,
+    min_profit: int | None,
+    taken: int | None = None,
 ) -> str | None:
     """Why a drafted transaction is not to be signed now; None where it is.
 
-    ``fee`` is all that it costs; ``reserved`` is what an earlier version of the same transaction set aside for it
-    already. What expects a reward may not make less than ``min_profit`` (10^-8 US dollars; None: any). What expects
-    none is a public service: it passes within the budget.
+    ``fee`` is all that it costs; ``means`` are what there would be without any earlier version of the transaction. What
+    expects a reward may not make less than ``min_profit`` (10^-8 US dollars; None: any). What expects none is a public
+    service: it passes within the budget. ``taken``: how much less the account has afterwards, where that is not the fee.
     """
-    extra = fee.amount - reserved
-    if means.hourly_budget is not None and means.spent + extra > means.hourly_budget:
+    needed = fee.amount if taken is None else taken
+    if means.hourly_budget is not None and means.spent + fee.amount > means.hourly_budget:
         return (
             f"the hourly budget of account {means.name} is used up: {means.spent} of {means.hourly_budget} spent, "
-            f"{extra} needed"
+            f"{fee.amount} needed"
         )
-    if means.balance - extra < means.min_balance:
+    if needed > 0 and means.balance - needed < means.min_balance:
         return (
-            f"account {means.name} has {means.balance}, of which {means.min_balance} are to stay, and {extra} is needed"
+            f"account {means.name} has {means.balance}, of which {means.min_balance} are to stay, and {needed} is "
+            "needed"
         )
     if min_profit is None or not rewards:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import psycopg
@@ -65,6 +65,42 @@ class Policy:
     depths: Mapping[str, int] | None = None
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What a turn knows.
+
+    ``receipt``: where the index stands. ``live``: the account's transactions that are not at their end, by id, as they
+    are stored. ``wanted``: those that no node holds any more, or that nodes want more for. ``planned``: what waits for
+    the account to sign it.
+    """
+
+    store: Store
+    receipt: Receipt
+    live: dict[int, Outgoing]
+    wanted: set[int] = field(default_factory=set)
+    paused: Mapping[str, str] = field(default_factory=dict)
+    planned: Sequence[Stored] = ()
+
+    @property
+    def unfinished(self) -> list[Outgoing]:
+        """By nonce and age."""
+        return sorted(self.live.values(), key=lambda one: (one.nonce or 0, one.id))
+
+    @property
+    def in_no_block(self) -> list[Outgoing]:
+        """Those that wait to be mined."""
+        return [one for one in self.unfinished if one.state != "mined"]
+
+    async def changed(self, connection: psycopg.AsyncConnection[Any], id_: int) -> Outgoing:
+        """A transaction that was just written, as it is stored now."""
+        (one,) = await outgoing.by_ids(connection, [id_])
+        if one.state in outgoing.LIVE:
+            self.live[id_] = one
+        else:
+            self.live.pop(id_, None)
+        return one
+
+
 @dataclass(frozen=True, slots=True)
 class _Ready:
     batch: Batch
@@ -108,24 +144,26 @@ class Account:
             LeaseLostError: another keeper leads.
         """
         self._stopped.clear()
-        receipt, wanted = await self._follow(store)
+        turn = await self._follow(store)
         async with store.reading() as connection:
-            paused = await controls.paused(connection)
-        if not self._policy.dry_run and controls.EVERYTHING not in paused:
-            if not await self._send_again(store, wanted, receipt):
+            turn.paused = await controls.paused(connection)
+            candidates = await intents.planned(connection, self.chain)
+        turn.planned = [intent for intent in candidates if intent.lane in self._settings.lanes]
+        if not self._policy.dry_run and controls.EVERYTHING not in turn.paused:
+            if not await self._send_again(turn):
                 return
-            await self._replace(store, wanted, paused, receipt)
-        await self._sign_planned(store, paused, receipt)
+            await self._replace_stuck(turn)
+        await self._sign_planned(turn)
 
     # following
 
-    async def _follow(self, store: Store) -> tuple[Receipt, set[int]]:
-        """Bring every unfinished transaction up to what the chain says; gives those that no node holds any more."""
+    async def _follow(self, store: Store) -> _Turn:
+        """Bring every unfinished transaction up to what the chain says."""
         async with store.reading() as connection:
             live = await outgoing.live(connection, self.name)
         seen, receipt = await self._executor.follow(live)
         await self._observer.stage("followed")
-        dropped: set[int] = set()
+        turn = _Turn(store, receipt, {one.id: one for one in live})
         unchanged: list[int] = []
         for one in live:
             found = seen.get(one.id)
@@ -134,47 +172,52 @@ class Account:
             if _is_known(one, found) and not found.final:
                 unchanged.append(one.id)
                 continue
-            await self._apply(store, one, found, receipt)
+            await self._apply(turn, one, found)
             if found.fate is Fate.DROPPED:
-                dropped.add(one.id)
+                turn.wanted.add(one.id)
         async with store.writing() as connection:
             await outgoing.seen_at(connection, unchanged, receipt)
         await self._observer.stage("applied")
-        return receipt, dropped
+        return turn
 
-    async def _apply(self, store: Store, one: Outgoing, seen: Seen, receipt: Receipt) -> None:
+    async def _apply(self, turn: _Turn, one: Outgoing, seen: Seen) -> None:
         about = {"account": self.name, "job": one.job, "nonce": one.nonce}
         if one.state == "mined" and not _is_known(one, seen):
             log.info("its block is not canonical any more", outgoing=one.id, height=one.block_height, **about)
-            async with store.writing() as connection:
-                await outgoing.orphaned(connection, one, receipt)
+            async with turn.store.writing() as connection:
+                await outgoing.orphaned(connection, one, turn.receipt)
+                await turn.changed(connection, one.id)
             self._observer.lost(self.name, one.job, seen.fate, "reorg")
         if seen.fate is Fate.MINED:
             if not _is_known(one, seen):
-                await self._mined(store, one, seen, receipt)
+                await self._mined(turn, one, seen)
             if seen.final:
-                async with store.writing() as connection:
+                async with turn.store.writing() as connection:
                     await outgoing.final(connection, one)
+                    await turn.changed(connection, one.id)
         elif seen.fate is Fate.DISPLACED:
             log.warning("displaced", reason=seen.reason, **about)
             verdict = Verdict.DONE if seen.benign else Verdict.AGAIN
-            async with store.writing() as connection:
+            async with turn.store.writing() as connection:
                 outcome = Outcome(verdict, seen.reason, benign=seen.benign)
                 await outgoing.rejected(connection, one, outcome, "displaced")
+                await turn.changed(connection, one.id)
             self._observer.lost(self.name, one.job, seen.fate, seen.reason)
         elif seen.fate is Fate.PENDING and one.state == "signed":
-            async with store.writing() as connection:
+            async with turn.store.writing() as connection:
                 await outgoing.answered(connection, one, one.newest, Broadcast(taken=Taken.SENT))
+                await turn.changed(connection, one.id)
 
-    async def _mined(self, store: Store, one: Outgoing, seen: Seen, receipt: Receipt) -> None:
+    async def _mined(self, turn: _Turn, one: Outgoing, seen: Seen) -> None:
         assert seen.tx_id is not None
-        async with store.writing() as connection:
+        async with turn.store.writing() as connection:
             ids = await outgoing.of_attempt(connection, seen.tx_id)
             carried = await intents.by_ids(connection, ids)
             outcomes = self._outcomes(one, seen, carried)
             left_out = [id_ for id_ in await outgoing.carried(connection, one.id) if id_ not in set(ids)]
             by_id = dict(zip(ids, outcomes, strict=True))
-            await outgoing.mined(connection, one, seen, by_id, left_out, receipt)
+            await outgoing.mined(connection, one, seen, by_id, left_out, turn.receipt)
+            await turn.changed(connection, one.id)
             failed = [outcome for outcome in outcomes if outcome.verdict is Verdict.FAILED]
             if failed:
                 await controls.pause(connection, one.job, _stopped(failed[0], f"transaction 0x{seen.tx_id.hex()}"))
@@ -214,34 +257,33 @@ class Account:
 
     # sending again and replacing
 
-    async def _send_again(self, store: Store, wanted: set[int], receipt: Receipt) -> bool:
-        """Send stored bytes that no node is known to have. False where sending must wait. Adds to ``wanted``."""
-        async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-        for one in live:
+    async def _send_again(self, turn: _Turn) -> bool:
+        """Send stored bytes that no node is known to have. False where sending must wait."""
+        for one in turn.in_no_block:
+            if one.state != "signed" and one.id not in turn.wanted:
+                continue
             attempt = _to_send(one)
-            if one.state == "mined" or (one.state != "signed" and one.id not in wanted):
-                continue
             if attempt is None:
-                wanted.add(one.id)
+                turn.wanted.add(one.id)
                 continue
-            answer = await self._send(store, one, attempt)
+            answer = await self._send(turn, one, attempt)
             if answer.taken is Taken.SENT:
-                wanted.discard(one.id)
+                turn.wanted.discard(one.id)
             elif answer.taken is Taken.REPLACE:
-                wanted.add(one.id)
+                turn.wanted.add(one.id)
             elif answer.taken is Taken.STOP:
-                await self._give_up(store, one, answer.reason, receipt)
+                await self._give_up(turn, one, answer.reason)
             elif answer.taken is Taken.LATER:
                 return False
         return True
 
-    async def _send(self, store: Store, one: Outgoing, attempt: Attempt, stage: str = "") -> Broadcast:
+    async def _send(self, turn: _Turn, one: Outgoing, attempt: Attempt, stage: str = "") -> Broadcast:
         answer = await self._executor.broadcast(attempt)
-        await self._observer.stage(f"{stage}sent")
-        async with store.writing() as connection:
+        await self._observer.stage(f"{stage}sent", one.job)
+        async with turn.store.writing() as connection:
             await outgoing.answered(connection, one, attempt, answer)
-        await self._observer.stage(f"{stage}answered")
+            await turn.changed(connection, one.id)
+        await self._observer.stage(f"{stage}answered", one.job)
         about = {"tx": f"0x{attempt.tx_id.hex()}", "job": one.job, "nonce": one.nonce, "fee": attempt.fee}
         if answer.taken is not Taken.SENT:
             log.warning("not taken", answer=answer.taken.value, reason=answer.reason, **about)
@@ -249,89 +291,82 @@ class Account:
             log.info("sent", nodes=len(answer.nodes), **about)
         return answer
 
-    async def _give_up(self, store: Store, one: Outgoing, reason: str, receipt: Receipt) -> None:
-        """It can never be mined: stop its job. Its nonce is filled where later ones wait for it."""
+    async def _give_up(self, turn: _Turn, one: Outgoing, reason: str) -> None:
+        """It can never be mined: stop its job. Its nonce is free again, or to be freed where later ones wait for it."""
         outcome = Outcome(Verdict.FAILED, reason)
-        async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-        if one.nonce is not None and any(other.nonce is not None and other.nonce > one.nonce for other in live):
-            draft = await self._executor.replacement(one, None, receipt, wanted=True)
-            if isinstance(draft, Draft):
-                await self._sign_replacement(store, one, draft, None, receipt, reason)
-            async with store.writing() as connection:
+        async with turn.store.writing() as connection:
+            if any(_is_behind(other, one) for other in turn.live.values()):
                 ids = await outgoing.carried(connection, one.id)
                 await intents.end(connection, dict.fromkeys(ids, outcome))
-                await controls.pause(connection, one.job, _stopped(outcome, f"outgoing {one.id}"))
-        else:
-            async with store.writing() as connection:
+                turn.wanted.add(one.id)
+            else:
                 await outgoing.rejected(connection, one, outcome)
-                await controls.pause(connection, one.job, _stopped(outcome, f"outgoing {one.id}"))
+            await controls.pause(connection, one.job, _stopped(outcome, f"outgoing {one.id}"))
+            await turn.changed(connection, one.id)
         self._say_stopped(one.job, reason)
 
-    async def _replace(self, store: Store, wanted: set[int], paused: Mapping[str, str], receipt: Receipt) -> None:
-        """Replace what is stuck, with what of it is still due; where nothing is, free its slot."""
-        async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-        for one in sorted(live, key=lambda one: (one.lane.rank, one.nonce or 0, one.id)):
-            if one.state == "mined":
-                continue
-            async with store.reading() as connection:
-                carried = await intents.by_ids(connection, await outgoing.carried(connection, one.id))
-            work, due = self._still_due(one, carried, paused)
-            try:
-                draft = await self._executor.replacement(one, work, receipt, wanted=one.id in wanted)
-                if isinstance(draft, Declined):
-                    work, due = None, []
-                    draft = await self._executor.replacement(one, None, receipt, wanted=one.id in wanted)
-            except ExecutorError as error:
-                log.warning("whether to replace it cannot be told", outgoing=one.id, job=one.job, reason=str(error))
-                continue
-            if not isinstance(draft, Draft):
-                continue
-            await self._observer.stage("replacement drafted")
-            if reason := await self._gate_replacement(store, one, draft, due):
-                log.warning("not replaced", outgoing=one.id, job=one.job, nonce=one.nonce, reason=reason)
-                continue
-            why = "dropped, or its fee is too low" if one.id in wanted else "not mined for long"
-            await self._sign_replacement(store, one, draft, work, receipt, why, [intent.id for intent in due])
+    async def _replace_stuck(self, turn: _Turn) -> None:
+        """Replace what is stuck, with what of it is still due.
 
-    def _still_due(
-        self, one: Outgoing, carried: Sequence[Stored], paused: Mapping[str, str]
-    ) -> tuple[Work | None, list[Stored]]:
+        Where nothing is, its slot is freed only if what is of use waits behind it: a replacement costs more than what
+        it replaces, even where that does nothing any more.
+        """
+        waiting = sorted(turn.in_no_block, key=lambda one: (one.lane.rank, one.nonce or 0, one.id))
+        if not waiting:
+            return
+        async with turn.store.reading() as connection:
+            carried = await intents.sent_with(connection, [one.id for one in waiting])
+        due = {one.id: self._still_due(one, carried.get(one.id, []), turn.paused) for one in waiting}
+        for one in waiting:
+            left = due[one.id]
+            if left and await self._replace(turn, one, _work(self._jobs[one.job], left), left):
+                continue
+            if turn.planned or any(_is_behind(other, one) and due.get(other.id) for other in turn.live.values()):
+                await self._replace(turn, one, None, [])
+
+    def _still_due(self, one: Outgoing, carried: Sequence[Stored], paused: Mapping[str, str]) -> list[Stored]:
         job, looked = self._jobs.get(one.job), self._looks.get(one.job)
         if job is None or one.job in paused:
-            return None, []
+            return []
         if looked is None or looked.error is not None:
-            due = list(carried)
-        else:
-            due = [intent for intent in carried if intent.key in looked.due]
-        return (_work(job, due), due) if due else (None, [])
+            return list(carried)
+        due = [intent for intent in carried if intent.key in looked.due]
+        return [replace(intent, item=looked.due[intent.key].item) for intent in due] if job.renews else due
 
-    async def _gate_replacement(self, store: Store, one: Outgoing, draft: Draft, due: Sequence[Stored]) -> str | None:
-        async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-            spent = await accounts.spent_last_hour(connection, self.name)
-        room = await self._executor.room(live)
-        means = self._means(room.balance, len(room.nonces), spent)
+    async def _replace(self, turn: _Turn, one: Outgoing, work: Work | None, due: Sequence[Stored]) -> bool:
+        """Replace it if it is stuck, ``work`` None: by nothing. False where what it carries would do nothing."""
+        wanted = one.id in turn.wanted
+        try:
+            draft = await self._executor.replacement(one, work, turn.receipt, wanted=wanted)
+        except ExecutorError as error:
+            log.warning("whether to replace it cannot be told", outgoing=one.id, job=one.job, reason=str(error))
+            return True
+        if not isinstance(draft, Draft):
+            return draft is None
+        await self._observer.stage("replacement drafted", one.job)
+        if reason := await self._gate_replacement(turn, one, draft, due):
+            log.warning("not replaced", outgoing=one.id, job=one.job, nonce=one.nonce, reason=reason)
+            return True
+        why = "dropped, or its fee is too low" if wanted else "not mined for long"
+        return await self._sign_replacement(turn, one, draft, work, due, why)
+
+    async def _gate_replacement(self, turn: _Turn, one: Outgoing, draft: Draft, due: Sequence[Stored]) -> str | None:
+        async with turn.store.reading() as connection:
+            spent = await accounts.spent_last_hour(connection, self.name, beside=one.id)
+        room = await self._executor.room(turn.unfinished)
         return gate(
             rewards=_rewards(due),
             fee=Amount(token=COINS[self.chain], amount=draft.fee + draft.costs),
-            means=means,
+            means=self._means(room.balance + one.newest.fee, len(room.nonces), spent),
             rates=self._rates(),
             min_profit=self._policy.min_profit,
-            reserved=one.newest.fee,
         )
 
     async def _sign_replacement(
-        self,
-        store: Store,
-        one: Outgoing,
-        draft: Draft,
-        work: Work | None,
-        receipt: Receipt,
-        reason: str,
-        ids: Sequence[int] = (),
-    ) -> None:
+        self, turn: _Turn, one: Outgoing, draft: Draft, work: Work | None, due: Sequence[Stored], reason: str
+    ) -> bool:
+        """False where it turned out that what it carries would do nothing."""
+        signed: Signed | Declined
         try:
             if work is None:
                 signed = await self._executor.sign_release(draft, one)
@@ -339,32 +374,35 @@ class Account:
                 signed = await self._executor.sign(draft, work, nonce=one.nonce)
         except ExecutorError as error:
             log.warning("not replaced", outgoing=one.id, job=one.job, nonce=one.nonce, reason=str(error))
-            return
+            return True
         except SigningRefusedError as error:
             log.error("the signer refuses to replace a transaction", outgoing=one.id, job=one.job, reason=str(error))
             self._observer.refused(self.name, one.job, str(error))
-            return
-        await self._observer.stage("replacement signed")
-        async with store.writing() as connection:
-            await outgoing.store_replacement(connection, one, signed, ids, receipt, reason)
-            (stored,) = await outgoing.by_ids(connection, [one.id])
-        await self._observer.stage("replacement stored")
+            return True
+        if isinstance(signed, Declined):
+            return False
+        await self._observer.stage("replacement signed", one.job)
+        ids = [intent.id for intent in due]
+        async with turn.store.writing() as connection:
+            await intents.renew(connection, {intent.id: intent.item for intent in due})
+            await outgoing.store_replacement(connection, one, signed, ids, turn.receipt, reason)
+            stored = await turn.changed(connection, one.id)
+        await self._observer.stage("replacement stored", one.job)
         self._observer.signed(self.name, one.lane, one.job, fee=signed.fee, attempt=stored.newest.number)
         log.info("replaced", job=one.job, nonce=one.nonce, fee=signed.fee, attempt=stored.newest.number, reason=reason)
-        await self._send(store, stored, stored.newest, "replacement ")
+        await self._send(turn, stored, stored.newest, "replacement ")
+        return True
 
     # signing what is planned
 
-    async def _sign_planned(self, store: Store, paused: Mapping[str, str], receipt: Receipt) -> None:
-        async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-            candidates = await intents.planned(connection, self.chain)
+    async def _sign_planned(self, turn: _Turn) -> None:
+        async with turn.store.reading() as connection:
             spent = await accounts.spent_last_hour(connection, self.name)
             held = await intents.held_entities(connection, [job.name for job in self._jobs.values() if job.holds])
-        room = await self._executor.room(live)
+        room = await self._executor.room(turn.unfinished)
         means = self._means(room.balance, len(room.nonces), spent)
-        self._observer.account(means, sum(one.state != "mined" for one in live))
-        async with store.writing() as connection:
+        self._observer.account(means, len(turn.in_no_block))
+        async with turn.store.writing() as connection:
             await accounts.save(
                 connection,
                 name=self.name,
@@ -375,25 +413,25 @@ class Account:
                 nonce=room.confirmed,
                 spent=spent,
             )
-        candidates = self._not_declined(candidates, receipt)
+        candidates = self._not_declined(turn.planned, turn.receipt)
         # Room is looked at when a batch is signed: one that is declined takes nobody's place.
         everybody = replace(means, slots=len(candidates) + RESERVED_SLOTS * len(means.lanes))
         made = plan(
             candidates,
-            rules=self._rules(paused),
+            rules=self._rules(turn.paused),
             means=everybody,
-            burn_height=receipt.burn_height,
+            burn_height=turn.receipt.burn_height,
             held=held,
-            sequence=receipt.sequence,
+            sequence=turn.receipt.sequence,
         )
-        async with store.writing() as connection:
+        async with turn.store.writing() as connection:
             await intents.wait(connection, made.waiting)
-        left = await self._sign_batches(store, list(made.batches), list(room.nonces), means, receipt)
-        async with store.writing() as connection:
+        left = await self._sign_batches(turn, list(made.batches), list(room.nonces), means)
+        async with turn.store.writing() as connection:
             await intents.wait(connection, {intent.id: reason for batch, reason in left for intent in batch.intents})
 
     async def _sign_batches(
-        self, store: Store, batches: list[Batch], free: list[int | None], means: Means, receipt: Receipt
+        self, turn: _Turn, batches: list[Batch], free: list[int | None], means: Means
     ) -> list[tuple[Batch, str]]:
         """Draft batches, as many at once as may be simulated, and sign them; gives those that there is no room for.
 
@@ -408,10 +446,7 @@ class Account:
             count = min(DRAFTS_AT_ONCE, len(free))
             several, batches = batches[:count], batches[count:]
             drafted = await asyncio.gather(
-                *(
-                    self._draft_or_wait(store, batch, receipt, nonce)
-                    for batch, nonce in zip(several, free, strict=False)
-                )
+                *(self._draft_or_wait(turn, batch, nonce) for batch, nonce in zip(several, free, strict=False))
             )
             for batch, ready in zip(several, drafted, strict=True):
                 if ready is None:
@@ -419,7 +454,7 @@ class Account:
                 if no_slot(means, batch.lane) is not None:
                     batches.insert(0, batch)
                     continue
-                cost = await self._sign(store, ready, free[0], means, receipt)
+                cost = await self._sign(turn, ready, free[0], means)
                 if cost is not None:
                     free.pop(0)
                     means = replace(means, slots=len(free), spent=means.spent + cost, balance=means.balance - cost)
@@ -462,10 +497,10 @@ class Account:
             spent=spent,
         )
 
-    async def _draft_or_wait(self, store: Store, batch: Batch, receipt: Receipt, nonce: int | None) -> _Ready | None:
+    async def _draft_or_wait(self, turn: _Turn, batch: Batch, nonce: int | None) -> _Ready | None:
         """A draft; None where there is none now. What goes wrong with one batch does not stop the others."""
         try:
-            return await self._draft(store, batch, receipt, nonce)
+            return await self._draft(turn, batch, nonce)
         except (LeaseLostError, psycopg.Error):
             raise
         except ExecutorError as error:
@@ -474,34 +509,22 @@ class Account:
             log.exception("a job's intents cannot be made into a transaction", job=batch.job)
             self._observer.failed(f"job {batch.job}", repr(error))
             reason = repr(error)
-        async with store.writing() as connection:
+        async with turn.store.writing() as connection:
             await intents.wait(connection, {intent.id: f"cannot be simulated: {reason}" for intent in batch.intents})
         return None
 
-    async def _draft(self, store: Store, batch: Batch, receipt: Receipt, nonce: int | None) -> _Ready | None:
+    async def _draft(self, turn: _Turn, batch: Batch, nonce: int | None) -> _Ready | None:
         """Simulate a batch; what of it would not succeed is left out. None where nothing is left."""
         job = self._jobs[batch.job]
         left = list(batch.intents)
         while left:
             work = _work(job, left)
-            answer = await self._executor.draft(work, receipt, nonce=nonce)
-            await self._observer.stage("drafted")
+            answer = await self._executor.draft(work, turn.receipt, nonce=nonce)
+            await self._observer.stage("drafted", job.name)
             if isinstance(answer, Declined) and answer.too_large and len(left) > 1:
-                most = self._most_in_a_batch[job.name] = len(left) // 2
-                log.info("a batch is too large for a block; halved", job=job.name, intents=len(left), now=most)
-                async with store.writing() as connection:
-                    reason = "left for a further transaction: together they cost more than a block allows"
-                    await intents.wait(connection, {intent.id: reason for intent in left[most:]})
-                left = left[:most]
+                left = await self._halved(turn, left)
                 continue
-            refused = {
-                intent.id: outcome
-                for intent, outcome in zip(left, answer.outcomes, strict=bool(answer.outcomes))
-                if isinstance(answer, Declined) or outcome.benign or outcome.verdict is not Verdict.DONE
-            }
-            if refused:
-                self._decline(refused, receipt)
-                await self._simulated(store, job.name, refused, answer)
+            refused = await self._refused(turn, left, answer)
             if isinstance(answer, Draft) and not refused:
                 return _Ready(Batch(batch.job, batch.lane, tuple(left)), work, answer)
             if isinstance(answer, Declined) or job.name in self._stopped:
@@ -509,11 +532,29 @@ class Account:
             left = [intent for intent in left if intent.id not in refused]
         return None
 
-    async def _simulated(
-        self, store: Store, job: str, refused: Mapping[int, Outcome], answer: Draft | Declined
-    ) -> None:
+    async def _halved(self, turn: _Turn, batch: Sequence[Stored]) -> list[Stored]:
+        """The more urgent half of what is too large for a block; no batch of its job is larger from now on."""
+        job, most = batch[0].job, len(batch) // 2
+        self._most_in_a_batch[job] = most
+        log.info("a batch is too large for a block; halved", job=job, intents=len(batch), now=most)
+        async with turn.store.writing() as connection:
+            reason = "left for a further transaction: together they cost more than a block allows"
+            await intents.wait(connection, {intent.id: reason for intent in batch[most:]})
+        return list(batch[:most])
+
+    async def _refused(self, turn: _Turn, batch: Sequence[Stored], answer: Draft | Declined) -> dict[int, Outcome]:
+        """What of a batch would not succeed, by id; it is written down, and stops the job where nobody expected it."""
+        refused = {
+            intent.id: outcome
+            for intent, outcome in zip(batch, answer.outcomes, strict=bool(answer.outcomes))
+            if isinstance(answer, Declined) or outcome.benign or outcome.verdict is not Verdict.DONE
+        }
+        if not refused:
+            return {}
+        self._decline(refused, turn.receipt)
+        job = batch[0].job
         failed = [outcome for outcome in refused.values() if outcome.verdict is Verdict.FAILED]
-        async with store.writing() as connection:
+        async with turn.store.writing() as connection:
             await intents.simulated(connection, refused)
             if isinstance(answer, Declined) and answer.handed_out is not None:
                 await steps.add_once(connection, list(refused), "handed-out", answer.handed_out)
@@ -521,9 +562,10 @@ class Account:
                 await controls.pause(connection, job, _stopped(failed[0], "simulation"))
         if failed:
             self._say_stopped(job, failed[0].reason)
+        return refused
 
-    async def _sign(self, store: Store, ready: _Ready, nonce: int | None, means: Means, receipt: Receipt) -> int | None:
-        """Sign, store and send a batch; gives what it costs, or None where it was not signed."""
+    async def _sign(self, turn: _Turn, ready: _Ready, nonce: int | None, means: Means) -> int | None:
+        """Sign, store and send a batch; gives what it costs, or None where its slot is free still."""
         batch, work, draft = ready.batch, ready.work, ready.draft
         if batch.job in self._stopped:
             return None
@@ -535,40 +577,47 @@ class Account:
             means=means,
             rates=self._rates(),
             min_profit=self._policy.min_profit,
+            taken=draft.taken,
         )
         if reason is None and self._policy.dry_run:
             reason = f"dry run: {draft.function} of {draft.contract} would go out with a fee of {draft.fee}"
         if reason is not None:
-            async with store.writing() as connection:
+            async with turn.store.writing() as connection:
                 await intents.wait(connection, dict.fromkeys(ids, reason))
             return None
         try:
             signed = await self._executor.sign(draft, work, nonce=nonce)
         except ExecutorError as error:
-            async with store.writing() as connection:
+            async with turn.store.writing() as connection:
                 await intents.wait(connection, dict.fromkeys(ids, f"not signed: {error}"))
             return None
         except SigningRefusedError as error:
             log.error("the signer refuses", account=self.name, job=batch.job, reason=str(error))
-            async with store.writing() as connection:
+            async with turn.store.writing() as connection:
                 await intents.wait(connection, dict.fromkeys(ids, f"the signer refuses: {error}"))
                 await steps.add_once(connection, ids, "refused", {"reason": str(error)})
-            self._decline(ids, receipt)
+            self._decline(ids, turn.receipt)
             self._observer.refused(self.name, batch.job, str(error))
             return None
-        await self._observer.stage("signed")
-        stored = await self._store(store, ready, signed, nonce, ids, receipt)
+        if isinstance(signed, Declined):
+            if signed.too_large and len(batch.intents) > 1:
+                await self._halved(turn, batch.intents)
+            else:
+                await self._refused(turn, batch.intents, signed)
+            return None
+        await self._observer.stage("signed", batch.job)
+        stored = await self._store(turn, ready, signed, nonce, ids)
         if stored is None:
             return None
-        await self._observer.stage("stored")
+        await self._observer.stage("stored", batch.job)
         self._observer.signed(self.name, batch.lane, batch.job, fee=signed.fee, attempt=1)
-        answer = await self._send(store, stored, stored.newest)
+        answer = await self._send(turn, stored, stored.newest)
         if answer.taken is Taken.STOP:
-            await self._give_up(store, stored, answer.reason, receipt)
-        return cost
+            await self._give_up(turn, stored, answer.reason)
+        return cost if stored.id in turn.live else None
 
     async def _store(
-        self, store: Store, ready: _Ready, signed: Signed, nonce: int | None, ids: Sequence[int], receipt: Receipt
+        self, turn: _Turn, ready: _Ready, signed: Signed, nonce: int | None, ids: Sequence[int]
     ) -> Outgoing | None:
         batch, draft = ready.batch, ready.draft
         slot = Slot(
@@ -583,18 +632,17 @@ class Account:
             deadline_burn=batch.deadline_burn,
         )
         try:
-            async with store.writing() as connection:
+            async with turn.store.writing() as connection:
                 paused = await controls.paused(connection)
                 if reason := paused.get(controls.EVERYTHING, paused.get(batch.job)):
                     raise OvertakenError(f"paused: {reason}")
                 simulated: dict[str, Any] = {"fee": draft.fee, "costs": draft.costs, **(draft.detail or {})}
                 await steps.add(connection, ids, "simulated", simulated)
-                id_ = await outgoing.store_signed(connection, slot, signed, ids, receipt)
-                (stored,) = await outgoing.by_ids(connection, [id_])
+                id_ = await outgoing.store_signed(connection, slot, signed, ids, turn.receipt)
+                return await turn.changed(connection, id_)
         except OvertakenError as error:
             log.info("thrown away before it was stored", job=batch.job, reason=str(error))
             return None
-        return stored
 
     def _say_stopped(self, job: str, reason: str) -> None:
         self._stopped.add(job)
@@ -609,6 +657,11 @@ def _is_known(one: Outgoing, seen: Seen) -> bool:
         and seen.fate is Fate.MINED
         and (one.tx_id, one.block_hash) == (seen.tx_id, seen.block_hash)
     )
+
+
+def _is_behind(other: Outgoing, one: Outgoing) -> bool:
+    """Whether another transaction of the account can be mined only after this one."""
+    return other.nonce is not None and one.nonce is not None and other.nonce > one.nonce
 
 
 def _to_send(one: Outgoing) -> Attempt | None:

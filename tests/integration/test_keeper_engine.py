@@ -5,20 +5,24 @@ Keepers run as processes of their own that are killed, stopped and doubled at ev
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from support.keeper_process import Keepers, lease_over
-from support.keeper_world import ACCOUNTS, World
+from support.keeper_process import Fault, Keepers, lease_over
+from support.keeper_world import ACCOUNTS, FUNDS, ToyExecutor, World, toy_engine
 
-from clarion_keeper.observer import STAGES
+from clarion_keeper.observer import STAGES, Observer
 
 TIMEOUT_S = 60
+SENDING = ("rescue", "settle", "upkeep")
+REWARD = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +46,12 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def work(count: int, **about: Any) -> dict[str, dict[str, Any]]:
-    """Things of every job."""
-    jobs = ("rescue", "settle", "upkeep")
-    return {f"{job}-{number}": {"job": job, "value": number, **about} for job in jobs for number in range(count)}
+    """Things of every job that sends; each pays another reward, which is more than any fee here."""
+    return {
+        f"{job}-{number}": {"job": job, "value": number, "reward": REWARD + number, **about}
+        for job in SENDING
+        for number in range(count)
+    }
 
 
 class Pace:
@@ -89,7 +96,10 @@ def settle_books(world: World) -> None:
 
 
 def check_books(world: World, *, wasted: int | None = 0) -> None:
-    """The keeper's tables against the chain. ``wasted``: transactions in which everything was done already."""
+    """The keeper's tables against the chain, and what the tables add up to against the accounts' balances.
+
+    ``wasted``: transactions in which everything was done already.
+    """
     state = world.read()
     canonical = [(block, tx) for block in state["blocks"] for tx in block["txs"]]
     senders = {name.upper() for name in ACCOUNTS}
@@ -109,6 +119,17 @@ def check_books(world: World, *, wasted: int | None = 0) -> None:
         (tx_id, block["height"], state["txs"][tx_id]["fee"]) for tx_id, (block, _) in ours.items()
     }, "the books are not the chain's"
     assert len(booked) == len(ours)
+    paid = dict(world.query("SELECT sender, sum(fee_paid)::bigint FROM keeper.outgoing GROUP BY sender"))
+    earned = dict(
+        world.query(
+            "SELECT o.sender, sum(i.earned_amount)::bigint FROM keeper.intent i "
+            "JOIN keeper.outgoing o ON o.id = i.outgoing_id WHERE i.state = 'done' AND i.earned_amount IS NOT NULL "
+            "GROUP BY o.sender"
+        )
+    )
+    assert {sender: world.balance(sender) for sender in senders} == {
+        sender: FUNDS - (paid.get(sender) or 0) + earned.get(sender, 0) for sender in senders
+    }, "fees and rewards in the books are not what the balances say"
     if wasted is not None:
         idle = [tx["id"] for _, tx in ours.values() if tx["results"] and "ok" not in tx["results"].values()]
         assert len(idle) == wasted
@@ -117,7 +138,12 @@ def check_books(world: World, *, wasted: int | None = 0) -> None:
         "WHERE i.state = 'done' AND NOT i.benign AND o.state IN ('mined', 'final') GROUP BY key HAVING count(*) > 1",
     )
     assert twice == [], "an intent was done by two transactions"
-    claimed = {key for (key,) in world.query("SELECT key FROM keeper.intent WHERE state = 'done' AND NOT benign")}
+    claimed = {
+        key
+        for (key,) in world.query(
+            "SELECT key FROM keeper.intent WHERE state = 'done' AND NOT benign AND chain <> 'none'"
+        )
+    }
     by_us = {f"{_job_of(state, thing)}:{thing}" for thing, (tx_id,) in done.items() if tx_id in ours}
     assert claimed == by_us, "what counts as done is not what the chain says we did"
 
@@ -153,32 +179,37 @@ def test_everything_due_is_done_once_and_in_order_of_value(world: World, keepers
     assert [what for (what,) in steps] == ["decided", "simulated", "signed", "sent", "mined", "ended"]
 
 
-def killed_at(world: World, keepers: Keepers, stage: str, nth: int, seed: int) -> bool:
-    """A keeper is killed at a stage, the next one does the rest; whether the first got that far."""
-    chance = random.Random(f"{stage} {nth} {seed}")
-    world.mine(things=work(2))
-    if stage.startswith("replacement"):
-        world.set(min_fee=150)
-    pid = keepers.start(world.url, fault=(stage, nth, "kill"))
-    ended = _live_until_dead(world, pid, chance)
-    assert keepers.wait(pid) == (-signal.SIGKILL if ended else 0)
-    if chance.random() < 0.5:
-        world.mine(things={"late": {"job": "settle"}}, blocks=chance.randint(1, 2))
-    lease_over(world)
+def killed_at(world: World, keepers: Keepers, faults: Sequence[Fault], seed: int) -> None:
+    """One keeper after another is killed; the last one does the rest, and nothing is lost or doubled."""
+    chance = random.Random(f"{faults} {seed}")
+    world.mine(things={**work(4), "odd": {"job": "watch"}})
+    for number, fault in enumerate(faults):
+        if fault[0].startswith("replacement"):
+            world.set(min_fee=150 * 2**number)
+        pid = keepers.start(world.url, fault=fault)
+        assert _live_until_dead(world, pid, chance), f"keeper {number} was never at {fault}"
+        assert keepers.wait(pid) == -signal.SIGKILL
+        if number < len(faults) - 1 or chance.random() < 0.5:
+            late = {f"{job}-late-{number}": {"job": job, "reward": REWARD} for job in (*SENDING, "watch")}
+            world.mine(things=late, blocks=chance.randint(1, 2))
+        lease_over(world)
     with keepers.keeper(world.url):
-        mine_until_done(world)
+        mine_until_done(world, left=_notices(world))
+        world.rival(_notices(world))
         settle_books(world)
     check_books(world)
-    return ended
+
+
+def _notices(world: World) -> list[str]:
+    """What is due and for people alone."""
+    return [thing for thing in world.due() if thing.startswith(("odd", "watch"))]
 
 
 def _live_until_dead(world: World, pid: int, chance: random.Random) -> bool:
-    """Let the chain go on until the keeper dies; False where everything was done before, and it was asked to end."""
+    """Let the chain go on until the keeper dies; False where it does not."""
     deadline, pace = time.monotonic() + TIMEOUT_S, Pace(world)
     while _runs(pid):
-        assert time.monotonic() < deadline
-        if not world.due():
-            os.kill(pid, signal.SIGTERM)
+        if time.monotonic() > deadline:
             return False
         pace.mine(blocks=chance.randint(1, 3))
         time.sleep(0.02)
@@ -192,15 +223,28 @@ def _runs(pid: int) -> bool:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_kill_at_every_stage(world: World, keepers: Keepers, stage: str) -> None:
-    assert killed_at(world, keepers, stage, 1, 0), f"{stage} was not reached"
+    killed_at(world, keepers, [(stage, 1, "kill")], 0)
+
+
+def _jobs_of(stage: str) -> tuple[str, ...]:
+    """The jobs whose work has this stage; of those that are an account's it is nobody's."""
+    return {"read": (*SENDING, "watch"), "decided": (*SENDING, "watch"), "followed": ("",), "applied": ("",)}.get(
+        stage, SENDING
+    )
+
+
+EVERY_STEP: list[Fault] = [(stage, nth, "kill", job) for stage in STAGES for job in _jobs_of(stage) for nth in (1, 2)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("nth", [1, 2, 3, 5])
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_kill_at_every_stage_and_every_time(world: World, keepers: Keepers, stage: str, nth: int, seed: int) -> None:
-    killed_at(world, keepers, stage, nth, seed + 1)
+@pytest.mark.parametrize("fault", EVERY_STEP, ids=lambda fault: f"{fault[0]}, {fault[3] or 'account'}, {fault[1]}")
+def test_a_kill_at_every_step_of_every_job_and_again_while_it_is_made_good(
+    world: World, keepers: Keepers, fault: Fault, seed: int
+) -> None:
+    """The first keeper dies at this step, and as many of those that take over as the seed says at others."""
+    chance = random.Random(f"{fault} {seed}")
+    killed_at(world, keepers, [fault, *chance.sample(EVERY_STEP, seed)], seed)
 
 
 @pytest.mark.parametrize("stage", ["signed", "stored", "sent"])
@@ -352,6 +396,203 @@ def test_a_rival_that_overtakes_what_was_sent_counts_as_done(world: World, keepe
         settle_books(world)
     check_books(world, wasted=1)
     assert world.query("SELECT state, benign, outcome FROM keeper.intent") == [("done", True, "done already")]
+
+
+class RivalAt(Observer):
+    """At some stages somebody else does some of what is due, in a block of its own.
+
+    ``chance``: decides when and what; None: everything, once everything is decided and ``stage`` is reached for the
+    first job or for an account.
+    """
+
+    def __init__(self, world: World, stage: str, chance: random.Random | None = None) -> None:
+        self._world = world
+        self._stage = stage
+        self._chance = chance
+        self.took: dict[str, int] = {}
+
+    async def stage(self, name: str, job: str = "") -> None:
+        due = self._world.due()
+        if self._chance is None:
+            things = due if self._is_time(name, job) else []
+        else:
+            things = self._chance.sample(due, 1) if due and self._chance.random() < 0.1 else []
+        if things:
+            self._world.rival(things)
+            self.took |= dict.fromkeys(things, self._world.read()["blocks"][-1]["height"])
+
+    def _is_time(self, name: str, job: str) -> bool:
+        if name != self._stage or job not in ("", SENDING[0]) or self.took:
+            return False
+        return len(self._world.query("SELECT FROM keeper.intent")) == len(self._world.due())
+
+
+@contextlib.asynccontextmanager
+async def racing(
+    url: str, stage: str, chance: random.Random | None = None
+) -> AsyncIterator[tuple[RivalAt, dict[str, ToyExecutor]]]:
+    """A keeper in this process, beside a rival; the test works on the chain from another thread."""
+    with contextlib.closing(World(url)) as world:
+        rival = RivalAt(world, stage, chance)
+        executors = {name: ToyExecutor(world, name.upper()) for name in ACCOUNTS}
+        stopping = asyncio.Event()
+        running = asyncio.create_task(toy_engine(world, rival, executors=executors).run(stopping))
+        try:
+            yield rival, executors
+        finally:
+            stopping.set()
+            await running
+
+
+def check_race(world: World, rival: RivalAt, executors: Mapping[str, ToyExecutor]) -> int:
+    """A fee was lost only for what a rival did after our last simulation of it, and all of it counts as done.
+
+    Gives how many transactions were in vain.
+    """
+    state = world.read()
+    in_vain = [
+        (tx["id"], list(tx["results"]))
+        for block in state["blocks"]
+        for tx in block["txs"]
+        if state["txs"][tx["id"]]["sender"] != "RIVAL" and tx["results"] and "ok" not in tx["results"].values()
+    ]
+    simulated_at = {tx_id.hex(): at for one in executors.values() for tx_id, at in one.simulated_at.items()}
+    for tx_id, things in in_vain:
+        assert all(rival.took[thing] > simulated_at[tx_id] for thing in things), "a simulation knew that it was in vain"
+    ended = world.query("SELECT key, state, benign, outgoing_id IS NOT NULL FROM keeper.intent")
+    for key, state_, benign, was_sent in ended:
+        if key.partition(":")[2] in rival.took:
+            assert (state_, benign) == ("done", True) if was_sent else state_ in ("done", "cancelled"), (
+                key,
+                state_,
+                benign,
+                was_sent,
+            )
+    assert world.query("SELECT FROM keeper.control WHERE paused") == []
+    return len(in_vain)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [stage if stage in ("drafted", "signed") else pytest.param(stage, marks=pytest.mark.slow) for stage in STAGES],
+)
+async def test_a_rival_costs_a_fee_only_where_no_simulation_could_know(world: World, stage: str) -> None:
+    world.mine(things=work(1))
+    if stage.startswith("replacement"):
+        world.set(min_fee=150)
+
+    def go_on(rival: RivalAt) -> None:
+        pace = Pace(world)
+
+        def step() -> bool:
+            if stage.startswith("replacement"):
+                pace.mine()
+            return bool(rival.took)
+
+        until(step, "the rival")
+        world.set(min_fee=0)
+        settle_books(world)
+
+    async with racing(world.url, stage) as (rival, executors):
+        await asyncio.to_thread(go_on, rival)
+    in_vain = check_race(world, rival, executors)
+    check_books(world, wasted=in_vain)
+    if STAGES.index(stage) <= STAGES.index("drafted"):
+        assert in_vain == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_race_with_a_rival_all_the_time(world: World, seed: int) -> None:
+    world.set(min_fee=150)
+
+    def go_on() -> None:
+        for round_ in range(4):
+            world.mine(things={f"{thing}-{round_}": about for thing, about in work(3).items()})
+            mine_until_done(world)
+        world.set(min_fee=0)  # what is of no use is not replaced
+        settle_books(world)
+
+    async with racing(world.url, "", random.Random(seed)) as (rival, executors):
+        await asyncio.to_thread(go_on)
+    assert rival.took, "there was no race"
+    check_books(world, wasted=check_race(world, rival, executors))
+
+
+def test_what_nodes_refuse_for_good_leaves_no_gap(world: World, keepers: Keepers) -> None:
+    world.set(unsendable=["settle-0"])
+    world.mine(things=work(1))
+    with keepers.keeper(world.url):
+        mine_until_done(world, left=["settle-0"])
+        assert world.query("SELECT outcome FROM keeper.intent WHERE job = 'settle' AND state = 'failed'") == [
+            ("BadFunctionArgument",)
+        ]
+        (stop,) = world.query("SELECT job, reason FROM keeper.control WHERE paused")
+        assert stop[0] == "settle"
+        assert stop[1].startswith("BadFunctionArgument")
+
+
+def test_what_nodes_refuse_for_good_is_freed_where_others_wait_behind_it(world: World, keepers: Keepers) -> None:
+    world.set(capacity=0)
+    world.mine(things=work(1))
+    with keepers.keeper(world.url):
+        until(lambda: len(world.read()["mempool"]) == 3, "sending")
+        world.set(unsendable=["settle-0"])
+        world.drop_mempool()
+        until(lambda: bool(world.query("SELECT FROM keeper.control WHERE paused")), "the stop")
+        world.set(capacity=100)
+        mine_until_done(world, left=["settle-0"])
+        until(lambda: world.query("SELECT state FROM keeper.intent WHERE job = 'upkeep'") == [("done",)], "the outcome")
+    assert world.query(
+        "SELECT array_length(intents, 1) FROM keeper.attempt a JOIN keeper.outgoing o "
+        "ON o.id = a.outgoing_id WHERE o.job = 'settle' AND a.state = 'mined'"
+    ) == [(None,)]
+
+
+def test_what_is_sent_again_says_what_is_true_by_now(world: World, keepers: Keepers) -> None:
+    world.set(min_fee=150, price=100)
+    world.mine(things={"btc": {"job": "price"}})
+    with keepers.keeper(world.url):
+        until(lambda: len(world.query("SELECT FROM keeper.outgoing WHERE state = 'broadcast'")) == 1, "sending")
+        world.set(price=200)
+        mine_until_done(world)
+        settle_books(world)
+    check_books(world)
+    state = world.read()
+    (mined,) = [tx["id"] for block in state["blocks"] for tx in block["txs"]]
+    assert state["txs"][mined]["prices"] == [200]
+    assert world.query("SELECT item->'price', (SELECT count(*) FROM keeper.attempt) FROM keeper.intent") == [(200, 2)]
+
+
+def test_the_hourly_budget_is_kept_to_the_last_unit(world: World, keepers: Keepers) -> None:
+    """Four transactions of 100 and one replacement by 200 use up 500; the others are not replaced."""
+    at_most = (
+        "SELECT sum(f.fee)::int FROM (SELECT o.account, max(a.fee) AS fee FROM keeper.outgoing o "
+        "JOIN keeper.attempt a ON a.outgoing_id = o.id GROUP BY o.id) f GROUP BY f.account"
+    )
+    world.set(min_fee=150)
+    world.mine(things=work(4))
+    with keepers.keeper(world.url, hourly_budget=500):
+        pace = Pace(world)
+
+        def step() -> bool:
+            pace.mine()
+            return world.query(at_most) == [(500,), (500,)] and world.read()["blocks"][-1]["height"] >= 10
+
+        until(step, "the budgets to be used up")
+        world.set(min_fee=0)
+        world.mine(things={"late": {"job": "rescue"}})
+        mine_until_done(world, left=["late"])
+        assert world.query(at_most) == [(500,), (500,)]
+        reason = "the hourly budget of account hurry is used up: 500 of 500 spent, 100 needed"
+        until(
+            lambda: world.query("SELECT waiting FROM keeper.intent WHERE key = 'rescue:late'") == [(reason,)],
+            "the reason",
+        )
+    assert {sender: world.balance(sender) for sender in ("HURRY", "REST")} == {
+        "HURRY": FUNDS - 500 + 4 * REWARD + 6,
+        "REST": FUNDS - 500 + 8 * REWARD + 12,
+    }
 
 
 def test_a_full_mempool_is_outbid(world: World, keepers: Keepers) -> None:

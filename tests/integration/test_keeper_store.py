@@ -12,7 +12,7 @@ import pytest
 from clarion_keeper.executor import Broadcast, Fate, Seen, Signed, Taken
 from clarion_keeper.graph import Receipt
 from clarion_keeper.intents import Amount, Intent, Lane, Outcome, Verdict
-from clarion_keeper.store import accounts, controls, intents, lease, outgoing
+from clarion_keeper.store import accounts, controls, intents, lease, outgoing, retention
 from clarion_keeper.store.lease import LeaseLostError, Store
 from clarion_keeper.store.outgoing import OvertakenError, Slot
 
@@ -256,8 +256,62 @@ async def test_the_last_hours_fees_are_what_was_paid_or_may_be(store: Store) -> 
         await connection.execute(
             "UPDATE keeper.attempt SET signed_at = now() - interval '61 minutes' WHERE tx_id = %s", (bytes([4]) * 32,)
         )
+        # what was mined may be mined anew, by its dearest version, until it is final
+        assert await accounts.spent_last_hour(connection, "main") == 100 + 1_000
+        assert await accounts.spent_last_hour(connection, "main", beside=mined.id) == 1_000
+        await outgoing.final(connection, mined)
         assert await accounts.spent_last_hour(connection, "main") == 90 + 1_000
         assert await accounts.spent_last_hour(connection, "another") == 0
+
+
+async def kept(store: Store) -> dict[str, set[Any]]:
+    """What there is still: intents by key, outgoings by nonce, and whose steps and attempts."""
+    async with store.reading() as connection:
+        return {
+            name: {value for (value,) in await (await connection.execute(query)).fetchall()}
+            for name, query in {
+                "intent": "SELECT key FROM keeper.intent",
+                "step": "SELECT i.key FROM keeper.step s LEFT JOIN keeper.intent i ON i.id = s.intent_id",
+                "outgoing": "SELECT nonce::int FROM keeper.outgoing",
+                "attempt": "SELECT o.nonce::int FROM keeper.attempt LEFT JOIN keeper.outgoing o ON o.id = outgoing_id",
+            }.items()
+        }
+
+
+async def age(store: Store, days: int) -> None:
+    """Let everything have ended so long ago, if it has ended."""
+    for table in ("intent", "outgoing"):
+        await store.connection.execute(f"UPDATE keeper.{table} SET ended_at = ended_at - make_interval(days => {days})")
+
+
+async def test_what_ended_long_ago_is_forgotten_and_nothing_else(store: Store) -> None:
+    await decide(store, [intent(number) for number in range(5)], at(10))
+    final = await sign(store, ["settle:0", "settle:1"], nonce=0, tag=1)
+    await mine(store, final)
+    mined = await sign(store, ["settle:2"], nonce=1, tag=2)
+    await mine(store, mined, tag=2)
+    await sign(store, ["settle:3"], nonce=2, tag=3)
+    async with store.writing() as connection:
+        await outgoing.final(connection, final)
+    await decide(store, [intent(3)], at(12))  # the last of them is not due any more, and no transaction carries it
+    await age(store, 30)
+    async with store.writing() as connection:
+        assert await retention.prune(connection, 31) == 0
+        assert await retention.prune(connection, 30, most=1) == 1
+    # its transaction stays until the other one goes too
+    assert (await kept(store))["outgoing"] == {0, 1, 2}
+    async with store.writing() as connection:
+        assert await retention.prune(connection, 30) == 2
+        assert await retention.prune(connection, 30) == 0
+    left = {"settle:2", "settle:3"}
+    assert await kept(store) == {"intent": left, "step": left, "outgoing": {1, 2}, "attempt": {1, 2}}
+    async with store.writing() as connection:
+        await outgoing.final(connection, mined)
+        assert await retention.prune(connection, 30) == 0
+    await age(store, 30)
+    async with store.writing() as connection:
+        assert await retention.prune(connection, 30) == 1
+    assert await kept(store) == {"intent": {"settle:3"}, "step": {"settle:3"}, "outgoing": {2}, "attempt": {2}}
 
 
 async def test_a_reason_is_a_step_when_it_is_another_one(store: Store) -> None:

@@ -42,6 +42,8 @@ CHAINED: Final = 25
 FINAL_AFTER: Final = 6
 FEE: Final = 100
 FEE_CAP: Final = 10_000
+FUNDS: Final = 10**9
+"""What every account has in the beginning."""
 STUCK_AFTER: Final = 3
 ALREADY: Final = "done already"
 UNKNOWN: Final = "no such thing"
@@ -81,6 +83,8 @@ class World:
             "down": False,
             "min_fee": 0,
             "capacity": 100,
+            "unsendable": [],
+            "price": 0,
         }
         self.connection.execute("CREATE TABLE toy_world (state jsonb)")
         self.connection.execute("INSERT INTO toy_world VALUES (%s)", (Jsonb(state),))
@@ -153,9 +157,13 @@ class World:
             state["mempool"] = []
 
     def set(self, **values: Any) -> None:
-        """``down``, ``min_fee``, ``capacity``."""
+        """``down``, ``min_fee``, ``capacity``, ``unsendable`` (things that nodes refuse for good), ``price``."""
         with self.changing() as state:
             state.update(values)
+
+    def balance(self, sender: str) -> int:
+        """What an account has at the tip: fees go off, rewards come in."""
+        return _balance(self.read(), sender)
 
     def done(self) -> dict[str, list[str]]:
         """By thing, the canonical transactions that did it."""
@@ -198,7 +206,8 @@ def _mine(state: State, things: Mapping[str, Any]) -> None:
         state["mempool"].remove(tx_id)
         body = state["txs"][tx_id]
         results = {thing: _would(state, thing) for thing in body["items"]}
-        block["txs"].append({"id": tx_id, "results": results})
+        paid = {thing: _about(state, thing).get("reward", 0) for thing, word in results.items() if word == "ok"}
+        block["txs"].append({"id": tx_id, "results": results, "paid": paid})
         state["mempool"] = [
             other
             for other in state["mempool"]
@@ -216,11 +225,21 @@ def _confirmed(state: State, sender: str) -> int:
     return sum(state["txs"][tx["id"]]["sender"] == sender for _, tx in _canonical(state))
 
 
+def _balance(state: State, sender: str) -> int:
+    mine = [tx for _, tx in _canonical(state) if state["txs"][tx["id"]]["sender"] == sender]
+    changes: list[int] = [sum(tx["paid"].values()) - state["txs"][tx["id"]]["fee"] for tx in mine]
+    return FUNDS + sum(changes)
+
+
+def _about(state: State, thing: str) -> dict[str, Any]:
+    return next((block["things"][thing] for block in state["blocks"] if thing in block["things"]), {})
+
+
 def _would(state: State, thing: str) -> str:
     if any(tx["results"].get(thing) == "ok" for _, tx in _canonical(state)):
         return ALREADY
-    known = next((block["things"][thing] for block in state["blocks"] if thing in block["things"]), None)
-    if known is None:
+    known = _about(state, thing)
+    if not known:
         return UNKNOWN
     return BROKEN if known.get("broken") else "ok"
 
@@ -265,10 +284,11 @@ class ToyReader(Reader):
 
 @dataclass(frozen=True)
 class ToyState:
-    """What is due."""
+    """What is due, and the price of now."""
 
     receipt: Receipt
     due: Mapping[str, Any]
+    price: int
 
 
 class ToyJob(Job[ToyState]):
@@ -283,14 +303,14 @@ class ToyJob(Job[ToyState]):
 
     async def read(self, reader: Reader) -> ToyState:
         state = self._world.read()
-        return ToyState(_receipt(state), _due(state))
+        return ToyState(_receipt(state), _due(state), state["price"])
 
     def check(self, state: ToyState) -> list[Intent]:
         return [
             Intent(
                 key=f"{self.name}:{thing}",
                 job=self.name,
-                item={"thing": thing},
+                item={"thing": thing, "price": state.price} if self.renews else {"thing": thing},
                 value_usd8=about.get("value", 0),
                 reward=Amount(token="STX", amount=about["reward"]) if "reward" in about else None,
                 cause="it is due",
@@ -301,7 +321,14 @@ class ToyJob(Job[ToyState]):
         ]
 
     def outcomes(self, items: Sequence[Item], result: Any) -> list[Outcome]:
-        return [_outcome(result[str(item["thing"])]) for item in items]
+        results, paid = result
+        return [_outcome(results[thing], paid.get(thing, 0)) for thing in (str(item["thing"]) for item in items)]
+
+
+class ToyPrice(ToyJob):
+    """Says the price of now in its transactions."""
+
+    renews = True
 
 
 class ToyNotice(ToyJob):
@@ -311,10 +338,10 @@ class ToyNotice(ToyJob):
     holds = True
 
 
-def _outcome(result: str) -> Outcome:
+def _outcome(result: str, paid: int = 0) -> Outcome:
     match result:
         case "ok":
-            return Outcome(Verdict.DONE, "done")
+            return Outcome(Verdict.DONE, "done", earned=Amount(token="STX", amount=paid) if paid else None)
         case "done already":
             return Outcome(Verdict.DONE, ALREADY, benign=True)
         case "no such thing":
@@ -331,6 +358,8 @@ class ToyExecutor:
     def __init__(self, world: World, address: str) -> None:
         self._world = world
         self.address = address
+        #: Height of the tip at which what was signed was simulated last, by transaction.
+        self.simulated_at: dict[bytes, int] = {}
 
     def _state(self) -> State:
         state = self._world.read()
@@ -339,32 +368,36 @@ class ToyExecutor:
         return state
 
     async def room(self, live: Sequence[Outgoing]) -> Room:
-        confirmed = _confirmed(self._state(), self.address)
+        state = self._state()
+        confirmed = _confirmed(state, self.address)
         taken = {one.nonce for one in live}
         free = tuple(nonce for nonce in range(confirmed, confirmed + CHAINED) if nonce not in taken)
-        return Room(balance=10**9, nonces=free, confirmed=confirmed)
+        pending = sum(one.newest.fee for one in live if one.nonce is not None and one.nonce >= confirmed)
+        return Room(balance=_balance(state, self.address) - pending, nonces=free, confirmed=confirmed)
 
     async def draft(self, work: Work, receipt: Receipt, *, nonce: int | None) -> Draft | Declined:
         state = self._state()
-        outcomes = tuple(_outcome(_would(state, str(item["thing"]))) for item in work.items)
-        if all(outcome.verdict is not Verdict.DONE or outcome.benign for outcome in outcomes):
-            return Declined(outcomes=outcomes)
-        return Draft(
+        return self._declined(state, work) or Draft(
             fee=FEE,
             contract="toy",
             function="do",
-            unsigned=[str(item["thing"]) for item in work.items],
-            outcomes=outcomes,
+            unsigned=_body(work),
+            outcomes=_foretold(state, work),
         )
 
-    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed:
-        return self._signed(draft, nonce)
+    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
+        state = self._state()
+        if declined := self._declined(state, work):
+            return declined
+        signed = self._signed(draft, nonce)
+        self.simulated_at[signed.tx_id] = state["blocks"][-1]["height"]
+        return signed
 
     async def sign_release(self, draft: Draft, outgoing: Outgoing) -> Signed:
         return self._signed(draft, outgoing.nonce)
 
     def _signed(self, draft: Draft, nonce: int | None) -> Signed:
-        body = {"sender": self.address, "nonce": nonce, "fee": draft.fee, "items": draft.unsigned}
+        body = {"sender": self.address, "nonce": nonce, "fee": draft.fee, **draft.unsigned}
         return Signed(tx_id=bytes.fromhex(_hash(body)), raw=json.dumps(body).encode(), fee=draft.fee)
 
     async def broadcast(self, signed: Signed | Attempt) -> Broadcast:
@@ -372,6 +405,8 @@ class ToyExecutor:
         self._state()
         with self._world.changing() as state:
             confirmed = _confirmed(state, self.address)
+            if set(body["items"]) & set(state["unsendable"]):
+                return Broadcast(taken=Taken.STOP, reason="BadFunctionArgument")
             if body["nonce"] < confirmed:
                 return Broadcast(taken=Taken.SPENT, reason="BadNonce")
             if body["nonce"] >= confirmed + CHAINED:
@@ -405,7 +440,7 @@ class ToyExecutor:
                     block_hash=bytes.fromhex(block["hash"]),
                     final=receipt.height - block["height"] >= FINAL_AFTER,
                     status="success",
-                    result=tx["results"],
+                    result=(tx["results"], tx["paid"]),  # type: ignore[arg-type]
                     fee=attempt.fee,
                 )
             elif one.nonce is not None and one.nonce < confirmed:
@@ -423,22 +458,38 @@ class ToyExecutor:
         if not (wanted or receipt.height - outgoing.height >= STUCK_AFTER) or highest * 2 > FEE_CAP:
             return None
         if work is None:
-            return Draft(fee=highest * 2, contract="toy", function="release", unsigned=[])
-        state = self._state()
-        outcomes = tuple(_outcome(_would(state, str(item["thing"]))) for item in work.items)
-        if all(outcome.verdict is not Verdict.DONE or outcome.benign for outcome in outcomes):
-            return Declined(outcomes=outcomes)
-        unsigned = [str(item["thing"]) for item in work.items]
-        return Draft(fee=highest * 2, contract="toy", function="do", unsigned=unsigned)
+            return Draft(fee=highest * 2, contract="toy", function="release", unsigned={"items": []})
+        return self._declined(self._state(), work) or Draft(
+            fee=highest * 2, contract="toy", function="do", unsigned=_body(work)
+        )
+
+    @staticmethod
+    def _declined(state: State, work: Work) -> Declined | None:
+        """Where it would do nothing."""
+        outcomes = _foretold(state, work)
+        would_do = any(outcome.verdict is Verdict.DONE and not outcome.benign for outcome in outcomes)
+        return None if would_do else Declined(outcomes=outcomes)
+
+
+def _body(work: Work) -> dict[str, Any]:
+    said: dict[str, Any] = {"items": [item["thing"] for item in work.items]}
+    return {**said, "prices": [item["price"] for item in work.items]} if work.job.renews else said
+
+
+def _foretold(state: State, work: Work) -> tuple[Outcome, ...]:
+    return tuple(_outcome(_would(state, str(item["thing"]))) for item in work.items)
 
 
 #: Who has which lane.
 ACCOUNTS: Final = {"hurry": [Lane.RESCUE], "rest": [Lane.SETTLE, Lane.UPKEEP]}
 
 
-def settings(*, lease_seconds: int = 2, **given: Any) -> Settings:
+def settings(*, lease_seconds: int = 2, hourly_budget: int | None = None, **given: Any) -> Settings:
     """Settings of a keeper with two accounts."""
-    accounts = {name: KeeperAccount(signer=f"file:/{name}", lanes=lanes) for name, lanes in ACCOUNTS.items()}
+    accounts = {
+        name: KeeperAccount(signer=f"file:/{name}", lanes=lanes, hourly_budget=hourly_budget)
+        for name, lanes in ACCOUNTS.items()
+    }
     return Settings(keeper=Keeper(accounts=accounts, lease_seconds=lease_seconds, **given))
 
 
@@ -449,6 +500,7 @@ def toy_jobs(world: World) -> list[Job[Any]]:
         ToyJob(world, "rescue", Lane.RESCUE, 1),
         ToyJob(world, "settle", Lane.SETTLE, 3),
         ToyJob(world, "upkeep", Lane.UPKEEP, 2),
+        ToyPrice(world, "price", Lane.UPKEEP, 1),
     ]
 
 

@@ -216,7 +216,12 @@ class _Planner:
             fee = Amount(token=BTC if account.chain == "bitcoin" else STX, amount=draft.fee + draft.costs)
             rewards = tuple(one.reward for one in left if one.reward is not None)
             reason = gate(
-                rewards=rewards, fee=fee, means=means, rates=rates, min_profit=self._settings.keeper.min_profit
+                rewards=rewards,
+                fee=fee,
+                means=means,
+                rates=rates,
+                min_profit=self._settings.keeper.min_profit,
+                taken=draft.taken,
             )
             if reason is not None:
                 self._waits += [Waits(one, reason) for one in left]

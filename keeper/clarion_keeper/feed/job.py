@@ -88,6 +88,7 @@ class SubmitPrice(Job[FeedState]):
     needs_account = True
     lane = Lane.ORACLE
     replayable = False  # exchanges say what a price is now
+    renews = True
     endings: Final = Endings(
         done="submitted",
         first={3012: "the round has our price already"},

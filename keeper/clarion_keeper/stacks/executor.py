@@ -1,7 +1,6 @@
 """One account's way to Stacks: room for nonces, a draft that would succeed, a signature, the nodes, and what follows.
 
-What the account has sent is stored by the engine. In memory there is only what the simulation of a signed transaction
-said, for the next draft of the same call; losing it costs a signature.
+What the account has sent is stored by the engine; in memory there is nothing that anybody would miss.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from clarion_keeper.stacks.fees import FeeCapError, FeePolicy, Fixed, Pricing, f
 from clarion_keeper.stacks.following import follow
 from clarion_keeper.stacks.nodes import Nodes
 from clarion_keeper.stacks.nonces import free_nonces
-from clarion_keeper.stacks.simulation import Certainty, Simulator
+from clarion_keeper.stacks.simulation import Certainty, Foretold, Simulator
 
 log = structlog.get_logger()
 
@@ -54,22 +53,17 @@ RELEASE_MICRO_STX: Final = 1
 SHORTEST_BURN_BLOCKS: Final = 2
 """A deadline counts as no earlier than this after something was found due: the fee begins with the estimate."""
 
-NODE_TIMEOUT_SECONDS: Final = 5.0
 NODE_ATTEMPTS: Final = 2
 """A node that stalls must not hold up a rescue; the next turn asks again."""
 
 
-class WouldAbortError(ExecutorError):
-    """The signed transaction would abort at the tip: it was not sent. The next draft of the same call says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """A transaction without nonce and fee."""
+    """A transaction without nonce and fee, and what its simulation said."""
 
     payload: Payload
     conditions: tuple[PostCondition, ...]
-    certainty: Certainty
+    foretold: Foretold
 
 
 class StacksExecutor:
@@ -98,7 +92,6 @@ class StacksExecutor:
         self._replace_after = replace_after_blocks
         self._simulator = Simulator(nodes, network, address_of_public_key(signer.public_key, network))
         self._height = 0
-        self._would_end: dict[bytes, tuple[Outcome, ...]] = {}
 
     async def room(self, live: Sequence[Outgoing]) -> Room:
         """Free nonces as far as nodes chain them, gaps first, and what is left beside the fees of what waits."""
@@ -127,15 +120,18 @@ class StacksExecutor:
         assert draft is not None, "only a replacement can be at the cap"
         return draft
 
-    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed:
-        """The draft, signed. Where the simulation could not be sure, it is simulated once more as it was signed.
+    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
+        """The draft, signed, where it still would succeed.
 
-        Raises WouldAbortError, and what the signer refuses.
+        Where the simulation could not be sure, the signed transaction is simulated. Where a block came since, the call
+        is simulated once more: somebody else may have been in it.
         """
         unsigned: Unsigned = draft.unsigned
         signed = await self._signed(draft, nonce, Purpose(work.job.name, work.job.lane.value, work.keys))
-        if unsigned.certainty is Certainty.UNSURE:
-            await self._check(work, signed, nonce, encode_payload(unsigned.payload))
+        foretold = await self._foretold_by_now(work, unsigned, signed, nonce)
+        if foretold.forbids:
+            log.info("signed and not sent", job=work.job.name, intents=work.keys, reason=foretold.reason)
+            return Declined(outcomes=foretold.outcomes, too_large=foretold.too_large)
         return signed
 
     async def broadcast(self, signed: Signed | Attempt) -> Broadcast:
@@ -161,13 +157,15 @@ class StacksExecutor:
         if work is not None:
             return await self._drafted(work, receipt, replaced=replaced)
         payload = TokenTransfer(_nobody(self._network), RELEASE_MICRO_STX)
-        cheapest = Fixed(RELEASE_MICRO_STX, self._policy.cap)
+        cheapest = Fixed(RELEASE_MICRO_STX, self._policy.cap, self._policy.raise_percent)
         try:
             fee = cheapest.fee(Pricing(size=self._size(payload, ()), replaced=replaced))
         except FeeCapError:
             return None
         assert fee is not None, "what it replaces is below the cap"
-        return Draft(fee=fee, contract="", function="transfer", unsigned=Unsigned(payload, (), Certainty.SURE))
+        return Draft(
+            fee=fee, contract="", function="transfer", unsigned=Unsigned(payload, (), Foretold(Certainty.SURE))
+        )
 
     async def sign_release(self, draft: Draft, outgoing: Outgoing) -> Signed:
         """A transfer of 1 micro-STX to nobody, with the outgoing's nonce."""
@@ -183,8 +181,6 @@ class StacksExecutor:
         except Exception as error:
             log.exception("a job cannot make its call", job=work.job.name, intents=work.keys)
             return _declined(work, Verdict.FAILED, f"it cannot make its call: {error!r}")
-        if (outcomes := self._would_end.pop(encode_payload(payload), None)) is not None:
-            return Declined(outcomes=outcomes)
         foretold = await self._simulator.call(work, payload, call.post_conditions)
         if foretold.forbids:
             return Declined(outcomes=foretold.outcomes, too_large=foretold.too_large)
@@ -202,7 +198,7 @@ class StacksExecutor:
             fee=fee,
             contract=str(payload.contract),
             function=call.function,
-            unsigned=Unsigned(payload, call.post_conditions, foretold.certainty),
+            unsigned=Unsigned(payload, call.post_conditions, foretold),
             outcomes=foretold.outcomes if foretold.certainty is Certainty.SURE else (),
             detail={"simulated": foretold.certainty.value, "says": foretold.reason},
         )
@@ -217,15 +213,18 @@ class StacksExecutor:
             raise ExecutorError(str(error)) from error
         return Signed(tx_id=transaction_id(raw), raw=raw, fee=draft.fee)
 
-    async def _check(self, work: Work, signed: Signed, nonce: int | None, payload: bytes) -> None:
-        """Raise WouldAbortError where the signed bytes would abort at the tip; nodes can say so of the next nonce."""
+    async def _foretold_by_now(self, work: Work, unsigned: Unsigned, signed: Signed, nonce: int | None) -> Foretold:
+        """How a signed transaction would end, as far as it can be told before it is sent."""
+        foretold = unsigned.foretold
         with _nobody_answers():
-            if (await self.nodes.account(self.address)).nonce != nonce:
-                return
-        foretold = await self._simulator.signed(work, signed.raw)
-        if foretold.forbids:
-            self._would_end[payload] = foretold.outcomes
-            raise WouldAbortError(f"the signed transaction was not sent: it would end {foretold.reason}")
+            if foretold.certainty is Certainty.UNSURE:
+                # nodes can say so of the next nonce alone
+                if (await self.nodes.account(self.address)).nonce == nonce:
+                    return await self._simulator.signed(work, signed.raw)
+            elif foretold.height is not None and await self.nodes.first_tip_height() >= foretold.height:
+                assert isinstance(unsigned.payload, ContractCall), "nothing else is simulated"
+                return await self._simulator.call(work, unsigned.payload, unsigned.conditions)
+        return foretold
 
     def _size(self, payload: Payload, conditions: tuple[PostCondition, ...]) -> int:
         """Bytes of the transaction, which a signature does not change."""
@@ -257,7 +256,7 @@ async def open_executor(
                 NodeClient(
                     url,
                     auth_token=token.get_secret_value() if token and url == settings.node.url else None,
-                    timeout_seconds=NODE_TIMEOUT_SECONDS,
+                    timeout_seconds=settings.keeper.node_timeout_seconds,
                     attempts=NODE_ATTEMPTS,
                 )
             )

@@ -11,11 +11,6 @@ from clarion.config import Keeper as KeeperSettings
 
 MIN_FEE_PER_BYTE: Final = 1
 """What nodes ask for at least, in micro-STX a byte (stacks-core, ``MINIMUM_TX_FEE_RATE_PER_BYTE``)."""
-RAISE_PERCENT: Final = 125
-"""What a replacement pays at least, of what it replaces. Nodes ask for anything more; less would hardly help."""
-ESCALATION_BURN_BLOCKS: Final = 6
-"""So many Bitcoin blocks before the deadline a fee begins to rise towards the cap: about an hour. Where fewer were
-given it rises over those: what has just got due does not begin at the cap."""
 
 
 class FeeCapError(ValueError):
@@ -47,6 +42,11 @@ class FeePolicy(Protocol):
         """The most that a transaction pays, in micro-STX."""
         ...
 
+    @property
+    def raise_percent(self) -> int:
+        """What a replacement pays at least, of what it replaces."""
+        ...
+
     def fee(self, pricing: Pricing) -> int | None:
         """The fee, strictly higher than what it replaces; None where that is at the cap. Raises FeeCapError."""
         ...
@@ -54,14 +54,15 @@ class FeePolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """Always the same for a first attempt."""
+    """Always the same for a first attempt. ``raise_percent``: what a replacement pays at least of what it replaces."""
 
     first: int
     cap: int
+    raise_percent: int
 
     def fee(self, pricing: Pricing) -> int | None:
-        """``first``, or a quarter more than what is replaced."""
-        return _bounded(self.first, pricing, self.cap)
+        """``first``, or so much more than what is replaced."""
+        return _bounded(self.first, pricing, self.cap, self.raise_percent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +72,50 @@ class Estimated:
     first: int
     cap: int
     percent: int
+    raise_percent: int
 
     def fee(self, pricing: Pricing) -> int | None:
         """By the estimate of now, also for a replacement."""
-        return _bounded(_estimated(self.first, self.percent, pricing), pricing, self.cap)
+        return _bounded(_estimated(self.first, self.percent, pricing), pricing, self.cap, self.raise_percent)
 
 
 @dataclass(frozen=True, slots=True)
 class Escalating:
-    """As Estimated, and from there to the cap as the deadline comes near: slowly first, then fast."""
+    """As Estimated, and from there to the cap as the deadline comes near: slowly first, then fast.
+
+    It begins to rise ``over`` Bitcoin blocks before the deadline. Where fewer were given it rises over those: what has
+    just got due does not begin at the cap.
+    """
 
     first: int
     cap: int
     percent: int
+    raise_percent: int
+    over: int
 
     def fee(self, pricing: Pricing) -> int | None:
         """By estimate and deadline."""
         base = _estimated(self.first, self.percent, pricing)
         left = pricing.burn_blocks_left
-        given = ESCALATION_BURN_BLOCKS if pricing.burn_blocks_given is None else max(pricing.burn_blocks_given, 1)
-        over = min(ESCALATION_BURN_BLOCKS, given)
+        given = self.over if pricing.burn_blocks_given is None else max(pricing.burn_blocks_given, 1)
+        over = min(self.over, given)
         if left is not None and left < over and base < self.cap:
             gone = over - max(left, 0)
             base += (self.cap - base) * gone**2 // over**2
-        return _bounded(base, pricing, self.cap)
+        return _bounded(base, pricing, self.cap, self.raise_percent)
 
 
 def fee_policy(settings: KeeperSettings) -> FeePolicy:
     """The policy that the settings name."""
     first, cap, percent = settings.fee_first, settings.fee_cap, settings.fee_estimate_percent
+    raised = settings.fee_raise_percent
     match settings.fee_policy:
         case FeePolicyName.FIXED:
-            return Fixed(first, cap)
+            return Fixed(first, cap, raised)
         case FeePolicyName.ESTIMATE:
-            return Estimated(first, cap, percent)
+            return Estimated(first, cap, percent, raised)
         case FeePolicyName.ESCALATING:
-            return Escalating(first, cap, percent)
+            return Escalating(first, cap, percent, raised, settings.fee_escalation_blocks)
 
 
 def _estimated(first: int, percent: int, pricing: Pricing) -> int:
@@ -117,7 +126,7 @@ def _estimated(first: int, percent: int, pricing: Pricing) -> int:
     return -(-wanted * percent // 100)
 
 
-def _bounded(wanted: int, pricing: Pricing, cap: int) -> int | None:
+def _bounded(wanted: int, pricing: Pricing, cap: int, raise_percent: int) -> int | None:
     least = pricing.size * MIN_FEE_PER_BYTE
     if least > cap:
         raise FeeCapError(
@@ -127,5 +136,5 @@ def _bounded(wanted: int, pricing: Pricing, cap: int) -> int | None:
     if pricing.replaced is not None:
         if pricing.replaced >= cap:
             return None
-        least = max(least, pricing.replaced + 1, pricing.replaced * RAISE_PERCENT // 100)
+        least = max(least, pricing.replaced + 1, pricing.replaced * raise_percent // 100)
     return min(max(wanted, least), cap)

@@ -56,6 +56,10 @@ class Nodes:
         infos: list[NodeInfo] = _answers(await self._all(lambda node: node.info()))
         return max(info.stacks_tip_height for info in infos)
 
+    async def first_tip_height(self) -> int:
+        """The tip of the first node that answers, which is the one that simulates if it can. Raises NodeError."""
+        return (await self._first(lambda node: node.info())).stacks_tip_height
+
     async def estimate_fees(self, payload: bytes, size: int) -> FeeEstimate | None:
         """What a transaction would pay; None where no node says: they are new, estimate nothing, or do not answer."""
         try:

@@ -56,13 +56,14 @@ class Certainty(StrEnum):
 class Foretold:
     """How a call would end. ``outcomes``: for each intent, empty where nobody says. ``reason``: in words.
 
-    ``too_large``: it costs more than a block allows.
+    ``too_large``: it costs more than a block allows. ``height``: of the block that it would be in, where a node ran it.
     """
 
     certainty: Certainty
     outcomes: tuple[Outcome, ...] = ()
     reason: str = ""
     too_large: bool = False
+    height: int | None = None
 
     @property
     def forbids(self) -> bool:
@@ -101,7 +102,8 @@ class Simulator:
             return Foretold(Certainty.NONE, reason=f"by the job's own rules, for no node simulates: {error}")
         outcomes = outcomes_of(work, simulated)
         refused = simulated.status != "success" and any(o.verdict is Verdict.FAILED for o in outcomes)
-        return Foretold(Certainty.UNSURE if refused else Certainty.SURE, outcomes, _in_words(simulated))
+        certainty = Certainty.UNSURE if refused else Certainty.SURE
+        return Foretold(certainty, outcomes, _in_words(simulated), height=simulated.height)
 
     async def signed(self, work: Work, raw: bytes) -> Foretold:
         """How a signed transaction would end, whose nonce is the account's next."""
@@ -111,7 +113,7 @@ class Simulator:
             return _refused(work, str(error))
         except NodeError as error:
             return Foretold(Certainty.NONE, reason=f"no node simulates: {error}")
-        return Foretold(Certainty.SURE, outcomes_of(work, simulated), _in_words(simulated))
+        return Foretold(Certainty.SURE, outcomes_of(work, simulated), _in_words(simulated), height=simulated.height)
 
 
 def outcomes_of(work: Work, simulated: Simulated) -> tuple[Outcome, ...]:

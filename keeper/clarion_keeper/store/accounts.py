@@ -8,17 +8,23 @@ from typing import Any
 from psycopg import AsyncConnection
 
 
-async def spent_last_hour(connection: AsyncConnection[Any], account: str) -> int:
-    """Fees of what the account signed in the last hour and that was or may still be mined; smallest unit."""
+async def spent_last_hour(connection: AsyncConnection[Any], account: str, *, beside: int | None = None) -> int:
+    """Fees of what the account signed in the last hour, as far as they were or may still be paid; smallest unit.
+
+    Until a transaction is final, its dearest version may be the one that is paid for. ``beside``: an outgoing that is
+    left out.
+    """
     cursor = await connection.execute(
         """
-        SELECT coalesce(sum(coalesce(o.fee_paid, a.fee)), 0) FROM keeper.outgoing o
+        SELECT coalesce(sum(CASE WHEN o.state = 'final' THEN o.fee_paid ELSE a.fee END), 0) FROM keeper.outgoing o
         JOIN LATERAL (
             SELECT max(fee) AS fee, max(signed_at) AS signed_at FROM keeper.attempt WHERE outgoing_id = o.id
         ) a ON true
-        WHERE o.account = %s AND o.state <> 'rejected' AND a.signed_at > clock_timestamp() - interval '1 hour'
+        WHERE o.account = %s AND o.id IS DISTINCT FROM %s AND a.signed_at > clock_timestamp() - interval '1 hour'
+            AND (o.state IN ('signed', 'broadcast', 'mined')
+                OR o.state = 'final' AND o.ended_at > clock_timestamp() - interval '1 hour')
         """,
-        (account,),
+        (account, beside),
     )
     row = await cursor.fetchone()
     assert row is not None

@@ -183,6 +183,24 @@ async def by_ids(connection: AsyncConnection[Any], ids: Sequence[int]) -> list[S
     return [found[id_] for id_ in ids]
 
 
+async def sent_with(connection: AsyncConnection[Any], outgoings: Sequence[int]) -> dict[int, list[Stored]]:
+    """What outgoings still stand for, by outgoing; those that stand for nothing are not in it."""
+    found: dict[int, list[Stored]] = {}
+    for stored in await _read(connection, "i.outgoing_id = ANY(%s) AND i.state = 'sent'", (list(outgoings),)):
+        assert stored.outgoing_id is not None
+        found.setdefault(stored.outgoing_id, []).append(stored)
+    return found
+
+
+async def renew(connection: AsyncConnection[Any], items: Mapping[int, Item]) -> None:
+    """What the newest version of their transaction says of these intents, where it is not what the first one said."""
+    await connection.execute(
+        "UPDATE keeper.intent i SET item = n.item FROM unnest(%s::bigint[], %s::jsonb[]) AS n (id, item) "
+        "WHERE i.id = n.id AND i.item <> n.item",
+        (list(items), [json_text(item) for item in items.values()]),
+    )
+
+
 async def held_entities(connection: AsyncConnection[Any], jobs: Sequence[str]) -> dict[str, str]:
     """Entities that nothing may be done about, with the cause: those of open intents of these jobs."""
     cursor = await connection.execute(

@@ -14,7 +14,8 @@ from clarion_keeper.intents import Lane, Outcome, Verdict
 from clarion_keeper.store import intents as intent_store
 from clarion_keeper.store import steps
 
-LIVE: Final = "('signed', 'broadcast', 'mined')"
+LIVE: Final = ("signed", "broadcast", "mined")
+"""States of what is neither final nor rejected."""
 
 
 class OvertakenError(RuntimeError):
@@ -134,7 +135,7 @@ async def _add_attempt(
 
 async def live(connection: AsyncConnection[Any], account: str) -> list[Outgoing]:
     """An account's transactions that are neither final nor rejected, by nonce and age."""
-    return await _read(connection, f"o.account = %s AND o.state IN {LIVE}", (account,))
+    return await _read(connection, f"o.account = %s AND o.state IN {LIVE}", (account,))  # as the index has it
 
 
 async def by_ids(connection: AsyncConnection[Any], ids: Sequence[int]) -> list[Outgoing]:
@@ -206,7 +207,7 @@ async def answered(connection: AsyncConnection[Any], outgoing: Outgoing, attempt
             first_sent_at = CASE WHEN %s THEN coalesce(first_sent_at, clock_timestamp()) ELSE first_sent_at END
         WHERE tx_id = %s
         """,
-        (None if took else answer.reason, took, answer.taken is Taken.REPLACE, took, attempt.tx_id),
+        (None if took else answer.reason, took, answer.taken in (Taken.REPLACE, Taken.STOP), took, attempt.tx_id),
     )
     await connection.execute(
         "UPDATE keeper.outgoing SET state = CASE WHEN %s AND state = 'signed' THEN 'broadcast' ELSE state END, "

@@ -32,7 +32,7 @@ from clarion.protocols.zkusd.apps import contracts, owner_of
 from clarion.protocols.zkusd.terms import NotPossibleError, OwnerUnknownError
 from clarion_keeper.charms.answer import AnswerError, Asked, ChangeError, CharmsFee, Proven
 from clarion_keeper.charms.broadcast import broadcast
-from clarion_keeper.charms.coins import OwnCoins, previous_transactions
+from clarion_keeper.charms.coins import OwnCoins, bears_charms, previous_transactions
 from clarion_keeper.charms.nodes import BitcoinNodes
 from clarion_keeper.charms.opening import charms_fee_of, open_nodes, prover_of
 from clarion_keeper.charms.preflight import PreflightError
@@ -136,7 +136,7 @@ class BitcoinExecutor:
     async def room(self, live: Sequence[Outgoing]) -> Room:
         """Room for orders to be drafted, of which one will be signed, or none while a spell of the account waits.
 
-        The balance is of its free coins.
+        The balance is of its free coins, and of the change that comes back once what waits is mined.
         """
         self._ours = _by_outpoint(live)
         self._turns.new_round()
@@ -144,7 +144,17 @@ class BitcoinExecutor:
         with _nobody_answers():
             purse = await self._coins.read()
         free = sum(coin.amount for outpoint, coin in purse.coins.items() if outpoint not in self._ours)
-        return Room(balance=free, nonces=() if waiting else (None,) * MOST_DRAFTS)
+        change = sum(self._change(outgoing) for outgoing in live if outgoing.state in ("signed", "broadcast"))
+        return Room(balance=free + change, nonces=() if waiting else (None,) * MOST_DRAFTS)
+
+    def _change(self, outgoing: Outgoing) -> int:
+        """What a transaction of the account's own leaves it, charms and what lies under them aside."""
+        transaction = parse_transaction(outgoing.newest.raw)
+        return sum(
+            output.amount
+            for place, output in enumerate(transaction.outputs)
+            if output.script == self._script and not bears_charms(transaction, place, self._network)
+        )
 
     async def draft(self, work: Work, receipt: Receipt, *, nonce: int | None) -> Draft | Declined:
         """Build the spell as of now, ask the contracts, have it proven, and find who has to sign it.
@@ -338,8 +348,17 @@ class BitcoinExecutor:
             function=work.job.spell(work.items).operation.value,
             unsigned=unsigned,
             costs=costs,
+            taken=self._taken(unsigned),
             detail=_figures(unsigned, fee),
         )
+
+    def _taken(self, unsigned: Unsigned) -> int:
+        """What the account has less of afterwards, charms and what lies under them aside; negative: it has more."""
+        draft = unsigned.proven.draft
+        paid = sum(one.coin.amount for one in draft.inputs if one.coin.script == self._script and not one.charms)
+        given = sum(output.amount for output in draft.outputs if output.script == self._script and not output.charms)
+        behind = unsigned.transaction.outputs[len(draft.outputs) :]
+        return paid - given - sum(output.amount for output in behind if output.script == self._script)
 
     def _costs(self, proven: Proven) -> int:
         """What a spell costs beside the fee: the prover, and what lies under the keeper's own charms from now on."""

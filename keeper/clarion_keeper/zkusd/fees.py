@@ -8,10 +8,6 @@ from clarion.config import FeePolicyName, Keeper
 from clarion_keeper.charms.nodes import Rates
 from clarion_keeper.charms.sizes import FeeRate
 
-RAISE_PERCENT: Final = 125
-"""What a replacement pays at least, of what it replaces."""
-ESCALATION_BLOCKS: Final = 6
-"""So many blocks before the deadline the rate begins to rise towards the cap: about an hour."""
 PERCENT: Final = 100
 
 
@@ -29,17 +25,18 @@ def first_rate(settings: Keeper, rates: Rates, *, blocks_left: int | None) -> Fe
     if settings.fee_policy is not FeePolicyName.FIXED and rates.estimate is not None:
         wanted = -(-rates.estimate * settings.fee_estimate_percent // PERCENT)
     if settings.fee_policy is FeePolicyName.ESCALATING and blocks_left is not None:
-        gone = min(max(ESCALATION_BLOCKS - blocks_left, 0), ESCALATION_BLOCKS)
-        wanted += max(bitcoin.fee_rate_cap - wanted, 0) * gone**2 // ESCALATION_BLOCKS**2
+        over = settings.fee_escalation_blocks
+        gone = min(max(over - blocks_left, 0), over)
+        wanted += max(bitcoin.fee_rate_cap - wanted, 0) * gone**2 // over**2
     return _bounded(max(wanted, rates.least), rates, bitcoin.fee_rate_cap)
 
 
 def next_rate(settings: Keeper, rates: Rates, *, paid: FeeRate, blocks_left: int | None) -> FeeRate:
-    """The rate of a replacement: a quarter more than what is paid, or what a first attempt would pay, if that is more.
+    """The rate of a replacement: so much more than what is paid, or what a first attempt would pay, if that is more.
 
     Raises FeeCapError.
     """
-    wanted = max(first_rate(settings, rates, blocks_left=blocks_left), -(-paid * RAISE_PERCENT // PERCENT))
+    wanted = max(first_rate(settings, rates, blocks_left=blocks_left), -(-paid * settings.fee_raise_percent // PERCENT))
     return FeeRate(min(wanted, settings.bitcoin.fee_rate_cap))
 
 

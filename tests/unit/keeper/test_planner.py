@@ -159,7 +159,8 @@ def test_who_expects_no_reward_is_a_public_service_within_the_budget() -> None:
     assert "the hourly budget of account main is used up" in str(
         gate(rewards=[], fee=fee, means=spent, rates={}, min_profit=0)
     )
-    assert gate(rewards=[], fee=fee, means=spent, rates={}, min_profit=0, reserved=500) is None
+    enough = means(hourly_budget=5_000, spent=4_000)
+    assert gate(rewards=[], fee=fee, means=enough, rates={}, min_profit=0) is None
     poor = means(balance=1_500, min_balance=1_000)
     assert "1000 are to stay" in str(gate(rewards=[], fee=fee, means=poor, rates={}, min_profit=0))
 

@@ -19,7 +19,12 @@ ESTIMATES = st.none() | st.lists(st.integers(0, 10**12), min_size=3, max_size=3)
 @st.composite
 def policies(draw: st.DrawFn) -> FeePolicy:
     first, cap, percent = draw(AMOUNTS), draw(AMOUNTS), draw(st.integers(1, 10_000))
-    found: list[FeePolicy] = [Fixed(first, cap), Estimated(first, cap, percent), Escalating(first, cap, percent)]
+    raised, over = draw(st.integers(125, 1_000)), draw(st.integers(1, 1_000))
+    found: list[FeePolicy] = [
+        Fixed(first, cap, raised),
+        Estimated(first, cap, percent, raised),
+        Escalating(first, cap, percent, raised, over),
+    ]
     return draw(st.sampled_from(found))
 
 
@@ -65,7 +70,7 @@ def test_replacing_again_and_again_ends_exactly_at_the_cap(policy: FeePolicy, pr
 
 @given(PRICINGS, AMOUNTS, AMOUNTS)
 def test_a_fee_never_falls_as_the_deadline_comes_near(pricing: Pricing, first: int, cap: int) -> None:
-    policy = Escalating(first, cap, 100)
+    policy = Escalating(first, cap, 100, 125, 6)
     if pricing.size > cap:
         return
     fees = [
@@ -80,7 +85,7 @@ def test_a_fee_never_falls_as_the_deadline_comes_near(pricing: Pricing, first: i
 
 
 def test_a_fixed_fee_is_what_it_says_until_it_has_to_rise() -> None:
-    policy = Fixed(10_000, 20_000)
+    policy = Fixed(10_000, 20_000, 125)
     assert policy.fee(Pricing(size=300)) == 10_000
     assert policy.fee(Pricing(size=300, replaced=10_000)) == 12_500
     assert policy.fee(Pricing(size=300, replaced=19_000)) == 20_000
@@ -89,7 +94,7 @@ def test_a_fixed_fee_is_what_it_says_until_it_has_to_rise() -> None:
 
 
 def test_an_estimate_is_paid_in_part_and_a_replacement_asks_for_the_first_place() -> None:
-    policy = Estimated(10_000, 1_000_000, 110)
+    policy = Estimated(10_000, 1_000_000, 110, 125)
     estimate = FeeEstimate(300, 1001, 40_000)
     assert policy.fee(Pricing(size=300, estimate=estimate)) == 1102
     assert policy.fee(Pricing(size=300, estimate=estimate, replaced=1102)) == 44_000
@@ -97,13 +102,13 @@ def test_an_estimate_is_paid_in_part_and_a_replacement_asks_for_the_first_place(
 
 
 def test_escalation_is_slow_first_and_fast_at_the_end() -> None:
-    policy = Escalating(10_000, 370_000, 100)
+    policy = Escalating(10_000, 370_000, 100, 125, 6)
     fees = [policy.fee(Pricing(size=300, burn_blocks_left=left)) for left in (7, 6, 5, 4, 3, 2, 1, 0)]
     assert fees == [10_000, 10_000, 20_000, 50_000, 100_000, 170_000, 260_000, 370_000]
 
 
 def test_what_was_given_little_time_rises_over_that_time() -> None:
-    policy = Escalating(10_000, 370_000, 100)
+    policy = Escalating(10_000, 370_000, 100, 125, 6)
 
     def fees(given: int) -> list[int | None]:
         left = (given, *range(given - 1, -2, -1))
