@@ -108,6 +108,14 @@ def test_what_the_contract_s_refusals_mean(code: int, verdict: Verdict, benign: 
     assert (outcome.verdict, outcome.benign) == (verdict, benign)
 
 
+def test_a_price_that_waits_for_long_is_another_one_by_then_for_the_same_round() -> None:
+    (first,) = SubmitPrice(desk()).check(state(BTC))
+    (later,) = SubmitPrice(desk()).check(state(BTC, btc=price("BTC", 62_000 * E8)))
+    assert SubmitPrice.renews
+    assert first.key == later.key
+    assert (first.item["price"], later.item["price"]) == (61_000 * E8, 62_000 * E8)
+
+
 def test_a_submission_is_done() -> None:
     (outcome,) = SubmitPrice(desk()).outcomes([{}], Ok(Bool(True)))
     assert outcome.verdict is Verdict.DONE
