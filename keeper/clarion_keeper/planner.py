@@ -173,7 +173,7 @@ def gate(
 
     ``fee`` is all that it costs; ``means`` are what there would be without any earlier version of the transaction. What
     expects a reward may not make less than ``min_profit`` (10^-8 US dollars; None: any). What expects none is a public
-    service: it passes within the budget. ``taken``: how much less the account has afterwards, where that is not the fee.
+    service: it passes within the budget. ``taken``: how much less the account has afterwards, if that is not the fee.
     """
     needed = fee.amount if taken is None else taken
     if means.hourly_budget is not None and means.spent + fee.amount > means.hourly_budget:

@@ -27,6 +27,7 @@ from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.config import Lane
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.mempool import Policy
+from clarion.dev.bitcoin.premine import MINER
 from clarion.dev.bitcoin.sender import FEERATE
 from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.spell_builder import spell_transaction
@@ -184,6 +185,11 @@ async def test_a_reorganization_takes_the_spell_back_and_it_is_sent_again(databa
 
 async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_url: str, tmp_path: Path) -> None:
     async with scene(database_url, tmp_path, SCROLLS, replace_after_blocks=2) as (town, keeper):
+        # a keeper without coins: the bonus pays for all of it
+        coins = [one for one in town.view.of_script(KEEPER.taproot_script) if not one.charms]
+        await town.sender.pay(coins, [], MINER)
+        await town.mine()
+        assert town.funds() == 0
         await keeper.turn()
         (first,) = town.waiting()
         before = town.node.mempool.entries[first].transaction
@@ -204,6 +210,9 @@ async def test_a_spell_that_waits_for_long_pays_more_out_of_its_change(database_
         await keeper.turn()
         assert intents(town) == [("done", "the spell is mined")]
         assert town.rows("SELECT fee_paid FROM keeper.outgoing") == [(two[1],)]
+        assert town.funds() == BONUS - two[1] - CHARMED
+        await keeper.turn()
+        assert town.rows("SELECT balance::bigint FROM keeper.account") == [(town.funds(),)]
 
 
 async def test_a_reorganization_takes_the_cause_back(database_url: str, tmp_path: Path) -> None:
