@@ -147,7 +147,8 @@ def create_database(url: str, *, template: str | None = None) -> None:
         return
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template is not None:
-        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        # files are copied as they are: the other way, through the log, takes three times as long
+        statement += sql.SQL(" TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(template))
     try:
         with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
             connection.execute(statement)
