@@ -205,6 +205,7 @@ async def test_the_database_may_go_away(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 async def test_it_may_be_killed_at_any_time(connection: psycopg.Connection[Any], database_url: str) -> None:
     choose = random.Random(9)
     node = Node(random_chain(5, seed=10))
