@@ -1,23 +1,23 @@
 """Reading the change log forwards from a sequence: blocks applied and retracted, their events, and rows changed.
 
-Every function reads one piece in one snapshot and says up to which sequence that piece goes; reading on from there
-misses nothing and repeats nothing.
+Every function reads one piece with one statement, which is a snapshot and one trip to the database, and says up to
+which sequence that piece goes; reading on from there misses nothing and repeats nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, LiteralString, TypeVar
 
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from clarion.chains.model import Chain, Finality
 from clarion_graphql.core import BLOCK, EVENT
 from clarion_graphql.entities import Entity
 from clarion_graphql.errors import ApiError, Code, InputError
-from clarion_graphql.session import fetch, snapshot
+from clarion_graphql.session import fetch_alone
 from clarion_graphql.sql import TRUE, Sql, all_of, build, join, literal
 
 #: Most steps or changes read at once.
@@ -25,15 +25,24 @@ PIECE: Final = 200
 #: How many sequence numbers are searched at once for changes that fulfil a condition.
 WINDOW: Final = 20_000
 
-_CURSOR: Final = "SELECT sequence, kept_from FROM clarion.cursor WHERE chain = %s"
-_REBUILT: Final = (
-    "SELECT name FROM clarion.protocol WHERE chain = %s AND name = ANY(%s) AND since_sequence > %s ORDER BY name"
-)
-_KEPT_OF_TABLES: Final = (
-    'SELECT p."table", b.sequence FROM clarion.kept p '
-    "JOIN clarion.canonical_block b ON b.chain = p.chain AND b.height = p.from_height "
-    'WHERE p.chain = %s AND p."table" = ANY(%s)'
-)
+#: The highest sequence that Postgres' ``bigint`` holds.
+_MOST: Final = 2**63 - 1
+#: Where the log of a chain stands and from where on it is kept, of some tables too, and which of their protocols were
+#: made anew after a sequence. It is read by the same statement as the entries: a statement is a snapshot and one trip.
+_BOUNDS: Final = """
+(SELECT coalesce(u.sequence, 0) AS current, u.final_height, greatest(coalesce(u.kept_from, 0), (
+        SELECT max(b.sequence) FROM clarion.kept p
+        JOIN clarion.canonical_block b ON b.chain = p.chain AND b.height = p.from_height
+        WHERE p.chain = g.chain AND p."table" = ANY(%s)
+    )) AS kept_from, ARRAY(
+        SELECT p.name FROM clarion.protocol p
+        WHERE p.chain = g.chain AND p.name = ANY(%s) AND p.since_sequence > %s ORDER BY p.name
+    ) AS rebuilt
+FROM (SELECT %s::text AS chain) g LEFT JOIN clarion.cursor u ON u.chain = g.chain)
+"""
+_BLOCK_COLUMNS: Final = len(BLOCK.stored)
+#: The block ``t`` that a change names; null where that is none, or is not kept.
+_BLOCK_OF_CHANGE: Final = sql.SQL("LEFT JOIN clarion.block t ON t.chain = s.chain AND t.hash = s.block_hash")
 #: How many blocks under the tip are looked through for the highest that is anchored.
 _SOFT_BLOCKS: Final = 5_000
 
@@ -50,57 +59,93 @@ class Piece(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A block applied (or retracted) with those of its events that were asked for."""
+    """A block applied (or retracted) with those of its events that were asked for.
+
+    ``final_height``: up to where everything is final now; None while nothing is.
+    """
 
     sequence: int
     op: str
     block: Any
+    final_height: int | None
     events: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row's before and after. ``height`` and ``block_hash`` name the block whose state the row now has."""
+    """A row's before and after. ``height`` and ``block`` are of the block whose state the row now has."""
 
     sequence: int
     op: str
     retraction: bool
     height: int
-    block_hash: bytes
+    block: Any
     table: str
     key: Any
     before: Any
     after: Any
 
 
-async def start(pool: AsyncConnectionPool, chain: Chain) -> tuple[int, Any]:
-    """The current sequence, and the block that the tip is at then."""
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the log stands now: the sequence, the block at the tip, and up to where everything is final."""
+
+    sequence: int
+    tip: Any
+    final_height: int | None
+
+
+async def start(pool: AsyncConnectionPool, chain: Chain) -> Start:
+    """Where the log stands now."""
     query = build(
-        "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} FROM clarion.block t "
-        "WHERE t.chain = u.chain AND t.hash = u.hash) t ON true WHERE u.chain = {chain}",
+        "SELECT u.sequence, u.final_height, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} "
+        "FROM clarion.block t WHERE t.chain = u.chain AND t.hash = u.hash) t ON true WHERE u.chain = {chain}",
         columns=BLOCK.selected,
         chain=literal("%s", chain),
     )
-    async with snapshot(pool) as connection:
-        found = await fetch(connection, query)
+    found = await fetch_alone(pool, query)
     if not found:
-        return 0, None
-    sequence, *block = found[0]
-    return sequence, None if block[0] is None else BLOCK.make(*block)
+        return Start(0, None, None)
+    sequence, final_height, *block = found[0]
+    return Start(sequence, _block(block), final_height)
 
 
-async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: int, tables: Sequence[str] = ()) -> int:
-    """The current sequence.
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Where the log stands: the sequence, and up to where everything is final."""
 
-    Raises ApiError where it is below ``since``, where what follows ``since`` is not kept (of one of ``tables``, or
-    at all), or where one of these was made anew since: then its rows are others than changes tell of.
+    current: int
+    final_height: int | None
+
+
+async def _read(
+    pool: AsyncConnectionPool,
+    chain: Chain,
+    since: int,
+    entries: Sql,
+    *,
+    order: LiteralString = "5",
+    tables: Sequence[str] = (),
+) -> tuple[_Bounds, list[Sequence[Any]]]:
+    """Where the log stands, and the rows of ``entries`` over the log after ``since``, by ``order``.
+
+    The first column of ``entries`` is the sequence; it is the fifth here, and others may have its name.
+
+    Raises ApiError where the log stands below ``since``, where what follows ``since`` is not kept (of one of
+    ``tables``, or at all), or where one of these was made anew since: then its rows are others than changes tell of.
     """
     if since < 0:
         raise InputError("since is 0 or more.")
-    found = await fetch(connection, literal(_CURSOR, chain))
-    current, kept_from = found[0] if found else (0, 0)
-    for _, kept_of_table in await fetch(connection, literal(_KEPT_OF_TABLES, chain, list(tables))):
-        kept_from = max(kept_from, kept_of_table)
+    protocols = sorted({table.partition(".")[0] for table in tables})
+    query = build(
+        "SELECT a.current, a.final_height, a.kept_from, a.rebuilt, e.* FROM {bounds} a "
+        "LEFT JOIN LATERAL ({entries}) e ON true ORDER BY {order}",
+        bounds=literal(_BOUNDS, list(tables), protocols, min(since, _MOST), chain),
+        entries=entries,
+        order=sql.SQL(order),
+    )
+    rows = await fetch_alone(pool, query)
+    current, final_height, kept_from, rebuilt, *_ = rows[0]
     if since > current:
         raise ApiError(
             Code.SEQUENCE_AHEAD,
@@ -115,8 +160,6 @@ async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: i
             f"and subscribe from that answer's receipt.",
             current=str(current),
         )
-    protocols = sorted({table.partition(".")[0] for table in tables})
-    rebuilt = [name for (name,) in await fetch(connection, literal(_REBUILT, chain, protocols, since))]
     if rebuilt:
         raise ApiError(
             Code.PROJECTION_REBUILT,
@@ -125,64 +168,51 @@ async def _require_kept(connection: AsyncConnection[Any], chain: Chain, since: i
             current=str(current),
             protocols=rebuilt,
         )
-    return int(current)
+    return _Bounds(current, final_height), [entry for _, _, _, _, *entry in rows if entry[0] is not None]
 
 
 async def read_steps(pool: AsyncConnectionPool, chain: Chain, after: int) -> Piece[Step]:
     """The next blocks applied and retracted."""
-    async with snapshot(pool) as connection:
-        current = await _require_kept(connection, chain, after)
-        query = build(
-            "SELECT s.sequence, s.op, {columns} FROM clarion.step s "
-            "JOIN clarion.block t ON t.chain = s.chain AND t.hash = s.hash "
-            "WHERE {after} ORDER BY s.sequence LIMIT {limit}",
-            columns=BLOCK.selected,
-            after=_after(chain, after),
-            limit=literal("%s", PIECE),
-        )
-        rows = await fetch(connection, query)
-    steps = [Step(sequence, op, BLOCK.make(*block)) for sequence, op, *block in rows]
-    return Piece(steps, steps[-1].sequence if len(steps) == PIECE else current)
-
-
-def _after(chain: Chain, after: int) -> Sql:
-    return literal("s.chain = %s AND s.sequence > %s", chain, after)
-
-
-def _between(chain: Chain, after: int, up_to: int) -> Sql:
-    return literal("s.chain = %s AND s.sequence > %s AND s.sequence <= %s", chain, after, up_to)
+    entries = build(
+        "SELECT s.sequence, s.op, {columns} FROM clarion.step s "
+        "JOIN clarion.block t ON t.chain = s.chain AND t.hash = s.hash "
+        "WHERE {after} ORDER BY s.sequence LIMIT {limit}",
+        columns=BLOCK.selected,
+        after=_after(chain, after),
+        limit=sql.Literal(PIECE),
+    )
+    bounds, rows = await _read(pool, chain, after, entries)
+    steps = [Step(sequence, op, _block(block), bounds.final_height) for sequence, op, *block in rows]
+    return Piece(steps, _up_to(steps, bounds.current))
 
 
 async def read_events(pool: AsyncConnectionPool, chain: Chain, after: int, condition: Sql) -> Piece[Step]:
     """The next blocks applied and retracted that hold events that fulfil a condition, with these events."""
-    async with snapshot(pool) as connection:
-        current = await _require_kept(connection, chain, after)
-        window = build(
-            "SELECT max(sequence), count(*) FROM (SELECT s.sequence FROM clarion.step s WHERE {after} "
-            "ORDER BY s.sequence LIMIT {limit}) w",
-            after=_after(chain, after),
-            limit=literal("%s", PIECE),
-        )
-        ((last, count),) = await fetch(connection, window)
-        up_to = last if count == PIECE else current
-        query = build(
-            "SELECT s.sequence, s.op, {columns} FROM clarion.step s "
-            "JOIN clarion.event t ON t.chain = s.chain AND t.height = s.height AND t.block_hash = s.hash "
-            "WHERE {after} AND {condition} "
-            "ORDER BY s.sequence, t.tx_index, t.event_index",
-            columns=EVENT.selected,
-            after=_between(chain, after, up_to),
-            condition=condition,
-        )
-        rows = await fetch(connection, query)
+    entries = build(
+        "SELECT s.sequence, s.op, b.*, t.* FROM "
+        "(SELECT * FROM clarion.step s WHERE {after} ORDER BY s.sequence LIMIT {limit}) s "
+        "LEFT JOIN LATERAL (SELECT {block} FROM clarion.block t WHERE t.chain = s.chain AND t.hash = s.hash) b ON true "
+        # OFFSET keeps the condition out: by its contract a planner without statistics would read all that it ever said
+        "LEFT JOIN LATERAL (SELECT true AS found, {event} FROM (SELECT * FROM clarion.event t "
+        "WHERE t.chain = s.chain AND t.height = s.height AND t.block_hash = s.hash OFFSET 0) t "
+        "WHERE {condition}) t ON true",
+        after=_after(chain, after),
+        limit=sql.Literal(PIECE),
+        block=BLOCK.selected,
+        event=EVENT.selected,
+        condition=condition,
+    )
+    bounds, rows = await _read(pool, chain, after, entries, order="5, e.tx_index, e.event_index")
     steps: list[Step] = []
     events: list[Any] = []
-    for sequence, op, *event in rows:
+    for sequence, op, *columns in rows:
+        block, (found, *event) = columns[:_BLOCK_COLUMNS], columns[_BLOCK_COLUMNS:]
         if not steps or steps[-1].sequence != sequence:
             events = []
-            steps.append(Step(sequence, op, None, events))
-        events.append(EVENT.make(*event))
-    return Piece(steps, up_to)
+            steps.append(Step(sequence, op, _block(block), bounds.final_height, events))
+        if found:
+            events.append(EVENT.make(*event))
+    return Piece([step for step in steps if step.events], _up_to(steps, bounds.current))
 
 
 async def read_changes(
@@ -193,23 +223,26 @@ async def read_changes(
     key: Any = None,
 ) -> Piece[Change]:
     """The next row changes of these tables as they are in the log, of a key (as JSON text) where given."""
-    async with snapshot(pool) as connection:
-        up_to = min(await _require_kept(connection, chain, after, tables), after + WINDOW)
-        query = build(
-            'SELECT s.sequence, s.op, s.retraction, s.height, s.block_hash, s."table", s.key, s.before, s.after '
-            "FROM clarion.change s WHERE {after} AND {narrowed} ORDER BY s.sequence LIMIT {limit}",
-            after=_between(chain, after, up_to),
-            narrowed=all_of(
-                [
-                    literal('s."table" = ANY(%s)', list(tables)),
-                    None if key is None else literal("s.key = %s::jsonb", key),
-                ]
-            ),
-            limit=literal("%s", PIECE),
-        )
-        rows = await fetch(connection, query)
-    changes = [Change(*row) for row in rows]
-    return Piece(changes, changes[-1].sequence if len(changes) == PIECE else up_to)
+    entries = build(
+        'SELECT s.sequence, s.op, s.retraction, s.height, s."table", s.key, s.before, s.after, {columns} '
+        "FROM clarion.change s {block} WHERE {after} AND {narrowed} ORDER BY s.sequence LIMIT {limit}",
+        columns=BLOCK.selected,
+        block=_BLOCK_OF_CHANGE,
+        after=_within_window(chain, after),
+        narrowed=all_of(
+            [
+                literal('s."table" = ANY(%s)', list(tables)),
+                None if key is None else literal("s.key = %s::jsonb", key),
+            ]
+        ),
+        limit=sql.Literal(PIECE),
+    )
+    bounds, rows = await _read(pool, chain, after, entries, tables=tables)
+    changes = [
+        Change(sequence, op, retraction, height, _block(block), table, key, old, new)
+        for sequence, op, retraction, height, table, key, old, new, *block in rows
+    ]
+    return Piece(changes, _up_to(changes, min(bounds.current, after + WINDOW)))
 
 
 async def read_row_changes(
@@ -229,34 +262,50 @@ async def read_row_changes(
         )
         for image in ("before", "after")
     ]
-    async with snapshot(pool) as connection:
-        up_to = min(await _require_kept(connection, chain, after, [entity.table]), after + WINDOW)
-        query = build(
-            "SELECT s.sequence, s.op, s.retraction, s.height, s.block_hash, s.key, before.*, after.* "
-            "FROM clarion.change s {images} WHERE {after} AND {table} AND (before.fulfils OR after.fulfils) "
-            "ORDER BY s.sequence LIMIT {limit}",
-            images=join(images, " "),
-            after=_between(chain, after, up_to),
-            table=literal('s."table" = %s', entity.table),
-            limit=literal("%s", PIECE),
+    entries = build(
+        "SELECT s.sequence, s.op, s.retraction, s.height, s.key, {columns}, before.*, after.* "
+        "FROM clarion.change s {block} {images} WHERE {after} AND {table} AND (before.fulfils OR after.fulfils) "
+        "ORDER BY s.sequence LIMIT {limit}",
+        columns=BLOCK.selected,
+        block=_BLOCK_OF_CHANGE,
+        images=join(images, " "),
+        after=_within_window(chain, after),
+        table=literal('s."table" = %s', entity.table),
+        limit=sql.Literal(PIECE),
+    )
+    bounds, rows = await _read(pool, chain, after, entries, tables=[entity.table])
+    changes = []
+    for sequence, op, retraction, height, key, *columns in rows:
+        block, images = columns[:_BLOCK_COLUMNS], columns[_BLOCK_COLUMNS:]
+        old, new = images[: len(images) // 2], images[len(images) // 2 :]
+        changes.append(
+            Change(
+                sequence,
+                op,
+                retraction,
+                height,
+                _block(block),
+                entity.table,
+                key,
+                _row(entity, old),
+                _row(entity, new),
+            )
         )
-        rows = await fetch(connection, query)
-    width = len(entity.stored) + 2
-    changes = [
-        Change(
-            sequence,
-            op,
-            retraction,
-            height,
-            block_hash,
-            entity.table,
-            key,
-            _row(entity, images[:width]),
-            _row(entity, images[width:]),
-        )
-        for sequence, op, retraction, height, block_hash, key, *images in rows
-    ]
-    return Piece(changes, changes[-1].sequence if len(changes) == PIECE else up_to)
+    return Piece(changes, _up_to(changes, min(bounds.current, after + WINDOW)))
+
+
+def _after(chain: Chain, after: int) -> Sql:
+    return literal("s.chain = %s AND s.sequence > %s", chain, min(after, _MOST))
+
+
+def _within_window(chain: Chain, after: int) -> Sql:
+    last = min(after + WINDOW, _MOST)
+    return literal("s.chain = %s AND s.sequence > %s AND s.sequence <= %s", chain, min(after, _MOST), last)
+
+
+def _up_to(entries: Sequence[Step] | Sequence[Change], end: int) -> int:
+    """Where to read on: after the last of a full piece, else at the end of what was looked through."""
+    return entries[-1].sequence if len(entries) == PIECE else end
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,9 +339,13 @@ async def read_finality(pool: AsyncConnectionPool, chain: Chain) -> list[Finalit
         limit=literal("%s", _SOFT_BLOCKS),
         chain=literal("%s", chain),
     )
-    async with snapshot(pool) as connection:
-        rows = await fetch(connection, query)
+    rows = await fetch_alone(pool, query)
     return [FinalityMark(Finality(name), BLOCK.make(*block), sequence) for name, sequence, *block in rows]
+
+
+def _block(values: Sequence[Any]) -> Any:
+    """A block of its columns; None where an outer join found none."""
+    return None if values[0] is None else BLOCK.make(*values)
 
 
 def _row(entity: Entity, values: Sequence[Any]) -> Any:

@@ -62,6 +62,12 @@ async def fetch(connection: AsyncConnection[Any], query: Sql) -> list[tuple[Any,
     return await cursor.fetchall()
 
 
+async def fetch_alone(pool: AsyncConnectionPool, query: Sql) -> list[tuple[Any, ...]]:
+    """The rows of a query that needs no other in its snapshot: one trip to the database, and no transaction around."""
+    async with pool.connection() as connection:
+        return await fetch(connection, query)
+
+
 class _Loader(DataLoader[K, V]):
     """A loader whose value does not go with the first who no longer waits for it: others may wait for the same."""
 

@@ -17,23 +17,22 @@ from strawberry.types.field import StrawberryField
 
 from clarion.chains.model import Chain, Finality
 from clarion_graphql import change_log
-from clarion_graphql.change_log import Change, FinalityMark, Piece, Step
+from clarion_graphql.change_log import Change, FinalityMark, Piece, Start, Step
 from clarion_graphql.context import Info, Service
-from clarion_graphql.core import BLOCK, EVENT
+from clarion_graphql.core import EVENT
 from clarion_graphql.entities import Entity, Kind
 from clarion_graphql.enums import BlockOp, ChainName, RowOp, chain_of, named_enum
 from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to, filter_condition
 from clarion_graphql.live.live_query import live_query
 from clarion_graphql.live.sources import LogSource, Source, State, StateSource
-from clarion_graphql.pages import fetch_by
 from clarion_graphql.scalars import BigInt, Bytes, Json, parse_big_int
-from clarion_graphql.sql import all_of, literal
+from clarion_graphql.sql import all_of
 from clarion_graphql.transaction_state import TransactionState, read_transaction_state
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 T = TypeVar("T", Step, Change)
-M = TypeVar("M", bound="_Message")
+M = TypeVar("M", bound="_BlockMessage | _RowMessage")
 
 
 SINCE: Final = (
@@ -46,52 +45,38 @@ SEQUENCE: Final = "Where this message stands; as `since` it makes a new subscrip
 RETRACTION: Final = "The change takes back what a block did that is no longer canonical."
 
 
-class _Message:
-    """What every message says: where it stands, and the block it is about where that is known already."""
-
-    def __init__(self, chain: Chain, sequence: int, block: Any = None, block_hash: bytes = b"") -> None:
-        self.chain = chain
-        self.sequence = sequence
-        self.known_block = block
-        self.block_hash = block_hash
-
-    async def block(self, info: Info) -> Any:
-        """The block, read where it is not known."""
-        if self.known_block is not None or not self.block_hash:
-            return self.known_block
-        session = info.context.session
-
-        async def load(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Any]:
-            return await fetch_by(session, BLOCK, ("chain", "hash"), keys)
-
-        return await session.loader((BLOCK.name, ("chain", "hash")), load).load((self.chain, self.block_hash))
-
-
-class _BlockMessage(_Message):
-    def __init__(self, chain: Chain, step: Step) -> None:
-        block_hash = step.events[0].block_hash if step.events else b""
-        super().__init__(chain, step.sequence, step.block, block_hash)
+class _BlockMessage:
+    def __init__(self, step: Step) -> None:
+        self.sequence, self.block, self.events = step.sequence, step.block, step.events
+        self.final_height = step.final_height
         self.op = BlockOp(step.op)
-        self.events = step.events
+
+    @classmethod
+    def start(cls, at: Start) -> _BlockMessage:
+        """The message that says where a subscription begins."""
+        return cls(Step(at.sequence, BlockOp.START.value, at.tip, at.final_height))
 
 
-class _RowMessage(_Message):
-    def __init__(self, chain: Chain, change: Change) -> None:
-        super().__init__(chain, change.sequence, block_hash=change.block_hash)
+class _RowMessage:
+    def __init__(self, change: Change, table: str | None) -> None:
+        self.sequence, self.block = change.sequence, change.block
         self.op = RowOp(change.op)
         self.retraction = change.retraction
         self.height = None if change.height < 0 else change.height
-        self.table: str | None = change.table
+        self.table = table
         self.key = change.key
         self.before, self.after = change.before, change.after
 
     @classmethod
-    def start(cls, chain: Chain, sequence: int, tip: Any) -> _RowMessage:
+    def of(cls, change: Change) -> _RowMessage:
+        """The message of a change."""
+        return cls(change, change.table)
+
+    @classmethod
+    def start(cls, at: Start) -> _RowMessage:
         """The message that says where a subscription begins."""
-        height = -1 if tip is None else tip.height
-        message = cls(chain, Change(sequence, RowOp.START.value, False, height, b"", "", None, None, None))
-        message.table, message.known_block = None, tip
-        return message
+        height = -1 if at.tip is None else at.tip.height
+        return cls(Change(at.sequence, RowOp.START.value, False, height, at.tip, "", None, None, None), None)
 
 
 def _source(
@@ -100,7 +85,7 @@ def _source(
     since: int | None,
     what: Hashable,
     read: Callable[[int], Awaitable[Piece[T]]],
-    show_start: Callable[[int, Any], M],
+    show_start: Callable[[Start], M],
     show: Callable[[T], M],
     tables: Sequence[str] | None = None,
 ) -> LogSource[T]:
@@ -159,7 +144,12 @@ class Subscriptions:
                 make_field("sequence", BigInt, SEQUENCE),
                 make_field("op", BlockOp, "What happened."),
                 _message_block(self._types),
-                _final_height(),
+                make_field(
+                    "finalHeight",
+                    int | None,
+                    "Height up to which everything is final when this message is sent; null while nothing is.",
+                    attribute="final_height",
+                ),
             ],
             "A block that became canonical, or stopped being so.",
         )
@@ -172,8 +162,8 @@ class Subscriptions:
                 since,
                 "blocks",
                 lambda after: change_log.read_steps(pool, name, after),
-                lambda position, tip: _BlockMessage(name, Step(position, BlockOp.START.value, tip)),
-                lambda step: _BlockMessage(name, step),
+                _BlockMessage.start,
+                _BlockMessage,
             )
 
         return _subscription("blocks", message, "Blocks as they are applied and retracted, in order.", resolve)
@@ -276,8 +266,8 @@ class Subscriptions:
                 since,
                 ("events", contract, topic),
                 lambda after: change_log.read_events(pool, name, after, condition),
-                lambda position, tip: _BlockMessage(name, Step(position, BlockOp.START.value, tip)),
-                lambda step: _BlockMessage(name, step),
+                _BlockMessage.start,
+                _BlockMessage,
             )
 
         return _subscription(
@@ -307,10 +297,10 @@ class Subscriptions:
             "A row of any projection that changed.",
         )
 
-        def shown(chain: Chain, change: Change) -> _RowMessage:
+        def shown(change: Change) -> _RowMessage:
             entity = by_table[change.table]
             before, after = _fields(entity, change.before), _fields(entity, change.after)
-            return _RowMessage(chain, replace(change, before=before, after=after))
+            return _RowMessage.of(replace(change, before=before, after=after))
 
         def resolve(
             root: Any, info: Info, *, table: Any, key: Sequence[str] | None, since: int | None, chain: Any
@@ -332,8 +322,8 @@ class Subscriptions:
                 since,
                 ("changes", name_of_table, text),
                 lambda after: change_log.read_changes(pool, name, after, tables, text),
-                lambda position, tip: _RowMessage.start(name, position, tip),
-                lambda change: shown(name, change),
+                _RowMessage.start,
+                shown,
                 tables,
             )
 
@@ -397,8 +387,8 @@ class Subscriptions:
                 since,
                 (entity.name, condition.text.as_string(), repr(condition.parameters)),
                 lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
-                lambda position, tip: _RowMessage.start(chain, position, tip),
-                lambda change: _RowMessage(chain, change),
+                _RowMessage.start,
+                _RowMessage.of,
                 [entity.table],
             )
 
@@ -425,29 +415,10 @@ def _subscription(
 
 
 def _message_block(types: Types) -> Any:
-    async def resolve(root: _Message, info: Info) -> Any:
-        return await root.block(info)
-
     return make_field(
         "block",
         StrawberryOptional(types.named["Block"]),
         "The block that this is about; for `START` the tip. Null before the first block.",
-        resolver=with_arguments(resolve, {}),
-    )
-
-
-def _final_height() -> Any:
-    async def resolve(root: _Message, info: Info) -> int | None:
-        height: int | None = await info.context.session.value(
-            literal("SELECT final_height FROM clarion.cursor WHERE chain = %s", root.chain)
-        )
-        return height
-
-    return make_field(
-        "finalHeight",
-        int | None,
-        "Height up to which everything is final when this message is sent; null while nothing is.",
-        resolver=with_arguments(resolve, {}),
     )
 
 

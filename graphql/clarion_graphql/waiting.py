@@ -21,7 +21,7 @@ from clarion_graphql.enums import ChainName, chain_of
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.feed import POLL_S
 from clarion_graphql.scalars import Bytes, hex_text
-from clarion_graphql.session import fetch, snapshot
+from clarion_graphql.session import fetch_alone
 from clarion_graphql.sql import Sql, all_of, build, literal
 
 MIN_BLOCK: Final = "minBlock"
@@ -152,8 +152,7 @@ async def _read_state(service: Service, requirement: Requirement) -> _State:
         tx_id=literal("%s", requirement.tx_id),
         chain=literal("%s", requirement.chain),
     )
-    async with snapshot(service.pool) as connection:
-        rows = await fetch(connection, query)
+    rows = await fetch_alone(service.pool, query)
     return _State(*rows[0]) if rows else _State(None, is_met=False, mempool=None)
 
 

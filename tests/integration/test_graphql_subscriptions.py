@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import AsyncConnection
 from support import toy
 from support.graphql import Messages, Server, serving, toy_app
 
@@ -453,8 +455,8 @@ class TestEnds:
 
     async def test_since_ahead_of_the_index(self, store: Store, server: Server) -> None:
         ingest(store, [toy.block(None)])
-        for document in (BLOCKS, EVENTS, CHANGES, ACCOUNTS):
-            async with server.subscribe(document, {"since": "2"}) as messages:
+        for document, since in itertools.product((BLOCKS, EVENTS, CHANGES, ACCOUNTS), ("2", str(2**70))):
+            async with server.subscribe(document, {"since": since}) as messages:
                 error = await messages.error()
             assert error["extensions"].pop("requestId")
             assert error["extensions"] == {"code": "SEQUENCE_AHEAD", "current": "1"}
@@ -555,6 +557,47 @@ class TestEnds:
 
         assert seen == ["2"] * 40
         assert len(reads) <= 4  # and not one for each
+
+    @pytest.mark.parametrize(
+        ("document", "trips"),
+        [
+            ("subscription { blocks { op finalHeight block { height } } }", 1),
+            ("subscription { events { op block { height } events { topic value } } }", 1),
+            # the first one asks, for all subscriptions to rows, which tables changed
+            ("subscription { changes { op block { height } after } }", 2),
+            ("subscription { toyAccountChanged { op block { height } after { owner balance } } }", 2),
+        ],
+    )
+    async def test_how_often_a_commit_asks_the_database(
+        self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch, document: str, trips: int
+    ) -> None:
+        blocks = [toy.block(None, [toy.move("a", 1)])]
+        for number in (2, 3):
+            blocks.append(toy.block(blocks[-1], [toy.move("a", number)]))
+        asked = []
+        execute, transaction = AsyncConnection.execute, AsyncConnection.transaction
+
+        async def counted(connection: AsyncConnection[Any], query: Any, *given: Any, **options: Any) -> Any:
+            if query != "SELECT chain, sequence FROM clarion.cursor":  # the feed's, once a second
+                asked.append(query)
+            return await execute(connection, query, *given, **options)
+
+        def begun(connection: AsyncConnection[Any], *given: Any, **options: Any) -> Any:
+            asked.append("BEGIN")
+            return transaction(connection, *given, **options)
+
+        ingest(store, blocks[:1])
+        async with server.subscribe(document) as messages:
+            assert (await messages.next())["block"]["height"] == 1
+            ingest(store, blocks[1:2])
+            assert (await messages.next())["block"]["height"] == 2
+            # what was read to begin with has been by now
+            monkeypatch.setattr(AsyncConnection, "execute", counted)
+            monkeypatch.setattr(AsyncConnection, "transaction", begun)
+            ingest(store, blocks[2:])
+            assert (await messages.next())["block"]["height"] == 3
+
+        assert len(asked) == trips, asked
 
     async def test_queries_over_the_websocket_have_receipts(self, store: Store, server: Server) -> None:
         ingest(store, [toy.block(None, [toy.move("a", 1)])])

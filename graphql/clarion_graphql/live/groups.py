@@ -310,9 +310,9 @@ class LogGroup(Group):
         turn = self._feed.turn(chain)
 
         async def load() -> tuple[int, Message]:
-            position, tip = await self._source.start()
-            body = await self._render(self._source.show_start(position, tip))
-            return turn, Message(position, position, body)
+            at = await self._source.start()
+            body = await self._render(self._source.show_start(at))
+            return turn, Message(at.sequence, at.sequence, body)
 
         self._start = await self._reads.read((self, "start", turn), load)
         if self._head is None:

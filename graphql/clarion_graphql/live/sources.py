@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from clarion.chains.model import Chain
-from clarion_graphql.change_log import Change, Piece, Step
+from clarion_graphql.change_log import Change, Piece, Start, Step
 
 T = TypeVar("T", Step, Change)
 
@@ -29,7 +29,7 @@ class Source:
 class LogSource(Source, Generic[T]):
     """Entries of a chain's log, in order.
 
-    ``read`` gives the next ones after a sequence; ``start`` where the log stands now, with the block of the tip.
+    ``read`` gives the next ones after a sequence; ``start`` where the log stands now.
     ``show_start`` and ``show`` make the root value that a message is executed on.
     """
 
@@ -37,8 +37,8 @@ class LogSource(Source, Generic[T]):
     chain: Chain
     since: int | None
     read: Callable[[int], Awaitable[Piece[T]]]
-    start: Callable[[], Awaitable[tuple[int, Any]]]
-    show_start: Callable[[int, Any], Any]
+    start: Callable[[], Awaitable[Start]]
+    show_start: Callable[[Start], Any]
     show: Callable[[T], Any]
     tables: frozenset[str] | None = None
     """Projection tables whose changes it is about; None: it is about blocks."""

@@ -24,7 +24,7 @@ from clarion_graphql.reads import (
     RelationRead,
     SingleRead,
 )
-from clarion_graphql.session import fetch, snapshot
+from clarion_graphql.session import fetch_alone
 from clarion_graphql.shared_reads import SharedReads
 from clarion_graphql.sql import literal
 
@@ -70,8 +70,7 @@ class TouchedTables:
         return await self._reads.read(("touched", chain, after), lambda: self._read(chain, after))
 
     async def _read(self, chain: Chain, after: int) -> Touched:
-        async with snapshot(self._pool) as connection:
-            rows = await fetch(connection, literal(_CHANGED, after, WINDOW, after, after, chain))
+        rows = await fetch_alone(self._pool, literal(_CHANGED, after, WINDOW, after, after, chain))
         if not rows:
             return Touched(after, None, frozenset())
         sequence, tables, rebuilt = rows[0]
