@@ -18,7 +18,11 @@ import hypothesis
 import psutil
 import pytest
 
+from clarion.dev.accounts import DEPLOYER
+from clarion.dev.record import RECORDING
 from clarion.node import find_node
+from clarion.protocols.bithedge import protocol as bithedge
+from clarion.replay import replay
 from clarion.store.database import create_database, drop_database, migrate, with_database
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 
@@ -89,6 +93,19 @@ def template_database(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def recorded_template(postgres_url: str, template_database: str) -> Iterator[str]:
+    """Name of a database with BitHedge's recorded run, to be copied and not connected to."""
+    name = f"{template_database}_recorded"
+    url = with_database(postgres_url, name)
+    create_database(url, template=template_database)
+    try:
+        replay(RECORDING, url, [bithedge.deployed_by(DEPLOYER.address)])
+        yield name
+    finally:
+        drop_database(url)
+
+
+@pytest.fixture(scope="session")
 def _database_names() -> Iterator[str]:
     return (f"clarion_test_{os.getpid()}_{number}" for number in itertools.count())
 
@@ -107,6 +124,24 @@ def database_url(postgres_url: str, template_database: str, _database_names: Ite
     """URL of a migrated database of this test's own."""
     url = with_database(postgres_url, next(_database_names))
     create_database(url, template=template_database)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def recorded_bithedge_url(postgres_url: str, recorded_template: str, _database_names: Iterator[str]) -> Iterator[str]:
+    """URL of a database with BitHedge's recorded run, for tests that only read chain data."""
+    url = with_database(postgres_url, next(_database_names))
+    create_database(url, template=recorded_template)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def recorded_copy_url(postgres_url: str, recorded_template: str, _database_names: Iterator[str]) -> Iterator[str]:
+    """URL of such a database of this test's own."""
+    url = with_database(postgres_url, next(_database_names))
+    create_database(url, template=recorded_template)
     yield url
     drop_database(url)
 

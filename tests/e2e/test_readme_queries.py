@@ -11,19 +11,17 @@ from starlette.applications import Starlette
 from support.graphql import answering, serving
 
 from clarion.dev.accounts import DEPLOYER
-from clarion.dev.record import FIXTURES, RECORDING
+from clarion.dev.record import FIXTURES
 from clarion.protocols.bithedge import protocol
-from clarion.replay import replay
 from clarion_graphql.app import make_app
 
 DOCUMENTS = re.findall(r"```graphql\n(.*?)```", (FIXTURES.parent / "README.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture
-def app(database_url: str) -> Starlette:
-    deployed = protocol.deployed_by(DEPLOYER.address)
-    replay(RECORDING, database_url, [deployed])
-    return make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed})
+def app(recorded_bithedge_url: str) -> Starlette:
+    deployed = {"bithedge": protocol.deployed_by(DEPLOYER.address)}
+    return make_app(recorded_bithedge_url, protocols=[protocol], deployed=deployed)
 
 
 def empty_lists(value: Any, path: str = "") -> Iterator[str]:

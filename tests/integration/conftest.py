@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,24 +10,9 @@ import pytest
 from support import toy
 from support.graphql import Server, answering, toy_app, toy_store
 
-from clarion.dev.accounts import DEPLOYER
-from clarion.protocols.bithedge import protocol
-from clarion.replay import replay
-from clarion.store.database import connect, create_database, drop_database, with_database
+from clarion.store.database import connect
 from clarion.store.generation import make_tables
 from clarion.store.store import Store
-
-RECORDING = Path(__file__).resolve().parents[2] / "fixtures" / "bithedge-devnet.tsv.zst"
-
-
-@pytest.fixture(scope="session")
-def recorded_bithedge_url(postgres_url: str, template_database: str) -> Iterator[str]:
-    """URL of a database with BitHedge's recorded run, for tests that only read chain data."""
-    url = with_database(postgres_url, f"{template_database}_recorded")
-    create_database(url, template=template_database)
-    replay(RECORDING, url, [protocol.deployed_by(DEPLOYER.address)])
-    yield url
-    drop_database(url)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from support.graphql import NO_CACHE, answering
 
 from clarion.dev.accounts import DEPLOYER
 from clarion.protocols.bithedge import protocol
-from clarion.replay import replay
 from clarion.store.database import connect
 from clarion_graphql.app import make_app
 
@@ -44,24 +43,28 @@ def count(connection: psycopg.Connection[Any], what: str) -> int:
     return int(found[0])
 
 
-async def test_every_example_runs_and_the_commands_do_what_it_says(database_url: str) -> None:
-    deployed = protocol.deployed_by(DEPLOYER.address)
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [deployed])
-    with connect(database_url, autocommit=True) as connection:
+async def test_every_example_runs(recorded_bithedge_url: str) -> None:
+    with connect(recorded_bithedge_url, autocommit=True) as connection:
         found = {query: connection.execute(query.encode()).fetchall() for query in examples("sql")}
-        assert len(found) >= 6
-        assert all(rows for query, rows in found.items() if "clarion.kept" not in query)
-        async with answering(
-            make_app(database_url, protocols=[protocol], deployed={"bithedge": deployed}, graphql=NO_CACHE)
-        ) as server:
-            queries = [text for text in examples("graphql") if not text.startswith("subscription")]
-            for text in queries:
-                answer = await server.query(text, {"height": 200} if "$height" in text else None)
-                assert "errors" not in answer, answer
-                assert answer["extensions"]["receipt"]["height"] == 200
-        subscriptions = [text for text in examples("graphql") if text.startswith("subscription")]
-        assert (len(queries), len(subscriptions)) == (2, 2)
+    assert len(found) >= 6
+    assert all(rows for query, rows in found.items() if "clarion.kept" not in query)
+    deployed = {"bithedge": protocol.deployed_by(DEPLOYER.address)}
+    async with answering(
+        make_app(recorded_bithedge_url, protocols=[protocol], deployed=deployed, graphql=NO_CACHE)
+    ) as server:
+        queries = [text for text in examples("graphql") if not text.startswith("subscription")]
+        for text in queries:
+            answer = await server.query(text, {"height": 200} if "$height" in text else None)
+            assert "errors" not in answer, answer
+            assert answer["extensions"]["receipt"]["height"] == 200
+    subscriptions = [text for text in examples("graphql") if text.startswith("subscription")]
+    assert (len(queries), len(subscriptions)) == (2, 2)
 
+
+@pytest.mark.slow
+def test_the_commands_do_what_it_says(recorded_copy_url: str) -> None:
+    database_url = recorded_copy_url
+    with connect(database_url, autocommit=True) as connection:
         sound = command(database_url, "verify", "--from", "150")
         assert (sound.returncode, sound.stdout.startswith("stacks: blocks 150 to ")) == (0, True), sound
         drilled = command(database_url, "drill", "--depth", "6")

@@ -25,7 +25,6 @@ from clarion.protocols.bithedge import events as told
 from clarion.protocols.bithedge import protocol
 from clarion.protocols.bithedge.merkle import Reward, leaf_hash, root_of
 from clarion.protocols.bithedge.units import TokenAmount
-from clarion.replay import replay
 from clarion.store import chain_log
 from clarion.store.database import connect, create_database, drop_database, migrate, with_database
 from clarion.store.store import Store
@@ -85,10 +84,9 @@ class Log:
 
 
 @pytest.fixture(scope="module")
-def recorded_url(postgres_url: str, template_database: str) -> Iterator[str]:
-    url = with_database(postgres_url, f"{template_database}_views")
-    create_database(url, template=template_database)
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", url, [DEPLOYED])
+def recorded_url(postgres_url: str, recorded_template: str) -> Iterator[str]:
+    url = with_database(postgres_url, f"{recorded_template}_views")
+    create_database(url, template=recorded_template)
     with connect(url, autocommit=True) as connection:
         connection.execute("ANALYZE")
     yield url
