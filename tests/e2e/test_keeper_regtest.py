@@ -22,6 +22,7 @@ from support.keeper_regtest import (
     keeping,
     town_of,
 )
+from support.secret_search import dump, found_in
 
 from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.config import Lane
@@ -81,7 +82,9 @@ def near(size: int, operation: Operation) -> bool:
     return VIRTUAL_SIZE[operation] - 500 <= size + 310 <= VIRTUAL_SIZE[operation]
 
 
-async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tmp_path: Path) -> None:
+async def test_a_falling_price_is_liquidated_into_the_pool(
+    database_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     async with town_of(database_url, tmp_path) as (town, settings), keeping(settings) as keeper:
         await town.let_fall()
         before, pool = town.funds(), town.zkusd.pool()
@@ -105,6 +108,13 @@ async def test_a_falling_price_is_liquidated_into_the_pool(database_url: str, tm
         assert town.waiting() == []
         assert len(attempts(town)) == 1
         assert near(size_of(town), Operation.LIQUIDATE)
+    said, told = capfd.readouterr()
+    assert "btc signed; asked by zkusd-liquidate (rescue)" in told, "what the agents say is here too"
+    dumped = dump(database_url)
+    for key in (KEEPER, SCROLLS):
+        assert found_in(f"{said}{told}".encode() + dumped, key.secret) == []
+        for path in (tmp_path / "signers").iterdir():
+            assert found_in(path.read_bytes(), key.secret) == []
 
 
 async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from psycopg import sql
+from support import secret_search
 from support.keeper_run import CANARY, NODE_PASSWORD, keeping
 from support.signing import SECRET, key_file
 from support.signing_run import WAIT_SECONDS, agents_of, until
@@ -23,37 +23,9 @@ from support.signing_run import WAIT_SECONDS, agents_of, until
 SIGNED_IN = f"Basic {base64.b64encode(f'keeper:{NODE_PASSWORD}'.encode()).decode()}"
 
 
-def dump(database_url: str) -> bytes:
-    """Every row of every table, as text."""
-    tables = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-    parts: list[bytes] = []
-    with psycopg.connect(database_url) as connection:
-        for name in connection.execute(tables).fetchall():
-            with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(*name))) as rows:
-                parts += [bytes(row) for row in rows]
-    return b"".join(parts)
-
-
-def forms_of_the_key() -> dict[str, bytes]:
-    """The key as it could stand somewhere. Of base64 what does not depend on how it is aligned with what is around."""
-    secret = SECRET[:32]
-    forms = {
-        "bytes": secret,
-        "bytes backwards": secret[::-1],
-        "hexadecimal": secret.hex().encode(),
-        "capital hexadecimal": secret.hex().upper().encode(),
-        "hexadecimal in UTF-16": secret.hex().encode("utf-16-le"),
-        "number": str(int.from_bytes(secret, "big")).encode(),
-        "hexadecimal in base64": base64.b64encode(secret.hex().encode())[:-4],
-    }
-    for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + secret)
-        forms[f"base64, shifted by {shift}"] = encoded[4 if shift else 0 : -4]
-    return forms
-
-
 def found_in(data: bytes) -> list[str]:
-    return [name for name, form in forms_of_the_key().items() if form in data]
+    """In which forms the key stands there."""
+    return secret_search.found_in(data, SECRET[:32])
 
 
 def memory_of(process: psutil.Process) -> bytes:
@@ -113,7 +85,7 @@ def test_the_key_is_with_the_agent_alone(tmp_path: Path, database_url: str, sour
         for process in (keeper.process, *agents):
             assert found_in(" ".join(process.cmdline()).encode()) == []
         assert found_in(Path(f"/proc/{keeper.process.pid}/environ").read_bytes()) == []
-        dumped = dump(database_url)
+        dumped = secret_search.dump(database_url)
         assert keeper.sent[0].encode().hex().encode() in dumped, "the database was not read"
         assert found_in(dumped) == []
         assert keeper.chain.authorizations == {SIGNED_IN}
