@@ -23,12 +23,11 @@ setup: ## Install what the lock files name into .venv and contracts/node_modules
 dev: setup ## Run a local chain, the indexer, GraphQL and the keeper (options in ARGS)
 	@exec .venv/bin/clarion dev $(ARGS)
 
-test: setup $(CLIENTS) ## Run the tests, the slow ones left out, two at a time (pytest options in ARGS)
-	$(PY) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
-	$(NPM) test
+test: setup $(CLIENTS) ## Run the tests, the slow ones left out (pytest options in ARGS)
+	$(PY) tools/run_tests.py $(ARGS)
 
 test-all: setup $(CLIENTS) ## Run every test
-	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench $(ARGS)
+	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench --durations 40 $(ARGS)
 	$(NPM) test
 
 check: setup $(CHARMS) $(CLIENTS) ## Run the linters, the type checkers and the migration check

@@ -4,6 +4,9 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    // How long a test takes says how busy the machine is: these end what hangs.
+    testTimeout: 300_000,
+    hookTimeout: 600_000,
     projects: [
       {
         extends: true,
@@ -12,8 +15,6 @@ export default defineConfig({
           include: ['tests/**/*.test.ts'],
           // Files of a worker share one simulator, which takes seconds to start; every test begins an empty session in it.
           isolate: false,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
         },
       },
       {
@@ -21,8 +22,6 @@ export default defineConfig({
         test: {
           name: 'devnet',
           include: ['devnet/tests/**/*.test.{js,ts}'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
         },
       },
     ],
