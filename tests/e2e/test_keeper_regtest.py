@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.graphql import NO_CACHE, answering
 from support.keeper_regtest import (
     ANNA,
     BERT,
@@ -22,10 +23,11 @@ from support.keeper_regtest import (
     keeping,
     town_of,
 )
+from support.regtest import PROTOCOLS
 from support.secret_search import dump, found_in
 
 from clarion.chains.bitcoin.transactions import write_transaction
-from clarion.config import Lane
+from clarion.config import Accounts, Lane, Scope
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.mempool import Policy
 from clarion.dev.bitcoin.premine import MINER
@@ -34,12 +36,16 @@ from clarion.dev.bitcoin.signing import keys_by_script, sign
 from clarion.dev.bitcoin.spell_builder import spell_transaction
 from clarion.dev.bitcoin.zkusd_apps import ORACLE, SCROLLS, UNIT
 from clarion.dev.bitcoin.zkusd_scenario import KEEPER, REDEEMER
+from clarion_graphql.app import make_app
 from clarion_keeper.charms.psbt import read_psbt
+from clarion_keeper.command.records import explain, psbt_of
 from clarion_keeper.signers import Purpose
 from clarion_keeper.zkusd.costs import VIRTUAL_SIZE
 from clarion_keeper.zkusd.orders import Operation
 
 DEBT = 2_012 * UNIT
+OPEN_TO_ALL = Accounts(anonymous=list(Scope))
+HANDED_OUT = '{ keeperIntents(filter: {job: {eq: "zkusd-liquidate"}}) { nodes { waiting handedOut } } }'
 
 
 @contextlib.asynccontextmanager
@@ -275,11 +281,20 @@ async def test_without_all_keys_a_spell_is_handed_out_unsigned(database_url: str
         ((handed_out,),) = town.rows("SELECT detail FROM keeper.step WHERE what = 'handed-out'")
         assert set(handed_out["signers"].values()) == {SCROLLS.segwit_address}
         assert len(handed_out["signers"]) == 5, "the vault, and four states"
+        # it is what `explain` and the API show
+        ((key,),) = town.rows("SELECT key FROM keeper.intent WHERE job = 'zkusd-liquidate'")
+        assert psbt_of(explain(town.connection, key)) == handed_out["psbt"]
+        app = make_app(database_url, protocols=PROTOCOLS, deployed={}, graphql=NO_CACHE, accounts=OPEN_TO_ALL)
+        async with answering(app) as server:
+            ((shown,),) = [one["nodes"] for one in (await server.data(HANDED_OUT)).values()]
+        assert shown["handedOut"]["psbt"] == handed_out["psbt"]
+        assert handed_out["tx"] in shown["waiting"], "who subscribes is told of another one"
         # whoever has the keys signs and sends
         data = base64.b64decode(handed_out["psbt"])
         for key in (SCROLLS, KEEPER):
             data = await InProcessSigner(key).sign_bitcoin(data, purpose=Purpose("", "", ()))
         complete = read_psbt(data).signed_transaction()
+        assert complete.id.hex() == handed_out["tx"]
         await town.call("sendrawtransaction", write_transaction(complete).hex())
         await town.mine()
         assert len(town.zkusd.vaults()) == 1
