@@ -83,6 +83,7 @@ class World:
             "down": False,
             "min_fee": 0,
             "capacity": 100,
+            "silent": False,
             "unsendable": [],
             "price": 0,
         }
@@ -157,7 +158,9 @@ class World:
             state["mempool"] = []
 
     def set(self, **values: Any) -> None:
-        """``down``, ``min_fee``, ``capacity``, ``unsendable`` (things that nodes refuse for good), ``price``."""
+        """``down`` (the node), ``silent`` (the index, to jobs), ``min_fee``, ``capacity``, ``price``, ``unsendable``
+        (things that nodes refuse for good).
+        """
         with self.changing() as state:
             state.update(values)
 
@@ -303,6 +306,8 @@ class ToyJob(Job[ToyState]):
 
     async def read(self, reader: Reader) -> ToyState:
         state = self._world.read()
+        if state["silent"]:
+            raise GraphError("the index does not answer")
         return ToyState(_receipt(state), _due(state), state["price"])
 
     def check(self, state: ToyState) -> list[Intent]:
