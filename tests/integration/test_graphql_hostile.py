@@ -19,14 +19,13 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLObjectType,
-    GraphQLSchema,
     get_nullable_type,
     is_composite_type,
     is_list_type,
 )
-from graphql import build_schema as build_from_sdl
 from support import toy
 from support.bithedge_tables import insert
+from support.committed_schema import committed_schema
 from support.graphql import NO_CACHE, Server, answering, serving
 from support.hostile import hostile_documents
 
@@ -36,7 +35,6 @@ from clarion.protocols.bithedge import protocol as bithedge
 from clarion.store.database import connect
 from clarion.store.store import Store
 from clarion_graphql.app import make_app
-from clarion_graphql.schema import build_schema, sdl
 
 HEADERS = {"content-type": "application/json"}
 
@@ -74,11 +72,6 @@ HOSTILE_REQUESTS: list[bytes] = [
     json.dumps({"query": "{ __typename }", "variables": {str(number): number for number in range(50_000)}}).encode(),
     json.dumps([{"query": "{ __typename }"}] * 20_000).encode(),
 ]
-
-
-@pytest.fixture(scope="module")
-def schema() -> GraphQLSchema:
-    return build_from_sdl(sdl(build_schema(installed_protocols().values())))
 
 
 @pytest.fixture
@@ -204,8 +197,9 @@ def is_list(field: GraphQLField) -> bool:
 
 
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
-async def test_texts_in_every_argument(store: Store, server: Server, schema: GraphQLSchema, every: int) -> None:
+async def test_texts_in_every_argument(store: Store, server: Server, every: int) -> None:
     """Injections, zero characters and long texts, through every argument and every field of a filter."""
+    schema = committed_schema()
     fields = [
         (root, name, field)
         for root, kind in (("query", schema.query_type), ("mutation", schema.mutation_type))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import zstandard
 from support.index import truncate_index
 
 from clarion import replay as replaying
@@ -19,6 +21,7 @@ from clarion.store.deferred_indexes import defer_indexes, restore_indexes
 
 FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "bithedge-devnet.tsv.zst"
 DEPLOYED = protocol.deployed_by(DEPLOYER.address)
+POSTS = 1_500
 
 
 @pytest.fixture
@@ -41,20 +44,26 @@ def indexes(connection: psycopg.Connection[Any]) -> list[Any]:
     ).fetchall()
 
 
-def test_it_is_the_index_that_one_process_makes(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_the_index_that_one_process_makes(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     tables = ("block", "transaction", "event", "change", "anomaly")
+    beginning = tmp_path / "beginning.tsv"
+    with zstandard.open(FIXTURE, "rt", encoding="utf-8") as whole:
+        beginning.write_text("".join(islice(whole, POSTS)), encoding="utf-8")
     with connect(database_url, autocommit=True) as connection:
         before = indexes(connection)
-        alone = replay(FIXTURE, database_url, [DEPLOYED])
+        alone = replay(beginning, database_url, [DEPLOYED])
         expected = {table: content(connection, table) for table in tables}
         truncate_index(connection, *(row_type.name for row_type in protocol.row_types))
         monkeypatch.setattr(replaying, "LARGE_BYTES", 0)
         monkeypatch.setattr(replaying, "default_processes", lambda: 2)
         seen = []
-        together = replay(FIXTURE, database_url, [DEPLOYED], progress=lambda _: seen.append(indexes(connection)))
+        together = replay(beginning, database_url, [DEPLOYED], progress=lambda _: seen.append(indexes(connection)))
         assert together == alone
+        assert len(expected["change"]) > 100
         assert {table: content(connection, table) for table in tables} == expected
-        assert len(seen[0]) == len(before) - 5
+        assert len(seen[0]) == len(before) - 8
         assert indexes(connection) == before
 
 

@@ -133,13 +133,15 @@ def passes(folder: Path, *command: str) -> None:
 
 
 @pytest.mark.usefixtures("indexed")
-def test_a_written_package_passes_its_own_test_and_the_checkers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_written_package_passes_its_own_test_and_the_checkers(tmp_path: Path, typed: bool) -> None:
     folder = tmp_path / "package"
     assert run("new-protocol", "wild", "--contract", CONTRACT, "--out", str(folder)) == 0
     passes(folder, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error")
     passes(folder, "ruff", "check", "--no-cache", ".")
     passes(folder, "ruff", "format", "--check", "--no-cache", ".")
-    passes(folder, "mypy", "--no-incremental")
+    if typed:
+        passes(folder, "mypy", "--no-incremental")
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["clarion.protocols"] == {"wild": "clarion_wild:protocol"}
     samples = json.loads((folder / "tests" / "samples.json").read_text())
