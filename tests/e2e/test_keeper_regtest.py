@@ -27,6 +27,7 @@ from support.regtest import PROTOCOLS
 from support.secret_search import dump, found_in
 
 from clarion.chains.bitcoin.transactions import write_transaction
+from clarion.chains.bitcoin.units import SATS_PER_BITCOIN
 from clarion.config import Accounts, Lane, Scope
 from clarion.dev.bitcoin.keys import Key
 from clarion.dev.bitcoin.mempool import Policy
@@ -114,6 +115,9 @@ async def test_a_falling_price_is_liquidated_into_the_pool(
         assert town.waiting() == []
         assert len(attempts(town)) == 1
         assert near(size_of(town), Operation.LIQUIDATE)
+        earned = "SELECT earned_token, earned_amount::bigint FROM keeper.intent WHERE job = 'zkusd-liquidate'"
+        reserve = 2 * UNIT * SATS_PER_BITCOIN // (60_000 * UNIT)
+        assert town.rows(earned) == [("BTC", BONUS + reserve)]
     said, told = capfd.readouterr()
     assert "btc signed; asked by zkusd-liquidate (rescue)" in told, "what the agents say is here too"
     dumped = dump(database_url)

@@ -40,10 +40,22 @@ async def test_probes_and_metrics(database_url: str, connection: psycopg.Connect
             add_attempt(connection, outgoing, 1, state="replaced")
             add_attempt(connection, outgoing, 2)
             add_intent(connection, state="sent", outgoing_id=outgoing, lane="rescue")
+            mined = add_outgoing(connection, nonce=5, state="mined", fee_paid=300)
+            for number, earned in ((1, 1_000), (2, 2**80)):
+                done = {"state": "done", "outgoing_id": mined, "earned_token": "STX", "earned_amount": earned}
+                add_intent(connection, key=f"done:{number}", **done)
+            spell = add_outgoing(connection, chain="bitcoin", nonce=None, state="final", fee_paid=7_890)
+            add_intent(connection, key="lost", chain="bitcoin", state="cancelled", outgoing_id=spell)
+            other = {"state": "done", "earned_token": "ST1.token", "earned_amount": 5}
+            add_intent(connection, key="before", **other)
+            connection.execute("UPDATE keeper.intent SET ended_at = now() WHERE state IN ('done', 'cancelled')")
+            connection.execute("UPDATE keeper.intent SET ended_at = now() - interval '2 days' WHERE key = 'before'")
             text = (await client.get("/metrics")).text
             for line in (
                 'clarion_keeper_queue{lane="rescue"} 1.0',
                 'clarion_keeper_queue{lane="settle"} 0.0',
+                'clarion_keeper_profit{token="STX"} 1.2089258196146292e+24',
+                'clarion_keeper_profit{token="BTC"} -7890.0',
                 'clarion_keeper_stuck{account="daily"} 1.0',
                 'clarion_keeper_balance{account="daily"} 400.0',
                 'clarion_keeper_runway_hours{account="daily"} 4.0',
@@ -52,6 +64,7 @@ async def test_probes_and_metrics(database_url: str, connection: psycopg.Connect
                 'clarion_keeper_alert{alert="no_leader"} 0.0',
             ):
                 assert line in text.splitlines(), line
+            assert 'clarion_keeper_profit{token="ST1.token"}' not in text
             # an alert that is no reason to take what is served for wrong
             assert (await client.get("/readyz")).status_code == 200
 

@@ -45,6 +45,11 @@ TURNS_FAILED: Final = Counter(
 )
 FEES: Final = Counter("clarion_keeper_fees", "Fees paid, in micro-STX or satoshis.", ["account"])
 EARNED: Final = Counter("clarion_keeper_earned", "What was earned, in base units of the token.", ["token"])
+PROFIT: Final = Gauge(
+    "clarion_keeper_profit",
+    "Earned within the last day less the fees paid in the token (STX, BTC), in its base units.",
+    ["token"],
+)
 STUCK: Final = Gauge(
     "clarion_keeper_stuck", "Pending transactions that had to be replaced, or that no node takes.", ["account"]
 )
@@ -65,6 +70,9 @@ def set_watch(watch: Watch) -> None:
         facts = lanes.get(lane)
         QUEUE.labels(lane.value).set(0 if facts is None else facts.open)
         QUEUE_AGE.labels(lane.value).set(0 if facts is None else facts.oldest_seconds)
+    PROFIT.clear()
+    for profit in watch.profits:
+        PROFIT.labels(profit.token).set(float(profit.amount))
     for account in watch.accounts:
         STUCK.labels(account.name).set(account.stuck)
         BALANCE.labels(account.name).set(account.balance)

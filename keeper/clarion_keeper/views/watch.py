@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
+
+from clarion_keeper.rates import BTC, STX
 
 T = TypeVar("T")
 
@@ -43,6 +46,17 @@ class LaneFacts:
     oldest_seconds: int
     oldest_blocks: int
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profit:
+    """What was earned of a token within the last day, less the fees that were paid in it.
+
+    ``amount``: a whole number of base units, of tokens with many decimals more than a bigint holds.
+    """
+
+    token: str
+    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +96,7 @@ class Watch:
     leader: Leader | None
     accounts: tuple[AccountFacts, ...]
     lanes: tuple[LaneFacts, ...]
+    profits: tuple[Profit, ...]
     stops: tuple[Stop, ...]
     notices: tuple[Notice, ...]
     refusals: tuple[Notice, ...]
@@ -105,6 +120,18 @@ _LANES: Final = """
 SELECT lane, count(*) AS open, extract(epoch FROM clock_timestamp() - min(created_at))::bigint AS oldest_seconds,
     max(decided_burn - first_burn) AS oldest_blocks, min(created_at) AS since
 FROM keeper.intent WHERE state IN ('planned', 'sent') AND chain <> 'none' GROUP BY lane ORDER BY lane
+"""
+#: Fees are those of transactions of which something ended within the day: so much an index finds.
+_PROFITS: Final = f"""
+WITH ended AS (
+    SELECT outgoing_id, state, earned_token, earned_amount FROM keeper.intent WHERE ended_at > now() - interval '1 day'
+), moved AS (
+    SELECT earned_token AS token, earned_amount AS amount FROM ended WHERE state = 'done' AND earned_token IS NOT NULL
+    UNION ALL
+    SELECT CASE o.chain WHEN 'bitcoin' THEN '{BTC}' ELSE '{STX}' END, -o.fee_paid FROM keeper.outgoing o
+    WHERE o.id IN (SELECT outgoing_id FROM ended) AND o.state IN ('mined', 'final')
+)
+SELECT token, sum(amount) AS amount FROM moved GROUP BY token ORDER BY token
 """
 _STOPS: Final = "SELECT job, reason, at FROM keeper.control WHERE paused ORDER BY job"
 _NOTICES: Final = """
@@ -133,6 +160,7 @@ async def read_watch(connection: AsyncConnection[Any]) -> Watch:
         leader=leaders[0] if leaders else None,
         accounts=await rows(_ACCOUNTS, AccountFacts),
         lanes=await rows(_LANES, LaneFacts),
+        profits=await rows(_PROFITS, Profit),
         stops=await rows(_STOPS, Stop),
         notices=await rows(_NOTICES, Notice),
         refusals=await rows(_REFUSALS, Notice),

@@ -20,12 +20,13 @@ from clarion.protocols.zkusd.units import Base, Percent
 from clarion_keeper.graph import Reader
 from clarion_keeper.intents import Amount, Call, Intent, Item, Outcome, Verdict
 from clarion_keeper.job import Job, JobChain, JobContext
+from clarion_keeper.rates import BTC
 from clarion_keeper.zkusd.candidates import Opportunity, Outlook
 from clarion_keeper.zkusd.orders import SpellOrder, order_of
 from clarion_keeper.zkusd.state import ZkUsdState, read_state
 
-#: What rewards are in: satoshis.
-BITCOIN: Final = "BTC"
+EARNS: Final = "earns"
+"""In an intent's item, beside the order: what the spell brings in, in satoshis by the prices it was decided at."""
 
 
 class Desk:
@@ -87,7 +88,7 @@ class ZkUsdJob(Job[ZkUsdState]):
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:
         """A spell that is mined has done what it says: its proof is that the contracts consented."""
-        return [Outcome(Verdict.DONE, "the spell is mined") for _ in items]
+        return [Outcome(Verdict.DONE, "the spell is mined", earned=_earned(item)) for item in items]
 
 
 class Liquidate(ZkUsdJob):
@@ -214,9 +215,14 @@ def _intent(job: str, one: Opportunity, *, earns: bool = True) -> Intent:
     return Intent(
         key=one.order.key,
         job=job,
-        item=one.order.item(),
+        item={**one.order.item(), EARNS: one.gross if earns else 0},
         value_usd8=one.value_usd8,
-        reward=Amount(token=BITCOIN, amount=one.gross) if earns else None,
+        reward=Amount(token=BTC, amount=one.gross) if earns else None,
         cause=one.cause,
         entity=f"zkusd:{one.order.app_set}:{one.order.vault}",
     )
+
+
+def _earned(item: Item) -> Amount | None:
+    earns = int(item.get(EARNS, 0))  # what was decided by an earlier release does not say
+    return Amount(token=BTC, amount=earns) if earns else None

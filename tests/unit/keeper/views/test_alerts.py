@@ -23,7 +23,9 @@ ACCOUNT = AccountFacts(
 )
 RESCUE = LaneFacts(lane="rescue", open=2, oldest_seconds=60, oldest_blocks=3, since=NOW)
 NOTICE = Notice(intent=7, job="reconcile", entity="policy:7", message="differs", at=NOW)
-QUIET = Watch(leader=LEADER, accounts=(ACCOUNT,), lanes=(RESCUE,), stops=(), notices=(), refusals=(), failures=())
+QUIET = Watch(
+    leader=LEADER, accounts=(ACCOUNT,), lanes=(RESCUE,), profits=(), stops=(), notices=(), refusals=(), failures=()
+)
 PAGE = Path(__file__).parents[4] / "docs" / "keeper.md"
 
 
