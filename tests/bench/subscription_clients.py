@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from typing import Final
 
 READ_BYTES: Final = 1 << 14
-QUIET_SECONDS: Final = 1.0
+QUIET_SECONDS: Final = 3.0
 """After the end of the input: when nothing comes for so long, nothing is under way."""
 INPUT_SECONDS: Final = 0.05
 """How often it is looked whether the input has ended."""
