@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,7 +25,7 @@ from clarion.follower import Follower
 from clarion.ingest import ingest
 from clarion.protocol import DeployedProtocol
 from clarion.store.database import connect, migrate
-from clarion.store.deferred_indexes import defer_indexes, restore_indexes
+from clarion.store.deferred_indexes import defer_indexes, restore_indexes, restore_keys
 from clarion.store.generation import require_tables
 from clarion.store.log_indexes import keep_log_indexes
 from clarion.store.packed import Interest
@@ -97,6 +98,7 @@ def replay(
         follower = Follower(start_height=None)
         if store.tip.height is None and replayed.bytes_total >= LARGE_BYTES:
             defer_indexes(connection)
+            store.before_log_is_read = partial(restore_keys, connection)
         stack.callback(_restore_indexes, connection)
         read: Iterator[_ReadEntry]
         if compact:

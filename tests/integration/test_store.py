@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from support import toy
 from support.index import truncate_index
 
 from clarion.chains.model import Block, BurnBlock, Finality
 from clarion.follower import Followed, Follower, finality
 from clarion.protocol import ProjectionError
+from clarion.store import store as store_module
 from clarion.store.database import connect
+from clarion.store.deferred_indexes import defer_indexes, restore_keys
 from clarion.store.digest import EMPTY_DIGEST
 from clarion.store.store import FencedOutError, Store, UnknownBlockError
 
@@ -240,13 +245,61 @@ def test_what_cannot_be_understood_is_recorded_and_does_not_stop_the_chain(store
     ]
 
 
-def test_a_defective_handler_stops_before_the_block(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[store_module.LEAST_BYTES_AHEAD, 0], ids=["projected first", "written meanwhile"])
+def least_bytes_ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LEAST_BYTES_AHEAD", request.param)
+
+
+@pytest.mark.usefixtures("least_bytes_ahead")
+def test_a_defective_handler_stops_before_the_block(store: Store) -> None:
     first = toy.block(None, [toy.move("alice", 1)])
+    second = toy.block(first, [toy.move("alice", 2)])
     ingest(store, [first])
-    monkeypatch.setattr(toy, "Account", None)
-    with pytest.raises(ProjectionError, match=r"stacks block 2 .*transaction 0x"):
-        ingest(store, [toy.block(first, [toy.move("alice", 2)])])
+    with (
+        patch.object(toy, "Account", None),
+        pytest.raises(ProjectionError, match=r"stacks block 2 .*transaction 0x"),
+    ):
+        ingest(store, [second])
     assert store.tip.height == 1
+    ingest(store, [second])
+    assert accounts(store) == [("alice", 2, "burn 2", 2)]
+
+
+@pytest.mark.usefixtures("least_bytes_ahead")
+def test_what_postgres_refuses_of_a_block_leaves_nothing_of_it(store: Store) -> None:
+    first = toy.block(None, [toy.move("alice", 1)])
+    second = toy.block(first, [toy.move("alice", 2)])
+    (event,) = second.events
+    refused = structs.replace(second, events=(structs.replace(event, topic="account.moved\0"),))
+    ingest(store, [first])
+    with pytest.raises(psycopg.DataError, match="invalid byte sequence"):
+        ingest(store, [refused])
+    assert (store.tip.height, len(canonical(store))) == (1, 1)
+    ingest(store, [second])
+    assert accounts(store) == [("alice", 2, "burn 2", 2)]
+
+
+def test_keys_that_were_deferred_are_made_when_blocks_have_to_be_read_back(store: Store) -> None:
+    connection = store.connection
+    trunk = chain_of(3)
+    one, other = chain_of(2, on=trunk[-1], branch="one"), chain_of(3, on=trunk[-1], branch="other")
+    before = index_names(connection)
+    with connection.transaction(force_rollback=True):
+        defer_indexes(connection)
+        deferred = before - index_names(connection)
+        store.before_log_is_read = partial(restore_keys, connection)
+        for blocks in (trunk, one, other[:2]):
+            ingest(store, blocks)
+        assert before - index_names(connection) == deferred
+        ingest(store, other[2:])
+        assert store.tip.hash == other[-1].hash
+        assert deferred & index_names(connection) == {"event_pkey", "transaction_pkey"}
+    store.reconnect(connection)
+
+
+def index_names(connection: psycopg.Connection[Any]) -> set[str]:
+    found = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'clarion'").fetchall()
+    return {name for (name,) in found}
 
 
 def test_rolling_back_to_a_block_that_is_not_canonical_is_refused(store: Store) -> None:
@@ -271,9 +324,10 @@ def test_any_order_of_any_tree_ends_where_a_fresh_index_of_the_best_branch_does(
         order = data.draw(st.permutations(blocks))
         sizes = data.draw(st.lists(st.integers(1, 4), min_size=len(order), max_size=len(order)))
         at = 0
-        for size in sizes:
-            ingest(store, order[at : at + size])
-            at += size
+        with patch.object(store_module, "LEAST_BYTES_AHEAD", data.draw(st.sampled_from([0, 1 << 30]))):
+            for size in sizes:
+                ingest(store, order[at : at + size])
+                at += size
         tip = store.tip
         assert tip.height == max(block.height for block in blocks)
         by_hash = {block.hash: block for block in blocks}

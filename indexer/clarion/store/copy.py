@@ -21,6 +21,9 @@ NULL: Final = b"\xff\xff\xff\xff"
 TRUE: Final = b"\0\0\0\1\1"
 FALSE: Final = b"\0\0\0\1\0"
 
+_SENT_BYTES: Final = 1 << 17
+"""Given to libpq at a time, which moves all that it holds whenever the socket takes a part of it."""
+
 _length = Struct(">i").pack
 _bigint = Struct(">iq").pack
 _jsonb = Struct(">iB").pack
@@ -33,8 +36,14 @@ _JSONB_VERSION: Final = 1
 
 def copy_rows(connection: Connection[Any], columns: bytes, rows: Iterable[bytes]) -> None:
     """Write rows. ``columns``: the table and the columns that the rows have, as ``COPY`` takes them."""
-    with connection.cursor() as cursor, cursor.copy(b"COPY %b FROM STDIN (FORMAT binary)" % columns) as copy:
-        copy.write(b"".join((_HEADER, *rows, _TRAILER)))
+    from psycopg.copy import LibpqWriter
+
+    content = memoryview(b"".join((_HEADER, *rows, _TRAILER)))
+    with connection.cursor() as cursor:
+        writer = LibpqWriter(cursor, flush_threshold=_SENT_BYTES)
+        with cursor.copy(b"COPY %b FROM STDIN (FORMAT binary)" % columns, writer=writer) as copy:
+            for at in range(0, len(content), _SENT_BYTES):
+                copy.write(content[at : at + _SENT_BYTES])
 
 
 def row_head(count: int) -> bytes:

@@ -95,9 +95,17 @@ class Projector:
 
         Raises ProjectionError as :meth:`project` does.
         """
+        self.prefetch(blocks, load_many)
+        return self.project_prefetched(blocks, load_many)
+
+    def prefetch(self, blocks: Sequence[Block], load_many: ManyLoader) -> None:
+        """Load the rows that these blocks are known to need."""
+        if not self.rows.complete:
+            self.rows.prefetch(self._foreseen(blocks), load_many)
+
+    def project_prefetched(self, blocks: Sequence[Block], load_many: ManyLoader) -> list[Projected]:
+        """The second half of :meth:`project_all`: rows are loaded only where one was needed that nobody foresaw."""
         rows, digests = self.rows, dict(self.digests)
-        if not rows.complete:
-            rows.prefetch(self._foreseen(blocks), load_many)
         rows.begin_batch()
         while True:
             projected: list[Projected] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, Literal
@@ -19,7 +20,7 @@ from clarion.store.burn_chain import Announced, BurnChain, SelfAnchored
 from clarion.store.chain_log import Header
 from clarion.store.change_log import CHANGE_COLUMNS, change_rows
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
-from clarion.store.packed import Interest, PackedBlock
+from clarion.store.packed import EVENT_COLUMNS, Interest, PackedBlock
 from clarion.store.projector import AnomalyAt, Projector
 from clarion.store.registry import latest_digests, register
 from clarion.store.row_sql import RowTables
@@ -33,6 +34,8 @@ CHANNEL: Final = "clarion"
 FINAL_DEPTH: Final = 6
 DIGEST_COLUMNS: Final = b"clarion.digest (chain, protocol, generation, height, digest)"
 STEP_COLUMNS: Final = b"clarion.step (chain, sequence, op, height, hash)"
+#: How many bytes of events a batch has at least that is written while it is projected.
+LEAST_BYTES_AHEAD: Final = 1 << 18
 #: How many headers are kept in memory.
 REMEMBERED_HEADERS: Final = 200
 
@@ -75,6 +78,8 @@ class Store:
         self.connection = connection
         self.chain: Chain = chain
         self.final_depth = final_depth
+        #: Called, within a batch, before blocks are read back from the chain log.
+        self.before_log_is_read: Callable[[], object] = lambda: None
         self._protocols = tuple(protocols)
         self._fence: int | None = None
         self._use(())
@@ -358,7 +363,7 @@ class Batch:
             # It was packed for other protocols than are live now.
             self._take_blocks()
             self._write_rows()
-            (block,) = chain_log.load(self._connection, self._chain, [block.hash])
+            (block,) = self._load_stored([block.hash])
         self._unprojected.append(block)
         burn_height = None if block.burn is None else block.burn.height
         if burn_height != store._tip_burn_height:
@@ -367,14 +372,38 @@ class Batch:
         ref, before = block.ref, self._tip
         self._tip = store.tip = Tip(ref.height, ref.hash, before.sequence, before.digest)
 
-    def _project(self) -> None:
+    @contextmanager
+    def _writing_ahead(self) -> Iterator[Callable[[], None]]:
+        """Write the rows that are there already while something else is done that takes long.
+
+        Gives what waits until they are written, which is to be done before the connection is used again. A large batch
+        is written by another thread: Postgres then works while this process does.
+        """
+        rows, self._rows = self._rows, defaultdict(list)
+        pipelined = self._connection.pgconn.pipeline_status != pq.PipelineStatus.OFF
+        if pipelined or sum(map(len, rows.get(EVENT_COLUMNS, ()))) < LEAST_BYTES_AHEAD:
+            self._rows = rows
+            yield lambda: None
+            return
+        with ThreadPoolExecutor(1, "clarion write") as thread:
+            writing = thread.submit(write_rows, self._connection, rows)
+            yield writing.result
+            writing.result()
+
+    def _project(self, written: Callable[[], None]) -> None:
+        """``written`` waits until the connection may be used."""
         if not self._unprojected:
             return
         store, projector = self._store, self._store._projector
         sequence = self._tip.sequence
         canonical = self._rows[b"clarion.canonical_block (chain, height, hash, sequence)"]
         head = copy.row_head(4) + copy.text(self._chain)
-        projected_blocks = projector.project_all(self._unprojected, store._load_rows)
+
+        def load(keys: Mapping[RowType, Sequence[Key]]) -> Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]:
+            written()
+            return store._load_rows(keys)
+
+        projected_blocks = projector.project_prefetched(self._unprojected, load)
         for block, projected in zip(self._unprojected, projected_blocks, strict=True):
             ref = block.ref
             sequence += 1
@@ -405,10 +434,12 @@ class Batch:
         """Whole blocks of the chain log, those appended in this batch included."""
         wanted = list(hashes)
         stored = [block_hash for block_hash in wanted if block_hash not in self._blocks]
-        loaded = (
-            {block.hash: block for block in chain_log.load(self._connection, self._chain, stored)} if stored else {}
-        )
+        loaded = {block.hash: block for block in self._load_stored(stored)} if stored else {}
         return [self._blocks.get(block_hash) or loaded[block_hash] for block_hash in wanted]
+
+    def _load_stored(self, hashes: Sequence[bytes]) -> list[Block]:
+        self._store.before_log_is_read()
+        return chain_log.load(self._connection, self._chain, hashes)
 
     def give_up_final(self, height: int) -> None:
         """Let the blocks above ``height`` be rolled back although they are final."""
@@ -587,7 +618,9 @@ class Batch:
         Raises ProjectionError.
         """
         self._take_blocks()
-        self._project()
+        self._store._projector.prefetch(self._unprojected, self._store._load_rows)
+        with self._writing_ahead() as written:
+            self._project(written)
         self._store._tables.write(self._connection, [change for _, _, change in self._changes])
         moved = STEP_COLUMNS in self._rows
         if self._may_be_final:
