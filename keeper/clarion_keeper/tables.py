@@ -77,6 +77,7 @@ class OutgoingRow(SQLModel, table=True):
     __table_args__ = (
         Index("outgoing_nonce", "sender", "nonce", unique=True, postgresql_where=text("state <> 'rejected'")),
         Index("outgoing_live", "account", postgresql_where=text("state IN ('signed', 'broadcast', 'mined')")),
+        Index("outgoing_by_end", "ended_at"),
         {"schema": SCHEMA},
     )
     id: int | None = Field(default=None, primary_key=True, sa_type=BigInteger, sa_column_args=(Identity(),))
