@@ -5,7 +5,8 @@ form, already in memory) into the same tables with the same indexes, in as many 
 
 `CLARION_BENCH_EVENTS`: how many events the generated chain has (50,000), several with commas between make a curve.
 `CLARION_BENCH_BITHEDGE`: percent of them that are BitHedge's (10,5,20,100), the first for all that is measured, the
-others beside it. `CLARION_BENCH_DIR`: where generated chains are kept, and where the database is meanwhile.
+others beside it. `CLARION_BENCH_INTO`: which of (a), (b) and (c) of a generated chain (a,b,c; b at the smallest size
+only). `CLARION_BENCH_DIR`: where generated chains are kept, and where the database is meanwhile.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
 SIZES = [int(size) for size in os.environ.get("CLARION_BENCH_EVENTS", "50000").split(",")]
 MIX, *OTHER_MIXES = [int(percent) for percent in os.environ.get("CLARION_BENCH_BITHEDGE", "10,5,20,100").split(",")]
+INTO = os.environ.get("CLARION_BENCH_INTO", "a,b,c").split(",")
 BARE_COPY_AT_MOST = 1_500_000
 """Events; the rows of more do not fit into memory."""
 ROLLBACK_EVENTS = 125_000 if max(SIZES) >= 100_000 else max(SIZES)
@@ -199,6 +201,8 @@ def test_a_generated_chain(
     if events == min(SIZES):
         runs.insert(1, ("(b) and tokens, balances, owners", GENERIC))
     for name, deployers in runs:
+        if name[1] not in INTO:
+            continue
         run = measured(path, new_index(), deployers, bare=bare)
         report.add(COST, run.row(name))
         if bare:
