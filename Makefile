@@ -27,7 +27,7 @@ test: setup $(CLIENTS) ## Run the tests, the slow ones left out (pytest options 
 	$(PY) tools/run_tests.py $(ARGS)
 
 test-all: setup $(CLIENTS) ## Run every test
-	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench --durations 40 $(ARGS)
+	$(PY) -m pytest -m "slow or not slow" --ignore tests/bench --hypothesis-profile long --durations 40 $(ARGS)
 	$(NPM) test
 
 check: setup $(CHARMS) $(CLIENTS) ## Run the linters, the type checkers and the migration check

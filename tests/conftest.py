@@ -27,7 +27,8 @@ from clarion.store.database import create_database, drop_database, migrate, with
 from clarion.store.embedded import TEST_SETTINGS, EmbeddedPostgres
 
 # how long an example takes says how busy the machine is
-hypothesis.settings.register_profile("clarion", deadline=None)
+hypothesis.settings.register_profile("clarion", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=300)
 hypothesis.settings.load_profile("clarion")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

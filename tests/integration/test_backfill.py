@@ -35,7 +35,6 @@ from clarion.dev.accounts import DEPLOYER as BITHEDGE_DEPLOYER
 from clarion.follower import Follower
 from clarion.protocol import DeployedProtocol, ProjectionError, Protocol
 from clarion.protocols.bithedge import protocol as bithedge
-from clarion.replay import replay
 from clarion.store import generation
 from clarion.store.database import connect
 from clarion.store.generation import Filling, GenerationError, prune, ready_protocols, require_tables, switch
@@ -43,7 +42,6 @@ from clarion.store.store import Store
 from clarion.store.time_travel import as_of
 
 TESTS = Path(__file__).parents[1]
-REPOSITORY = TESTS.parent
 BOTH = (toy.deployed(), ledger.deployed_by(toy.DEPLOYER))
 ALL_ROWS = ("toy.account", "ledger.entry", "ledger.total")
 DEADLINE_SECONDS = 60
@@ -611,28 +609,26 @@ def definitions(connection: psycopg.Connection[Any], schema: str) -> dict[str, l
     return {what: connection.execute(query.encode(), (schema,)).fetchall() for what, query in queries.items()}
 
 
-def test_a_protocol_with_migrations_is_rebuilt_as_they_make_it(
-    connection: psycopg.Connection[Any], database_url: str
-) -> None:
+def test_a_protocol_with_migrations_is_rebuilt_as_they_make_it(recorded_copy_url: str) -> None:
     deployed = bithedge.deployed_by(BITHEDGE_DEPLOYER.address)
-    replay(REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst", database_url, [deployed])
-    digests = "SELECT height, clarion.digest_at('stacks', height) FROM clarion.canonical_block ORDER BY height"
-    before = (
-        definitions(connection, "bithedge"),
-        tables_of(connection, deployed),
-        connection.execute(digests).fetchall(),
-    )
-    assert sum(map(len, before[1].values())) > 100
+    with connect(recorded_copy_url, autocommit=True) as connection:
+        before = everything_of(connection, deployed)
+        assert sum(map(len, before[1].values())) > 100
 
-    fill_all(database_url, deployed, forced=True)
-    store = opened(connection, [deployed])
-    assert switch(store, deployed)
-    after = (
+        fill_all(recorded_copy_url, deployed, forced=True)
+        store = opened(connection, [deployed])
+        assert switch(store, deployed)
+        assert everything_of(connection, deployed) == before
+
+
+def everything_of(connection: psycopg.Connection[Any], deployed: DeployedProtocol) -> tuple[Any, ...]:
+    """The tables of BitHedge, what is in them, and every block's digest."""
+    digests = "SELECT height, clarion.digest_at('stacks', height) FROM clarion.canonical_block ORDER BY height"
+    return (
         definitions(connection, "bithedge"),
         tables_of(connection, deployed),
         connection.execute(digests).fetchall(),
     )
-    assert after == before
 
 
 @pytest.mark.usefixtures("installed_ledger")

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import pairwise
 from math import isqrt
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,7 +31,6 @@ from clarion_graphql.app import make_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOYED = protocol.deployed_by(DEPLOYER.address)
 STX = f"{DEPLOYER.address}.bh-stx"
 YEAR = 52_560

@@ -99,7 +99,7 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.lists(values, max_size=3), min_size=1, max_size=10),
     final=st.integers(1, 10),

@@ -168,7 +168,7 @@ def play(store: Store, plan: Any) -> list[Block]:
     return chain
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=steps)
 def test_as_of_is_what_a_fresh_index_up_to_there_holds(connection: psycopg.Connection[Any], plan: Any) -> None:
     truncate_index(connection, *TABLES)
@@ -200,7 +200,7 @@ def forget_generation(connection: psycopg.Connection[Any], blocks: Sequence[Bloc
             )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=steps, filled=st.integers(0, 12))
 def test_the_past_of_a_generation_is_in_its_history(
     connection: psycopg.Connection[Any], plan: Any, filled: int

@@ -141,7 +141,7 @@ NOTHING_LEFT = [
 ]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=6 * settings().max_examples)
 @example(NOTHING_LEFT)
 @given(OPERATIONS)
 def test_replay_is_what_a_simulation_of_every_depositor_gives(operations: list[tuple[str, int, int]]) -> None:
