@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
@@ -39,8 +40,11 @@ from clarion.dev.bitcoin.zkusd_apps import ORACLE, SCROLLS, UNIT
 from clarion.dev.bitcoin.zkusd_scenario import KEEPER, REDEEMER
 from clarion_graphql.app import make_app
 from clarion_keeper.charms.psbt import read_psbt
+from clarion_keeper.command.planning import preview_with
 from clarion_keeper.command.records import explain, psbt_of
+from clarion_keeper.command.replaying import replay_block, replay_json
 from clarion_keeper.signers import Purpose
+from clarion_keeper.store import lease
 from clarion_keeper.zkusd.costs import VIRTUAL_SIZE
 from clarion_keeper.zkusd.orders import Operation
 
@@ -343,3 +347,32 @@ async def test_an_own_vault_is_rescued(database_url: str, tmp_path: Path) -> Non
         assert town.zkusd.ratio(vault) == 160
         assert intents(town, "zkusd-rescue")[0] == ("done", "the spell is mined")
         assert near(size_of(town, "zkusd-rescue"), Operation.RESCUE)
+
+
+@pytest.mark.slow
+async def test_what_would_be_sent_and_what_was_due_at_a_block(database_url: str, tmp_path: Path) -> None:
+    async with (
+        town_of(database_url, tmp_path, cosigned=False) as (town, settings),
+        in_process_parts(settings, SCROLLS) as parts,
+    ):
+        await town.let_fall()
+        connection = await lease.connect(database_url, idle_seconds=60)
+        try:
+            found = await preview_with(settings, parts, connection)
+        finally:
+            await connection.close()
+        (send,) = found.sends
+        assert (send.account, send.nonce, send.function) == ("btc", None, "liquidate")
+        (intent,) = send.intents
+        assert (town.waiting(), attempts(town), intents(town)) == ([], [], []), "a plan does nothing"
+        height = town.node.chain.height
+        await town.set_price(66_000)
+        then, again, now = [
+            await asyncio.to_thread(replay_block, settings, "bitcoin", at)
+            for at in (height, height, town.node.chain.height)
+        ]
+        assert replay_json(then) == replay_json(again)
+        due = [[one.key for one in jobs.due] for jobs in then.jobs if jobs.job == "zkusd-liquidate"]
+        assert due == [[intent.key]]
+        assert [one for jobs in now.jobs for one in jobs.due] == []
+        assert [jobs.skipped for jobs in now.jobs if jobs.skipped] == []
