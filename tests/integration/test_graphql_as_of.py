@@ -205,7 +205,7 @@ async def test_every_field_says_that_the_statement_limit_was_reached(
       second: toyAccounts {{ totalCount nodes {{ owner }} }}
       third: toyAccount(owner: "a") {{ owner }}
     }}"""
-    async with answering(toy_app(database_url, statement_timeout_ms=50)) as server:
+    async with answering(toy_app(database_url, statement_timeout_ms=500)) as server:
         with connect(database_url) as blocking:
             blocking.execute(f"LOCK TABLE {slow} IN ACCESS EXCLUSIVE MODE")
             answer = await server.query(query)
@@ -221,7 +221,7 @@ async def test_what_still_reads_when_an_operation_ends_reads_nothing(
     store: Store, database_url: str, chain: list[Block]
 ) -> None:
     accounts = build("SELECT owner FROM {table} t", table=Table("toy.account", Past.PROJECTION))
-    pool = read_pool(database_url, statement_timeout_ms=50)
+    pool = read_pool(database_url, statement_timeout_ms=500)
     async with pool:
         session = Session(pool)
         session.moments = [Moment("stacks", 2, None)]
