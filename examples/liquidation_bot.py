@@ -30,8 +30,7 @@ FAILING = """query Positions($token: String!, $asset: String!) {
   liquidatablePositions(token: $token, below: WARNING, first: 200) { provider tier token } }"""
 BACKED = """query Backed($provider: String!, $tier: String!, $token: String!) {
   allocations(first: 100, orderBy: [{field: LIABILITY_USD8, direction: DESC}], filter: {state: {eq: "active"},
-    provider: {eq: $provider}, tier: {eq: $tier}, token: {eq: $token}}) { nodes { policyId collateral } }
-}"""
+    provider: {eq: $provider}, tier: {eq: $tier}, token: {eq: $token}}) { nodes { policyId collateral } } }"""
 PREPARE = "mutation($i: Prepare%sInput!) { made: prepare%s(input: $i) { id transaction fee nonce simulation { ok } } }"
 TRACK = "mutation Track($tx: Bytes!, $id: String!) { trackTx(txId: $tx, preparedId: $id) { status } }"
 BLOCKS = "subscription Blocks { blocks { sequence } }"
@@ -74,20 +73,22 @@ class Bot:
                 if level != "hard":  # what comes before a liquidation pays nothing by itself
                     self.act("EscalateMarginCall" if level else "IssueMarginCall", sum(bounties) // 3, **position)
                 for one, bounty in zip(backed, bounties, strict=True) if level == "hard" else ():
-                    self.act("Liquidate", bounty, policy=one["policyId"], provider=position["provider"], taker=fund)
+                    if self.act("Liquidate", bounty, policy=one["policyId"], provider=position["provider"], taker=fund):
+                        break  # one of a position in a block: it may be safe without, which no simulation knows yet
 
-    def act(self, name: str, worth: int, **given: Any) -> None:
-        """Send an action that would succeed and whose fee is below ``worth``, in micro-STX."""
+    def act(self, name: str, worth: int, **given: Any) -> bool:
+        """Send an action that would succeed and whose fee is below ``worth``, in micro-STX; whether a node took it."""
         wanted = {**given, "nonce": self.next_nonce, "publicKey": f"0x{self.key.public_key.hex()}"}
         made = self.ask(PREPARE % (name, name), i=wanted)["made"]
         if not made["simulation"]["ok"] or not 0 < int(made["fee"]) < worth:
-            return
+            return False
         signed = sign(decode_transaction(bytes.fromhex(made["transaction"][2:])), self.key)
         answer = self.http.post(f"{self.node}/v2/transactions", content=signed.encode(), headers=AS_BYTES)
         print(name, given, answer.text.strip(), flush=True)
         if answer.is_success:
             self.next_nonce = int(made["nonce"]) + 1
             self.ask(TRACK, tx=f"0x{signed.txid.hex()}", id=made["id"])
+        return answer.is_success
 
 
 if __name__ == "__main__":
