@@ -165,6 +165,18 @@ def test_who_expects_no_reward_is_a_public_service_within_the_budget() -> None:
     assert "1000 are to stay" in str(gate(rewards=[], fee=fee, means=poor, rates={}, min_profit=0))
 
 
+def test_what_leaves_the_account_no_less_needs_no_balance() -> None:
+    fee = Amount(token="BTC", amount=1_000)
+    poor = means(balance=500, min_balance=400)
+
+    def said(taken: int | None) -> str | None:
+        return gate(rewards=[], fee=fee, means=poor, rates={}, min_profit=0, taken=taken)
+
+    assert said(-17_000) is said(0) is said(100) is None, "it pays for itself, or nearly"
+    assert said(101) == "account main has 500, of which 400 are to stay, and 101 is needed"
+    assert said(None) == "account main has 500, of which 400 are to stay, and 1000 is needed"
+
+
 def test_a_reward_is_compared_with_the_fee_in_its_own_token_or_at_the_chains_prices() -> None:
     fee = Amount(token="STX", amount=1_000)
     own = [Amount(token="STX", amount=999)]
