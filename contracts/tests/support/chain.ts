@@ -62,6 +62,7 @@ export type PrintedEvent = Row & { emitter: string; topic: string };
 /** One native transfer of a token, STX included. */
 export type Transfer = { asset: string; amount: bigint; sender: string; recipient: string };
 export type Costs = { runtime: number; readCount: number; readLength: number; writeCount: number; writeLength: number };
+export type ChainOptions = { extraProviders?: number; trackCosts?: boolean; deployer?: string; empty?: boolean };
 export type Outcome = {
   ok: boolean;
   value: Plain;
@@ -140,9 +141,11 @@ type SimnetEvent = { event: string; data: Record<string, unknown> };
 /** What the process that runs the tests keeps between them, whichever file they are in. */
 type Shared = {
   vm: Promise<Vm> | undefined;
-  /** Chains that tests begin with, and their states. */
+  /** Chains that tests begin with, and their states; the one used last is at the end. */
   saved: Map<string, { chain: Chain; state: Snapshot }>;
 };
+/** How many states are kept: one takes more than 100 MB. */
+const MOST_SAVED = 5;
 const shared: Shared = ((globalThis as { bithedge?: Shared }).bithedge ??= { vm: undefined, saved: new Map() });
 
 /** A simulated chain with the contracts deployed by `deployer`, and accounts that own STX and sBTC. */
@@ -167,13 +170,19 @@ export class Chain {
     this.providers = [...ADDRESSES.slice(7), ...Array.from({ length: extraProviders }, (_, i) => extraAddress(i))];
   }
 
-  /** Starts an empty chain and deploys the contracts in manifest order, or leaves it empty. */
-  static async create({
+  /** An empty chain on which the contracts are deployed in manifest order, or none. */
+  static create({
     extraProviders = 0,
     trackCosts = false,
     deployer = ADDRESSES[0] as string,
     empty = false,
-  } = {}): Promise<Chain> {
+  }: ChainOptions = {}): Promise<Chain> {
+    const options = { extraProviders, trackCosts, deployer, empty };
+    if (trackCosts) return Chain.start(options);
+    return Chain.reuse(`deployed ${JSON.stringify(options)}`, () => Chain.start(options));
+  }
+
+  private static async start({ extraProviders, trackCosts, deployer, empty }: Required<ChainOptions>): Promise<Chain> {
     const vm = await (shared.vm ??= Vm.start({ genesisTime: 1_700_000_000 }));
     const { getSDK } = await import('@stacks/clarinet-sdk');
     const simnet = trackCosts ? await getSDK({ trackCosts, trackCoverage: false }) : vm.simnet;
@@ -190,14 +199,16 @@ export class Chain {
     return chain;
   }
 
-  /** A chain in the state that `build` leaves; a chain of one key is built once. */
+  /** A chain in the state that `build` leaves; a chain of one key is built once while few other keys come between. */
   static async reuse(key: string, build: () => Promise<Chain>): Promise<Chain> {
     let saved = shared.saved.get(key);
     if (saved === undefined) {
       const chain = await build();
       saved = { chain, state: chain.vm.snapshot() };
-      shared.saved.set(key, saved);
     }
+    shared.saved.delete(key);
+    shared.saved.set(key, saved);
+    for (const oldest of [...shared.saved.keys()].slice(0, -MOST_SAVED)) shared.saved.delete(oldest);
     const { chain, state } = saved;
     chain.vm.restore(state);
     const copy = new Chain(chain.vm, chain.simnet, chain.extraProviders, chain.deployer);
