@@ -53,6 +53,8 @@ _ORDERED: Final = (Kind.INT, Kind.BIG_INT, Kind.TIME, Kind.UNIX_TIME)
 _BUCKET_SECONDS: Final = {TimeBucket.HOUR: 3_600, TimeBucket.DAY: 86_400, TimeBucket.WEEK: 604_800}
 #: When a bucket of each of them begins: Monday, 5 January 1970, in Unix time.
 _MONDAY: Final = 345_600
+#: So many buckets before that all times that Postgres has are later: a division rounds towards 0, and so down.
+_BUCKETS_BEFORE: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,15 @@ class GroupKey:
             seconds = _BUCKET_SECONDS.get(self.bucket)
             if seconds is None:
                 return sql.SQL("date_trunc({}, {}, 'UTC')").format(sql.Literal(self.bucket.value), self.column.selected)
+            if self.column.kind is Kind.UNIX_TIME:  # whole numbers cost a third of what times do
+                return sql.SQL("to_timestamp(({value} + {before}) / {seconds} * {seconds} - {before})").format(
+                    value=value,
+                    before=sql.SQL(str(_BUCKETS_BEFORE * seconds - _MONDAY)),
+                    seconds=sql.SQL(str(seconds)),
+                )
             # date_trunc finds its time zone by name, again for every row
             return sql.SQL("date_bin('{} seconds', {}, to_timestamp({}))").format(
-                sql.SQL(str(seconds)), self.column.selected, sql.SQL(str(_MONDAY))
+                sql.SQL(str(seconds)), value, sql.SQL(str(_MONDAY))
             )
         if self.every is not None:
             # the remainder is one of a division that rounds down, for numbers below 0 too

@@ -59,6 +59,7 @@ from clarion_graphql.plan.json_text import (
     opaque_text,
     or_null,
     value_text,
+    whole_seconds_text,
 )
 from clarion_graphql.reads import (
     READS,
@@ -545,8 +546,10 @@ def _group_column(index: int) -> Sql:
 
 def _plain_text(index: int, column: Column) -> list[Piece]:
     """A group's key or extreme value; a time is no longer seconds there."""
-    kind = Kind.TIME if column.kind is Kind.UNIX_TIME else column.kind
-    return value_text(_group_column(index), kind, column.enum)
+    value = _group_column(index)
+    if column.kind is Kind.UNIX_TIME:
+        return [or_null(build("({text})::text", text=whole_seconds_text(value)))]
+    return value_text(value, column.kind, column.enum)
 
 
 def _without_defer(selected: GroupedFieldSet, defer_usages: Sequence[object]) -> GroupedFieldSet:
