@@ -119,14 +119,24 @@ class Sources:
         self._heard.add(name)
         return self._by_name.setdefault(name, Source(name, kind_of(name)))
 
-    def judge(self, tip: int | None, canonical_hash: Callable[[int], bytes | None]) -> list[Source]:
-        """Compare every source with the index, whose tip has height ``tip``; gives those whose state is another now."""
+    def judge(
+        self,
+        tip: int | None,
+        canonical_hash: Callable[[int], bytes | None],
+        lost: Callable[[bytes], bool] = lambda _: False,
+    ) -> list[Source]:
+        """Compare every source with the index, whose tip has height ``tip``; gives those whose state is another now.
+
+        ``lost``: whether a block above the tip was compared with it and does not count.
+        """
         before = {name: self._judged.get(name, SourceState.HEALTHY) for name in self._by_name}
-        self._compare(tip, canonical_hash)
+        self._compare(tip, canonical_hash, lost)
         self._judged = {name: source.state for name, source in self._by_name.items()}
         return [source for name, source in self._by_name.items() if source.state is not before[name]]
 
-    def _compare(self, tip: int | None, canonical_hash: Callable[[int], bytes | None]) -> None:
+    def _compare(
+        self, tip: int | None, canonical_hash: Callable[[int], bytes | None], lost: Callable[[bytes], bool]
+    ) -> None:
         for source in self._by_name.values():
             if source.height is None or tip is None or source.state is SourceState.UNREACHABLE:
                 continue
@@ -138,7 +148,7 @@ class Sources:
             if source.height < tip - self._behind_blocks:
                 source.state = SourceState.BEHIND
                 source.detail = f"{tip - source.height} blocks behind the index"
-            elif source.height <= tip and counts != source.hash:
+            elif counts != source.hash and (source.height <= tip or (source.hash is not None and lost(source.hash))):
                 source.state = SourceState.FORKED
                 source.detail = f"its block {source.height} is on a branch that does not count"
             else:

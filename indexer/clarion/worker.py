@@ -205,10 +205,15 @@ class Worker:
         self._judge_sources()
 
     def _judge_sources(self) -> None:
-        for source in self.sources.judge(self.store.tip.height, self.store.canonical_hash):
+        for source in self.sources.judge(self.store.tip.height, self.store.canonical_hash, self._lost):
             write = log.info if source.state is SourceState.HEALTHY else log.warning
             write("source_changed", source=source.name, state=source.state.value, detail=source.detail)
         self.sources.write(self.store.connection)
+
+    def _lost(self, block_hash: bytes) -> bool:
+        """Whether a block above the tip is of a branch with less work. (By height it waits for its ancestors.)"""
+        header = self.store.header(block_hash)
+        return header is not None and header.work is not None
 
     def knows(self, block_hash: bytes) -> bool:
         """Whether a block is in the chain log."""

@@ -170,6 +170,16 @@ async def test_a_source_that_fails_or_is_behind_is_unhealthy_and_no_reorg(
         assert tip_of(connection) == main[-1].hash
         node.switch(main)
         await source_is("healthy")
+        harder = main[:15] + random_chain(2, on=main[14], seed=7, bits=HARDER_BITS)
+        node.switch(harder)
+        await indexed(connection, harder[-1])
+        higher = main + random_chain(4, on=main[-1], seed=8)
+        node.switch(higher[:-1])  # as much work, and seen later
+        await source_is("forked")
+        assert tip_of(connection) == harder[-1].hash
+        node.switch(higher)
+        await source_is("healthy")
+        await indexed(connection, higher[-1])
 
 
 async def test_a_node_of_another_network_is_told_and_not_read(
