@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from bench.report import Report
-from support.storm import JOBS, Weather
-from support.storm_run import Deed, Outcome, Sent, Stage, accounts_of, outcome, sent_by, staged
+from support.stage import Stage, accounts_of
+from support.storm import JOBS, Storm, Weather
+from support.storm_run import Deed, Outcome, Sent, out_of_order, outcome, sent_by, staged_storm, twice
 
 from clarion.chains.stacks.clarity import contract_principal
 from clarion.chains.stacks.node_client import NodeClient, NodeError, TransactionRejectedError
@@ -124,9 +125,8 @@ class NaiveLoop:
         ).encode()
 
 
-async def play(stage: Stage, turn: Callable[[], Awaitable[None]]) -> Outcome:
+async def play(stage: Stage, storm: Storm, turn: Callable[[], Awaitable[None]]) -> Outcome:
     """The crash, and blocks until everything is done or there were enough of them, with a turn before each."""
-    storm = stage.storm
     await storm.congest(WEATHER, wild=False)
     for _ in range(5):
         await storm.mine()
@@ -164,6 +164,8 @@ def tell(report: Report, who: str, found: Outcome, sent: Sequence[Sent]) -> None
                 "done": f"{len(deeds)} of {len(deeds) + left}",
                 "p50": percentile(deeds, left, 50),
                 "p99": percentile(deeds, left, 99),
+                "twice": str(twice(deeds)),
+                "out of order": str(out_of_order(deeds)),
             },
         )
     fees = {one.tx_id: one.fee for one in sent}
@@ -192,11 +194,11 @@ async def test_a_loop_of_one_account_and_one_fee(
     folder = bench_folder / "loop"
     folder.mkdir()
     async with (
-        staged(new_index(), folder, **SIZE, keeper={}, accounts=[NAIVE], runs=False) as stage,
+        staged_storm(new_index(), folder, **SIZE, keeper={}, accounts=[NAIVE], runs=False) as (stage, storm),
         Reader(stage.settings.keeper.graphql_url) as reader,
     ):
         loop = NaiveLoop(stage.node, reader, stage.settings, (await stage.node.info()).chain_id)
-        found = await play(stage, loop.turn)
+        found = await play(stage, storm, loop.turn)
         tell(report, "loop", found, sent_by(stage.database, [NAIVE.address]))
 
 
@@ -208,11 +210,15 @@ async def test_everything_is_mined_although_blocks_are_full(
     folder.mkdir()
     given, accounts = accounts_of(folder, ROLES)
     keeper = {"accounts": given, "jobs": [*JOBS]}
-    async with staged(new_index(), folder, **SIZE, keeper=keeper, accounts=accounts, runs=True) as stage:
-        found = await play(stage, stage.keeper_turned)
+    async with staged_storm(new_index(), folder, **SIZE, keeper=keeper, accounts=accounts, runs=True) as (stage, storm):
+        found = await play(stage, storm, stage.keeper_turned)
         sent = sent_by(stage.database, [one.address for one in accounts])
         tell(report, "keeper", found, sent)
         fees = {one.tx_id: one.fee for one in sent}
-        assert found.left == 0
-        assert len({deed.tx_id for deed in found.liquidated}) == len(found.liquidated) == POSITIONS
-        assert all(deed.bounty >= fees[deed.tx_id] for deed in found.liquidated if deed.tx_id in fees)
+        everything = (found.called, found.liquidated, found.settled)
+        assert [len(deeds) for deeds in everything] == [POSITIONS, POSITIONS, DUE]
+        assert [twice(deeds) for deeds in everything] == [0, 0, 0]
+        assert [out_of_order(deeds) for deeds in everything] == [0, 0, 0]
+        assert {deed.tx_id for deed in found.deeds} <= fees.keys(), "the keeper itself did it"
+        assert [one for one in sent if one.status != "success"] == []
+        assert all(deed.bounty >= fees[deed.tx_id] for deed in found.liquidated)

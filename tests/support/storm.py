@@ -7,6 +7,7 @@ limit before the crash. Everything follows from the seed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
@@ -51,6 +52,8 @@ GIFT_STX: Final = 60_000 * E6
 SOLID_STX: Final = 500_000 * E6
 CHAINED: Final = 20
 """Transactions of one account that wait at once."""
+IN_A_BLOCK: Final = 60
+"""Transactions of everybody that wait at once: a block of hundreds keeps a devnet busy for long."""
 DEAR_FEE: Final = 1_200_000
 """What the oracle's providers pay while blocks are full, in micro-STX: more than the keeper may."""
 
@@ -223,14 +226,13 @@ class Storm:
         await self._devnet.mine()
 
     async def _do(self, *calls: Call) -> None:
-        """Send calls, at most so many of one account in a block, and mine them."""
-        waiting: dict[str, int] = {}
+        """Send calls and mine them, in as many blocks as that takes."""
+        waiting: Counter[str] = Counter()
         for call in calls:
-            sender = call.sender.address
-            if waiting.get(sender, 0) >= CHAINED:
+            if waiting[call.sender.address] >= CHAINED or waiting.total() >= IN_A_BLOCK:
                 await self.mine()
-                waiting = {}
-            waiting[sender] = waiting.get(sender, 0) + 1
+                waiting.clear()
+            waiting[call.sender.address] += 1
             assert await self._scenario.send(call), call.note
         await self.mine()
 

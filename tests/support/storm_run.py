@@ -5,69 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
-from e2e.flow import until
 
-from clarion.chains.stacks.node_client import NodeClient
-from clarion.config import Devnet, GraphQL, Observer, Settings
-from clarion.dev.accounts import Account, account
-from clarion.dev.deployment import NextBlock
-from clarion.dev.devnet_client import DevnetClient
-from clarion.dev.processes import ProcessTree
-from clarion.dev.run import DevOptions, settings_of_run, start_devnet, start_index, start_readers, write_settings
-from clarion.dev.scenario import open_scenario
+from clarion.dev.accounts import Account
+from support.stage import Stage, staged
 from support.storm import Storm
 
 
-@dataclass
-class Stage:
-    """A chain with a storm prepared on it, and everything that reads it."""
-
-    settings: Settings
-    folder: Path
-    tree: ProcessTree
-    storm: Storm
-    devnet: DevnetClient
-    node: NodeClient
-    database: psycopg.Connection[Any]
-
-    async def caught_up(self) -> None:
-        """Wait until the index is at the chain's tip."""
-        tip = (await self.devnet.status())["tip"]["index_block_hash"]
-
-        async def ask() -> str:
-            row = self.database.execute("SELECT hash FROM clarion.cursor WHERE chain = 'stacks'").fetchone()
-            return f"0x{row[0].hex()}" if row and row[0] else ""
-
-        await until(ask, lambda found: found == tip, "the index's tip")
-
-    async def keeper_turned(self) -> None:
-        """Wait until every account of the keeper has had a turn since the last block was mined."""
-        row = self.database.execute("SELECT clock_timestamp()").fetchone()
-        assert row is not None
-        await self.caught_up()
-
-        async def ask() -> bool:
-            assert self.tree.poll() == []
-            checked = self.database.execute("SELECT checked_at > %s FROM keeper.account", row).fetchall()
-            return len(checked) == len(self.settings.keeper.accounts) and all(new for (new,) in checked)
-
-        await until(ask, bool, "a turn of every account")
-
-
-def _mine(devnet: DevnetClient) -> NextBlock:
-    async def next_block() -> None:
-        await devnet.mine()
-
-    return next_block
-
-
 @contextlib.asynccontextmanager
-async def staged(
+async def staged_storm(
     database_url: str,
     folder: Path,
     *,
@@ -77,48 +27,21 @@ async def staged(
     keeper: Mapping[str, Any],
     accounts: Sequence[Account],
     runs: bool,
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[tuple[Stage, Storm]]:
     """A storm about to break. ``keeper``: the keeper's settings, and whether it ``runs``; ``accounts`` get money."""
-    chosen = Settings(devnet=Devnet(port=0), graphql=GraphQL(port=0), observer=Observer(port=0))
-    made = settings_of_run(chosen, DevOptions(seed=seed, block_interval_ms=0, burn_interval_ms=0, zkusd=False), folder)
-    given = made.model_dump(mode="json", exclude_unset=True)
-    given["keeper"] = {"graphql_url": made.keeper.graphql_url, **keeper}
-    settings = Settings.model_validate(given)
-    write_settings(folder, settings, database_url)
-    (folder / "logs").mkdir()
-    tree = ProcessTree(folder / "logs")
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(tree.stop)
-        start_index(tree, folder)
-        start_devnet(tree, settings, folder)
-        http = await stack.enter_async_context(httpx.AsyncClient())
-
-        async def is_up(url: str) -> bool:
-            assert tree.poll() == []
-            with contextlib.suppress(httpx.TransportError):
-                return (await http.get(url)).status_code == 200
-            return False
-
-        await until(lambda: is_up(f"{settings.node.url}/v2/info"), bool, "the devnet")
-        scenario = await stack.enter_async_context(open_scenario(settings.node.url, seed=seed, mine=_mine))
-        devnet = await stack.enter_async_context(DevnetClient(settings.node.url))
-        node = await stack.enter_async_context(NodeClient(settings.node.url))
-        database = stack.enter_context(psycopg.connect(database_url, autocommit=True))
-        storm = Storm(scenario, devnet, node, positions=positions, due=due, seed=seed)
+    async with staged(database_url, folder, seed=seed, keeper=keeper) as stage:
+        storm = Storm(stage.scenario, stage.devnet, stage.node, positions=positions, due=due, seed=seed)
         await storm.prepare(*(account.address for account in accounts))
-        start_readers(tree, folder, keeper=runs)
-        await until(lambda: is_up(f"{settings.keeper.graphql_url.removesuffix('/graphql')}/readyz"), bool, "GraphQL")
-        stage = Stage(settings, folder, tree, storm, devnet, node, database)
-        await stage.caught_up()
-        yield stage
+        await stage.start_readers(keeper=runs)
+        yield stage, storm
 
 
 @dataclass(frozen=True)
 class Deed:
     """Something that was done, worth ``value`` (usd8): in which transaction, block and place, for which bounty
-    (micro-STX). ``since`` is the block that made it possible."""
+    (micro-STX). ``about`` is the position or policy; ``since`` is the block that made it possible."""
 
-    what: str
+    about: str | int
     value: int
     height: int
     place: int
@@ -160,17 +83,6 @@ class Sent:
     height: int
 
 
-def accounts_of(folder: Path, lanes: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], list[Account]]:
-    """Accounts of the keeper with lanes of their own, as ``keeper.accounts`` has them; their keys are in ``folder``."""
-    made = [account(name) for name in lanes]
-    for one in made:
-        key = folder / f"{one.name}.key"
-        key.touch(mode=0o600)
-        key.write_text(one.secret.hex(), encoding="ascii")
-    given = {one.name: {"signer": f"file:{folder / one.name}.key", "lanes": [*lanes[one.name]]} for one in made}
-    return given, made
-
-
 def sent_by(database: psycopg.Connection[Any], addresses: Sequence[str]) -> list[Sent]:
     """The mined contract calls of these accounts, in order."""
     rows = database.execute(
@@ -204,21 +116,36 @@ def outcome(database: psycopg.Connection[Any], storm: Storm) -> Outcome:
     ).fetchall()
     rounds_of = {provider: number for provider, _, _, number in calls}
     called = [
-        Deed("called", providers[provider].liability_usd8, height, *places[tx_id], storm.crash_height)
+        Deed(provider, providers[provider].liability_usd8, height, *places[tx_id], storm.crash_height)
         for provider, height, tx_id, _ in calls
     ]
     liquidated = [
-        Deed("liquidated", liability, height, *places[tx_id], _closed_after(rounds, rounds_of[provider]), bounty)
+        Deed(policy, liability, height, *places[tx_id], _closed_after(rounds, rounds_of[provider]), bounty)
         for policy, provider, height, tx_id, liability, bounty in takeovers
         if policy in wrecks
     ]
     settled = [
-        Deed("settled", payoff, height, *places[tx_id], storm.crash_height) for _, height, tx_id, payoff in ended
+        Deed(policy, payoff, height, *places[tx_id], storm.crash_height) for policy, height, tx_id, payoff in ended
     ]
     done = len({row[0] for row in takeovers}) + len(settled)
     return Outcome(
         storm.crash_height, tuple(called), tuple(liquidated), tuple(settled), len(wrecks) + len(storm.expiring) - done
     )
+
+
+def out_of_order(deeds: Sequence[Deed]) -> int:
+    """How often something worth more was mined after something worth less that had become possible no earlier."""
+    found = 0
+    for _, together in groupby(sorted(deeds, key=lambda deed: deed.since), key=lambda deed: deed.since):
+        mined = sorted(together, key=lambda deed: (deed.height, deed.place))
+        values = [[deed.value for deed in group] for _, group in groupby(mined, key=lambda deed: deed.tx_id)]
+        found += sum(max(later) > min(earlier) for earlier, later in pairwise(values))
+    return found
+
+
+def twice(deeds: Sequence[Deed]) -> int:
+    """How many of these were done before."""
+    return len(deeds) - len({deed.about for deed in deeds})
 
 
 def _places(database: psycopg.Connection[Any], tx_ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
