@@ -190,8 +190,9 @@ def killed_at(world: World, keepers: Keepers, faults: Sequence[Fault], seed: int
         assert _live_until_dead(world, pid, chance), f"keeper {number} was never at {fault}"
         assert keepers.wait(pid) == -signal.SIGKILL
         if number < len(faults) - 1 or chance.random() < 0.5:
-            late = {f"{job}-late-{number}": {"job": job, "reward": REWARD} for job in (*SENDING, "watch")}
-            world.mine(things=late, blocks=chance.randint(1, 2))
+            late = {**work(4), "watch": {"job": "watch"}}  # so that the next one has as much to do
+            things = {f"{thing}-late-{number}": about for thing, about in late.items()}
+            world.mine(things=things, blocks=chance.randint(1, 2))
         lease_over(world)
     with keepers.keeper(world.url):
         mine_until_done(world, left=_notices(world))
