@@ -27,6 +27,7 @@ from clarion.chains.bitcoin.transactions import BitcoinTransaction, write_transa
 PACKAGE = Path(__file__).resolve().parents[1] / "charms_js"
 LATEST_READ = 7
 MADE_UP = 120
+WITHOUT_END = 2790
 EXACT = 2**53
 NO_JAVASCRIPT = "can't be represented as a JavaScript number"
 #: What of the forms that the protocol's reader takes ours refuses: see `clarion.chains.bitcoin.charms.cbor`.
@@ -232,7 +233,7 @@ class Maker:
         return bytes(changed)
 
 
-@pytest.mark.parametrize("seed", range(MADE_UP))
+@pytest.mark.parametrize("seed", [*range(MADE_UP), WITHOUT_END])
 def test_made_up_spells_are_read_alike(protocol_reader: ProtocolReader, mock_proof: bytes, seed: int) -> None:
     compare(protocol_reader, mock_proof, seed)
 
@@ -242,6 +243,13 @@ def test_made_up_spells_are_read_alike(protocol_reader: ProtocolReader, mock_pro
 def test_many_made_up_spells_are_read_alike(protocol_reader: ProtocolReader, mock_proof: bytes) -> None:
     for seed in range(MADE_UP, 50 * MADE_UP):
         compare(protocol_reader, mock_proof, seed)
+
+
+def without_end(transaction: BitcoinTransaction, event: SpellEvent) -> bool:
+    """Whether all that is wrong is that the array around spell and proof, which says no length, does not end."""
+    (envelope,) = envelopes(transaction)
+    payload = envelope.payload or b""
+    return payload[:1] == b"\x9f" and event.failed_step == f"encoding: the bytes end at byte {len(payload)}"
 
 
 def compare(protocol_reader: ProtocolReader, mock_proof: bytes, seed: int) -> None:
@@ -256,7 +264,7 @@ def compare(protocol_reader: ProtocolReader, mock_proof: bytes, seed: int) -> No
         return
     if (event.failed_step or "").startswith("encoding"):
         stricter = any(problem in (event.failed_step or "") for problem in STRICTER)
-        assert theirs is None or stricter, (event.failed_step, seed)
+        assert theirs is None or stricter or without_end(transaction, event), (event.failed_step, seed)
         return
     spell, proof = _payload(transaction)
     if event.status == "mock":

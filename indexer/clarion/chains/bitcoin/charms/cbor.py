@@ -6,7 +6,8 @@ may be anything well-formed: indefinite lengths, integers that take more bytes t
 
 Four things that ciborium takes are refused. No encoder of the protocol writes them, and a byte of a spell could be
 changed with nothing else being changed: the value ``undefined`` for null, an array that says it is longer than what is
-read of it, a field's name as a byte string, and a byte string for an array of fixed length.
+read of it or that says no length and does not end, a field's name as a byte string, and a byte string for an array of
+fixed length.
 
 Values are ``None``, ``bool``, ``int``, ``str``, ``bytes``, ``list``, and :class:`Map`, :class:`Tag`, :class:`Float`.
 """
