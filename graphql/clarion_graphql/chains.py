@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,7 +16,9 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
+    value_from_ast_untyped,
 )
 from strawberry.types.field import StrawberryField
 
@@ -28,6 +30,8 @@ from clarion_graphql.reads import READS, AggregateRead, ListRead, SingleRead
 
 #: Where a field's ``metadata`` names its chain, if no entity does.
 CHAIN_OF_FIELD: Final = "chain"
+#: Where the ``metadata`` of a field for rows of any type has a :data:`ChainsOfIds`.
+CHAINS_OF_IDS: Final = "chains_of_ids"
 _ARGUMENT: Final = "chain"
 _ENTITY_READS: Final = (AggregateRead, ListRead, SingleRead)
 
@@ -38,6 +42,10 @@ def of_chain(field: StrawberryField, chain: Chain) -> StrawberryField:
     return field
 
 
+ChainsOfIds = Callable[[Sequence[Any]], frozenset[Chain] | None]
+"""The chains of the rows that ids name, as they were sent; None where one of them is no id."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Fields:
     """What the root fields of an operation say of their chains. ``any``: one of them may read whichever there are."""
@@ -45,6 +53,8 @@ class _Fields:
     named: frozenset[Chain]
     variables: Mapping[str, Chain]
     """Variables that name a chain, and which it is where they are not given."""
+    ids: Sequence[tuple[ChainsOfIds, ValueNode]]
+    """What says the chains of ids, and the ids or one id."""
     any: bool
 
 
@@ -58,9 +68,16 @@ def chains_of(schema: GraphQLSchema, operation: Operation, variables: Mapping[st
         fields = operation.notes[_Fields] = _fields_of(schema, operation)
     if fields.any:
         return None
-    if not fields.variables:
+    if not fields.variables and not fields.ids:
         return fields.named
-    return fields.named | {_named(variables.get(name), default) for name, default in fields.variables.items()}
+    found = fields.named | {_named(variables.get(name), default) for name, default in fields.variables.items()}
+    for chains_of_ids, node in fields.ids:
+        given = value_from_ast_untyped(node, dict(variables))
+        of_ids = chains_of_ids(given if isinstance(given, list) else [given])
+        if of_ids is None:
+            return None
+        found |= of_ids
+    return found
 
 
 def only_chain_of(schema: GraphQLSchema, operation: Operation, variables: Mapping[str, Any], directive: str) -> Chain:
@@ -94,8 +111,13 @@ def root_fields(schema: GraphQLSchema, operation: Operation) -> Iterator[tuple[F
 def _fields_of(schema: GraphQLSchema, operation: Operation) -> _Fields:
     named: set[Chain] = set()
     variables: dict[str, Chain] = {}
+    ids: list[tuple[ChainsOfIds, ValueNode]] = []
     is_any = False
     for node, field in root_fields(schema, operation):
+        chains_of_ids = _definition(field).metadata.get(CHAINS_OF_IDS)
+        if chains_of_ids is not None:
+            ids += [(chains_of_ids, given.value) for given in node.arguments or ()]
+            continue
         if _ARGUMENT not in field.args:
             chain = _chain_of(field)
             if chain is None:
@@ -109,7 +131,7 @@ def _fields_of(schema: GraphQLSchema, operation: Operation) -> _Fields:
             variables[value.name.value] = _default_of(operation, value.name.value, default)
         else:
             named.add(_named(value.value if isinstance(value, EnumValueNode) else None, default))
-    return _Fields(frozenset(named), variables, is_any)
+    return _Fields(frozenset(named), variables, ids, is_any)
 
 
 def _root_nodes(selected: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
@@ -128,9 +150,14 @@ def _root_nodes(selected: SelectionSetNode, fragments: Mapping[str, FragmentDefi
 
 def _chain_of(field: GraphQLField) -> Chain | None:
     """The chain of a field without an argument for it; None where it may be any."""
+    metadata = _definition(field).metadata
+    read = metadata.get(READS)
+    return read.entity.chain if isinstance(read, _ENTITY_READS) else metadata.get(CHAIN_OF_FIELD)
+
+
+def _definition(field: GraphQLField) -> StrawberryField:
     definition: StrawberryField = field.extensions["strawberry-definition"]
-    read = definition.metadata.get(READS)
-    return read.entity.chain if isinstance(read, _ENTITY_READS) else definition.metadata.get(CHAIN_OF_FIELD)
+    return definition
 
 
 def _default_of(operation: Operation, variable: str, default: Chain) -> Chain:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import Parameter
+from types import MappingProxyType
 from typing import Any, Final
 
 import strawberry
 from strawberry.types.base import StrawberryList, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
+from clarion.chains.model import Chain
 from clarion.config import Scope
+from clarion_graphql.chains import CHAINS_OF_IDS
 from clarion_graphql.context import Info
 from clarion_graphql.entities import Entity
 from clarion_graphql.errors import ApiError, Code
-from clarion_graphql.node_ids import decode_node_id
+from clarion_graphql.node_ids import chain_of_node, decode_node_id
 from clarion_graphql.pages import fetch_by
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
@@ -48,9 +51,15 @@ def node_fields(types: Types, scopes: Mapping[str, Scope]) -> list[StrawberryFie
         }
         return [found[entity.name].get(key) for entity, key in wanted]
 
+    def chains_of_ids(ids: Sequence[Any]) -> frozenset[Chain] | None:
+        if len(ids) > MAX_IDS:
+            return None
+        found = {chain_of_node(types.entities, node_id) for node_id in ids}
+        return None if None in found else frozenset(chain for chain in found if chain is not None)
+
     described = StrawberryOptional(types.node)
     ids: Any = list[strawberry.ID]
-    return [
+    fields = [
         make_field(
             "node",
             described,
@@ -64,6 +73,9 @@ def node_fields(types: Types, scopes: Mapping[str, Scope]) -> list[StrawberryFie
             resolver=with_arguments(nodes, {"ids": (ids, Parameter.empty, f"At most {MAX_IDS} values of `nodeId`.")}),
         ),
     ]
+    for field in fields:
+        field.metadata = MappingProxyType({CHAINS_OF_IDS: chains_of_ids, **field.metadata})
+    return fields
 
 
 async def _find(session: Session, entity: Entity, key: tuple[Any, ...]) -> Any | None:

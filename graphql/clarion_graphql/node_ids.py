@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clarion.chains.model import Chain
 from clarion_graphql import opaque
 from clarion_graphql.entities import Entity
+from clarion_graphql.enums import ChainName
 from clarion_graphql.errors import InputError
 
 
@@ -24,3 +26,17 @@ def decode_node_id(entities: Mapping[str, Entity], node_id: str) -> tuple[Entity
         return entity, tuple(opaque.value_of(column, value) for column, value in zip(key, values, strict=True))
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{node_id[:80]!r} is no id of a row: take it from a field nodeId.") from None
+
+
+def chain_of_node(entities: Mapping[str, Entity], node_id: Any) -> Chain | None:
+    """The chain of the row that an id names, as it was sent; None where it is no id of a row."""
+    if not isinstance(node_id, str):
+        return None
+    try:
+        entity, key = decode_node_id(entities, node_id)
+    except InputError:
+        return None
+    if entity.chain is not None:
+        return entity.chain
+    named = dict(zip(entity.key, key, strict=True)).get("chain")
+    return next((chain.value for chain in ChainName if chain.value == named), None)

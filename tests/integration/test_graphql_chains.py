@@ -172,9 +172,27 @@ class TestBlocksOfAQuery:
     async def test_a_row_by_its_id_needs_a_block_of_its_chain(self, server: Server) -> None:
         nodes = (await server.data("{ coinsCoins { nodes { nodeId } } }"))["coinsCoins"]["nodes"]
         document = f'{{ node(id: "{nodes[0]["nodeId"]}") {{ nodeId }} }}'
-        assert await server.data(f"query @asOf(height: 101, chain: BITCOIN) {document}") == {"node": nodes[0]}
+        for given in ("height: 101", "height: 101, chain: BITCOIN"):
+            answer = await server.query(f"query @asOf({given}) {document}")
+            assert heights(answer) == {"bitcoin": 101}
+            assert answer["data"] == {"node": nodes[0]}
         error = await server.error(f"query @asOf(height: 1, chain: STACKS) {document}")
         assert error["message"] == "The operation reads bitcoin too: give @asOf once more, with a block of it."
+
+    async def test_blocks_by_their_ids_are_of_the_chains_that_these_name(self, server: Server) -> None:
+        found = await server.data("{ a: blocks { nodes { nodeId } } b: blocks(chain: BITCOIN) { nodes { nodeId } } }")
+        stacks, bitcoin = ([node["nodeId"] for node in found[name]["nodes"]] for name in "ab")
+        document = "($ids: [ID!]!) %s { nodes(ids: $ids) { nodeId } }"
+
+        for ids, expected in ((stacks, {"stacks": 2}), (bitcoin, {"bitcoin": 102}), ([*stacks, *bitcoin], None)):
+            answer = await server.query(f"query{document % ''}", {"ids": ids})
+            assert heights(answer) == (expected or {"stacks": 2, "bitcoin": 102})
+        for wrong in ([1], [None], [{}], ["x"], 7, None, {}):
+            assert "extensions" in await server.error(f"query{document % ''}", {"ids": wrong})
+        then = await server.data(f"query{document % '@asOf(height: 100)'}", {"ids": bitcoin})
+        assert [node is not None for node in then["nodes"]] == [node == bitcoin[-1] for node in bitcoin]
+        error = await server.error(f"query{document % '@asOf(height: 1)'}", {"ids": [stacks[0], bitcoin[0]]})
+        assert error["message"] == "The operation reads bitcoin and stacks: @asOf has to name a chain."
 
     async def test_waiting_for_a_block(self, server: Server, bitcoin: Store, bitcoin_blocks: list[Block]) -> None:
         assert heights(await server.query(f"query @minBlock(height: 102, timeoutMs: 0) {{ {COINS} }}"))
