@@ -41,6 +41,7 @@ _BOUNDS: Final = """
 FROM (SELECT %s::text AS chain) g LEFT JOIN clarion.cursor u ON u.chain = g.chain)
 """
 _BLOCK_COLUMNS: Final = len(BLOCK.stored)
+_EVENT_COLUMNS: Final = len(EVENT.stored)
 #: The block ``t`` that a change names; null where that is none, or is not kept.
 _BLOCK_OF_CHANGE: Final = sql.SQL("LEFT JOIN clarion.block t ON t.chain = s.chain AND t.hash = s.block_hash")
 #: How many blocks under the tip are looked through for the highest that is anchored.
@@ -68,7 +69,7 @@ class Step:
     op: str
     block: Any
     final_height: int | None
-    events: Sequence[Any] = ()
+    events: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,36 +183,35 @@ async def read_steps(pool: AsyncConnectionPool, chain: Chain, after: int) -> Pie
         limit=sql.Literal(PIECE),
     )
     bounds, rows = await _read(pool, chain, after, entries)
-    steps = [Step(sequence, op, _block(block), bounds.final_height) for sequence, op, *block in rows]
+    steps = [Step(sequence, op, _block(block), bounds.final_height, []) for sequence, op, *block in rows]
     return Piece(steps, _up_to(steps, bounds.current))
 
 
 async def read_events(pool: AsyncConnectionPool, chain: Chain, after: int, condition: Sql) -> Piece[Step]:
     """The next blocks applied and retracted that hold events that fulfil a condition, with these events."""
     entries = build(
-        "SELECT s.sequence, s.op, b.*, t.* FROM "
+        "SELECT s.sequence, s.op, v.*, b.* FROM "
         "(SELECT * FROM clarion.step s WHERE {after} ORDER BY s.sequence LIMIT {limit}) s "
-        "LEFT JOIN LATERAL (SELECT {block} FROM clarion.block t WHERE t.chain = s.chain AND t.hash = s.hash) b ON true "
         # OFFSET keeps the condition out: by its contract a planner without statistics would read all that it ever said
-        "LEFT JOIN LATERAL (SELECT true AS found, {event} FROM (SELECT * FROM clarion.event t "
-        "WHERE t.chain = s.chain AND t.height = s.height AND t.block_hash = s.hash OFFSET 0) t "
-        "WHERE {condition}) t ON true",
+        "LEFT JOIN LATERAL (SELECT row_number() OVER (ORDER BY t.tx_index, t.event_index) = 1 AS first, {event} FROM "
+        "(SELECT * FROM clarion.event t WHERE t.chain = s.chain AND t.height = s.height AND t.block_hash = s.hash "
+        "OFFSET 0) t WHERE {condition}) v ON true "
+        # the block comes with its first event alone
+        "LEFT JOIN LATERAL (SELECT {block} FROM clarion.block t "
+        "WHERE v.first AND t.chain = s.chain AND t.hash = s.hash OFFSET 0) b ON true",
         after=_after(chain, after),
         limit=sql.Literal(PIECE),
-        block=BLOCK.selected,
         event=EVENT.selected,
         condition=condition,
+        block=BLOCK.selected,
     )
     bounds, rows = await _read(pool, chain, after, entries, order="5, e.tx_index, e.event_index")
     steps: list[Step] = []
-    events: list[Any] = []
-    for sequence, op, *columns in rows:
-        block, (found, *event) = columns[:_BLOCK_COLUMNS], columns[_BLOCK_COLUMNS:]
-        if not steps or steps[-1].sequence != sequence:
-            events = []
-            steps.append(Step(sequence, op, _block(block), bounds.final_height, events))
-        if found:
-            events.append(EVENT.make(*event))
+    for sequence, op, first, *columns in rows:
+        if first is not False:
+            steps.append(Step(sequence, op, _block(columns[_EVENT_COLUMNS:]), bounds.final_height, []))
+        if first is not None:
+            steps[-1].events.append(EVENT.make(*columns[:_EVENT_COLUMNS]))
     return Piece([step for step in steps if step.events], _up_to(steps, bounds.current))
 
 

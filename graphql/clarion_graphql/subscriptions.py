@@ -54,7 +54,7 @@ class _BlockMessage:
     @classmethod
     def start(cls, at: Start) -> _BlockMessage:
         """The message that says where a subscription begins."""
-        return cls(Step(at.sequence, BlockOp.START.value, at.tip, at.final_height))
+        return cls(Step(at.sequence, BlockOp.START.value, at.tip, at.final_height, []))
 
 
 class _RowMessage:
