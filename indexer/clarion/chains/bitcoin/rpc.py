@@ -212,7 +212,8 @@ class BitcoinRpc:
 
     async def _post(self, body: Any) -> bytes:
         try:
-            response = await self._client.post(
+            response = await self._client.request(
+                "POST",
                 self._url,
                 content=msgspec.json.encode(body),
                 headers={"content-type": "application/json"},
