@@ -66,6 +66,16 @@ class GroupKey:
     bucket: TimeBucket | None
 
     @property
+    def number(self) -> sql.Composable | None:
+        """The number of the bucket, where seconds tell it: rows are grouped by that for half of what a time costs."""
+        seconds = None if self.bucket is None else _BUCKET_SECONDS.get(self.bucket)
+        if seconds is None or self.column.kind is not Kind.UNIX_TIME:
+            return None
+        return sql.SQL("(({value} + {before}) / {seconds})").format(
+            value=self.column.value, before=sql.SQL(str(_before(seconds))), seconds=sql.SQL(str(seconds))
+        )
+
+    @property
     def expression(self) -> sql.Composable:
         """The key over the row ``t``."""
         value = self.column.value
@@ -73,11 +83,9 @@ class GroupKey:
             seconds = _BUCKET_SECONDS.get(self.bucket)
             if seconds is None:
                 return sql.SQL("date_trunc({}, {}, 'UTC')").format(sql.Literal(self.bucket.value), self.column.selected)
-            if self.column.kind is Kind.UNIX_TIME:  # whole numbers cost a third of what times do
-                return sql.SQL("to_timestamp(({value} + {before}) / {seconds} * {seconds} - {before})").format(
-                    value=value,
-                    before=sql.SQL(str(_BUCKETS_BEFORE * seconds - _MONDAY)),
-                    seconds=sql.SQL(str(seconds)),
+            if self.number is not None:
+                return sql.SQL("to_timestamp({number} * {seconds} - {before})").format(
+                    number=self.number, seconds=sql.SQL(str(seconds)), before=sql.SQL(str(_before(seconds)))
                 )
             # date_trunc finds its time zone by name, again for every row
             return sql.SQL("date_bin('{} seconds', {}, to_timestamp({}))").format(
@@ -89,6 +97,11 @@ class GroupKey:
                 value=value, every=sql.SQL(str(self.every))
             )
         return self.column.selected
+
+
+def _before(seconds: int) -> int:
+    """How long before 1970 the buckets of a length are counted from, in seconds."""
+    return _BUCKETS_BEFORE * seconds - _MONDAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +259,9 @@ def aggregate_query(entity: Entity, scope: Sql, request: AggregateRequest, measu
     """The query for groups: first their keys, then the measures, each in the order given. One group without keys."""
     keys = request.keys
     listed = [key.expression for key in keys] + [measure.expression for measure in measures]
-    grouped = sql.SQL(" GROUP BY {}").format(sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(len(keys))))
+    grouped = sql.SQL(" GROUP BY {}").format(
+        sql.SQL(", ").join(key.number or sql.SQL(str(place)) for place, key in enumerate(keys, start=1))
+    )
     ordered = sql.SQL(" ORDER BY {}").format(sql.SQL(", ").join(request.order))
     return build(
         "SELECT {listed} FROM {source} t WHERE {condition}{grouped}{ordered} LIMIT {limit}",
