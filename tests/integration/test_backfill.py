@@ -44,7 +44,7 @@ from clarion.store.time_travel import as_of
 TESTS = Path(__file__).parents[1]
 BOTH = (toy.deployed(), ledger.deployed_by(toy.DEPLOYER))
 ALL_ROWS = ("toy.account", "ledger.entry", "ledger.total")
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from clarion.chains.stacks.node_payloads import PayloadError
 from clarion.replay import replay
 from clarion.store.database import connect, create_database, drop_database, with_database
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 DEEP = 100_000
 
 Payload = dict[str, Any]

@@ -21,6 +21,7 @@ from support.keeper_world import ACCOUNTS, FUNDS, ToyExecutor, World, toy_engine
 from clarion_keeper.observer import STAGES, Observer
 
 TIMEOUT_S = 60
+PATIENCE_S = 200
 SENDING = ("rescue", "settle", "upkeep")
 REWARD = 20_000
 
@@ -39,7 +40,7 @@ def world(database_url: str) -> Iterator[World]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
         time.sleep(0.02)

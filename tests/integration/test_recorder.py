@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("toy_tables")
 REPOSITORY = Path(__file__).parents[2]
 DEVNET = REPOSITORY / "fixtures" / "bithedge-devnet.tsv.zst"
 NAKAMOTO = "stacks/nakamoto-2025.tsv"
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 def everything(connection: psycopg.Connection[Any]) -> list[Any]:

@@ -74,7 +74,7 @@ class Messages:
 
     async def raw(self) -> dict[str, Any]:
         """The next message as it comes."""
-        message: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(self.socket.recv(), 20))
+        message: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(self.socket.recv(), 120))
         return message
 
     async def next(self) -> Any:

@@ -29,7 +29,7 @@ from support import toy
 from support.index import truncate_index
 from support.node_posts import body, hex_of, moves_payload, replayed_payload
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 def settings_for(database_url: str, *, node: str = "http://127.0.0.1:9", **values: Any) -> Settings:

@@ -18,7 +18,7 @@ from clarion.follower import Follower
 from clarion.store.store import Store
 from support.index_service import until
 
-WAIT_S = 30
+WAIT_S = 120
 CHANGES = """subscription($since: BigInt) {
   changes(table: TOY_ACCOUNT, since: $since) { sequence op retraction height key before after }
 }"""

@@ -15,7 +15,7 @@ import pytest
 
 from clarion.dev.processes import Change, ProcessTree, State
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 WAITS = [sys.executable, "-c", "import signal; signal.pause()"]
 
 

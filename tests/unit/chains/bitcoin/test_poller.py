@@ -13,7 +13,7 @@ from clarion.chains.bitcoin import poller as poller_module
 from clarion.chains.bitcoin.poller import BitcoinPoller, ReadBlock
 from clarion.chains.bitcoin.source import BitcoinSourceError, SourceTip
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 @pytest.fixture(autouse=True)
