@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from e2e.flow import Flow, open_flow, until
 
+from clarion.chains.stacks.node_client import NodeClient
 from clarion.config import Devnet, GraphQL, Observer, Settings
 from clarion.dev.accounts import KEEPER
 from clarion.dev.processes import ProcessTree
@@ -51,30 +52,36 @@ async def test_leaders_are_killed_while_policies_are_settled(
     processes: tuple[Settings, ProcessTree], database_url: str
 ) -> None:
     settings, tree = processes
-    chance = random.Random(1)
     with connect(database_url, autocommit=True) as connection:
         await _until_up(settings, tree)
-        async with open_flow(settings.node.url) as flow:
+        async with NodeClient(settings.node.url) as node, open_flow(settings.node.url) as flow:
             await flow.begin()
-            policies = [await flow.buy(strike_percent=99, blocks=2) for _ in range(POLICIES)]
-            await flow.expire(96)
-            kills = 0
+            before = await _had(node, connection)
+            await _settle_while_leaders_are_killed(flow, tree, connection)
+            _check_books(connection)
+            assert await _had(node, connection) == before, "the fees in the books are not what the balance says"
 
-            async def step() -> list[str]:
-                nonlocal kills
-                tree.poll()
-                if kills < KILLS and chance.random() < 0.2 and (pid := _leader(connection)) is not None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                        kills += 1
-                if (await flow.devnet.status())["mempool"]["size"] and chance.random() < 0.5:
-                    await flow.devnet.mine()
-                return [(await flow.policy(number))["state"] for number in policies]
 
-            await until(step, lambda states: "active" not in states, "the settlements", seconds=600)
-            await _finish(flow, connection, tree)
-        assert kills >= KILLS // 2
-        _check_books(connection)
+async def _settle_while_leaders_are_killed(flow: Flow, tree: ProcessTree, connection: psycopg.Connection[Any]) -> None:
+    chance = random.Random(1)
+    policies = [await flow.buy(strike_percent=99, blocks=2) for _ in range(POLICIES)]
+    await flow.expire(96)
+    kills = 0
+
+    async def step() -> list[str]:
+        nonlocal kills
+        tree.poll()
+        if kills < KILLS and chance.random() < 0.2 and (pid := _leader(connection)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+        if (await flow.devnet.status())["mempool"]["size"] and chance.random() < 0.5:
+            await flow.devnet.mine()
+        return [(await flow.policy(number))["state"] for number in policies]
+
+    await until(step, lambda states: "active" not in states, "the settlements", seconds=600)
+    await _finish(flow, connection, tree)
+    assert kills >= KILLS // 2
 
 
 async def _until_up(settings: Settings, tree: ProcessTree) -> None:
@@ -109,6 +116,23 @@ async def _finish(flow: Flow, connection: psycopg.Connection[Any], tree: Process
         return int(row[0])
 
     await until(under_way, lambda count: count == 0, "the books to be closed", seconds=300)
+
+
+async def _had(node: NodeClient, connection: psycopg.Connection[Any]) -> int:
+    """What the account would have without the fees in the books, once these have all that the chain has."""
+    found: list[int] = []
+
+    async def ask() -> bool:
+        account = await node.account(KEEPER.address)
+        row = connection.execute(
+            "SELECT count(*), coalesce(sum(fee_paid), 0)::bigint FROM keeper.outgoing WHERE state IN ('mined', 'final')"
+        ).fetchone()
+        assert row is not None
+        found.append(account.balance + row[1])
+        return bool(row[0] == account.nonce)
+
+    await until(ask, bool, "the books to have what the chain has", seconds=60)
+    return found[-1]
 
 
 def _check_books(connection: psycopg.Connection[Any]) -> None:
