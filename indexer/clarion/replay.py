@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 
@@ -33,8 +32,6 @@ from clarion.store.packed import Interest
 from clarion.store.store import FINAL_DEPTH, Store, Tip
 from clarion.worker import is_of_the_post
 
-SWITCH_SECONDS: Final = 0.0005
-"""How long a thread runs at most while others want to; Python's own 5 ms cost a sixth of the time."""
 BATCH_POSTS = 5_000
 """Most posts of a batch."""
 LARGE_BYTES = 1 << 20
@@ -113,7 +110,6 @@ def replay(
             posts = chain.from_iterable(posts_of(lines, path) for lines in read_lines(file, path))
             read = map(_read, posts)
         stack.enter_context(_without_cycles())
-        stack.enter_context(_quick_turns())
         size = BatchSize(most_posts=BATCH_POSTS)
         for batch in _batches(read, size):
             began = time.monotonic()
@@ -165,20 +161,6 @@ def _without_cycles() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-@contextlib.contextmanager
-def _quick_turns() -> Iterator[None]:
-    """Let threads that feed Postgres and the decoding processes wait less long for the one that projects.
-
-    Each has little to do, and whoever it feeds has nothing to do until then.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def _restore_indexes(connection: psycopg.Connection[Any]) -> None:

@@ -7,7 +7,8 @@ packed once. Format: PostgreSQL's documentation of ``COPY`` ("Binary Format") an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import select
+from collections.abc import Generator, Iterable, Iterator
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
@@ -36,14 +37,32 @@ _JSONB_VERSION: Final = 1
 
 def copy_rows(connection: Connection[Any], columns: bytes, rows: Iterable[bytes]) -> None:
     """Write rows. ``columns``: the table and the columns that the rows have, as ``COPY`` takes them."""
+    finish(connection, copying(connection, columns, rows))
+
+
+def copying(connection: Connection[Any], columns: bytes, rows: Iterable[bytes]) -> Generator[None, None, None]:
+    """Write rows as :func:`copy_rows` does, in steps: each ends where Postgres has enough for the moment.
+
+    The connection is not to be used for anything else before the last step. To close the iterator breaks off.
+    """
     from psycopg.copy import LibpqWriter
 
     content = memoryview(b"".join((_HEADER, *rows, _TRAILER)))
     with connection.cursor() as cursor:
-        writer = LibpqWriter(cursor, flush_threshold=_SENT_BYTES)
+        writer = LibpqWriter(cursor, flush_threshold=len(content) + 1)  # that is, it never waits
         with cursor.copy(b"COPY %b FROM STDIN (FORMAT binary)" % columns, writer=writer) as copy:
             for at in range(0, len(content), _SENT_BYTES):
                 copy.write(content[at : at + _SENT_BYTES])
+                while connection.pgconn.flush():
+                    yield
+
+
+def finish(connection: Connection[Any], steps: Iterator[None]) -> None:
+    """Take all steps that are left, each when Postgres is ready for it."""
+    ready = select.poll()
+    ready.register(connection.fileno(), select.POLLOUT)
+    for _ in steps:
+        ready.poll()
 
 
 def row_head(count: int) -> bytes:

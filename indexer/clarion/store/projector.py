@@ -6,7 +6,7 @@ is here; where rows come from and where changes go is the caller's business.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -103,15 +103,22 @@ class Projector:
         if not self.rows.complete:
             self.rows.prefetch(self._foreseen(blocks), load_many)
 
-    def project_prefetched(self, blocks: Sequence[Block], load_many: ManyLoader) -> list[Projected]:
-        """The second half of :meth:`project_all`: rows are loaded only where one was needed that nobody foresaw."""
+    def project_prefetched(
+        self, blocks: Sequence[Block], load_many: ManyLoader, after_each: Callable[[], object] = lambda: None
+    ) -> list[Projected]:
+        """The second half of :meth:`project_all`: rows are loaded only where one was needed that nobody foresaw.
+
+        ``after_each`` is called after each block.
+        """
         rows, digests = self.rows, dict(self.digests)
         rows.begin_batch()
         while True:
             projected: list[Projected] = []
             failed: ProjectionError | None = None
             try:
-                projected.extend(map(self.project, blocks))
+                for block in blocks:
+                    projected.append(self.project(block))
+                    after_each()
             except ProjectionError as error:
                 failed = error
             found = load_many(rows.guessed) if rows.guessed else {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal
 
@@ -20,7 +20,7 @@ from clarion.store.burn_chain import Announced, BurnChain, SelfAnchored
 from clarion.store.chain_log import Header
 from clarion.store.change_log import CHANGE_COLUMNS, change_rows
 from clarion.store.digest import EMPTY_DIGEST, combined_digest
-from clarion.store.packed import EVENT_COLUMNS, Interest, PackedBlock
+from clarion.store.packed import BLOCK_COLUMNS, EVENT_COLUMNS, TRANSACTION_COLUMNS, Interest, PackedBlock
 from clarion.store.projector import AnomalyAt, Projector
 from clarion.store.registry import latest_digests, register
 from clarion.store.row_sql import RowTables
@@ -372,38 +372,26 @@ class Batch:
         ref, before = block.ref, self._tip
         self._tip = store.tip = Tip(ref.height, ref.hash, before.sequence, before.digest)
 
-    @contextmanager
-    def _writing_ahead(self) -> Iterator[Callable[[], None]]:
-        """Write the rows that are there already while something else is done that takes long.
-
-        Gives what waits until they are written, which is to be done before the connection is used again. A large batch
-        is written by another thread: Postgres then works while this process does.
+    def _project(self) -> None:
+        """Project what was applied. What is to be written already is written meanwhile, where it is much: then Postgres
+        works while this process does.
         """
-        rows, self._rows = self._rows, defaultdict(list)
-        pipelined = self._connection.pgconn.pipeline_status != pq.PipelineStatus.OFF
-        if pipelined or sum(map(len, rows.get(EVENT_COLUMNS, ()))) < LEAST_BYTES_AHEAD:
-            self._rows = rows
-            yield lambda: None
-            return
-        with ThreadPoolExecutor(1, "clarion write") as thread:
-            writing = thread.submit(write_rows, self._connection, rows)
-            yield writing.result
-            writing.result()
-
-    def _project(self, written: Callable[[], None]) -> None:
-        """``written`` waits until the connection may be used."""
         if not self._unprojected:
             return
         store, projector = self._store, self._store._projector
         sequence = self._tip.sequence
         canonical = self._rows[b"clarion.canonical_block (chain, height, hash, sequence)"]
         head = copy.row_head(4) + copy.text(self._chain)
+        projector.prefetch(self._unprojected, store._load_rows)
+        writing = self._writing_ahead()
 
         def load(keys: Mapping[RowType, Sequence[Key]]) -> Mapping[RowType, Sequence[tuple[Key, Sequence[Any]]]]:
-            written()
+            copy.finish(self._connection, writing)
             return store._load_rows(keys)
 
-        projected_blocks = projector.project_prefetched(self._unprojected, load)
+        with closing(writing):
+            projected_blocks = projector.project_prefetched(self._unprojected, load, partial(next, writing, None))
+            copy.finish(self._connection, writing)
         for block, projected in zip(self._unprojected, projected_blocks, strict=True):
             ref = block.ref
             sequence += 1
@@ -419,6 +407,15 @@ class Batch:
         digest = combined_digest(block.hash, projector.digests)
         self._tip = store.tip = Tip(block.height, block.hash, sequence, digest)
         self._unprojected.clear()
+
+    def _writing_ahead(self) -> Generator[None, None, None]:
+        """The steps in which the rows of blocks are written, none where they are few: then they go with the others."""
+        pipelined = self._connection.pgconn.pipeline_status != pq.PipelineStatus.OFF
+        if pipelined or sum(map(len, self._rows.get(EVENT_COLUMNS, ()))) < LEAST_BYTES_AHEAD:
+            return
+        for columns in (BLOCK_COLUMNS, TRANSACTION_COLUMNS, EVENT_COLUMNS):
+            if any(rows := self._rows.pop(columns, ())):
+                yield from copy.copying(self._connection, columns, rows)
 
     def _add_digest(self, protocol: str, height: int, digest: bytes) -> None:
         head = copy.row_head(5) + copy.common_text(self._chain) + copy.common_text(protocol)
@@ -618,9 +615,7 @@ class Batch:
         Raises ProjectionError.
         """
         self._take_blocks()
-        self._store._projector.prefetch(self._unprojected, self._store._load_rows)
-        with self._writing_ahead() as written:
-            self._project(written)
+        self._project()
         self._store._tables.write(self._connection, [change for _, _, change in self._changes])
         moved = STEP_COLUMNS in self._rows
         if self._may_be_final:
