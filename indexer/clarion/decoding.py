@@ -41,6 +41,7 @@ decode while a batch is written.
 PIPE_BYTES: Final = 1 << 20
 """How much a pipe holds, where the system lets it: a piece of a file goes through in few steps."""
 STOP_SECONDS: Final = 5.0
+NICENESS: Final = 10
 _lengths = Struct(">QQ")
 
 
@@ -225,6 +226,8 @@ def _read(stream: IO[bytes]) -> tuple[Any, bytes]:
 def main() -> None:
     """A decoding process: what is of interest comes first, then pieces of a file until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the parent, which then ends this
+    # They work ahead: whoever writes, and Postgres, go first where there are more processes than processors.
+    os.nice(NICENESS)
     given, answers = sys.stdin.buffer, sys.stdout.buffer
     # Nothing that decoding makes refers back to itself, but looking for that would take a tenth of the time.
     gc.freeze()

@@ -50,11 +50,16 @@ def bench_server(bench_folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def new_index(bench_server: str) -> Iterator[Callable[[], str]]:
-    """Function that makes an empty index and gives its URL."""
+    """Function that makes an empty index and gives its URL. The one before is dropped: Postgres would tidy it up."""
     names = (f"bench_{number}" for number in itertools.count())
     made: list[str] = []
 
+    def drop() -> None:
+        while made:
+            drop_database(made.pop())
+
     def make() -> str:
+        drop()
         url = with_database(bench_server, next(names))
         create_database(url)
         migrate(url)
@@ -62,5 +67,4 @@ def new_index(bench_server: str) -> Iterator[Callable[[], str]]:
         return url
 
     yield make
-    for url in made:
-        drop_database(url)
+    drop()
