@@ -1,7 +1,8 @@
 """What indexing costs, from a file of posts to committed rows: ``make bench``.
 
 Each run is a process of its own. It is compared with a bare COPY of the same rows (those that the run left, in binary
-form, already in memory) into the same tables with the same indexes, in as many transactions.
+form, already in memory) into the same tables with the same indexes, in as many transactions: once with the indexes in
+place, once with them made afterwards, as Clarion does it.
 
 `CLARION_BENCH_EVENTS`: how many events the generated chain has (50,000), several with commas between make a curve.
 `CLARION_BENCH_BITHEDGE`: percent of them that are BitHedge's (10,5,20,100), the first for all that is measured, the
@@ -92,15 +93,22 @@ class Run:
     disk_bytes: int
     """What the database then takes."""
     bare: BareCopy | None
+    """Into tables that have their indexes."""
+    bare_before_indexes: BareCopy | None
 
     def row(self, name: str) -> dict[str, str]:
         """A line of a table."""
-        took, bare = self.took, self.bare
+        took = self.took
+
+        def ratio(bare: BareCopy | None) -> str:
+            return "" if bare is None else f"{bare.seconds / took.seconds:.2f}"
+
         return {
             "Run": name,
             "events": f"{took.events:,}",
             "events/s": f"{took.events / took.seconds:,.0f}",
-            "of bare COPY": "" if bare is None else f"{bare.seconds / took.seconds:.2f}",
+            "of bare COPY": ratio(self.bare),
+            "indexes after it": ratio(self.bare_before_indexes),
             "wall": self._each(took.seconds),
             "writer": self._each(took.writer),
             "decoding": self._each(took.decoders),
@@ -111,17 +119,18 @@ class Run:
             "disk, B": f"{self.disk_bytes / took.events:,.0f}",
         }
 
-    def bare_row(self) -> dict[str, str]:
-        """The line of the bare COPY."""
-        assert self.bare is not None
-        return {
-            "Run": f"bare COPY of its {self.bare.rows:,} rows",
-            "events": f"{self.took.events:,}",
-            "events/s": f"{self.took.events / self.bare.seconds:,.0f}",
-            "wall": self._each(self.bare.seconds),
-            "Postgres' backends": self._each(self.bare.postgres.backends),
-            "its others": self._each(self.bare.postgres.others),
-        }
+    def bare_rows(self) -> Iterator[dict[str, str]]:
+        """The lines of the bare COPYs."""
+        for how, bare in (("", self.bare), (", indexes after it", self.bare_before_indexes)):
+            if bare is not None:
+                yield {
+                    "Run": f"bare COPY of its {bare.rows:,} rows{how}",
+                    "events": f"{self.took.events:,}",
+                    "events/s": f"{self.took.events / bare.seconds:,.0f}",
+                    "wall": self._each(bare.seconds),
+                    "Postgres' backends": self._each(bare.postgres.backends),
+                    "its others": self._each(bare.postgres.others),
+                }
 
     def _each(self, seconds: float) -> str:
         return f"{seconds / self.took.events * 1e6:.1f}"
@@ -140,7 +149,11 @@ def measured(path: Path, url: str, deployers: Deployers, *, bare: bool, final_de
         spent = postgres_time(watching) - before
         size = watching.execute("SELECT pg_database_size(current_database())").fetchone()
         assert size is not None
-        return Run(took, spent, most, size[0], bare_copy(url, watching, deployers, took.batches) if bare else None)
+        copies = [
+            bare_copy(url, watching, deployers, took.batches, indexes_after=after) if bare else None
+            for after in (False, True)
+        ]
+        return Run(took, spent, most, size[0], *copies)
 
 
 @dataclass(frozen=True)
@@ -152,7 +165,9 @@ class BareCopy:
     postgres: PostgresTime
 
 
-def bare_copy(url: str, watching: Connection[Any], deployers: Deployers, commits: int) -> BareCopy:
+def bare_copy(
+    url: str, watching: Connection[Any], deployers: Deployers, commits: int, *, indexes_after: bool
+) -> BareCopy:
     """Write what the index holds once more, into empty tables, in so many transactions."""
     core = ("block", "transaction", "event", "canonical_block", "step", "change", "digest")
     names = [sql.Identifier("clarion", name) for name in core]
@@ -166,7 +181,8 @@ def bare_copy(url: str, watching: Connection[Any], deployers: Deployers, commits
     before = postgres_time(watching)
     with connect(url, autocommit=True) as connection:
         began = time.perf_counter()
-        defer_indexes(connection)
+        if indexes_after:
+            defer_indexes(connection)
         for number in range(commits):
             with connection.transaction(), connection.cursor() as cursor:
                 for name, rows in held:
@@ -206,7 +222,8 @@ def test_a_generated_chain(
         run = measured(path, new_index(), deployers, bare=bare)
         report.add(COST, run.row(name))
         if bare:
-            report.add(COST, run.bare_row())
+            for row in run.bare_rows():
+                report.add(COST, row)
 
 
 @pytest.mark.parametrize("percent", OTHER_MIXES)
