@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import hypothesis
 import psutil
@@ -106,45 +107,61 @@ def recorded_template(postgres_url: str, template_database: str) -> Iterator[str
         drop_database(url)
 
 
+class DatabaseOfItsOwn(Protocol):
+    """Makes a database, and drops it where the context ends."""
+
+    def __call__(self, template: str | None = None) -> contextlib.AbstractContextManager[str]:
+        """URL of a copy of ``template``, or of a database without tables."""
+
+
 @pytest.fixture(scope="session")
-def _database_names() -> Iterator[str]:
-    return (f"clarion_test_{os.getpid()}_{number}" for number in itertools.count())
+def database_of_its_own(postgres_url: str) -> DatabaseOfItsOwn:
+    """Function that makes a database that nobody else uses."""
+    numbers = itertools.count()
+
+    @contextlib.contextmanager
+    def make(template: str | None = None) -> Iterator[str]:
+        url = with_database(postgres_url, f"clarion_test_{os.getpid()}_{next(numbers)}")
+        create_database(url, template=template)
+        yield url
+        drop_database(url)
+
+    return make
 
 
 @pytest.fixture
-def empty_database_url(postgres_url: str, _database_names: Iterator[str]) -> Iterator[str]:
+def empty_database_url(database_of_its_own: DatabaseOfItsOwn) -> Iterator[str]:
     """URL of a database of this test's own, without tables."""
-    url = with_database(postgres_url, next(_database_names))
-    create_database(url)
-    yield url
-    drop_database(url)
+    with database_of_its_own() as url:
+        yield url
 
 
 @pytest.fixture
-def database_url(postgres_url: str, template_database: str, _database_names: Iterator[str]) -> Iterator[str]:
+def database_url(database_of_its_own: DatabaseOfItsOwn, template_database: str) -> Iterator[str]:
     """URL of a migrated database of this test's own."""
-    url = with_database(postgres_url, next(_database_names))
-    create_database(url, template=template_database)
-    yield url
-    drop_database(url)
+    with database_of_its_own(template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def other_database_url(database_of_its_own: DatabaseOfItsOwn, template_database: str) -> Iterator[str]:
+    """URL of another one."""
+    with database_of_its_own(template_database) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def recorded_bithedge_url(postgres_url: str, recorded_template: str, _database_names: Iterator[str]) -> Iterator[str]:
+def recorded_bithedge_url(database_of_its_own: DatabaseOfItsOwn, recorded_template: str) -> Iterator[str]:
     """URL of a database with BitHedge's recorded run, for tests that only read chain data."""
-    url = with_database(postgres_url, next(_database_names))
-    create_database(url, template=recorded_template)
-    yield url
-    drop_database(url)
+    with database_of_its_own(recorded_template) as url:
+        yield url
 
 
 @pytest.fixture
-def recorded_copy_url(postgres_url: str, recorded_template: str, _database_names: Iterator[str]) -> Iterator[str]:
+def recorded_copy_url(database_of_its_own: DatabaseOfItsOwn, recorded_template: str) -> Iterator[str]:
     """URL of such a database of this test's own."""
-    url = with_database(postgres_url, next(_database_names))
-    create_database(url, template=recorded_template)
-    yield url
-    drop_database(url)
+    with database_of_its_own(recorded_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -48,16 +48,6 @@ DEADLINE_SECONDS = 120
 
 
 @pytest.fixture
-def other_database_url(postgres_url: str, template_database: str, _database_names: Iterator[str]) -> Iterator[str]:
-    from clarion.store.database import create_database, drop_database, with_database
-
-    url = with_database(postgres_url, next(_database_names))
-    create_database(url, template=template_database)
-    yield url
-    drop_database(url)
-
-
-@pytest.fixture
 def installed_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes this process and others find the ledger as an installed package."""
     info = tmp_path / "ledger-1.0.dist-info"
