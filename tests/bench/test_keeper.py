@@ -54,6 +54,8 @@ NAIVE_FEE = 15_000
 CHAINED = 25
 NAIVE = account("naive")
 ROLES = {"rescuer": ["rescue"], "settler": ["settle"]}
+HOURLY_BUDGET = 3 * (POSITIONS + DUE) * 10**6
+"""What an account may spend in an hour, in micro-STX: two transactions for each position, at no more than the cap."""
 
 
 class NaiveLoop:
@@ -209,7 +211,8 @@ async def test_everything_is_mined_although_blocks_are_full(
     folder = bench_folder / "keeper"
     folder.mkdir()
     given, accounts = accounts_of(folder, ROLES)
-    keeper = {"accounts": given, "jobs": [*JOBS]}
+    budgets = {name: {**one, "hourly_budget": HOURLY_BUDGET} for name, one in given.items()}
+    keeper = {"accounts": budgets, "jobs": [*JOBS]}
     async with staged_storm(new_index(), folder, **SIZE, keeper=keeper, accounts=accounts, runs=True) as (stage, storm):
         found = await play(stage, storm, stage.keeper_turned)
         sent = sent_by(stage.database, [one.address for one in accounts])
