@@ -102,6 +102,7 @@ def run(settings: Settings, database_url: str) -> None:
         http=Connection,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
+        ws_ping_interval=None,  # it pings everybody, whatever else was sent; see live/keep_alive.py
         access_log=False,
         proxy_headers=False,  # it believes what anybody on this machine says; see accounts/client.py
         log_config=None,

@@ -1,12 +1,13 @@
-"""Many WebSocket clients of one server in a process that does little else: it counts frames and notes when they came.
+"""Many WebSocket clients of one server in a process that does little else: it counts frames and says when they came.
 
     python subscription_clients.py HOST PORT CLIENTS PAYLOAD
 
 Says `ready` once every client has its START, then at the end of its input one line of JSON: how long connecting took,
-and by a block's height when each client was told of it (seconds of the monotonic clock).
+and by a block's height when each client was told of it (seconds of the wall clock).
 
-It never sleeps: real clients are other machines, and whoever sends to them does not wake them. On one machine a `send`
-to a process that sleeps has to, which costs more than the rest of it. So give this process a core of its own.
+Real clients are machines of their own: none waits until another has read. So what counts is when the kernel took the
+bytes in for a client's socket, which it notes (socket(7), SO_TIMESTAMPNS), and not when this process came round to
+reading them. Nor does a server wake other machines: this process waits for nothing, it looks again after a while.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import resource
 import select
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +35,12 @@ HEIGHT: Final = re.compile(rb'"height":\s*(\d+)')
 AT_ONCE: Final = 100
 """Clients that connect at a time: a listener's queue is short."""
 MOST_AT_ONCE: Final = 1024
+LOOK_SECONDS: Final = 0.01
+"""How often it is looked what came."""
+SO_TIMESTAMPNS: Final = 35
+"""linux/asm-generic/socket.h; the value that comes with what is read is seconds and nanoseconds of the wall clock."""
+TIMESPEC: Final = struct.Struct("@qq")
+ANCILLARY_BYTES: Final = socket.CMSG_SPACE(TIMESPEC.size)
 TEXT, PING, PONG = 0x81, 0x89, 0x8A
 """A frame's first byte (RFC 6455 section 5.2)."""
 
@@ -48,6 +56,7 @@ def connected(host: str, port: int) -> socket.socket:
     """A connection that has asked to be a WebSocket."""
     client = socket.create_connection((host, port))
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     key = base64.b64encode(os.urandom(16)).decode()
     client.sendall(
         f"GET /graphql HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -99,7 +108,8 @@ def connect_all(host: str, port: int, count: int, payload: bytes) -> list[socket
 class Heard:
     """What the clients, by the numbers of their sockets, were told, and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, clients: list[socket.socket]) -> None:
+        self._clients = {client.fileno(): client for client in clients}
         self.times: dict[int, list[float]] = {}
         self._known: dict[bytes, list[list[float]]] = {}
         """By what was read at once: all clients are told the same, and it is taken apart once."""
@@ -107,15 +117,17 @@ class Heard:
 
     def read(self, number: int) -> None:
         """Take what came to a client."""
-        data = os.read(number, READ_BYTES)
-        now = time.monotonic()
+        data, ancillary, _, _ = self._clients[number].recvmsg(READ_BYTES, ANCILLARY_BYTES)
         known = self._known.get(data) if number not in self._unread else None
         if known is None:
             if not data:
                 raise SystemExit("the server ended a connection")
             known = self._taken_apart(number, data)
-        for times in known:
-            times.append(now)
+        if known:
+            ((_, _, stamp),) = ancillary
+            seconds, nanoseconds = TIMESPEC.unpack(stamp)
+            for times in known:
+                times.append(seconds + nanoseconds / 1e9)
 
     def _taken_apart(self, number: int, data: bytes) -> list[list[float]]:
         whole = self._unread.pop(number, b"") + data
@@ -152,7 +164,7 @@ def main() -> None:
         poll.register(client, select.EPOLLIN)
     print("ready", flush=True)
     gc.disable()
-    heard = Heard()
+    heard = Heard(clients)
     quiet_since = looked = time.monotonic()
     over = False
     while not over or time.monotonic() - quiet_since < QUIET_SECONDS:
@@ -161,9 +173,11 @@ def main() -> None:
             heard.read(number)
         if ready:
             quiet_since = time.monotonic()
-        elif not over and time.monotonic() - looked > INPUT_SECONDS:
+            continue
+        if not over and time.monotonic() - looked > INPUT_SECONDS:
             looked = quiet_since = time.monotonic()
             over = input_has_ended()
+        time.sleep(LOOK_SECONDS)
     print(json.dumps({"connecting": connecting, "heights": heard.times}), flush=True)
 
 

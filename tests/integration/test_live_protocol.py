@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support import toy
 from support.graphql import Server, serving, toy_app
 from support.index_service import until
-from support.live import CHANGES, connected, ingest
-from websockets.asyncio.client import connect
+from support.live import CHANGES, Client, connected, ingest
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
+from websockets.typing import Subprotocol
 
 from clarion.store.store import Store
+from clarion_graphql.live.keep_alive import KeepAlive
 from clarion_graphql.live.outlets import DirectWebSocket, Queued
 from clarion_graphql.live.websocket import MAX_MESSAGE, MAX_OPERATIONS
 
@@ -90,6 +94,50 @@ class TestConnection:
         async with connected(server.url) as client:
             await client.say({"type": "ping", "payload": "x" * MAX_MESSAGE})
             assert (await client.closed())[0] == 1009
+
+
+class Pinged(ClientConnection):
+    """A client that knows when it was pinged."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.pings = 0
+
+    def process_event(self, event: Event) -> None:
+        """Count pings, and answer them as any client does."""
+        self.pings += isinstance(event, Frame) and event.opcode is Opcode.PING
+        super().process_event(event)
+
+
+class TestQuiet:
+    """Connections on which nothing moves."""
+
+    async def test_they_are_pinged_and_go_on(self, database_url: str, store: Store) -> None:
+        app = toy_app(database_url)
+        app.websocket._keep_alive = KeepAlive(0.02)
+        subprotocols = [Subprotocol("graphql-transport-ws")]
+        async with (
+            serving(app) as server,
+            connect(server.url, subprotocols=subprotocols, compression=None, create_connection=Pinged) as socket,
+        ):
+            client, pinged = Client(socket), cast("Pinged", socket)
+            await client.say({"type": "connection_init"})
+            assert await client.hear() == {"type": "connection_ack"}
+
+            async def thrice() -> bool:
+                return pinged.pings >= 3
+
+            await until(thrice)
+            await client.subscribe(TYPENAME)
+            assert (await client.hear())["type"] == "next"
+
+    async def test_where_frames_cannot_be_written_the_ping_is_a_message(self, database_url: str, store: Store) -> None:
+        app = toy_app(database_url)
+        app.websocket._keep_alive = KeepAlive(0.02)
+        async with serving(app, compression=True) as server, connected(server.url) as client:
+            assert await client.hear() == {"type": "ping"}
+            await client.say({"type": "pong"})
+            assert await client.hear() == {"type": "ping"}
 
 
 class TestOperations:

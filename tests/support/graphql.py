@@ -102,6 +102,7 @@ async def serving(app: Starlette, *, compression: bool = False) -> AsyncIterator
         http=Connection,
         ws="websockets-sansio",
         ws_per_message_deflate=compression,
+        ws_ping_interval=None,
         lifespan="on",
         log_config=None,
         access_log=False,

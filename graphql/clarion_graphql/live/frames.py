@@ -14,6 +14,8 @@ from typing import Any, Final
 import msgspec
 
 _TEXT: Final = 0x81  # FIN, and the opcode of text
+#: A ping with nothing in it.
+PING_FRAME: Final = b"\x89\x00"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ MAX_WAITING: Final = 64 * 1024
 class Outlet(ABC):
     """A client's end of a connection."""
 
+    __slots__ = ()
+
     #: Whether bytes are to be framed for the wire before they are written.
     direct: bool
 
@@ -66,6 +68,7 @@ class Outlet(ABC):
 class DirectWebSocket(Outlet):
     """uvicorn's transport of a WebSocket."""
 
+    __slots__ = ("_protocol", "_transport", "_writable")
     direct = True
 
     def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
@@ -108,6 +111,7 @@ class DirectWebSocket(Outlet):
 class DirectResponse(Outlet):
     """uvicorn's transport of a chunked HTTP response that has begun."""
 
+    __slots__ = ("_cycle", "_transport")
     direct = True
 
     def __init__(self, cycle: RequestResponseCycle) -> None:

@@ -21,9 +21,10 @@ from clarion_graphql.context import Service
 from clarion_graphql.documents import RequestError
 from clarion_graphql.errors import REQUEST_ID, ApiError, Code
 from clarion_graphql.execution import Executor, GraphQLRequest
-from clarion_graphql.live.frames import Message, WebSocketEnvelope, text_frame
+from clarion_graphql.live.frames import PING_FRAME, Message, WebSocketEnvelope, text_frame
 from clarion_graphql.live.groups import Member
 from clarion_graphql.live.hub import Hub, Request
+from clarion_graphql.live.keep_alive import PING_S, KeepAlive
 from clarion_graphql.live.outlets import Outlet, Receive, Scope, Send, websocket_outlet
 from clarion_graphql.persisted import PersistedQueries
 
@@ -93,6 +94,7 @@ class WebSocketEndpoint:
         *,
         max_message: int = MAX_MESSAGE,
         init_timeout_s: float = INIT_TIMEOUT_S,
+        ping_s: float = PING_S,
     ) -> None:
         self.hub = hub
         self.executor = executor
@@ -100,6 +102,7 @@ class WebSocketEndpoint:
         self.service = service
         self.max_message = max_message
         self.init_timeout_s = init_timeout_s
+        self._keep_alive = KeepAlive(ping_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
@@ -113,7 +116,8 @@ class WebSocketEndpoint:
             return
         connection = _Connection(self, scope, receive, websocket_outlet(scope, send))
         try:
-            await connection.run()
+            with self._keep_alive.connection(connection.ping_if_quiet):
+                await connection.run()
             closing = None
         except _Close as close:
             closing = close
@@ -133,6 +137,7 @@ class WebSocketEndpoint:
 class _Operation:
     """An operation of a connection. ``leave`` ends a subscription that has begun; ``task`` works for any other."""
 
+    member: Member
     task: asyncio.Task[None] | None = None
     leave: Callable[[], None] | None = None
 
@@ -147,6 +152,7 @@ class _Connection:
         self._waiting: asyncio.Task[Any] | None = None
         self._closing: _Close | None = None
         self._counted = contextlib.ExitStack()
+        self._sent: list[int | None] = []
 
     async def run(self) -> None:
         """Serve until the client goes. Raises _Close where it is to be sent away."""
@@ -177,6 +183,13 @@ class _Connection:
             if operation.leave is not None:
                 operation.leave()
         self._operations.clear()
+
+    def ping_if_quiet(self) -> None:
+        """Ping the client if no subscription sent anything since the last call."""
+        sent = [operation.member.position for operation in self._operations.values()]
+        if sent == self._sent and self.outlet.ready:
+            self.outlet.write(PING_FRAME if self.outlet.direct else b'{"type":"ping"}')
+        self._sent = sent
 
     async def _initialised(self) -> Caller | None:
         """Who has connected, once it has said so; None where it went instead."""
@@ -247,7 +260,6 @@ class _Connection:
         if name in self._operations:
             raise _Close(CloseCode.ALREADY_EXISTS, _short(f"Subscriber for {name} already exists"))
         envelope = WebSocketEnvelope(name, framed=self.outlet.direct)
-        operation = _Operation()
 
         def ended(too_slow: bool) -> None:
             if self._operations.get(name) is operation:
@@ -256,6 +268,7 @@ class _Connection:
                 self._close_later(_Close(CloseCode.TOO_SLOW, "Too slow: subscribe again from the last sequence"))
 
         member = Member(self.outlet, envelope, ended)
+        operation = _Operation(member)
         try:
             if len(self._operations) >= MAX_OPERATIONS:
                 said = f"A connection has at most {MAX_OPERATIONS} operations at once."
