@@ -24,6 +24,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_WAITING: Final = 64 * 1024
 
 
+_TRANSPORT: Final = ("write", "is_closing", "abort", "get_write_buffer_size")
+
+
 class Outlet(ABC):
     """A client's end of a connection."""
 
@@ -87,12 +90,16 @@ class DirectWebSocket(Outlet):
         return self._protocol.close_sent or self._transport.is_closing()
 
     def offer(self, data: bytes) -> bool:
-        """Have one message sent where it is ready; whether it was. It is what everything sent to many goes through."""
+        """Have one message sent where it is ready; whether it was.
+
+        Everything sent to many goes through it, and each object that it looks at has left the processor's caches since
+        the last time: it asks the transport alone. That is closing wherever the protocol has sent a close by itself.
+        """
         transport = self._transport
-        if self._writable.is_set() and not self._protocol.close_sent and not transport.is_closing():
-            transport.write(data)
-            return True
-        return False
+        if transport.is_closing() or transport.get_write_buffer_size() > MAX_WAITING:
+            return False
+        transport.write(data)
+        return True
 
     def write(self, data: bytes) -> None:
         """Have one message sent. What is written after the end of the connection is lost."""
@@ -247,4 +254,4 @@ def _has(thing: object, **attributes: type) -> bool:
 
 
 def _is_transport(transport: object) -> bool:
-    return all(callable(getattr(transport, name, None)) for name in ("write", "is_closing", "abort"))
+    return all(callable(getattr(transport, name, None)) for name in _TRANSPORT)

@@ -466,6 +466,7 @@ class Allocation(Row, table=True):
     __tablename__ = "allocation"
     __table_args__ = (
         Index("allocation_by_provider", "provider", "state", "expiry_burn"),
+        Index("allocation_of_provider", "provider", "policy"),
         Index("allocation_by_pool", "tier", "token", "state"),
         _args,
     )

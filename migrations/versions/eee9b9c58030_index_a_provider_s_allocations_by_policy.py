@@ -1,0 +1,19 @@
+"""Policies that a provider backs are found, in order, without reading its allocations.
+
+Revision eee9b9c58030, after e19a3c7b5d02.
+"""
+
+from alembic import op
+
+revision = "eee9b9c58030"
+down_revision = "e19a3c7b5d02"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("allocation_of_provider", "allocation", ["provider", "policy"], unique=False, schema="bithedge")
+
+
+def downgrade() -> None:
+    op.drop_index("allocation_of_provider", table_name="allocation", schema="bithedge")
