@@ -168,6 +168,6 @@ async def test_relations_in_filters_are_joined_and_begin_where_an_index_is(conne
             connection.execute("SET LOCAL enable_seqscan = off")
             plan = "\n".join(line for (line,) in connection.execute(query.text, query.parameters))
 
-        assert "allocation_by_provider" in plan, plan
+        assert "allocation_of_provider" in plan, plan
         assert join_ in plan, plan
         assert "SubPlan" not in plan, plan

@@ -18,13 +18,13 @@ import psycopg
 import structlog
 from graphql import GraphQLError
 
-from clarion_graphql.errors import ApiError, Code, show_errors
+from clarion_graphql.errors import ApiError, Code
 from clarion_graphql.feed import Feed
-from clarion_graphql.live.frames import Envelope, Message
-from clarion_graphql.live.outlets import Outlet
+from clarion_graphql.live.frames import Message
+from clarion_graphql.live.members import GoneError, InStep, Member, TooSlowError
 from clarion_graphql.live.sources import LogSource, Source, StateSource
 from clarion_graphql.live.touched import TouchedTables
-from clarion_graphql.metrics import MESSAGES, SUBSCRIPTIONS
+from clarion_graphql.metrics import SUBSCRIPTIONS
 from clarion_graphql.shared_reads import SharedReads
 
 log = structlog.get_logger(__name__)
@@ -36,77 +36,12 @@ STALL_S: Final = 15.0
 #: Most messages, and bytes of them, that a group keeps for those who come with a position that is not long ago.
 KEPT_MESSAGES: Final = 512
 KEPT_BYTES: Final = 1 << 20
-#: Messages are written to a client together up to this size.
-_PACKET_BYTES: Final = 32 * 1024
-#: To how many members is written before others may go on.
-_MEMBERS_AT_ONCE: Final = 250
 
 Render = Callable[[Any], Awaitable[bytes]]
 #: What the feed had said when the log was read, up to where it was read, and the messages.
-_Found = tuple[int | None, int, Sequence["Message"]]
-
-
-class _TooSlowError(Exception):
-    """A client took nothing for too long."""
-
-
-class _GoneError(Exception):
-    """A client's connection has ended."""
-
-
-class Member:
-    """One operation of one client.
-
-    ``position``: it was sent everything up to there; None: it begins now. ``ended`` is called once, when no more will
-    come, with whether that is because the client does not take it.
-    """
-
-    __slots__ = ("checked", "ended", "envelope", "live", "outlet", "position", "sequence", "started", "task")
-
-    def __init__(self, outlet: Outlet, envelope: Envelope, ended: Callable[[bool], None]) -> None:
-        self.outlet = outlet
-        self.envelope = envelope
-        self.ended = ended
-        self.position: int | None = None
-        self.sequence: int | None = None
-        """Of the last message it was sent."""
-        self.started = False
-        self.checked = False
-        """Whether the position is known to be one of this index; a client may name any."""
-        self.live = False
-        self.task: asyncio.Task[None] | None = None
-
-    def send(self, message: Message) -> None:
-        """Write one message."""
-        self.outlet.write(self.envelope.next(message))
-        self.position, self.sequence = message.position, message.sequence
-        self.started = self.checked = True
-        MESSAGES.inc()
-
-    def fail(self, errors: Sequence[GraphQLError], *, too_slow: bool = False) -> None:
-        """Say why nothing more comes."""
-        shown = list(errors)
-        show_errors(shown)
-        said = [dict(error.formatted) for error in shown]
-        if self.started:
-            self.outlet.write(self.envelope.failed(said))
-            self.outlet.write(self.envelope.complete())
-        else:
-            self.outlet.write(self.envelope.refused(said))
-        self.ended(too_slow)
-
-    async def until_ready(self, stall_s: float) -> None:
-        """Wait until it takes more. Raises _TooSlowError, _GoneError."""
-        if self.outlet.ready:
-            return
-        if not self.outlet.closed:
-            try:
-                async with asyncio.timeout(stall_s):
-                    await self.outlet.drained()
-            except TimeoutError:
-                raise _TooSlowError from None
-        if self.outlet.closed:
-            raise _GoneError
+_Found = tuple[int | None, int, Sequence[Message]]
+#: What a part was like, and the message that told of it.
+_Told = tuple[Hashable, Message]
 
 
 class Group(ABC):
@@ -117,7 +52,7 @@ class Group(ABC):
         self._render = render
         self._stall_s = stall_s
         self._abandoned = abandoned
-        self._members: dict[Member, None] = {}
+        self._in_step = InStep(self._fall_behind)
         self._coming: set[Member] = set()
         self._running: asyncio.Task[None] | None = None
 
@@ -132,13 +67,15 @@ class Group(ABC):
         """Send a member nothing more."""
         if member.task is not None:
             member.task.cancel()
-        if member in self._members or member in self._coming:
-            SUBSCRIPTIONS.dec()
-            self._members.pop(member, None)
-            self._coming.discard(member)
-            member.live = False
-            if not self._members and not self._coming:
-                self._end()
+        if member.in_step is not None:
+            self._in_step.remove(member)
+        elif member in self._coming:
+            self._coming.remove(member)
+        else:
+            return
+        SUBSCRIPTIONS.dec()
+        if not self._in_step and not self._coming:
+            self._end()
 
     def _end(self) -> None:
         if self._running is not None:
@@ -153,9 +90,9 @@ class Group(ABC):
             while not self._welcome(member):
                 await member.until_ready(self._stall_s)
                 await self._bring_up(member)
-        except _GoneError:
+        except GoneError:
             return  # the connection's end makes it leave
-        except _TooSlowError:
+        except TooSlowError:
             self._tell_too_slow(member)
         except Exception as error:  # whatever it is, the client is told, and the log where it is a defect
             member.task = None
@@ -174,8 +111,8 @@ class Group(ABC):
         if member.position is None:
             member.position = 0
         self._coming.discard(member)
-        self._members[member] = None
-        member.live, member.task = True, None
+        self._in_step.add(member)
+        member.task = None
         return True
 
     def _tell_too_slow(self, member: Member) -> None:
@@ -196,42 +133,13 @@ class Group(ABC):
 
     def _fail(self, error: Exception) -> None:
         self._reset()
-        members = list(self._members)
+        members = self._in_step.all()
         for member in members:
             self.leave(member)
         for member in members:
             member.fail([_as_graphql_error(error)])
 
-    async def _publish(self, messages: Sequence[Message]) -> None:
-        """Write messages to all members. They are at hand for those who come meanwhile."""
-        for packet in _packets(messages):
-            first, last = packet[0].position, packet[-1]
-            written: dict[bytes, Sequence[bytes]] = {}
-            members = list(self._members)
-            for start in range(0, len(members), _MEMBERS_AT_ONCE):
-                if start:
-                    await asyncio.sleep(0)
-                sent = 0
-                for member in members[start : start + _MEMBERS_AT_ONCE]:
-                    position = member.position
-                    if not member.live or position is None or position >= last.position:
-                        continue
-                    key = member.envelope.key
-                    data = written.get(key)
-                    if data is None:
-                        data = written[key] = member.envelope.packet(packet)
-                    if position >= first or not member.outlet.offer(data[0]):
-                        self._fall_behind(member)
-                        continue
-                    for piece in data[1:]:
-                        member.outlet.write(piece)
-                    member.position, member.sequence, member.started = last.position, last.sequence, True
-                    sent += 1
-                MESSAGES.inc(sent * len(packet))
-
     def _fall_behind(self, member: Member) -> None:
-        del self._members[member]
-        member.live = False
         self._coming.add(member)
         self._bring_up_later(member)
 
@@ -362,7 +270,7 @@ class LogGroup(Group):
                 self._keep(messages)
                 self._head = up_to
                 if messages:
-                    await self._publish(messages)
+                    await self._in_step.publish(messages)
                 if up_to == head:
                     await self._feed.changed(chain, known)
                 elif self._feed.sequence(chain) == up_to:
@@ -398,7 +306,7 @@ class StateGroup(Group):
         super().__init__(feed, render, **options)
         self._source = source
         self._reads = reads
-        self._told: dict[str, tuple[Hashable, Message]] = {}
+        self._told: dict[str, _Told] = {}
         self._version = 0
         self._known: asyncio.Future[None] | None = None
 
@@ -425,33 +333,34 @@ class StateGroup(Group):
             while True:
                 turns = {name: self._feed.turn(name) for name in self._source.heard_of}
                 try:
-                    messages = await self._reads.read((self, "state"), self._load)
+                    told, messages = await self._reads.read((self, "state"), self._load)
                 except psycopg.OperationalError as error:
                     await _database_is_away(error)
                     continue
+                # from here on who comes is told of it, and until here nobody is: nothing may be said twice
+                self._told = told
                 if not known.done():
                     known.set_result(None)
-                await self._publish(messages)
+                await self._in_step.publish(messages)
                 await self._any_turned(turns)
         except Exception as error:  # the members are told what it is, and the log where it is a defect
             if not known.done():
                 known.set_exception(error)
             self._fail(error)
 
-    async def _load(self) -> Sequence[Message]:
+    async def _load(self) -> tuple[dict[str, _Told], Sequence[Message]]:
+        """What is to be told of every part now, and the messages that are new."""
+        told: dict[str, _Told] = {}
         messages = []
-        states = await self._source.read()
-        for part in self._told.keys() - {state.part for state in states}:
-            del self._told[part]  # what is no longer told of may be of any number
-        for state in states:
-            told = self._told.get(state.part)
-            if told is None or told[0] != state.fingerprint:
+        for state in await self._source.read():  # what is no longer told of may be of any number
+            before = self._told.get(state.part)
+            if before is None or before[0] != state.fingerprint:
                 body = await self._render(state.root)
                 self._version += 1
-                message = Message(self._version, state.sequence, body)
-                self._told[state.part] = (state.fingerprint, message)
-                messages.append(message)
-        return messages
+                before = state.fingerprint, Message(self._version, state.sequence, body)
+                messages.append(before[1])
+            told[state.part] = before
+        return told, messages
 
     async def _any_turned(self, turns: dict[str, int]) -> None:
         waiting = [asyncio.create_task(self._feed.turned(name, turn)) for name, turn in turns.items()]
@@ -460,20 +369,6 @@ class StateGroup(Group):
         finally:
             for task in waiting:
                 task.cancel()
-
-
-def _packets(messages: Sequence[Message]) -> list[list[Message]]:
-    """The messages in runs that are written together."""
-    packets: list[list[Message]] = []
-    room = 0
-    for message in messages:
-        size = len(message.body)
-        if not packets or size > room:
-            packets.append([])
-            room = _PACKET_BYTES
-        packets[-1].append(message)
-        room -= size
-    return packets
 
 
 def _as_graphql_error(error: Exception) -> GraphQLError:

@@ -30,8 +30,9 @@ from clarion_graphql.documents import RequestError
 from clarion_graphql.errors import show_errors
 from clarion_graphql.execution import Executor
 from clarion_graphql.extensions import require_scopes
-from clarion_graphql.live.groups import STALL_S, Group, Member, Render, group_of
+from clarion_graphql.live.groups import STALL_S, Group, Render, group_of
 from clarion_graphql.live.live_answers import LiveAnswers
+from clarion_graphql.live.members import Member
 from clarion_graphql.live.sources import LiveQuery, LogSource, Source
 from clarion_graphql.live.touched import ReadTables, TouchedTables
 from clarion_graphql.metrics import GROUPS

@@ -24,8 +24,8 @@ from clarion_graphql.errors import REQUEST_ID, InputError
 from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.http import Header, Origins
 from clarion_graphql.live.frames import EventStreamEnvelope
-from clarion_graphql.live.groups import Member
 from clarion_graphql.live.hub import Hub, Request
+from clarion_graphql.live.members import Member
 from clarion_graphql.live.outlets import Outlet, Receive, Scope, Send, response_outlet
 from clarion_graphql.persisted import PersistedQueries
 

@@ -22,9 +22,9 @@ from clarion_graphql.documents import RequestError
 from clarion_graphql.errors import REQUEST_ID, ApiError, Code
 from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.live.frames import PING_FRAME, Message, WebSocketEnvelope, text_frame
-from clarion_graphql.live.groups import Member
 from clarion_graphql.live.hub import Hub, Request
 from clarion_graphql.live.keep_alive import PING_S, KeepAlive
+from clarion_graphql.live.members import Member
 from clarion_graphql.live.outlets import Outlet, Receive, Scope, Send, websocket_outlet
 from clarion_graphql.persisted import PersistedQueries
 

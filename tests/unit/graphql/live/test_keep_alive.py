@@ -6,33 +6,13 @@ import asyncio
 from typing import Any
 
 from support.index_service import until
+from support.written_outlet import Written
 
 from clarion_graphql.live.frames import PING_FRAME, Message, WebSocketEnvelope
-from clarion_graphql.live.groups import Member
 from clarion_graphql.live.keep_alive import KeepAlive
+from clarion_graphql.live.members import Member
 from clarion_graphql.live.outlets import Outlet
 from clarion_graphql.live.websocket import _Connection, _Operation
-
-
-class Written(Outlet):
-    """Keeps what it is given."""
-
-    closed = False
-    ready = True
-
-    def __init__(self, *, direct: bool = True) -> None:
-        self.direct = direct
-        self.written: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        """Keep it."""
-        self.written.append(data)
-
-    async def drained(self) -> None:
-        """Always."""
-
-    def abort(self) -> None:
-        """Nothing to end."""
 
 
 def a_connection(outlet: Outlet) -> tuple[_Connection, Member]:
