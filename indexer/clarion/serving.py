@@ -5,13 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-
-#: How long a client may leave what it is sent without an acknowledgement, in milliseconds. Then it is gone.
-GONE_AFTER_MS: Final = 40_000
 
 
 class ServiceError(RuntimeError):
@@ -49,8 +45,6 @@ def listen(host: str, port: int, *, what: str, section: str, also: str = "") -> 
         # accepted sockets take it over; asyncio sets it only on those that say their protocol, and without it an
         # answer's second part waits until the peer acknowledges the first, which takes 40 ms
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere the kernel's own limit holds, often a quarter hour
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
         return listening
     except OSError as error:
         raise ServiceError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from websockets.typing import Subprotocol
 
 from clarion.store.store import Store
 from clarion_graphql.live.keep_alive import KeepAlive
-from clarion_graphql.live.outlets import DirectWebSocket, Queued
+from clarion_graphql.live.outlets import GONE_AFTER_MS, DirectWebSocket, Queued
 from clarion_graphql.live.websocket import MAX_MESSAGE, MAX_OPERATIONS
 
 TYPENAME = "{ __typename }"
@@ -36,10 +37,10 @@ class TestConnection:
     async def test_another_subprotocol_is_not_acceptable(self, server: Server) -> None:
         async with connected(server.url, init=False, subprotocol="graphql-ws") as client:
             assert (await client.closed())[0] == 4406
-        async with connect(server.url) as socket:
+        async with connect(server.url) as opened:
             with pytest.raises(ConnectionClosed):
-                await socket.recv()
-            assert socket.close_code == 4406
+                await opened.recv()
+            assert opened.close_code == 4406
 
     async def test_nobody_waits_for_an_init_for_ever(self, database_url: str, store: Store) -> None:
         app = toy_app(database_url)
@@ -118,9 +119,9 @@ class TestQuiet:
         subprotocols = [Subprotocol("graphql-transport-ws")]
         async with (
             serving(app) as server,
-            connect(server.url, subprotocols=subprotocols, compression=None, create_connection=Pinged) as socket,
+            connect(server.url, subprotocols=subprotocols, compression=None, create_connection=Pinged) as opened,
         ):
-            client, pinged = Client(socket), cast("Pinged", socket)
+            client, pinged = Client(opened), cast("Pinged", opened)
             await client.say({"type": "connection_init"})
             assert await client.hear() == {"type": "connection_ack"}
 
@@ -138,6 +139,17 @@ class TestQuiet:
             assert await client.hear() == {"type": "ping"}
             await client.say({"type": "pong"})
             assert await client.hear() == {"type": "ping"}
+
+    @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="no such option here")
+    async def test_the_kernel_ends_those_whose_client_is_gone(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[Any] = []
+        monkeypatch.setattr(DirectWebSocket, "__init__", _noted(DirectWebSocket.__init__, made))
+        async with connected(server.url):
+            (outlet,) = made
+            accepted = outlet._transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == GONE_AFTER_MS
 
 
 class TestOperations:

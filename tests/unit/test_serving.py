@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from clarion.serving import GONE_AFTER_MS, ServiceError, listen, url_of
+from clarion.serving import ServiceError, listen, url_of
 
 
 def test_the_parts_of_an_answer_do_not_wait_for_each_other() -> None:
@@ -16,16 +16,6 @@ def test_the_parts_of_an_answer_do_not_wait_for_each_other() -> None:
         listening.accept()[0] as accepted,
     ):
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="no such option here")
-def test_a_client_that_acknowledges_nothing_is_gone_after_a_while() -> None:
-    with (
-        listen("127.0.0.1", 0, what="server", section="SERVER") as listening,
-        socket.create_connection(listening.getsockname()),
-        listening.accept()[0] as accepted,
-    ):
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == GONE_AFTER_MS
 
 
 def test_a_port_in_use_is_a_clear_error() -> None:

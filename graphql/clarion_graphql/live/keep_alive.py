@@ -2,7 +2,7 @@
 
 Proxies and address translation forget a connection that is quiet for long, many of them after a minute. To ping and to
 read the pong costs as much as ten messages, so only those clients are pinged that were sent nothing meanwhile, and not
-all of them at once. That a client is gone the kernel finds out: see `clarion.serving.listen`.
+all of them at once. That a client is gone the kernel finds out: see `clarion_graphql.live.outlets`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ at first; wherever something is different, messages go through ASGI's ``send``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -22,6 +24,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: Most bytes that wait in the process for one client, beside one message. A transport has the same limit.
 MAX_WAITING: Final = 64 * 1024
+#: How long a client's machine may leave what it is sent without an acknowledgement, in milliseconds. Then it is gone.
+GONE_AFTER_MS: Final = 40_000
 
 
 _TRANSPORT: Final = ("write", "is_closing", "abort", "get_write_buffer_size")
@@ -221,6 +225,7 @@ class Queued(Outlet):
 def websocket_outlet(scope: Scope, send: Send) -> Outlet:
     """The outlet of a WebSocket that was accepted."""
     protocol = getattr(send, "__self__", None)
+    _notice_when_gone(getattr(protocol, "transport", None))
     if (
         type(protocol) is WebSocketsSansIOProtocol
         and scope["scheme"] == "ws"
@@ -236,6 +241,7 @@ def websocket_outlet(scope: Scope, send: Send) -> Outlet:
 def response_outlet(scope: Scope, send: Send) -> Outlet:
     """The outlet of an HTTP response whose head was sent, without a content length."""
     cycle = getattr(send, "__self__", None)
+    _notice_when_gone(getattr(cycle, "transport", None))
     if (
         type(cycle) is RequestResponseCycle
         and scope["scheme"] == "http"
@@ -247,6 +253,15 @@ def response_outlet(scope: Scope, send: Send) -> Outlet:
     ):
         return DirectResponse(cycle)
     return Queued(send, lambda data: {"type": "http.response.body", "body": data, "more_body": True})
+
+
+def _notice_when_gone(transport: object) -> None:
+    """Let the kernel end the connection of a client that is gone: by itself it tries on for a quarter of an hour."""
+    ask = getattr(transport, "get_extra_info", None)
+    connection = None if ask is None else ask("socket")
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
+        with contextlib.suppress(OSError):  # it is over already, or no TCP
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
 
 
 def _has(thing: object, **attributes: type) -> bool:
