@@ -90,6 +90,8 @@ def _check_intents(job: Job[Any], due: Sequence[Intent]) -> None:
     twice = [key for key, count in Counter(intent.key for intent in due).items() if count > 1]
     if twice:
         raise InvalidIntentsError(f"{job.name} gives {twice[0]} twice: a key stands for one thing")
+    for intent in due:
+        job.group(intent.item)  # a mistake in it is this job's, and not that of the account which plans with it
     if strangers := [intent for intent in due if intent.job != job.name]:
         raise InvalidIntentsError(f"{job.name} gives an intent of the job {strangers[0].job}")
 

@@ -35,7 +35,7 @@ from clarion_keeper.intents import Amount, Outcome, Verdict
 from clarion_keeper.job import Job
 from clarion_keeper.looking import NOT_YET, Look
 from clarion_keeper.observer import Observer
-from clarion_keeper.planner import RESERVED_SLOTS, Batch, Means, Rule, gate, no_slot, plan
+from clarion_keeper.planner import RESERVED_SLOTS, Batch, Means, Rule, gate, no_slot, plan, work_of
 from clarion_keeper.rates import BTC, STX, Rates
 from clarion_keeper.signers import SigningRefusedError
 from clarion_keeper.store import accounts, controls, intents, outgoing, steps
@@ -319,7 +319,7 @@ class Account:
         due = {one.id: self._still_due(one, carried.get(one.id, []), turn.paused) for one in waiting}
         for one in waiting:
             left = due[one.id]
-            if left and await self._replace(turn, one, _work(self._jobs[one.job], left), left):
+            if left and await self._replace(turn, one, work_of(self._jobs[one.job], left), left):
                 continue
             if turn.planned or any(_is_behind(other, one) and due.get(other.id) for other in turn.live.values()):
                 await self._replace(turn, one, None, [])
@@ -479,6 +479,7 @@ class Account:
             job.name: Rule(
                 name=job.name,
                 batch_size=self._most_in_a_batch.get(job.name, job.batch_size),
+                group=job.group,
                 depth=(self._policy.depths or {}).get(job.name, job.depth),
                 paused=everything if everything is not None else paused.get(job.name),
                 stale=self._looks.get(job.name, NOT_YET).error,
@@ -518,7 +519,7 @@ class Account:
         job = self._jobs[batch.job]
         left = list(batch.intents)
         while left:
-            work = _work(job, left)
+            work = work_of(job, left)
             answer = await self._executor.draft(work, turn.receipt, nonce=nonce)
             await self._observer.stage("drafted", job.name)
             if isinstance(answer, Declined) and answer.too_large and len(left) > 1:
@@ -667,16 +668,6 @@ def _is_behind(other: Outgoing, one: Outgoing) -> bool:
 def _to_send(one: Outgoing) -> Attempt | None:
     """The newest attempt that nodes have not refused for its fee."""
     return next((a for a in reversed(one.attempts) if a.state in ("signed", "broadcast")), None)
-
-
-def _work(job: Job[Any], due: Sequence[Stored]) -> Work:
-    return Work(
-        job=job,
-        items=tuple(intent.item for intent in due),
-        keys=tuple(intent.key for intent in due),
-        deadline_burn=min((i.deadline_burn for i in due if i.deadline_burn is not None), default=None),
-        first_burn=min(i.first_burn for i in due),
-    )
 
 
 def _rewards(due: Sequence[Stored]) -> list[Amount]:
