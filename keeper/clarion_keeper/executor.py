@@ -226,6 +226,13 @@ class Executor(Protocol):
         """Estimate the fee and simulate at the tip. Nothing is signed."""
         ...
 
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        """What the chain says of each intent of a work that is no longer due; None where it says nothing for certain.
+
+        Only what is `Outcome.benign` is certain: somebody else did it. Nothing is signed and nobody is paid.
+        """
+        ...
+
     async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
         """The draft, signed. Declined where it turned out meanwhile that it would do nothing: it must not be sent."""
         ...

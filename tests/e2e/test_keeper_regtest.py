@@ -19,13 +19,13 @@ from support.keeper_regtest import (
     COLLATERAL,
     InProcessSigner,
     Town,
-    TurningKeeper,
     in_process_parts,
     keeping,
     town_of,
 )
 from support.regtest import PROTOCOLS
 from support.secret_search import dump, found_in
+from support.turning_keeper import TurningKeeper
 
 from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.chains.bitcoin.units import SATS_PER_BITCOIN

@@ -390,6 +390,9 @@ class ToyExecutor:
             outcomes=_foretold(state, work),
         )
 
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        return [outcome if outcome.benign else None for outcome in _foretold(self._state(), work)]
+
     async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
         state = self._state()
         if declined := self._declined(state, work):

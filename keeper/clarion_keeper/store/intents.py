@@ -177,6 +177,13 @@ async def planned(connection: AsyncConnection[Any], chain: str) -> list[Stored]:
     return await _read(connection, "i.state = 'planned' AND i.chain = %s", (chain,))
 
 
+async def no_longer_due(connection: AsyncConnection[Any], job: str, due: Sequence[str]) -> list[Stored]:
+    """Planned intents of a job whose keys are not ``due``, and of which it is not known that somebody else did them."""
+    return await _read(
+        connection, "i.state = 'planned' AND NOT i.benign AND i.job = %s AND NOT i.key = ANY(%s)", (job, list(due))
+    )
+
+
 async def by_ids(connection: AsyncConnection[Any], ids: Sequence[int]) -> list[Stored]:
     """These intents, in this order."""
     found = {stored.id: stored for stored in await _read(connection, "i.id = ANY(%s)", (list(ids),))}
@@ -243,7 +250,7 @@ async def wait_all(connection: AsyncConnection[Any], job: str, reason: str) -> N
 
 
 async def simulated(connection: AsyncConnection[Any], outcomes: Mapping[int, Outcome]) -> None:
-    """What simulations that declined said. What somebody else did is noted; the index will say that it is not due."""
+    """What simulations said. What somebody else did is noted: it ends as done once the index says it is not due."""
     await wait(connection, {id_: _reason(outcome) for id_, outcome in outcomes.items()})
     benign = [id_ for id_, outcome in outcomes.items() if outcome.verdict is Verdict.DONE]
     await connection.execute(

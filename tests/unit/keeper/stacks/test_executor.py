@@ -252,6 +252,39 @@ async def test_a_broken_job_fails_by_itself_and_harms_no_other(world: World, out
     assert reason in answer.outcomes[0].reason
 
 
+# what is no longer due
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (Err(UInt(DONE_BEFORE)), "settled already"),
+        (Err(UInt(NOT_YET)), None),
+        (Err(UInt(FORBIDDEN)), None),
+        (Ok(UInt(1)), None),
+        ("Error processing transaction: Too much data in transaction", None),
+        (None, None),
+    ],
+)
+async def test_somebody_else_did_what_a_simulation_is_sure_of(
+    world: World, says: Value | str | None, reason: str | None
+) -> None:
+    if says is not None:
+        world.simulates(says)
+    found = await world.executor.over(work(JOB, 7, 8))
+    assert [outcome and (outcome.reason, outcome.benign) for outcome in found] == [reason and (reason, True)] * 2
+    assert world.signer.signed == []
+
+
+async def test_what_depends_on_the_account_or_cannot_be_asked_is_not_known(world: World) -> None:
+    class Claim(Settle):
+        needs_account = True
+
+    world.simulates(Err(UInt(DONE_BEFORE)))
+    for job in (Claim(LEDGER), Settle("bh-nothing"), Broken()):
+        assert await world.executor.over(work(job, 7)) == [None]
+
+
 def test_short_names_are_those_of_a_protocol() -> None:
     contracts = Contracts({"bithedge": signing.DEPLOYER})
     assert str(contracts.resolve("bh-policy")) == f"{signing.DEPLOYER}.bh-policy"

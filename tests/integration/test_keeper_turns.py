@@ -1,0 +1,129 @@
+"""A keeper on the toy chain that takes one turn at a time: what others did, and what took a transaction's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from support.keeper_world import ToyExecutor, ToyReader, World, settings, toy_jobs
+from support.turning_keeper import TurningKeeper, turning
+
+from clarion_keeper import looking
+from clarion_keeper.engine import Parts
+from clarion_keeper.executor import ExecutorError, Work
+from clarion_keeper.intents import Outcome
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    world = World(database_url).create()
+    yield world
+    world.close()
+
+
+class Executor(ToyExecutor):
+    """One that remembers what it was asked about. ``faulty``: how it fails from the second question on."""
+
+    def __init__(self, world: World, address: str) -> None:
+        super().__init__(world, address)
+        self.asked: list[tuple[str, ...]] = []
+        self.faulty: Callable[[], Awaitable[None]] | None = None
+
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        self.asked.append(work.keys)
+        if self.faulty is not None and len(self.asked) > 1:
+            await self.faulty()
+        return await super().over(work)
+
+
+async def no_answer() -> None:
+    raise ExecutorError("no node answers")
+
+
+async def mistake() -> None:
+    raise ZeroDivisionError
+
+
+async def silence() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def keeper(world: World) -> AsyncIterator[TurningKeeper]:
+    executors = {"hurry": Executor(world, "HURRY"), "rest": Executor(world, "REST")}
+    parts = Parts(jobs=toy_jobs(world), readers={"stacks": ToyReader(world)}, executors=executors)
+    async with turning(settings(), world.url, parts) as keeper:
+        yield keeper
+
+
+def asked(keeper: TurningKeeper) -> list[tuple[str, ...]]:
+    return [keys for executor in keeper.parts.executors.values() for keys in executor.asked]  # type: ignore[attr-defined]
+
+
+def ends(world: World) -> dict[str, tuple[Any, ...]]:
+    """State, whether somebody else did it, and outcome of every intent."""
+    rows = world.query("SELECT key, state, benign, outcome FROM keeper.intent ORDER BY id")
+    return {key: tuple(rest) for key, *rest in rows}
+
+
+BY_SOMEBODY = ("done", True, "somebody else did it")
+NOT_DUE = ("cancelled", False, "no longer due")
+
+
+async def test_what_a_rival_does_between_two_looks_is_done(world: World, keeper: TurningKeeper) -> None:
+    world.mine(things={f"{job}-{number}": {"job": job} for job in ("rescue", "settle") for number in range(4)})
+    await keeper.look()
+    world.rival(["rescue-1", "settle-0", "settle-1", "settle-2", "settle-3"])
+    await keeper.look()
+    found = ends(world)
+    assert {key for key, end in found.items() if end == BY_SOMEBODY} == {
+        "rescue:rescue-1", *(f"settle:settle-{number}" for number in range(4)),
+    }  # fmt: skip
+    assert {end[0] for end in found.values()} == {"done", "planned"}
+    # in batches as large as the job's transactions, and each once
+    assert sorted(map(len, asked(keeper))) == [1, 1, 3]
+    assert world.query("SELECT FROM keeper.attempt") == []
+    (reason,) = world.query(
+        "SELECT s.detail->>'reason' FROM keeper.step s JOIN keeper.intent i ON i.id = s.intent_id "
+        "WHERE i.key = 'rescue:rescue-1' AND s.what = 'waited'"
+    )[0]
+    assert reason == "somebody else did it, says the node: done already"
+    await keeper.look()
+    assert len(asked(keeper)) == 3
+
+
+async def test_a_cause_that_is_taken_back_is_cancelled(world: World, keeper: TurningKeeper) -> None:
+    world.mine(blocks=2)
+    world.mine(things={"rescue-0": {"job": "rescue"}, "settle-0": {"job": "settle"}})
+    await keeper.look()
+    world.reorganise(1, keep_things=False)
+    await keeper.look()
+    assert ends(world) == {"rescue:rescue-0": NOT_DUE, "settle:settle-0": NOT_DUE}
+    assert sorted(asked(keeper)) == [("rescue:rescue-0",), ("settle:settle-0",)]
+
+
+@pytest.mark.parametrize("fault", [no_answer, mistake, silence])
+async def test_what_the_chain_does_not_say_in_time_is_cancelled(
+    world: World, keeper: TurningKeeper, fault: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.mine(things={"rescue-0": {"job": "rescue", "value": 2}, "rescue-1": {"job": "rescue", "value": 1}})
+    await keeper.look()
+    world.rival(["rescue-0", "rescue-1"])
+    hurry = keeper.parts.executors["hurry"]
+    assert isinstance(hurry, Executor)
+    hurry.faulty = fault
+    monkeypatch.setattr(looking, "OTHERS_SECONDS", 0.2)
+    await keeper.look()
+    assert ends(world) == {"rescue:rescue-0": BY_SOMEBODY, "rescue:rescue-1": NOT_DUE}
+
+
+async def test_a_lane_that_no_account_serves_is_not_asked_about(world: World, keeper: TurningKeeper) -> None:
+    world.mine(things={"odd": {"job": "watch"}, "rescue-0": {"job": "rescue"}})
+    del keeper.serving[("stacks", keeper.parts.jobs[1].lane)]
+    await keeper.look()
+    world.rival(["odd", "rescue-0"])
+    await keeper.look()
+    assert ends(world) == {"watch:odd": ("done", False, "over"), "rescue:rescue-0": NOT_DUE}
+    assert asked(keeper) == []
