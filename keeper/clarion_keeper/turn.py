@@ -160,8 +160,9 @@ class Account:
     async def _follow(self, store: Store) -> _Turn:
         """Bring every unfinished transaction up to what the chain says."""
         async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-        seen, receipt = await self._executor.follow(live)
+            followed = await outgoing.followed(connection, self.name)
+        live = [one for one in followed if one.state in outgoing.LIVE]
+        seen, receipt = await self._executor.follow(followed)
         await self._observer.stage("followed")
         turn = _Turn(store, receipt, {one.id: one for one in live})
         unchanged: list[int] = []
@@ -175,6 +176,9 @@ class Account:
             await self._apply(turn, one, found)
             if found.fate is Fate.DROPPED:
                 turn.wanted.add(one.id)
+        for one in followed:
+            if one.state == "displaced" and one.id in seen:
+                await self._follow_displaced(turn, one, seen[one.id])
         async with store.writing() as connection:
             await outgoing.seen_at(connection, unchanged, receipt)
         await self._observer.stage("applied")
@@ -200,13 +204,38 @@ class Account:
             verdict = Verdict.DONE if seen.benign else Verdict.AGAIN
             async with turn.store.writing() as connection:
                 outcome = Outcome(verdict, seen.reason, benign=seen.benign)
-                await outgoing.rejected(connection, one, outcome, "displaced")
+                await outgoing.displaced(connection, one, outcome, turn.receipt)
                 await turn.changed(connection, one.id)
             self._observer.lost(self.name, one.job, seen.fate, seen.reason)
         elif seen.fate is Fate.PENDING and one.state == "signed":
             async with turn.store.writing() as connection:
                 await outgoing.answered(connection, one, one.newest, Broadcast(taken=Taken.SENT))
                 await turn.changed(connection, one.id)
+
+    async def _follow_displaced(self, turn: _Turn, one: Outgoing, seen: Seen) -> None:
+        """Until what took its place is final. Where a reorganisation takes that back, it waits again or is mined."""
+        if seen.fate is Fate.UNKNOWN:
+            return
+        about = {"outgoing": one.id, "account": self.name, "job": one.job, "nonce": one.nonce}
+        is_free = not any(_is_in_place_of(other, one) for other in turn.live.values())
+        if seen.fate is Fate.DISPLACED:
+            if seen.final:
+                async with turn.store.writing() as connection:
+                    await outgoing.rejected(connection, one, Outcome(Verdict.AGAIN, seen.reason))
+        elif seen.fate is Fate.MINED:
+            if is_free:  # else what is in its place is displaced itself, as the next turn finds
+                log.warning("mined after all", **about)
+                await self._apply(turn, one, seen)
+        elif is_free:
+            log.info("what took its place is not canonical any more", **about)
+            async with turn.store.writing() as connection:
+                await outgoing.orphaned(connection, one, turn.receipt)
+                await turn.changed(connection, one.id)
+            if seen.fate is Fate.DROPPED:
+                turn.wanted.add(one.id)
+        else:
+            async with turn.store.writing() as connection:
+                await outgoing.not_displaced_before(connection, one, turn.receipt)
 
     async def _mined(self, turn: _Turn, one: Outgoing, seen: Seen) -> None:
         assert seen.tx_id is not None
@@ -663,6 +692,11 @@ def _is_known(one: Outgoing, seen: Seen) -> bool:
 def _is_behind(other: Outgoing, one: Outgoing) -> bool:
     """Whether another transaction of the account can be mined only after this one."""
     return other.nonce is not None and one.nonce is not None and other.nonce > one.nonce
+
+
+def _is_in_place_of(other: Outgoing, one: Outgoing) -> bool:
+    """Whether another transaction of the account has what this one was to have: its nonce, or on Bitcoin its states."""
+    return other.state != "mined" if one.nonce is None else other.nonce == one.nonce
 
 
 def _to_send(one: Outgoing) -> Attempt | None:

@@ -137,7 +137,7 @@ async def _known(connection: AsyncConnection[Any], keys: Sequence[str], receipt:
             o.state = 'mined' AND o.seen_sequence > %s AS later
         FROM keeper.intent i LEFT JOIN keeper.outgoing o ON o.id = i.outgoing_id
         WHERE i.key = ANY(%s)
-        ORDER BY i.key, open DESC, i.id DESC
+        ORDER BY i.key, open DESC, later DESC NULLS LAST, i.id DESC
         """,
         (receipt.sequence, list(keys)),
     )
@@ -267,13 +267,13 @@ def _reason(outcome: Outcome) -> str:
 async def end(
     connection: AsyncConnection[Any], outcomes: Mapping[int, Outcome], about: Mapping[str, Any] | None = None
 ) -> None:
-    """End intents with what the chain says of them."""
+    """End intents with what the chain says of them, whatever they ended with before."""
     for id_, outcome in outcomes.items():
         await connection.execute(
             """
             UPDATE keeper.intent SET state = %s, outcome = %s, benign = %s, earned_token = %s, earned_amount = %s,
                 waiting = NULL, ended_at = clock_timestamp()
-            WHERE id = %s AND state IN ('planned', 'sent')
+            WHERE id = %s
             """,
             (
                 STATES[outcome.verdict],
@@ -289,12 +289,8 @@ async def end(
         await steps.add(connection, [id_], "ended", {**said, **earned, **(about or {})})
 
 
-async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: str) -> None:
-    """The block that ended them is no longer canonical: their transaction carries them again.
-
-    What was planned meanwhile for one of their keys is cancelled; where another transaction carries the key already,
-    the intent stays ended.
-    """
+async def supersede(connection: AsyncConnection[Any], ids: Sequence[int]) -> None:
+    """Cancel what was planned meanwhile for the keys of these intents: their own transaction carries them again."""
     cursor = await connection.execute(
         """
         UPDATE keeper.intent n SET state = 'cancelled', outcome = 'an earlier transaction carries it again',
@@ -306,6 +302,15 @@ async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: s
     )
     replaced = [id_ for (id_,) in await cursor.fetchall()]
     await steps.add(connection, replaced, "ended", {"reason": "an earlier transaction carries it again"})
+
+
+async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: str) -> None:
+    """The block that ended them is no longer canonical: their transaction carries them again.
+
+    What was planned meanwhile for one of their keys is cancelled; where another transaction carries the key already,
+    the intent stays ended.
+    """
+    await supersede(connection, ids)
     cursor = await connection.execute(
         """
         UPDATE keeper.intent i SET state = 'sent', outcome = NULL, benign = false, earned_token = NULL,
