@@ -198,7 +198,9 @@ class Account:
             if seen.final:
                 async with turn.store.writing() as connection:
                     await outgoing.final(connection, one)
+                    earned = await intents.earned_with(connection, one.id)
                     await turn.changed(connection, one.id)
+                self._observer.final(self.name, seen.fee, earned)
         elif seen.fate is Fate.DISPLACED:
             log.warning("displaced", reason=seen.reason, **about)
             verdict = Verdict.DONE if seen.benign else Verdict.AGAIN
@@ -261,7 +263,7 @@ class Account:
                 reason=reason,
                 intents=count,
             )
-        self._observer.mined(self.name, seen.fee, list(zip(carried, outcomes, strict=True)))
+        self._observer.mined(self.name, list(zip(carried, outcomes, strict=True)))
         if failed:
             self._say_stopped(one.job, failed[0].reason)
 

@@ -277,7 +277,7 @@ async def test_a_displaced_transaction_that_is_mined_after_all_did_what_it_carri
         assert await cursor.fetchall() == [("mined", 90)]
         cursor = await connection.execute("SELECT earned_amount::int FROM keeper.intent WHERE state = 'done'")
         assert await cursor.fetchall() == [(7,)]
-    again = {
+    again: list[Any] = {
         "nobody": [],
         "a look": [("settle:1", "cancelled", "an earlier transaction carries it again")],
         "another transaction": [("settle:1", "sent", None)],

@@ -14,7 +14,8 @@ from clarion_keeper import looking
 from clarion_keeper.engine import Parts
 from clarion_keeper.executor import ExecutorError, Fate, Outgoing, Seen, Work
 from clarion_keeper.graph import Receipt
-from clarion_keeper.intents import Outcome
+from clarion_keeper.intents import Amount, Outcome
+from clarion_keeper.observer import Observer
 
 
 @pytest.fixture
@@ -59,11 +60,21 @@ async def silence() -> None:
     await asyncio.Event().wait()
 
 
+class Told(Observer):
+    """Remembers the fee and the gain of what is final."""
+
+    def __init__(self) -> None:
+        self.booked: list[tuple[int, list[Amount]]] = []
+
+    def final(self, account: str, fee: int, earned: Sequence[Amount]) -> None:
+        self.booked.append((fee, list(earned)))
+
+
 @pytest.fixture
 async def keeper(world: World) -> AsyncIterator[TurningKeeper]:
     executors = {"hurry": Executor(world, "HURRY"), "rest": Executor(world, "REST")}
     parts = Parts(jobs=toy_jobs(world), readers={"stacks": ToyReader(world)}, executors=executors)
-    async with turning(settings(), world.url, parts) as keeper:
+    async with turning(settings(), world.url, parts, Told()) as keeper:
         yield keeper
 
 
@@ -151,6 +162,25 @@ def back_in_the_mempool(world: World, first: int = 0) -> None:
 
 
 PAID = {"job": "rescue", "reward": 20_000}
+
+
+async def test_a_fee_and_a_gain_are_told_of_once_they_are_final(world: World, keeper: TurningKeeper) -> None:
+    told = keeper.observer
+    assert isinstance(told, Told)
+    world.mine(things={f"settle-{number}": {"job": "settle", "reward": 1_000} for number in range(2)})
+    await keeper.turn()
+    world.mine()
+    await keeper.turn()
+    world.reorganise(1)
+    await keeper.turn()
+    world.mine(blocks=6)
+    await keeper.turn()
+    assert transactions(world) == [(0, "mined", 100)]
+    assert told.booked == []
+    world.mine()
+    for _ in range(2):
+        await keeper.turn()
+        assert told.booked == [(100, [Amount(token="STX", amount=2_000)])]
 
 
 async def displaced(world: World, keeper: TurningKeeper) -> None:

@@ -199,6 +199,16 @@ async def sent_with(connection: AsyncConnection[Any], outgoings: Sequence[int]) 
     return found
 
 
+async def earned_with(connection: AsyncConnection[Any], outgoing: int) -> list[Amount]:
+    """What an outgoing's intents earned, by token."""
+    cursor = await connection.execute(
+        "SELECT earned_token, sum(earned_amount) FROM keeper.intent "
+        "WHERE outgoing_id = %s AND state = 'done' AND earned_token IS NOT NULL GROUP BY earned_token ORDER BY 1",
+        (outgoing,),
+    )
+    return [Amount(token=token, amount=int(amount)) for token, amount in await cursor.fetchall()]
+
+
 async def renew(connection: AsyncConnection[Any], items: Mapping[int, Item]) -> None:
     """What the newest version of their transaction says of these intents, where it is not what the first one said."""
     await connection.execute(
