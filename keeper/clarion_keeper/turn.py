@@ -69,9 +69,9 @@ class Policy:
 class _Turn:
     """What a turn knows.
 
-    ``receipt``: where the index stands. ``live``: the account's transactions that are not at their end, by id, as they
-    are stored. ``wanted``: those that no node holds any more, or that nodes want more for. ``planned``: what waits for
-    the account to sign it.
+    ``receipt``: where the index stands. ``live``: the account's transactions that are neither at their end nor
+    displaced, by id, as they are stored. ``wanted``: those that no node holds any more, or that nodes want more for.
+    ``planned``: what waits for the account to sign it.
     """
 
     store: Store
