@@ -22,7 +22,7 @@ from clarion_keeper import stacks
 from clarion_keeper.executor import Executor, ExecutorError, OpenExecutor
 from clarion_keeper.graph import GraphError, Reader, reader_of
 from clarion_keeper.job import Job, JobContext, chain_read_by, load_jobs
-from clarion_keeper.looking import NOT_YET, Look, look, store_look
+from clarion_keeper.looking import NOT_YET, Look, look, note_what_others_did, store_look
 from clarion_keeper.observer import Observer
 from clarion_keeper.rates import Rates, read_rates
 from clarion_keeper.signers import SignerError
@@ -41,6 +41,16 @@ STANDBY_SECONDS: Final = 1.0
 NO_CHAIN: Final = ""
 #: A leader renews its lease after this part of it.
 RENEWALS: Final = 3
+
+
+def by_lane(settings: Settings, executors: Mapping[str, Executor]) -> dict[tuple[str, Lane], Executor]:
+    """The executor of the account that serves a lane, by chain and lane. ``executors``: by the account's name."""
+    return {
+        (account.chain, lane): executors[name]
+        for name, account in settings.keeper.accounts.items()
+        if name in executors
+        for lane in account.lanes
+    }
 
 
 class Bells:
@@ -98,12 +108,7 @@ class Engine:
         self._readers = parts.readers
         self._observer = observer
         self._holder = lease.holder_name()
-        self._served = {
-            (account.chain, lane)
-            for name, account in settings.keeper.accounts.items()
-            if name in parts.executors
-            for lane in account.lanes
-        }
+        self._serving = by_lane(settings, parts.executors)
         self._looks: dict[str, Look] = {}
         self._rates: Rates = {}
         policy = Policy(
@@ -218,7 +223,8 @@ class Engine:
 
     def _looking(self, store: Store, job: Job[Any], bells: Bells) -> Callable[[], Awaitable[None]]:
         chain = chain_read_by(job)
-        served = job.chain == "none" or (job.chain, job.lane) in self._served
+        executor = self._serving.get((job.chain, job.lane))
+        served = job.chain == "none" or executor is not None
 
         async def once() -> None:
             found = await look(job, self._readers[chain], self._observer)
@@ -227,6 +233,8 @@ class Engine:
                 log.warning("a job cannot look at the chain; it tries on", job=job.name, reason=found.error)
             changed = before.error is not None
             if changed or before.due or found.due:
+                if executor is not None:
+                    await note_what_others_did(store, job, found, executor, self._observer)
                 changed |= await store_look(store, job, found, self._observer, served=served)
             self._looks[job.name] = found
             if changed:

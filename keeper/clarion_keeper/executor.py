@@ -43,9 +43,10 @@ class Attempt:
 class Outgoing:
     """A stored transaction slot: on Stacks one nonce of one account. ``attempts`` from the first to the newest.
 
-    ``state`` is one of ``signed``, ``broadcast``, ``mined``, ``final``, ``rejected``. ``height`` and ``burn``: the
-    index's height and its Bitcoin height when the newest attempt was signed, ``first_burn`` when the first one was.
-    ``deadline_burn``: the earliest of its intents'. A replacement pays more than every attempt before it.
+    ``state`` is one of ``signed``, ``broadcast``, ``mined``, ``final``, ``displaced``, ``rejected``. ``height`` and
+    ``burn``: the index's height and its Bitcoin height when the newest attempt was signed, ``first_burn`` when the
+    first one was; ``height`` of a displaced one: the index's since when it has been displaced. ``deadline_burn``: the
+    earliest of its intents'. A replacement pays more than every attempt before it.
     """
 
     id: int
@@ -186,8 +187,8 @@ class Fate(StrEnum):
 class Seen:
     """What became of an outgoing. Besides ``fate`` and ``reason`` everything is of the attempt that was mined.
 
-    ``status``: as the chain says it (``success``, ``abort_by_response``, …). ``fee``: what was paid. ``benign``: for
-    DISPLACED, that it means somebody else did it.
+    ``status``: as the chain says it (``success``, ``abort_by_response``, …). ``fee``: what was paid. Of DISPLACED,
+    ``benign``: it means that somebody else did it; ``final``: no reorganisation undoes it any more.
     """
 
     fate: Fate
@@ -219,11 +220,18 @@ class Executor(Protocol):
         ...
 
     async def room(self, live: Sequence[Outgoing]) -> Room:
-        """What the account may take on now, beside the outgoings that are neither final nor rejected."""
+        """What the account may take on now, beside the outgoings that are signed, broadcast or mined and not final."""
         ...
 
     async def draft(self, work: Work, receipt: Receipt, *, nonce: int | None) -> Draft | Declined:
         """Estimate the fee and simulate at the tip. Nothing is signed."""
+        ...
+
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        """What the chain says of each intent of a work that is no longer due; None where it says nothing for certain.
+
+        Only what is `Outcome.benign` is certain: somebody else did it. Nothing is signed and nobody is paid.
+        """
         ...
 
     async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
@@ -255,6 +263,11 @@ class Executor(Protocol):
     async def sign_release(self, draft: Draft, outgoing: Outgoing) -> Signed:
         """A signed transaction that frees the slot of ``outgoing`` and does nothing else."""
         ...
+
+
+async def is_displaced_for_good(outgoing: Outgoing, reader: Reader) -> bool:
+    """Whether a displaced outgoing has been so since a block that is final. Raises GraphError."""
+    return outgoing.state == "displaced" and await reader.is_final(outgoing.height)
 
 
 class OpenExecutor(Protocol):

@@ -32,6 +32,8 @@ AS_OF: Final = "keeperAsOf"
 RECONNECT_SECONDS: Final = 1.0
 
 
+_FINAL: Final = "FINAL"
+
 _TIP: Final = """
 query KeeperTip($chain: ChainName!) {
   blocks(chain: $chain, orderBy: [{field: HEIGHT, direction: DESC}], first: 1) { nodes { height } }
@@ -43,6 +45,12 @@ query KeeperTransactions($ids: [Bytes!]!, $first: Int!, $chain: ChainName!) {
   transactions(chain: $chain, filter: {txId: {in: $ids}}, first: $first) {
     nodes { txId status result fee height blockHash finality }
   }
+}
+"""
+
+_FINALITY: Final = """
+query KeeperFinality($height: Int!, $chain: ChainName!) {
+  blocks(chain: $chain, filter: {height: {eq: $height}}, first: 1) { nodes { finality } }
 }
 """
 
@@ -285,12 +293,17 @@ class Reader:
                     result=None if node["result"] is None else bytes.fromhex(node["result"][2:]),
                     height=int(node["height"]),
                     block_hash=bytes.fromhex(node["blockHash"][2:]),
-                    final=node["finality"] == "FINAL",
+                    final=node["finality"] == _FINAL,
                     fee=int(node["fee"] or 0),
                 )
         if receipt is None or len(receipts) > 1:
             raise MovedError(f"{self.url} moved while transactions were read")
         return found, receipt
+
+    async def is_final(self, height: int) -> bool:
+        """Whether no reorganisation takes the canonical block of a height back any more. Raises GraphError."""
+        data, _ = await self.query(_FINALITY, {"height": height, "chain": self.chain.upper()})
+        return any(node["finality"] == _FINAL for node in data["blocks"]["nodes"])
 
     async def new_blocks(self) -> AsyncIterator[None]:
         """Yields whenever a block was applied or retracted; connects again, for ever, where the server goes away."""

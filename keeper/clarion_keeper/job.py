@@ -48,14 +48,15 @@ S = TypeVar("S", bound=State)
 class Job(Protocol[S]):
     """A kind of work. Subclass it and give ``name`` and ``lane``; the rest has defaults that fit most jobs.
 
-    ``batch_size``: how many intents one transaction may carry. ``depth``: for how many Bitcoin blocks an intent must
-    have stayed due before it is sent; 0 sends at the tip (settings ``keeper.depths`` have the last word). ``holds``:
-    for jobs of chain ``none`` that find something wrong: while an intent of it is open, no job acts on its ``entity``.
-    ``reads``: the chain whose index it reads; None: that of its transactions, Stacks where it makes none.
-    ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block. ``needs_account``: its
-    call ends otherwise for the keeper's account than for anybody else, because it asks for a role or is about what the
-    account has; a stranger's simulation says nothing of it. ``renews``: its items hold something that gets old, such as
-    a price. A transaction that is replaced then says what the last look found; ``outcomes`` may not depend on it.
+    ``batch_size``: how many intents one transaction may carry, all of them of one :meth:`group`. ``depth``: for how
+    many Bitcoin blocks an intent must have stayed due before it is sent; 0 sends at the tip (settings ``keeper.depths``
+    have the last word). ``holds``: for jobs of chain ``none`` that find something wrong: while an intent of it is open,
+    no job acts on its ``entity``. ``reads``: the chain whose index it reads; None: that of its transactions, Stacks
+    where it makes none. ``replayable``: it reads GraphQL alone, so that it can be asked again as of an earlier block.
+    ``needs_account``: its call ends otherwise for the keeper's account than for anybody else, because it asks for a
+    role or is about what the account has; a stranger's simulation says nothing of it. ``renews``: its items hold
+    something that gets old, such as a price. A transaction that is replaced then says what the last look found;
+    ``outcomes`` may not depend on it.
     """
 
     name: str
@@ -77,8 +78,12 @@ class Job(Protocol[S]):
         """Everything of this kind that is due at the state's block. Pure."""
         ...
 
+    def group(self, item: Item) -> str:
+        """Intents of different groups never share a transaction. Pure; the same for as long as an intent is open."""
+        return ""
+
     def call(self, items: Sequence[Item]) -> Call:
-        """The contract call for up to ``batch_size`` intents, which are in the planner's order."""
+        """The contract call for up to ``batch_size`` intents of one group, in the planner's order."""
         return _none_made(self.name)
 
     def outcomes(self, items: Sequence[Item], result: Value | None) -> Sequence[Outcome]:

@@ -14,10 +14,12 @@ from typing import Any, Final
 import psycopg
 import structlog
 
+from clarion_keeper.executor import Executor, ExecutorError
 from clarion_keeper.graph import GraphError, MovedError, NothingIndexedError, Reader, Receipt
-from clarion_keeper.intents import Intent
+from clarion_keeper.intents import Intent, Outcome
 from clarion_keeper.job import Job
 from clarion_keeper.observer import Observer
+from clarion_keeper.planner import Rule, batched, work_of
 from clarion_keeper.store import intents
 from clarion_keeper.store.lease import LeaseLostError, Store
 
@@ -27,6 +29,8 @@ log = structlog.get_logger()
 READS: Final = 5
 #: How long a job may take to read.
 READ_SECONDS: Final = 60.0
+#: How long the chain is asked what others did, while what is due waits to be stored.
+OTHERS_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,40 @@ def _check_intents(job: Job[Any], due: Sequence[Intent]) -> None:
     twice = [key for key, count in Counter(intent.key for intent in due).items() if count > 1]
     if twice:
         raise InvalidIntentsError(f"{job.name} gives {twice[0]} twice: a key stands for one thing")
+    for intent in due:
+        job.group(intent.item)  # a mistake in it is this job's, and not that of the account which plans with it
     if strangers := [intent for intent in due if intent.job != job.name]:
         raise InvalidIntentsError(f"{job.name} gives an intent of the job {strangers[0].job}")
+
+
+async def note_what_others_did(
+    store: Store, job: Job[Any], looked: Look, executor: Executor, observer: Observer
+) -> None:
+    """Ask the chain what became of planned intents that a look does not find due any more, before it is stored.
+
+    What somebody else did is noted, and so ends as done. What the chain is not sure of, or does not say in time, is
+    left to be cancelled.
+    """
+    if looked.receipt is None:
+        return
+    async with store.reading() as connection:
+        gone = await intents.no_longer_due(connection, job.name, list(looked.due))
+    done: dict[int, Outcome] = {}
+    try:
+        async with asyncio.timeout(OTHERS_SECONDS):
+            rule = Rule(name=job.name, batch_size=job.batch_size, group=job.group)
+            for batch in batched(gone, {job.name: rule}):
+                outcomes = await executor.over(work_of(job, batch.intents))
+                told = zip(batch.intents, outcomes, strict=True)
+                done |= {intent.id: outcome for intent, outcome in told if outcome is not None}
+    except (TimeoutError, ExecutorError) as error:
+        log.info("what became of some intents is not known", job=job.name, reason=str(error) or "it took too long")
+    except Exception as error:
+        log.exception("what became of some intents cannot be told", job=job.name)
+        observer.failed(f"job {job.name}", repr(error))
+    if done:
+        async with store.writing() as connection:
+            await intents.simulated(connection, done)
 
 
 async def store_look(store: Store, job: Job[Any], looked: Look, observer: Observer, *, served: bool = True) -> bool:

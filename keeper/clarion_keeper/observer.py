@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from clarion_keeper.executor import Fate
-from clarion_keeper.intents import Lane, Outcome
+from clarion_keeper.intents import Amount, Lane, Outcome
 from clarion_keeper.planner import Means
 from clarion_keeper.store.intents import Stored
 
@@ -62,8 +62,11 @@ class Observer:
     def refused(self, account: str, job: str, reason: str) -> None:
         """The signer refused to sign."""
 
-    def mined(self, account: str, fee: int, ended: Sequence[tuple[Stored, Outcome]]) -> None:
-        """A transaction is in a block: its fee, and what became of its intents, with their age."""
+    def mined(self, account: str, ended: Sequence[tuple[Stored, Outcome]]) -> None:
+        """A transaction is in a block: what became of its intents, with their age. A reorganisation may undo it."""
+
+    def final(self, account: str, fee: int, earned: Sequence[Amount]) -> None:
+        """The block of a transaction is final: its fee, and what its intents earned. Told once of each."""
 
     def lost(self, account: str, job: str, fate: Fate, reason: str) -> None:
         """A transaction left its block, or another one took its place."""

@@ -6,11 +6,13 @@ is due, `gate` says of a drafted batch whether it is worth its fee and within th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from clarion_keeper.intents import Amount, Lane
+from clarion_keeper.executor import Work
+from clarion_keeper.intents import Amount, Item, Lane
+from clarion_keeper.job import Job
 from clarion_keeper.rates import Rates, profit_usd8
 from clarion_keeper.store.intents import Stored
 
@@ -24,12 +26,14 @@ MOST_SETBACKS: Final = 6
 class Rule:
     """What planning has to know of a job. ``paused``: why it is stopped; None where it is not.
 
-    ``stale``: why its last look at the chain is not to be acted on; None where it is.
+    ``group``: what an intent may share a transaction with. ``stale``: why its last look at the chain is not to be acted
+    on; None where it is.
     """
 
     name: str
     batch_size: int
-    depth: int
+    group: Callable[[Item], str]
+    depth: int = 0
     paused: str | None = None
     stale: str | None = None
 
@@ -52,7 +56,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction is to do: intents of one job, the most urgent first."""
+    """What one transaction is to do: intents of one job and group, the most urgent first."""
 
     job: str
     lane: Lane
@@ -98,7 +102,7 @@ def plan(
         else:
             waiting[intent.id] = reason
     batches: list[Batch] = []
-    for batch in _batches(ready, rules):
+    for batch in batched(ready, rules):
         reason = no_slot(means, batch.lane, taken=len(batches))
         if reason is None:
             batches.append(batch)
@@ -132,18 +136,30 @@ def _why_not(intent: Stored, rule: Rule | None, burn_height: int, held: Mapping[
     return None
 
 
-def _batches(ready: Sequence[Stored], rules: Mapping[str, Rule]) -> list[Batch]:
-    """Intents of one job and lane together, where the most urgent one of them stands."""
-    open_batches: dict[tuple[str, Lane], list[Stored]] = {}
-    groups: list[list[Stored]] = []
-    for intent in sorted(ready, key=urgency):
-        key = (intent.job, intent.lane)
-        group = open_batches.get(key)
-        if group is None or len(group) >= rules[intent.job].batch_size:
-            group = open_batches[key] = []
-            groups.append(group)
-        group.append(intent)
-    return [Batch(group[0].job, group[0].lane, tuple(group)) for group in groups]
+def batched(intents: Iterable[Stored], rules: Mapping[str, Rule]) -> list[Batch]:
+    """Intents of one job, lane and group together, where the most urgent one of them stands."""
+    filling: dict[tuple[str, Lane, str], list[Stored]] = {}
+    batches: list[list[Stored]] = []
+    for intent in sorted(intents, key=urgency):
+        rule = rules[intent.job]
+        key = (intent.job, intent.lane, rule.group(intent.item))
+        batch = filling.get(key)
+        if batch is None or len(batch) >= rule.batch_size:
+            batch = filling[key] = []
+            batches.append(batch)
+        batch.append(intent)
+    return [Batch(batch[0].job, batch[0].lane, tuple(batch)) for batch in batches]
+
+
+def work_of(job: Job[Any], intents: Sequence[Stored]) -> Work:
+    """What a transaction of these intents of a job is to do."""
+    return Work(
+        job=job,
+        items=tuple(intent.item for intent in intents),
+        keys=tuple(intent.key for intent in intents),
+        deadline_burn=min((i.deadline_burn for i in intents if i.deadline_burn is not None), default=None),
+        first_burn=min(intent.first_burn for intent in intents),
+    )
 
 
 def no_slot(means: Means, lane: Lane, *, taken: int = 0) -> str | None:

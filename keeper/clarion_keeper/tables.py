@@ -68,15 +68,27 @@ class OutgoingRow(SQLModel, table=True):
     """A transaction slot: on Stacks one nonce of one account, on Bitcoin the coins in ``keeper.coin``.
 
     ``state``: ``signed`` (stored, not known to be with a node), ``broadcast`` (a node took it), ``mined`` (in a
-    canonical block), ``final`` (that block is final), ``rejected`` (it can never be mined, or another transaction took
-    its place; what it carried was released). ``tx_id``, ``block_*`` and ``fee_paid`` (micro-STX or satoshis) are those
-    of the attempt that was mined. ``burn``: the Bitcoin height at which its newest attempt was signed.
+    canonical block), ``final`` (that block is final), ``displaced`` (another transaction took its place, which a
+    reorganisation may undo; what it carried was released), ``rejected`` (it can never be mined, or was displaced for
+    good). ``tx_id``, ``block_*`` and ``fee_paid`` (micro-STX or satoshis) are those of the attempt that was mined.
+    ``height`` and ``burn``: where the index stood, with its Bitcoin height, when its newest attempt was signed or the
+    block was lost that had mined it; ``height`` of a displaced one: since when it has been displaced.
     """
 
     __tablename__ = "outgoing"
     __table_args__ = (
-        Index("outgoing_nonce", "sender", "nonce", unique=True, postgresql_where=text("state <> 'rejected'")),
-        Index("outgoing_live", "account", postgresql_where=text("state IN ('signed', 'broadcast', 'mined')")),
+        Index(
+            "outgoing_nonce",
+            "sender",
+            "nonce",
+            unique=True,
+            postgresql_where=text("state NOT IN ('rejected', 'displaced')"),
+        ),
+        Index(
+            "outgoing_followed",
+            "account",
+            postgresql_where=text("state IN ('signed', 'broadcast', 'mined', 'displaced')"),
+        ),
         Index("outgoing_by_end", "ended_at"),
         {"schema": SCHEMA},
     )

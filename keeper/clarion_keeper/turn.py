@@ -35,7 +35,7 @@ from clarion_keeper.intents import Amount, Outcome, Verdict
 from clarion_keeper.job import Job
 from clarion_keeper.looking import NOT_YET, Look
 from clarion_keeper.observer import Observer
-from clarion_keeper.planner import RESERVED_SLOTS, Batch, Means, Rule, gate, no_slot, plan
+from clarion_keeper.planner import RESERVED_SLOTS, Batch, Means, Rule, gate, no_slot, plan, work_of
 from clarion_keeper.rates import BTC, STX, Rates
 from clarion_keeper.signers import SigningRefusedError
 from clarion_keeper.store import accounts, controls, intents, outgoing, steps
@@ -69,9 +69,9 @@ class Policy:
 class _Turn:
     """What a turn knows.
 
-    ``receipt``: where the index stands. ``live``: the account's transactions that are not at their end, by id, as they
-    are stored. ``wanted``: those that no node holds any more, or that nodes want more for. ``planned``: what waits for
-    the account to sign it.
+    ``receipt``: where the index stands. ``live``: the account's transactions that are neither at their end nor
+    displaced, by id, as they are stored. ``wanted``: those that no node holds any more, or that nodes want more for.
+    ``planned``: what waits for the account to sign it.
     """
 
     store: Store
@@ -160,8 +160,9 @@ class Account:
     async def _follow(self, store: Store) -> _Turn:
         """Bring every unfinished transaction up to what the chain says."""
         async with store.reading() as connection:
-            live = await outgoing.live(connection, self.name)
-        seen, receipt = await self._executor.follow(live)
+            followed = await outgoing.followed(connection, self.name)
+        live = [one for one in followed if one.state in outgoing.LIVE]
+        seen, receipt = await self._executor.follow(followed)
         await self._observer.stage("followed")
         turn = _Turn(store, receipt, {one.id: one for one in live})
         unchanged: list[int] = []
@@ -175,6 +176,9 @@ class Account:
             await self._apply(turn, one, found)
             if found.fate is Fate.DROPPED:
                 turn.wanted.add(one.id)
+        for one in followed:
+            if one.state == "displaced" and one.id in seen:
+                await self._follow_displaced(turn, one, seen[one.id])
         async with store.writing() as connection:
             await outgoing.seen_at(connection, unchanged, receipt)
         await self._observer.stage("applied")
@@ -194,19 +198,46 @@ class Account:
             if seen.final:
                 async with turn.store.writing() as connection:
                     await outgoing.final(connection, one)
+                    earned = await intents.earned_with(connection, one.id)
                     await turn.changed(connection, one.id)
+                self._observer.final(self.name, seen.fee, earned)
         elif seen.fate is Fate.DISPLACED:
             log.warning("displaced", reason=seen.reason, **about)
             verdict = Verdict.DONE if seen.benign else Verdict.AGAIN
             async with turn.store.writing() as connection:
                 outcome = Outcome(verdict, seen.reason, benign=seen.benign)
-                await outgoing.rejected(connection, one, outcome, "displaced")
+                await outgoing.displaced(connection, one, outcome, turn.receipt)
                 await turn.changed(connection, one.id)
             self._observer.lost(self.name, one.job, seen.fate, seen.reason)
         elif seen.fate is Fate.PENDING and one.state == "signed":
             async with turn.store.writing() as connection:
                 await outgoing.answered(connection, one, one.newest, Broadcast(taken=Taken.SENT))
                 await turn.changed(connection, one.id)
+
+    async def _follow_displaced(self, turn: _Turn, one: Outgoing, seen: Seen) -> None:
+        """Until what took its place is final. Where a reorganisation takes that back, it waits again or is mined."""
+        if seen.fate is Fate.UNKNOWN:
+            return
+        about = {"outgoing": one.id, "account": self.name, "job": one.job, "nonce": one.nonce}
+        is_free = not any(_is_in_place_of(other, one) for other in turn.live.values())
+        if seen.fate is Fate.DISPLACED:
+            if seen.final:
+                async with turn.store.writing() as connection:
+                    await outgoing.rejected(connection, one, Outcome(Verdict.AGAIN, seen.reason))
+        elif seen.fate is Fate.MINED:
+            if is_free:  # else what is in its place is displaced itself, as the next turn finds
+                log.warning("mined after all", **about)
+                await self._apply(turn, one, seen)
+        elif is_free:
+            log.info("what took its place is not canonical any more", **about)
+            async with turn.store.writing() as connection:
+                await outgoing.orphaned(connection, one, turn.receipt)
+                await turn.changed(connection, one.id)
+            if seen.fate is Fate.DROPPED:
+                turn.wanted.add(one.id)
+        else:
+            async with turn.store.writing() as connection:
+                await outgoing.not_displaced_before(connection, one, turn.receipt)
 
     async def _mined(self, turn: _Turn, one: Outgoing, seen: Seen) -> None:
         assert seen.tx_id is not None
@@ -232,7 +263,7 @@ class Account:
                 reason=reason,
                 intents=count,
             )
-        self._observer.mined(self.name, seen.fee, list(zip(carried, outcomes, strict=True)))
+        self._observer.mined(self.name, list(zip(carried, outcomes, strict=True)))
         if failed:
             self._say_stopped(one.job, failed[0].reason)
 
@@ -319,7 +350,7 @@ class Account:
         due = {one.id: self._still_due(one, carried.get(one.id, []), turn.paused) for one in waiting}
         for one in waiting:
             left = due[one.id]
-            if left and await self._replace(turn, one, _work(self._jobs[one.job], left), left):
+            if left and await self._replace(turn, one, work_of(self._jobs[one.job], left), left):
                 continue
             if turn.planned or any(_is_behind(other, one) and due.get(other.id) for other in turn.live.values()):
                 await self._replace(turn, one, None, [])
@@ -479,6 +510,7 @@ class Account:
             job.name: Rule(
                 name=job.name,
                 batch_size=self._most_in_a_batch.get(job.name, job.batch_size),
+                group=job.group,
                 depth=(self._policy.depths or {}).get(job.name, job.depth),
                 paused=everything if everything is not None else paused.get(job.name),
                 stale=self._looks.get(job.name, NOT_YET).error,
@@ -518,7 +550,7 @@ class Account:
         job = self._jobs[batch.job]
         left = list(batch.intents)
         while left:
-            work = _work(job, left)
+            work = work_of(job, left)
             answer = await self._executor.draft(work, turn.receipt, nonce=nonce)
             await self._observer.stage("drafted", job.name)
             if isinstance(answer, Declined) and answer.too_large and len(left) > 1:
@@ -664,19 +696,14 @@ def _is_behind(other: Outgoing, one: Outgoing) -> bool:
     return other.nonce is not None and one.nonce is not None and other.nonce > one.nonce
 
 
+def _is_in_place_of(other: Outgoing, one: Outgoing) -> bool:
+    """Whether another transaction of the account has what this one was to have: its nonce, or on Bitcoin its states."""
+    return other.state != "mined" if one.nonce is None else other.nonce == one.nonce
+
+
 def _to_send(one: Outgoing) -> Attempt | None:
     """The newest attempt that nodes have not refused for its fee."""
     return next((a for a in reversed(one.attempts) if a.state in ("signed", "broadcast")), None)
-
-
-def _work(job: Job[Any], due: Sequence[Stored]) -> Work:
-    return Work(
-        job=job,
-        items=tuple(intent.item for intent in due),
-        keys=tuple(intent.key for intent in due),
-        deadline_burn=min((i.deadline_burn for i in due if i.deadline_burn is not None), default=None),
-        first_burn=min(i.first_burn for i in due),
-    )
 
 
 def _rewards(due: Sequence[Stored]) -> list[Amount]:

@@ -19,13 +19,13 @@ from support.keeper_regtest import (
     COLLATERAL,
     InProcessSigner,
     Town,
-    TurningKeeper,
     in_process_parts,
     keeping,
     town_of,
 )
-from support.regtest import PROTOCOLS
+from support.regtest import DEEPEST, PROTOCOLS
 from support.secret_search import dump, found_in
+from support.turning_keeper import TurningKeeper
 
 from clarion.chains.bitcoin.transactions import write_transaction
 from clarion.chains.bitcoin.units import SATS_PER_BITCOIN
@@ -73,6 +73,11 @@ def intents(town: Town, job: str = "zkusd-liquidate") -> list[tuple[Any, ...]]:
 def outcome_of(town: Town) -> str:
     """What became of the first liquidation."""
     return str(intents(town)[0][1])
+
+
+def states(town: Town) -> list[str]:
+    """Of what the keeper signed, in order."""
+    return [state for (state,) in town.rows("SELECT state FROM keeper.outgoing ORDER BY id")]
 
 
 def attempts(town: Town) -> list[tuple[Any, ...]]:
@@ -137,7 +142,7 @@ async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_
         (vault,) = town.zkusd.vaults(BERT)
         rival = town.zkusd.liquidate(REDEEMER, vault, BERT)
         await keeper.turn()
-        assert len(town.waiting()) == 1
+        (ours,) = town.waiting()
         unsigned = spell_transaction(rival, change=REDEEMER.taproot_script, feerate=FEERATE)
         theirs = sign(unsigned, rival.coins, keys_by_script((REDEEMER, SCROLLS)))
         await town.mine_without_the_mempool(1, write_transaction(theirs).hex())
@@ -148,6 +153,15 @@ async def test_a_rival_that_is_mined_first_costs_nothing(database_url: str, tmp_
         assert theirs.id.hex() in outcome
         await keeper.turn()
         assert (len(attempts(town)), town.waiting(), town.funds()) == (1, [], before)
+        assert states(town) == ["displaced"]
+        # the rival's block goes, and the rival with it
+        await town.fork(1, keep=False)
+        await keeper.turn()
+        assert town.waiting() == [ours], "the same bytes"
+        await town.mine()
+        await keeper.turn()
+        assert [end for end in intents(town) if end[0] != "cancelled"] == [("done", "the spell is mined")]
+        assert (len(attempts(town)), states(town)) == (1, ["mined"])
 
 
 @pytest.mark.slow
@@ -168,6 +182,10 @@ async def test_a_price_that_is_mined_first_makes_it_again(database_url: str, tmp
         await keeper.turn()
         assert [state for state, _ in intents(town)] == ["cancelled", "done"]
         assert len(town.zkusd.vaults()) == 1
+        assert states(town) == ["displaced", "mined"]
+        await town.mine(DEEPEST)
+        await keeper.turn()
+        assert states(town) == ["rejected", "final"]
 
 
 async def test_a_rival_that_waits_in_the_mempool_keeps_the_keeper_from_signing(

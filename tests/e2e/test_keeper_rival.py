@@ -184,6 +184,12 @@ async def test_a_rival_and_the_keeper_do_nothing_twice(scene: Scene) -> None:
     assert failed == []
     assert scene.connection.execute("SELECT job, reason FROM keeper.control WHERE paused").fetchall() == []
     _check_what_was_in_vain(scene.connection)
+    for policy, provider, bounty_to, _ in found:
+        planned = scene.connection.execute(
+            "SELECT state, benign FROM keeper.intent WHERE key = %s ORDER BY id DESC LIMIT 1",
+            (f"liquidate:{policy}:{provider}",),
+        ).fetchall()
+        assert planned in ([], [("done", bounty_to != KEEPER.address)]), (policy, provider)
 
 
 def _check_what_was_in_vain(connection: psycopg.Connection[Any]) -> None:

@@ -136,6 +136,15 @@ class TestExplain:
         assert err.startswith(f"clarion: There is no intent {name}: give its number")
 
 
+class TestReplay:
+    def test_what_it_logs_is_no_part_of_its_answer(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CLARION_KEEPER__GRAPHQL_URL", "http://127.0.0.1:9/graphql")
+        code, out, err = run("replay", "5", "--json")
+        assert (code, out) == (1, "")
+        assert "the index does not answer" in err
+        assert "clarion: Block 5 of stacks cannot be read: http://127.0.0.1:9/graphql cannot be reached" in err
+
+
 class TestPause:
     def test_a_job_stops_and_goes_on(self, run: Run, connection: psycopg.Connection[Any]) -> None:
         code, out, _ = run("pause", "settle", "--reason", "looking into it")

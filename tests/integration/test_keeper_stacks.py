@@ -110,6 +110,9 @@ class Chain:
         height = status["tip"]["height"]
         return Receipt(height, status["tip"]["index_block_hash"], status["tip"]["burn_block_height"], height)
 
+    async def is_final(self, height: int) -> bool:
+        return False
+
     async def transactions(self, ids: Sequence[bytes]) -> tuple[dict[bytes, MinedTransaction], Receipt]:
         found = {}
         for tx_id in ids:
@@ -298,12 +301,15 @@ async def test_a_rival_that_is_first_costs_no_fee(settling: Open) -> None:
     async with settling() as world:
         slots, chain = world.slots, world.chain
         wanted = world.work(4)
+        assert await slots.executor.over(wanted) == [None]
         call = wanted.job.call(wanted.items)
         await chain.send(world.owner, ContractCall(contract_principal(world.ledger), call.function, call.arguments))
         await chain.mine()
         answer = await slots.send(world.work(4))
         assert isinstance(answer, Declined)
         assert [outcome.benign for outcome in answer.outcomes] == [True]
+        assert await slots.executor.over(wanted) == list(answer.outcomes)
+        assert await slots.executor.over(world.work(3)) == [None], "it is not due, and nobody did it"
         assert await world.account() == (0, FUNDS)
 
 
@@ -398,6 +404,15 @@ async def test_a_nonce_that_something_else_used_is_displaced(settling: Open) -> 
         await chain.mine()
         assert (await slots.follow())[sent.id].fate is Fate.DISPLACED
         assert await slots.broadcast(sent.id) is Taken.SPENT
+        # a reorganisation takes the other one back
+        slots.live[sent.id] = replace(slots.live[sent.id], state="displaced", height=(await chain.tip()).height)
+        assert (await slots.follow())[sent.id].fate is Fate.DISPLACED
+        await chain.control("fork", depth=1, keep_transactions=False)
+        assert (await slots.follow())[sent.id].fate is Fate.DROPPED
+        assert await slots.broadcast(sent.id) is Taken.SENT
+        await chain.mine()
+        assert (await slots.follow())[sent.id].fate is Fate.MINED
+        assert await world.account() == (1, FUNDS - sent.newest.fee)
 
 
 async def test_a_freed_nonce_lets_the_others_pass(settling: Open) -> None:

@@ -228,6 +228,106 @@ async def test_a_rejected_transaction_frees_its_nonce_and_ends_what_it_carried(s
     await sign(store, ["settle:1"], tag=2)
 
 
+GONE = Outcome(Verdict.AGAIN, "its nonce was used")
+
+
+async def displace(store: Store, one: Any, height: int = 11) -> Any:
+    async with store.writing() as connection:
+        await outgoing.displaced(connection, one, GONE, at(height))
+        (found,) = await outgoing.by_ids(connection, [one.id])
+    return found
+
+
+async def test_a_displaced_transaction_leaves_its_place_to_others_and_is_followed(store: Store) -> None:
+    await decide(store, [intent(1), intent(2)], at(10))
+    one = await displace(store, await sign(store, ["settle:1"], coins=("aa:0",)))
+    assert (one.state, one.height, one.newest.state) == ("displaced", 11, "signed")
+    assert await outgoing.live(store.connection, "main") == []
+    assert await outgoing.followed(store.connection, "main") == [one]
+    assert (await states(store))[0] == ("settle:1", "cancelled", "its nonce was used")
+    other = await sign(store, ["settle:2"], tag=2, coins=("aa:0",))
+    assert await outgoing.followed(store.connection, "main") == [one, other]
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        async with store.writing() as connection:
+            await outgoing.orphaned(connection, one, at(12))
+    for height, since in ((12, 12), (10, 12)):
+        async with store.writing() as connection:
+            await outgoing.not_displaced_before(connection, one, at(height))
+        assert [found.height for found in await outgoing.by_ids(store.connection, [one.id])] == [since]
+    async with store.writing() as connection:
+        assert await retention.prune(connection, 0) == 0
+        await outgoing.rejected(connection, one, GONE)
+    assert await outgoing.followed(store.connection, "main") == [other]
+    async with store.writing() as connection:
+        assert await retention.prune(connection, 0) == 1
+
+
+@pytest.mark.parametrize("by", ["nobody", "a look", "another transaction"])
+async def test_a_displaced_transaction_that_is_mined_after_all_did_what_it_carries(store: Store, by: str) -> None:
+    await decide(store, [intent(1)], at(10))
+    one = await displace(store, await sign(store, ["settle:1"]))
+    if by != "nobody":
+        await decide(store, [intent(1)], at(11))
+    if by == "another transaction":
+        await sign(store, ["settle:1"], nonce=1, tag=2)
+    await mine(store, one, sequence=20)
+    async with store.reading() as connection:
+        (mined,) = await outgoing.live(connection, "main") if by != "another transaction" else [one]
+        cursor = await connection.execute("SELECT state, fee_paid::int FROM keeper.outgoing WHERE id = %s", (one.id,))
+        assert await cursor.fetchall() == [("mined", 90)]
+        cursor = await connection.execute("SELECT earned_amount::int FROM keeper.intent WHERE state = 'done'")
+        assert await cursor.fetchall() == [(7,)]
+    again: list[Any] = {
+        "nobody": [],
+        "a look": [("settle:1", "cancelled", "an earlier transaction carries it again")],
+        "another transaction": [("settle:1", "sent", None)],
+    }[by]
+    assert await states(store) == [("settle:1", "done", "settled"), *again]
+    if by != "another transaction":
+        assert await decide(store, [intent(1)], at(11, sequence=19)) == intents.Decided(0, 0), "it looked too early"
+        async with store.writing() as connection:
+            await outgoing.orphaned(connection, mined, at(9, sequence=21))
+        assert (await states(store))[0] == ("settle:1", "sent", None)
+
+
+async def test_what_took_its_place_is_taken_back_and_it_waits_again(store: Store) -> None:
+    await decide(store, [intent(1)], at(10))
+    one = await displace(store, await sign(store, ["settle:1"]))
+    await decide(store, [intent(1)], at(11))
+    async with store.writing() as connection:
+        await outgoing.orphaned(connection, one, at(12))
+        (back,) = await outgoing.live(connection, "main")
+    assert (back.state, back.height, back.newest.state) == ("broadcast", 12, "signed")
+    assert await states(store) == [
+        ("settle:1", "sent", None),
+        ("settle:1", "cancelled", "an earlier transaction carries it again"),
+    ]
+
+
+async def test_the_very_same_transaction_is_stored_again_only_where_the_first_was_rejected(store: Store) -> None:
+    await decide(store, [intent(1)], at(10))
+    one = await displace(store, await sign(store, ["settle:1"]))
+    await decide(store, [intent(1)], at(11))
+    with pytest.raises(OvertakenError, match="the very same transaction"):
+        await sign(store, ["settle:1"])
+    async with store.writing() as connection:
+        await outgoing.rejected(connection, one, GONE)
+    again = await sign(store, ["settle:1"])
+    assert (again.newest.number, again.newest.state) == (1, "signed")
+    assert await outgoing.by_ids(store.connection, [one.id]) == []
+
+
+async def test_what_has_the_nonce_now_has_to_make_room_first(store: Store) -> None:
+    await decide(store, [intent(1)], at(10))
+    one = await displace(store, await sign(store, ["settle:1"]))
+    await decide(store, [intent(1)], at(12))
+    other = await sign(store, ["settle:1"], tag=2)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await mine(store, one)
+    await displace(store, other)
+    await mine(store, one)
+
+
 async def test_what_the_nodes_say_is_kept(store: Store) -> None:
     await decide(store, [intent(1)], at(10))
     one = await sign(store, ["settle:1"])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.graphql import NO_CACHE, answering
-from support.keeper_regtest import ANNA, BERT, Town, TurningKeeper, in_process_parts, keeping, town_of
+from support.keeper_regtest import ANNA, BERT, Town, in_process_parts, keeping, town_of
 from support.regtest import PROTOCOLS
+from support.turning_keeper import TurningKeeper
 
 from clarion.bitcoin_nodes import rpc_of
 from clarion.chains.bitcoin.units import outpoint_text
@@ -25,7 +26,7 @@ from clarion.protocols.zkusd.units import Base, Percent
 from clarion_graphql.app import make_app
 from clarion_keeper.executor import Declined, Draft, ExecutorError, Work
 from clarion_keeper.graph import Reader
-from clarion_keeper.intents import Item, Verdict
+from clarion_keeper.intents import Item, Outcome, Verdict
 from clarion_keeper.zkusd.jobs import Liquidate
 from clarion_keeper.zkusd.orders import Operation, SpellOrder
 from clarion_keeper.zkusd.state import Market, ZkUsdState, read_state
@@ -64,6 +65,11 @@ async def drafted(keeper: TurningKeeper, item: Item) -> Draft | Declined:
     job = next(job for job in keeper.parts.jobs if isinstance(job, Liquidate))
     receipt = await keeper.parts.readers["bitcoin"].tip()
     return await executor.draft(Work(job=job, items=(item,), keys=("key",)), receipt, nonce=None)
+
+
+async def over(keeper: TurningKeeper, item: Item) -> Sequence[Outcome | None]:
+    job = next(job for job in keeper.parts.jobs if isinstance(job, Liquidate))
+    return await keeper.parts.executors["btc"].over(Work(job=job, items=(item,), keys=("key",)))
 
 
 def order(town: Town, **changes: Any) -> Item:
@@ -161,6 +167,7 @@ async def test_orders_whose_vault_or_states_are_spent(database_url: str, tmp_pat
     async with scene(database_url, tmp_path) as (town, _, keeper):
         item = order(town)
         assert isinstance(await drafted(keeper, item), Draft)
+        assert await over(keeper, item) == [None]
         (bert,) = town.zkusd.vaults(BERT)
         rival = await town.sender.cast(town.zkusd.liquidate(REDEEMER, bert, BERT), REDEEMER)
         verdict, reason, _ = only(await drafted(keeper, item))
@@ -174,6 +181,17 @@ async def test_orders_whose_vault_or_states_are_spent(database_url: str, tmp_pat
         verdict, reason, benign = only(await drafted(keeper, item))
         assert (verdict, benign) == (Verdict.DONE, True)
         assert rival.id.hex() in reason
+        (outcome,) = await over(keeper, item)
+        assert outcome is not None
+        assert (outcome.verdict, outcome.reason, outcome.benign) == (Verdict.DONE, reason, True)
+        # it was liquidated, and nothing else
+        redemption = {**item, "operation": Operation.REDEEM.value}
+        verdict, reason, benign = only(await drafted(keeper, redemption))
+        assert (verdict, benign) == (Verdict.AGAIN, False)
+        assert "is liquidated" in reason
+        rescue = {**item, "operation": Operation.RESCUE.value, "collateral": 1_000}
+        for other in (redemption, rescue, {**item, "vault": f"{'00' * 32}:0"}):
+            assert await over(keeper, other) == [None]
 
 
 async def test_an_order_that_the_contracts_refuse_by_now_waits(database_url: str, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Keepers:
     """
 
     def __init__(self, program: str = PROGRAM) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the code that the test runs
         self._server = subprocess.Popen(
             [sys.executable, "-m", program],
             cwd=TESTS,

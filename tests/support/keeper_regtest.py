@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +36,15 @@ from clarion_keeper.charms.prover import Prover
 from clarion_keeper.engine import Parts, open_parts
 from clarion_keeper.graph import Reader
 from clarion_keeper.job import JobContext, load_jobs
-from clarion_keeper.looking import Look, look, store_look
 from clarion_keeper.observer import Observer
 from clarion_keeper.signers import Purpose
 from clarion_keeper.signers.bitcoin import BitcoinKey
 from clarion_keeper.signers.limits import BitcoinLimits
 from clarion_keeper.signers.protocol import SignBitcoin
-from clarion_keeper.store import lease
-from clarion_keeper.store.lease import Store
-from clarion_keeper.turn import Account
-from clarion_keeper.turn import Policy as KeeperPolicy
 from clarion_keeper.zkusd import BitcoinExecutor
 from support.graphql import NO_CACHE, serving
 from support.regtest import NETWORK, PROTOCOLS, opened, scanned
+from support.turning_keeper import TurningKeeper, turning
 
 SEED = 5
 TIME = 1_700_000_000
@@ -59,7 +54,6 @@ COLLATERAL = 3_600_000
 BONUS = COLLATERAL * 50 // 10_000
 CHARMED = 1_000
 """Satoshis that lie under the keeper's own charms after a liquidation."""
-LEASE_SECONDS = 60
 STEPS = ("contracts asked", "proven", f"signed by {KEEPER.name}", f"signed by {SCROLLS.name}")
 """What the executor does between the engine's stages of drafting and of signing, in order."""
 JOBS = (
@@ -151,31 +145,6 @@ class Town:
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """What the database says."""
         return self.connection.execute(query, parameters).fetchall()
-
-
-@dataclass
-class TurningKeeper:
-    """A keeper that takes its turns when it is told to."""
-
-    parts: Parts
-    store: Store
-    accounts: Sequence[Account]
-    looks: dict[str, Look]
-    observer: Observer
-
-    async def look(self) -> None:
-        """Every job looks once."""
-        for job in self.parts.jobs:
-            found = await look(job, self.parts.readers["bitcoin"], self.observer)
-            assert found.error is None, found.error
-            self.looks[job.name] = found
-            await store_look(self.store, job, found, self.observer)
-
-    async def turn(self) -> None:
-        """Look, then follow, plan, sign and send."""
-        await self.look()
-        for account in self.accounts:
-            await account.turn(self.store)
 
 
 @contextlib.asynccontextmanager
@@ -317,31 +286,9 @@ async def keeping(
 ) -> AsyncIterator[TurningKeeper]:
     """A keeper of these settings; ``parts`` are what it works with, if not what the settings say."""
     assert settings.database_url is not None
-    async with parts or open_parts(settings) as given:
-        url = settings.database_url.get_secret_value()
-        connection = await lease.connect(url, idle_seconds=LEASE_SECONDS)
-        try:
-            fence = await lease.acquire(connection, lease.holder_name(), LEASE_SECONDS)
-            assert fence is not None
-            looks: dict[str, Look] = {}
-            observer = Observer()
-            accounts = [
-                Account(
-                    name,
-                    settings.keeper.accounts[name],
-                    executor,
-                    jobs={job.name: job for job in given.jobs},
-                    looks=looks,
-                    rates=dict,
-                    policy=KeeperPolicy(min_profit=settings.keeper.min_profit),
-                    observer=observer,
-                )
-                for name, executor in given.executors.items()
-            ]
-            yield TurningKeeper(given, Store(connection, fence), accounts, looks, observer)
-            await lease.release(connection, fence)
-        finally:
-            await connection.close()
+    url = settings.database_url.get_secret_value()
+    async with parts or open_parts(settings) as given, turning(settings, url, given) as keeper:
+        yield keeper
 
 
 def _key_file(folder: Path, key: Key) -> str:

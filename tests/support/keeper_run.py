@@ -105,7 +105,7 @@ def keeping(folder: Path, database_url: str, signer: str, environment: dict[str,
             "CLARION_KEEPER__JOB_FILES": str(folder / "jobs.py"),
             "CLARION_KEEPER__JOBS": "some-work,other-work",
             "CLARION_KEEPER__ACCOUNTS": json.dumps({"keeper": {"signer": signer, "limits": limits}}),
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": os.pathsep.join(sys.path),
             "CANARY": CANARY.decode(),
         }
         log = folder / "log"

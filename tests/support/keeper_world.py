@@ -152,6 +152,20 @@ class World:
             _mine(state, {})
             state["mempool"] = [other for other in waiting if other in state["mempool"] or other != tx_id]
 
+    def usurp(self, sender: str) -> None:
+        """A transaction that is not the keeper's takes an account's next nonce, in a block of its own."""
+        with self.changing() as state:
+            body = {"sender": sender, "nonce": _confirmed(state, sender), "fee": FEE, "items": []}
+            tx_id = _hash(body, state["sequence"])
+            state["txs"][tx_id] = body
+            waiting, state["mempool"] = state["mempool"], [tx_id]
+            _mine(state, {})
+            state["mempool"] = [
+                other
+                for other in waiting
+                if (state["txs"][other]["sender"], state["txs"][other]["nonce"]) != (sender, body["nonce"])
+            ]
+
     def drop_mempool(self) -> None:
         """The nodes forget what is not mined."""
         with self.changing() as state:
@@ -390,6 +404,9 @@ class ToyExecutor:
             outcomes=_foretold(state, work),
         )
 
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        return [outcome if outcome.benign else None for outcome in _foretold(self._state(), work)]
+
     async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
         state = self._state()
         if declined := self._declined(state, work):
@@ -449,7 +466,11 @@ class ToyExecutor:
                     fee=attempt.fee,
                 )
             elif one.nonce is not None and one.nonce < confirmed:
-                seen[one.id] = Seen(fate=Fate.DISPLACED, reason=f"nonce {one.nonce} was used by another transaction")
+                seen[one.id] = Seen(
+                    fate=Fate.DISPLACED,
+                    reason=f"nonce {one.nonce} was used by another transaction",
+                    final=one.state == "displaced" and receipt.height - one.height >= FINAL_AFTER,
+                )
             elif any(a.tx_id.hex() in state["mempool"] for a in one.attempts):
                 seen[one.id] = Seen(fate=Fate.PENDING)
             else:

@@ -50,7 +50,7 @@ class SigningProcess:
             "CLARION_LOG__LEVEL": "debug",
             "CLARION_DEPLOYERS__BITHEDGE": DEPLOYER,
             "CLARION_KEEPER__ACCOUNTS": json.dumps({"keeper": {"signer": signer}}),
-            "PYTHONPATH": str(SIGNING_PROCESS.parents[1]),
+            "PYTHONPATH": os.pathsep.join(sys.path),
         }
         self.log = folder / "log"
         with self.log.open("wb") as log:

@@ -39,8 +39,8 @@ METRIC: Final[Mapping[int, str]] = {
 class Endings:
     """The errors that a call can come back with, each with what it means in words.
 
-    ``first``: somebody else did it, or it needs not be done any more. ``later``: it is not due at the block that said
-    so, because prices, switches or balances moved: the next look at the chain decides. ``never``: known to be possible
+    ``first``: somebody else did it. ``later``: it is not due at the block that said so, because prices, switches or
+    balances moved or its time is over: the next look at the chain decides. ``never``: known to be possible
     and to mean that the contracts are not what the job was written for; it stops the job, as what is not named does.
     """
 

@@ -75,15 +75,13 @@ class ExecuteProposal(_ProposalJob):
     needs = "queued"
     endings = Endings(
         "executed",
-        first={
-            10013: "somebody else executed it, or it was cancelled",
-            10020: "its time is over",
-        },
+        first={10013: "somebody else executed it, or it was cancelled"},
         later={
             10003: "an action's token is not the one that it names",
             10011: "an action has no meaning to the contract",
             10012: "the proposal does not exist after a reorganisation",
             10019: "its time has not come",
+            10020: "its time is over",
             10023: "the index knows another number of actions",
         },
     )

@@ -263,8 +263,12 @@ class PostRewardRoot(_RootJob):
     action_name = "post-reward-root"
     endings = Endings(
         "posted",
-        first={11006: "the programme has ended", 11009: "somebody else posted it"},
-        later={11008: "the epoch is not over after a reorganisation", 11012: "the programme's budget does not reach"},
+        first={11009: "somebody else posted it"},
+        later={
+            11006: "the programme has ended",
+            11008: "the epoch is not over after a reorganisation",
+            11012: "the programme's budget does not reach",
+        },
         never={
             **PARAMETERS,
             11002: "the account has not the role keeper",

@@ -126,8 +126,8 @@ class IssueMarginCall(_MarginJob):
     action_name = "issue-margin-call"
     endings = Endings(
         "called",
-        first={9003: "the position is healthy again", 9005: "somebody else called"},
-        later={**_CLOSED, **MARKET},
+        first={9005: "somebody else called"},
+        later={9003: "the position is healthy again", **_CLOSED, **MARKET},
         never=_UNKNOWN,
     )
 
@@ -149,12 +149,14 @@ class EscalateMarginCall(_MarginJob):
     action_name = "escalate-margin-call"
     endings = Endings(
         "made hard",
-        first={
+        first={9007: "somebody else made it hard"},
+        later={
             9003: "the position is healthy again",
             9006: "the call has ended",
-            9007: "somebody else made it hard",
+            9008: "the position keeps its least ratio again",
+            **_CLOSED,
+            **MARKET,
         },
-        later={9008: "the position keeps its least ratio again", **_CLOSED, **MARKET},
         never=_UNKNOWN,
     )
 

@@ -92,6 +92,10 @@ class Settle(CallJob):
             since = max(since, closed.closed_burn or 0 if closed is not None else 0)
         return since
 
+    def group(self, item: Item) -> str:
+        """The token: one whose transfer breaks a batch off stops the settlement of no other."""
+        return str(item["token"])
+
     def call(self, items: Sequence[Item]) -> Call:
         """``settle`` of one policy; ``settle-many`` of several, each of which succeeds or fails for itself."""
         if len(items) == 1:

@@ -80,9 +80,12 @@ def replay(
     dev: Dev = False,
 ) -> None:
     """Show what the jobs would have decided at a block. The same block always gives the same answer."""
+    from clarion.telemetry import configure_logging
     from clarion_keeper.command import replaying
 
-    found = replaying.replay_block(settings_for(dev=dev), chain, block)
+    settings = settings_for(dev=dev)
+    configure_logging(settings.log)
+    found = replaying.replay_block(settings, chain, block)
     if as_json:
         typer.echo(json.dumps(replaying.replay_json(found), indent=2))
     else:

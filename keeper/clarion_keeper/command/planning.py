@@ -16,13 +16,13 @@ from clarion.config import KeeperAccount, Settings
 from clarion_keeper.command.database import keeper_database
 from clarion_keeper.command.text import listing, short, usd
 from clarion_keeper.engine import Parts, open_parts
-from clarion_keeper.executor import Declined, Draft, Executor, ExecutorError, Work
+from clarion_keeper.executor import Declined, Draft, Executor, ExecutorError
 from clarion_keeper.graph import GraphError, Receipt
 from clarion_keeper.intents import Amount, Intent, Lane, Verdict
 from clarion_keeper.job import Job, chain_read_by
 from clarion_keeper.looking import Look, look
 from clarion_keeper.observer import Observer
-from clarion_keeper.planner import Batch, Means, Rule, gate, plan, urgency
+from clarion_keeper.planner import Batch, Means, Rule, gate, plan, urgency, work_of
 from clarion_keeper.rates import BTC, STX, Rates, profit_usd8, read_rates
 from clarion_keeper.store import accounts, controls, outgoing
 from clarion_keeper.store.intents import Stored
@@ -248,7 +248,7 @@ class _Planner:
         """The simulated transaction with what of the batch would succeed."""
         left = list(batch.intents)
         while left:
-            work = _work(self._jobs[batch.job], left)
+            work = work_of(self._jobs[batch.job], left)
             answer = await executor.draft(work, receipt, nonce=nonce)
             if isinstance(answer, Declined) and answer.too_large and len(left) > 1:
                 half = len(left) // 2
@@ -275,6 +275,7 @@ class _Planner:
             job.name: Rule(
                 name=job.name,
                 batch_size=job.batch_size,
+                group=job.group,
                 depth=self._settings.keeper.depths.get(job.name, job.depth),
                 paused=everything if everything is not None else paused.get(job.name),
             )
@@ -300,16 +301,6 @@ def _stored(job: Job[Any], intent: Intent, receipt: Receipt, known: Sequence[Any
         first_burn=min(first_burn, receipt.burn_height),
         outgoing_id=outgoing_id,
         waiting=None,
-    )
-
-
-def _work(job: Job[Any], due: Sequence[Stored]) -> Work:
-    return Work(
-        job=job,
-        items=tuple(one.item for one in due),
-        keys=tuple(one.key for one in due),
-        deadline_burn=min((one.deadline_burn for one in due if one.deadline_burn is not None), default=None),
-        first_burn=min(one.first_burn for one in due),
     )
 
 

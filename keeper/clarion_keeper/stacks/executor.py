@@ -66,6 +66,15 @@ class Unsigned:
     foretold: Foretold
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A job's call. ``size``: bytes of the transaction that makes it."""
+
+    payload: ContractCall
+    conditions: tuple[PostCondition, ...]
+    size: int
+
+
 class StacksExecutor:
     """An `clarion_keeper.executor.Executor` for one account on Stacks."""
 
@@ -120,6 +129,16 @@ class StacksExecutor:
         assert draft is not None, "only a replacement can be at the cap"
         return draft
 
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        """What a simulation at the tip says, where it is sure."""
+        prepared = self._prepared(work)
+        if isinstance(prepared, Declined):
+            return [None for _ in work.items]
+        foretold = await self._simulator.call(work, prepared.payload, prepared.conditions)
+        if foretold.certainty is not Certainty.SURE:
+            return [None for _ in work.items]
+        return [outcome if outcome.benign else None for outcome in foretold.outcomes]
+
     async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
         """The draft, signed, where it still would succeed.
 
@@ -171,17 +190,24 @@ class StacksExecutor:
         """A transfer of 1 micro-STX to nobody, with the outgoing's nonce."""
         return await self._signed(draft, outgoing.nonce, Purpose(outgoing.job, outgoing.lane.value, ()))
 
-    async def _drafted(self, work: Work, receipt: Receipt, *, replaced: int | None) -> Draft | Declined | None:
+    def _prepared(self, work: Work) -> _Prepared | Declined:
+        """The call of a work's job; Declined where it makes none that could be sent."""
         try:
             call = work.job.call(work.items)
             payload = ContractCall(self._contracts.resolve(call.contract), call.function, call.arguments)
-            size = self._size(payload, call.post_conditions)
+            return _Prepared(payload, call.post_conditions, self._size(payload, call.post_conditions))
         except (UnknownContractError, CodecError) as error:
             return _declined(work, Verdict.FAILED, f"it makes no call that can be sent: {error}")
         except Exception as error:
             log.exception("a job cannot make its call", job=work.job.name, intents=work.keys)
             return _declined(work, Verdict.FAILED, f"it cannot make its call: {error!r}")
-        foretold = await self._simulator.call(work, payload, call.post_conditions)
+
+    async def _drafted(self, work: Work, receipt: Receipt, *, replaced: int | None) -> Draft | Declined | None:
+        prepared = self._prepared(work)
+        if isinstance(prepared, Declined):
+            return prepared
+        payload, size = prepared.payload, prepared.size
+        foretold = await self._simulator.call(work, payload, prepared.conditions)
         if foretold.forbids:
             return Declined(outcomes=foretold.outcomes, too_large=foretold.too_large)
         left, given = _time(work, receipt)
@@ -197,8 +223,8 @@ class StacksExecutor:
         return Draft(
             fee=fee,
             contract=str(payload.contract),
-            function=call.function,
-            unsigned=Unsigned(payload, call.post_conditions, foretold),
+            function=payload.function,
+            unsigned=Unsigned(payload, prepared.conditions, foretold),
             outcomes=foretold.outcomes if foretold.certainty is Certainty.SURE else (),
             detail={"simulated": foretold.certainty.value, "says": foretold.reason},
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from clarion.chains.stacks.clarity import Value, decode
 from clarion.chains.stacks.codec_errors import DecodeError
 from clarion.chains.stacks.node_client import NodeError
-from clarion_keeper.executor import Fate, Outgoing, Seen
+from clarion_keeper.executor import Fate, Outgoing, Seen, is_displaced_for_good
 from clarion_keeper.graph import MinedTransaction, Reader, Receipt
 from clarion_keeper.stacks.nodes import Nodes
 
@@ -28,13 +28,14 @@ async def follow(
     attempts = [attempt.tx_id for outgoing in outgoings for attempt in outgoing.attempts]
     found, receipt = await reader.transactions(attempts)
     fates = await asyncio.gather(
-        *(_seen(nodes, outgoing, found, receipt, tip, account.nonce) for outgoing in outgoings)
+        *(_seen(nodes, reader, outgoing, found, receipt, tip, account.nonce) for outgoing in outgoings)
     )
     return dict(zip((outgoing.id for outgoing in outgoings), fates, strict=True)), receipt
 
 
 async def _seen(
     nodes: Nodes,
+    reader: Reader,
     outgoing: Outgoing,
     found: Mapping[bytes, MinedTransaction],
     receipt: Receipt,
@@ -50,7 +51,10 @@ async def _seen(
         return Seen(
             fate=Fate.DISPLACED,
             reason=f"nonce {outgoing.nonce} was used by another transaction, seen at {receipt.height} {receipt.hash}",
+            final=await is_displaced_for_good(outgoing, reader),
         )
+    if outgoing.state == "displaced" and tip < receipt.height:
+        return Seen(fate=Fate.UNKNOWN, reason=f"the nodes are at {tip}, the index at {receipt.height}")
     if outgoing.newest.state == "signed":
         return Seen(fate=Fate.DROPPED, reason="no node has taken it yet")
     try:

@@ -137,7 +137,7 @@ async def _known(connection: AsyncConnection[Any], keys: Sequence[str], receipt:
             o.state = 'mined' AND o.seen_sequence > %s AS later
         FROM keeper.intent i LEFT JOIN keeper.outgoing o ON o.id = i.outgoing_id
         WHERE i.key = ANY(%s)
-        ORDER BY i.key, open DESC, i.id DESC
+        ORDER BY i.key, open DESC, later DESC NULLS LAST, i.id DESC
         """,
         (receipt.sequence, list(keys)),
     )
@@ -177,6 +177,13 @@ async def planned(connection: AsyncConnection[Any], chain: str) -> list[Stored]:
     return await _read(connection, "i.state = 'planned' AND i.chain = %s", (chain,))
 
 
+async def no_longer_due(connection: AsyncConnection[Any], job: str, due: Sequence[str]) -> list[Stored]:
+    """Planned intents of a job whose keys are not ``due``, and of which it is not known that somebody else did them."""
+    return await _read(
+        connection, "i.state = 'planned' AND NOT i.benign AND i.job = %s AND NOT i.key = ANY(%s)", (job, list(due))
+    )
+
+
 async def by_ids(connection: AsyncConnection[Any], ids: Sequence[int]) -> list[Stored]:
     """These intents, in this order."""
     found = {stored.id: stored for stored in await _read(connection, "i.id = ANY(%s)", (list(ids),))}
@@ -190,6 +197,16 @@ async def sent_with(connection: AsyncConnection[Any], outgoings: Sequence[int]) 
         assert stored.outgoing_id is not None
         found.setdefault(stored.outgoing_id, []).append(stored)
     return found
+
+
+async def earned_with(connection: AsyncConnection[Any], outgoing: int) -> list[Amount]:
+    """What an outgoing's intents earned, by token."""
+    cursor = await connection.execute(
+        "SELECT earned_token, sum(earned_amount) FROM keeper.intent "
+        "WHERE outgoing_id = %s AND state = 'done' AND earned_token IS NOT NULL GROUP BY earned_token ORDER BY 1",
+        (outgoing,),
+    )
+    return [Amount(token=token, amount=int(amount)) for token, amount in await cursor.fetchall()]
 
 
 async def renew(connection: AsyncConnection[Any], items: Mapping[int, Item]) -> None:
@@ -243,7 +260,7 @@ async def wait_all(connection: AsyncConnection[Any], job: str, reason: str) -> N
 
 
 async def simulated(connection: AsyncConnection[Any], outcomes: Mapping[int, Outcome]) -> None:
-    """What simulations that declined said. What somebody else did is noted; the index will say that it is not due."""
+    """What simulations said. What somebody else did is noted: it ends as done once the index says it is not due."""
     await wait(connection, {id_: _reason(outcome) for id_, outcome in outcomes.items()})
     benign = [id_ for id_, outcome in outcomes.items() if outcome.verdict is Verdict.DONE]
     await connection.execute(
@@ -260,13 +277,13 @@ def _reason(outcome: Outcome) -> str:
 async def end(
     connection: AsyncConnection[Any], outcomes: Mapping[int, Outcome], about: Mapping[str, Any] | None = None
 ) -> None:
-    """End intents with what the chain says of them."""
+    """End intents with what the chain says of them, whatever they ended with before."""
     for id_, outcome in outcomes.items():
         await connection.execute(
             """
             UPDATE keeper.intent SET state = %s, outcome = %s, benign = %s, earned_token = %s, earned_amount = %s,
                 waiting = NULL, ended_at = clock_timestamp()
-            WHERE id = %s AND state IN ('planned', 'sent')
+            WHERE id = %s
             """,
             (
                 STATES[outcome.verdict],
@@ -282,12 +299,8 @@ async def end(
         await steps.add(connection, [id_], "ended", {**said, **earned, **(about or {})})
 
 
-async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: str) -> None:
-    """The block that ended them is no longer canonical: their transaction carries them again.
-
-    What was planned meanwhile for one of their keys is cancelled; where another transaction carries the key already,
-    the intent stays ended.
-    """
+async def supersede(connection: AsyncConnection[Any], ids: Sequence[int]) -> None:
+    """Cancel what was planned meanwhile for the keys of these intents: their own transaction carries them again."""
     cursor = await connection.execute(
         """
         UPDATE keeper.intent n SET state = 'cancelled', outcome = 'an earlier transaction carries it again',
@@ -299,6 +312,15 @@ async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: s
     )
     replaced = [id_ for (id_,) in await cursor.fetchall()]
     await steps.add(connection, replaced, "ended", {"reason": "an earlier transaction carries it again"})
+
+
+async def reopen(connection: AsyncConnection[Any], ids: Sequence[int], reason: str) -> None:
+    """The block that ended them is no longer canonical: their transaction carries them again.
+
+    What was planned meanwhile for one of their keys is cancelled; where another transaction carries the key already,
+    the intent stays ended.
+    """
+    await supersede(connection, ids)
     cursor = await connection.execute(
         """
         UPDATE keeper.intent i SET state = 'sent', outcome = NULL, benign = false, earned_token = NULL,

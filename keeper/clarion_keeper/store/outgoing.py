@@ -15,7 +15,9 @@ from clarion_keeper.store import intents as intent_store
 from clarion_keeper.store import steps
 
 LIVE: Final = ("signed", "broadcast", "mined")
-"""States of what is neither final nor rejected."""
+"""States of what has its nonce or coins to itself, and is not final."""
+FOLLOWED: Final = (*LIVE, "displaced")
+"""States of what may change yet."""
 
 
 class OvertakenError(RuntimeError):
@@ -117,11 +119,19 @@ async def store_replacement(
 async def _add_attempt(
     connection: AsyncConnection[Any], outgoing_id: int, number: int, signed: Signed, intents: Sequence[int]
 ) -> None:
-    await connection.execute(
-        "INSERT INTO keeper.attempt (tx_id, outgoing_id, number, fee, raw, intents, state) "
-        "VALUES (%s, %s, %s, %s, %s, %s, 'signed')",
+    cursor = await connection.execute(
+        """
+        INSERT INTO keeper.attempt AS a (tx_id, outgoing_id, number, fee, raw, intents, state)
+        VALUES (%s, %s, %s, %s, %s, %s, 'signed')
+        ON CONFLICT (tx_id) DO UPDATE SET outgoing_id = excluded.outgoing_id, number = excluded.number,
+            intents = excluded.intents, state = 'signed', signed_at = clock_timestamp(), first_sent_at = NULL,
+            last_error = NULL
+        WHERE EXISTS (SELECT FROM keeper.outgoing o WHERE o.id = a.outgoing_id AND o.state = 'rejected')
+        """,
         (signed.tx_id, outgoing_id, number, signed.fee, signed.raw, list(intents)),
     )
+    if cursor.rowcount != 1:
+        raise OvertakenError(f"the very same transaction {signed.tx_id.hex()} is stored already")
     for outpoint in signed.coins:
         cursor = await connection.execute(
             "INSERT INTO keeper.coin AS c (outpoint, outgoing_id) VALUES (%s, %s) "
@@ -134,8 +144,13 @@ async def _add_attempt(
 
 
 async def live(connection: AsyncConnection[Any], account: str) -> list[Outgoing]:
-    """An account's transactions that are neither final nor rejected, by nonce and age."""
-    return await _read(connection, f"o.account = %s AND o.state IN {LIVE}", (account,))  # as the index has it
+    """An account's transactions in one of the states `LIVE`, by nonce and age."""
+    return await _read(connection, f"o.account = %s AND o.state IN {LIVE}", (account,))  # as the index has them
+
+
+async def followed(connection: AsyncConnection[Any], account: str) -> list[Outgoing]:
+    """An account's transactions in one of the states `FOLLOWED`, by nonce and age."""
+    return await _read(connection, f"o.account = %s AND o.state IN {FOLLOWED}", (account,))
 
 
 async def by_ids(connection: AsyncConnection[Any], ids: Sequence[int]) -> list[Outgoing]:
@@ -246,6 +261,8 @@ async def mined(
     )
     about = {"tx": seen.tx_id.hex(), "height": seen.height, "block": seen.block_hash.hex(), "fee": seen.fee}
     await steps.add(connection, list(outcomes), "mined", {**about, "status": seen.status})
+    if outgoing.state == "displaced":
+        await intent_store.supersede(connection, list(outcomes))
     await intent_store.end(connection, outcomes, {"height": seen.height})
     released = Outcome(Verdict.AGAIN, "another version of its transaction was mined, which does not carry it")
     await intent_store.end(connection, dict.fromkeys(left_out, released), {"height": seen.height})
@@ -260,9 +277,13 @@ async def final(connection: AsyncConnection[Any], outgoing: Outgoing) -> None:
 
 
 async def orphaned(connection: AsyncConnection[Any], outgoing: Outgoing, receipt: Receipt) -> None:
-    """The block that mined it is no longer canonical: the same bytes go out again, and its intents are open again."""
-    assert outgoing.tx_id is not None
-    reason = f"block {outgoing.block_height} is no longer canonical at {receipt.height}"
+    """The block that mined it is no longer canonical, or what displaced it: it waits again, and its intents are open.
+
+    Raises:
+        psycopg.errors.UniqueViolation: of a displaced one, another has its nonce.
+    """
+    lost = "what took its place" if outgoing.state == "displaced" else f"block {outgoing.block_height}"
+    reason = f"{lost} is no longer canonical at {receipt.height}"
     await connection.execute(
         """
         UPDATE keeper.outgoing SET state = 'broadcast', tx_id = NULL, block_height = NULL, block_hash = NULL,
@@ -277,12 +298,30 @@ async def orphaned(connection: AsyncConnection[Any], outgoing: Outgoing, receipt
     await intent_store.reopen(connection, [id_ for (id_,) in await cursor.fetchall()], reason)
 
 
-async def rejected(
-    connection: AsyncConnection[Any], outgoing: Outgoing, outcome: Outcome, what: str = "refused"
-) -> None:
-    """It can never be mined, or another transaction took its place: what it carried ends with ``outcome``."""
+async def displaced(connection: AsyncConnection[Any], outgoing: Outgoing, outcome: Outcome, receipt: Receipt) -> None:
+    """Another transaction took its place: its nonce and coins are free, and what it carried ends with ``outcome``."""
     ids = await carried(connection, outgoing.id)
-    await steps.add(connection, ids, what, {"reason": outcome.reason, "nonce": outgoing.nonce})
+    await steps.add(connection, ids, "displaced", {"reason": outcome.reason, "nonce": outgoing.nonce})
+    await connection.execute(
+        "UPDATE keeper.outgoing SET state = 'displaced', height = %s, error = %s WHERE id = %s",
+        (receipt.height, outcome.reason, outgoing.id),
+    )
+    await _free_coins(connection, outgoing)
+    await intent_store.end(connection, dict.fromkeys(ids, outcome))
+
+
+async def not_displaced_before(connection: AsyncConnection[Any], outgoing: Outgoing, receipt: Receipt) -> None:
+    """It is displaced by something that is in no block by now: where that is mined, it counts from here."""
+    await connection.execute(
+        "UPDATE keeper.outgoing SET height = %s WHERE id = %s AND height < %s",
+        (receipt.height, outgoing.id, receipt.height),
+    )
+
+
+async def rejected(connection: AsyncConnection[Any], outgoing: Outgoing, outcome: Outcome) -> None:
+    """It can never be mined: what it carries still ends with ``outcome``."""
+    ids = await carried(connection, outgoing.id)
+    await steps.add(connection, ids, "refused", {"reason": outcome.reason, "nonce": outgoing.nonce})
     await connection.execute(
         "UPDATE keeper.outgoing SET state = 'rejected', error = %s, ended_at = clock_timestamp() WHERE id = %s",
         (outcome.reason, outgoing.id),

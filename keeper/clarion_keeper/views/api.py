@@ -55,6 +55,7 @@ class KeeperTransactionState(StrEnum):
     BROADCAST = "broadcast"
     MINED = "mined"
     FINAL = "final"
+    DISPLACED = "displaced"
     REJECTED = "rejected"
 
 
@@ -93,7 +94,8 @@ graphql_enum(
         "BROADCAST": "A node took it.",
         "MINED": "In a canonical block.",
         "FINAL": "That block is final.",
-        "REJECTED": "It can never be mined, or another one took its place.",
+        "DISPLACED": "Another one took its place; it is followed until that is final.",
+        "REJECTED": "It can never be mined, or another one took its place for good.",
     },
 )
 graphql_enum(
@@ -249,7 +251,12 @@ TRANSACTION: Final = Entity(
         _column("contract", Kind.TEXT, "Contract that it calls.", search=True),
         _column("function", Kind.TEXT, "Function that it calls.", search=True),
         _column("state", Kind.TEXT, "Where it stands.", enum=KeeperTransactionState, search=True),
-        _column("error", Kind.TEXT, "Why it was rejected; null where it was not.", nullable=True),
+        _column(
+            "error",
+            Kind.TEXT,
+            "Why it is displaced or was rejected, or what the nodes last said against it; null: nothing.",
+            nullable=True,
+        ),
         _column("tx_id", Kind.BYTES, "Id of the version that was mined; null: none.", nullable=True, search=True),
         _column("block_height", Kind.INT, "Block that mined it; null: none.", nullable=True, search=True),
         _column("block_hash", Kind.BYTES, "Hash of that block.", nullable=True),

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from clarion_keeper.executor import Fate
-from clarion_keeper.intents import Lane, Outcome, Verdict
+from clarion_keeper.intents import Amount, Lane, Outcome, Verdict
 from clarion_keeper.observer import Observer
 from clarion_keeper.planner import Means
 from clarion_keeper.store.intents import Stored
@@ -43,8 +43,12 @@ LOOKS_FAILED: Final = Counter("clarion_keeper_looks_failed", "Times a job could 
 TURNS_FAILED: Final = Counter(
     "clarion_keeper_turns_failed", "Times that nodes or the signer of an account did not answer.", ["account"]
 )
-FEES: Final = Counter("clarion_keeper_fees", "Fees paid, in micro-STX or satoshis.", ["account"])
-EARNED: Final = Counter("clarion_keeper_earned", "What was earned, in base units of the token.", ["token"])
+FEES: Final = Counter(
+    "clarion_keeper_fees", "Fees of transactions whose block is final, in micro-STX or satoshis.", ["account"]
+)
+EARNED: Final = Counter(
+    "clarion_keeper_earned", "What transactions earned whose block is final, in base units of the token.", ["token"]
+)
 PROFIT: Final = Gauge(
     "clarion_keeper_profit",
     "Earned within the last day less the fees paid in the token (STX, BTC), in its base units.",
@@ -134,15 +138,18 @@ class Metrics(Observer):
         """Count it."""
         ATTEMPTS.labels(account, "refused").inc()
 
-    def mined(self, account: str, fee: int, ended: Sequence[tuple[Stored, Outcome]]) -> None:
-        """Count it, with its fee, how long it took and what it earned."""
+    def mined(self, account: str, ended: Sequence[tuple[Stored, Outcome]]) -> None:
+        """Count it, and how long it took."""
         ATTEMPTS.labels(account, "mined").inc()
-        FEES.labels(account).inc(fee)
         for intent, outcome in ended:
             if outcome.verdict is Verdict.DONE:
                 MINED.labels(intent.lane.value).observe(intent.age_seconds)
-            if outcome.earned is not None:
-                EARNED.labels(outcome.earned.token).inc(outcome.earned.amount)
+
+    def final(self, account: str, fee: int, earned: Sequence[Amount]) -> None:
+        """Count its fee and what it earned."""
+        FEES.labels(account).inc(fee)
+        for amount in earned:
+            EARNED.labels(amount.token).inc(amount.amount)
 
     def lost(self, account: str, job: str, fate: Fate, reason: str) -> None:
         """Count it."""

@@ -71,7 +71,15 @@ from clarion_keeper.zkusd.following import follow, spends_of
 from clarion_keeper.zkusd.jobs import ZkUsdJob
 from clarion_keeper.zkusd.orders import SpellOrder
 from clarion_keeper.zkusd.proofs import NotOursError, proven_of
-from clarion_keeper.zkusd.spells import BehindError, Parts, VaultEndedError, draft_of, read_parts, request_of
+from clarion_keeper.zkusd.spells import (
+    BehindError,
+    Parts,
+    VaultEndedError,
+    check_vault,
+    draft_of,
+    read_parts,
+    request_of,
+)
 from clarion_keeper.zkusd.turns import Turns
 
 log = structlog.get_logger()
@@ -182,11 +190,21 @@ class BitcoinExecutor:
             try:
                 return await self._drafted(snapshot, order, work, receipt)
             except VaultEndedError as error:
-                return _declined(Verdict.DONE, str(error), benign=True)
+                return _declined(Verdict.DONE if error.done else Verdict.AGAIN, str(error), benign=error.done)
             except (BehindError, NotPossibleError, NotEnoughCoinsError, ChangeError, FeeCapError) as error:
                 return _declined(Verdict.AGAIN, str(error))
             except (OrderError, PreflightError, ProverRefusedError, AnswerError) as error:
                 return _declined(Verdict.FAILED, str(error))
+
+    async def over(self, work: Work) -> Sequence[Outcome | None]:
+        """Whether somebody else ended the vault as the order would have. Nothing is built, and no prover is asked."""
+        assert isinstance(work.job, ZkUsdJob), f"{work.job.name} makes no spells"
+        with _nobody_answers():
+            try:
+                await check_vault(await self._reader.snapshot(), work.job.spell(work.items))
+            except VaultEndedError as error:
+                return [Outcome(Verdict.DONE, str(error), benign=True) if error.done else None]
+        return [None]
 
     async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed:
         """Have everybody sign whose key is asked for, and put it together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clarion.chains.bitcoin.coins import OutPoint
@@ -11,7 +11,7 @@ from clarion.chains.bitcoin.rpc import RpcError
 from clarion.chains.bitcoin.transactions import parse_transaction
 from clarion.chains.bitcoin.units import outpoint_text
 from clarion_keeper.charms.nodes import BitcoinNodes, Contention
-from clarion_keeper.executor import Fate, Outgoing, Seen
+from clarion_keeper.executor import Fate, Outgoing, Seen, is_displaced_for_good
 from clarion_keeper.graph import PAGE, MinedTransaction, MovedError, Reader, Receipt
 
 _SPENT: Final = """
@@ -43,7 +43,10 @@ async def follow(nodes: BitcoinNodes, reader: Reader, outgoings: Sequence[Outgoi
     seen = {}
     for one in outgoings:
         mined = next((found[attempt.tx_id] for attempt in one.attempts if attempt.tx_id in found), None)
-        seen[one.id] = _mined(one, mined) if mined else await _open(nodes, one, spent)
+        fate = _mined(one, mined) if mined else await _open(nodes, one, spent)
+        if fate.fate is Fate.DISPLACED:
+            fate = replace(fate, final=await is_displaced_for_good(one, reader))
+        seen[one.id] = fate
     return seen, receipt
 
 

@@ -32,6 +32,12 @@ query KeeperZkusdPlaces($name: String!, $vault: String!) {
 }
 """
 
+_VAULT: Final = """
+query KeeperZkusdVault($name: String!, $vault: String!) {
+  zkusdVault(appSetName: $name, genesis: $vault) { active ended changedTx }
+}
+"""
+
 _TOKENS: Final = """
 query KeeperZkusdTokens($name: String!, $scripts: [String!]!, $first: Int!, $after: String) {
   zkusdTokenUtxos(
@@ -68,8 +74,17 @@ query KeeperZkusdRedemptionRequest($name: String!, $amount: BigInt!) {
 }
 
 
+_DONE: Final = {Operation.LIQUIDATE: "liquidated", Operation.REDEEM: "redeemed"}
+"""How a vault ends by what an order is to do."""
+
+
 class VaultEndedError(Exception):
-    """The vault is not there any more: somebody else was first, or its owner closed it."""
+    """The vault is not there any more. ``done``: somebody else did to it what the order was to do."""
+
+    def __init__(self, order: SpellOrder, vault: Mapping[str, Any] | None) -> None:
+        ended, changed = (None, None) if vault is None else (vault["ended"], vault["changedTx"])
+        super().__init__(f"the vault {order.vault} is {ended or 'not there'} ({changed})")
+        self.done = ended is not None and ended == _DONE.get(order.operation)
 
 
 class BehindError(Exception):
@@ -109,8 +124,7 @@ async def read_parts(
     found = await snapshot.ask(_PLACES, {"name": order.app_set, "vault": order.vault})
     vault = found["zkusdVault"]
     if vault is None or not vault["active"]:
-        ended = None if vault is None else vault["ended"]
-        raise VaultEndedError(f"the vault {order.vault} is {ended or 'not there'} ({(vault or {}).get('changedTx')})")
+        raise VaultEndedError(order, vault)
     contracts = {one["role"]: one for one in found["zkusdContracts"]["nodes"] if one["live"]}
     missing = [role for role in ROLES if role not in contracts]
     if missing:
@@ -154,6 +168,13 @@ def draft_of(order: SpellOrder, parts: Parts, *, script: bytes, owner: bytes | N
             return redeem(parts.states, parts.vault, Purse(script, (), tokens), order.amount, owner=owner)
         case Operation.RESCUE:
             return adjust(parts.states, parts.vault, Purse(script, ()), collateral=order.collateral)
+
+
+async def check_vault(snapshot: Snapshot, order: SpellOrder) -> None:
+    """Whether the vault of an order is still there. Raises VaultEndedError where it is not."""
+    vault = (await snapshot.ask(_VAULT, {"name": order.app_set, "vault": order.vault}))["zkusdVault"]
+    if vault is None or not vault["active"]:
+        raise VaultEndedError(order, vault)
 
 
 async def request_of(snapshot: Snapshot, order: SpellOrder) -> Mapping[str, Any]:

@@ -102,6 +102,16 @@ async def test_a_snapshot_of_a_block_that_is_gone_has_to_be_read_again() -> None
             await snapshot.ask(DOCUMENT)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "is_final"), [([{"finality": "FINAL"}], True), ([{"finality": "ANCHORED"}], False), ([], False)]
+)
+async def test_whether_a_block_can_be_taken_back(nodes: list[dict[str, str]], is_final: bool) -> None:
+    server = Server(lambda _: {"data": {"blocks": {"nodes": nodes}}, "extensions": {"receipt": receipt(9)}})
+    async with reader(server) as read:
+        assert await read.is_final(7) is is_final
+    assert server.asked[0]["variables"] == {"height": 7, "chain": "STACKS"}
+
+
 async def test_a_reader_of_the_past_reads_all_as_of_its_height() -> None:
     server = Server(lambda _: {"data": {}, "extensions": {"receipt": receipt(3)}})
     async with reader(server, as_of=3) as read:

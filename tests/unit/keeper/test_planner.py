@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clarion_keeper.intents import Amount, Lane
+from clarion_keeper.intents import Amount, Item, Lane
 from clarion_keeper.planner import RESERVED_SLOTS, Means, Rule, gate, plan, urgency
 from clarion_keeper.rates import Rate
 from clarion_keeper.store.intents import Stored
@@ -18,7 +18,13 @@ JOBS = {
     "close-round": (Lane.UPKEEP, 2),
     "submit": (Lane.ORACLE, 1),
 }
-RULES = {name: Rule(name=name, batch_size=size, depth=0) for name, (_, size) in JOBS.items()}
+
+
+def token_of(item: Item) -> str:
+    return str(item["token"])
+
+
+RULES = {name: Rule(name=name, batch_size=size, group=token_of) for name, (_, size) in JOBS.items()}
 
 
 def stored(number: int, job: str = "settle", **about: Any) -> Stored:
@@ -26,7 +32,7 @@ def stored(number: int, job: str = "settle", **about: Any) -> Stored:
         "key": f"{job}:{number}",
         "lane": JOBS[job][0],
         "chain": "stacks",
-        "item": {"policy": number},
+        "item": {"policy": number, "token": "STX"},
         "state": "planned",
         "value_usd8": 0,
         "reward": None,
@@ -51,8 +57,8 @@ def planned(candidates: list[Stored], account: Means | None = None, **about: Any
 
 candidates = st.lists(
     st.builds(
-        lambda number, job, value, first, setbacks, entity: stored(
-            number, job, value_usd8=value, first_burn=first, setbacks=setbacks, entity=entity
+        lambda number, job, value, first, setbacks, entity, token: stored(
+            number, job, value_usd8=value, first_burn=first, setbacks=setbacks, entity=entity, item={"token": token}
         ),
         st.integers(1, 10**6),
         st.sampled_from(sorted(JOBS)),
@@ -60,6 +66,7 @@ candidates = st.lists(
         st.integers(90, 110),
         st.integers(0, 9),
         st.sampled_from(["", "policy:1", "policy:2"]),
+        st.sampled_from(["STX", "sBTC"]),
     ),
     unique_by=lambda intent: intent.id,
     max_size=60,
@@ -86,6 +93,7 @@ def test_every_intent_of_the_accounts_lanes_is_in_one_batch_or_has_a_reason(
     assert len(made.batches) <= slots
     for batch in made.batches:
         assert {intent.job for intent in batch.intents} == {batch.job}
+        assert len({token_of(intent.item) for intent in batch.intents}) == 1
         assert 0 < len(batch.intents) <= RULES[batch.job].batch_size
         assert all(intent.first_burn + depth <= 100 for intent in batch.intents)
         assert not any(intent.entity in held for intent in batch.intents)
@@ -133,6 +141,15 @@ def test_what_waits_says_why(about: dict[str, Any], rule: dict[str, Any], reason
     made = planned([stored(1, **about)], rules=rules, held={"policy:1": "it differs"})
     assert made.batches == ()
     assert made.waiting == {1: reason}
+
+
+def test_intents_of_different_groups_never_share_a_transaction() -> None:
+    def settle(number: int, token: str) -> Stored:
+        return stored(number, value_usd8=10 - number, item={"token": token})
+
+    intents = [settle(1, "STX"), settle(2, "sBTC"), settle(3, "STX"), settle(4, "STX"), settle(5, "STX")]
+    made = planned(intents)
+    assert [[intent.id for intent in batch.intents] for batch in made.batches] == [[1, 3, 4], [2], [5]]
 
 
 def test_without_a_slot_it_waits_and_says_for_whom_slots_are_kept() -> None:

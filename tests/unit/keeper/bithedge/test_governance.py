@@ -67,7 +67,7 @@ def test_a_proposal_whose_actions_the_index_lacks_is_not_executed() -> None:
     ("code", "verdict"),
     [
         (10013, Verdict.DONE),
-        (10020, Verdict.DONE),
+        (10020, Verdict.AGAIN),
         (10019, Verdict.AGAIN),
         (2005, Verdict.AGAIN),
         (7009, Verdict.AGAIN),

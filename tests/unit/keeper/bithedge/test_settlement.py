@@ -14,7 +14,7 @@ from clarion_keeper.intents import Item, Verdict
 
 BURN = 120
 STRIKE = 90_000 * USD
-ITEMS: list[Item] = [{"policy": 7, "token": STX}, {"policy": 8, "token": SBTC}]
+ITEMS: list[Item] = [{"policy": 7, "token": SBTC}, {"policy": 8, "token": SBTC}]
 
 
 def job() -> Settle:
@@ -71,7 +71,13 @@ def test_one_policy_is_settled_by_settle_and_several_by_settle_many() -> None:
     assert (many.contract, many.function, many.post_conditions) == ("bh-policy", "settle-many", ())
     (items,) = many.arguments
     assert isinstance(items, List)
-    assert [str(entry["token"]) for entry in items if isinstance(entry, Tuple)] == [STX, SBTC]
+    assert [str(entry["token"]) for entry in items if isinstance(entry, Tuple)] == [SBTC, SBTC]
+
+
+def test_policies_of_different_tokens_go_into_different_transactions() -> None:
+    rows = [policy(7, 100), policy(8, 100, SBTC), policy(9, 100), fixed("BTC", 100, 80_000), fixed("STX", 100, 2)]
+    groups = {intent.key: job().group(intent.item) for intent in due(*(row for several in rows for row in several))}
+    assert groups == {"settle:7": STX, "settle:8": SBTC, "settle:9": STX}
 
 
 def answers(**codes: int) -> Value:

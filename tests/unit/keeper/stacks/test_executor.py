@@ -33,6 +33,7 @@ class FakeIndex:
     """What is in blocks, as GraphQL would say."""
 
     height: int = 10
+    final_height: int = 0
     mined: dict[bytes, MinedTransaction] = field(default_factory=dict)
 
     async def tip(self) -> Receipt:
@@ -40,6 +41,9 @@ class FakeIndex:
 
     async def transactions(self, ids: list[bytes]) -> tuple[dict[bytes, MinedTransaction], Receipt]:
         return {tx_id: self.mined[tx_id] for tx_id in ids if tx_id in self.mined}, self.receipt
+
+    async def is_final(self, height: int) -> bool:
+        return height <= self.final_height
 
     @property
     def receipt(self) -> Receipt:
@@ -252,6 +256,39 @@ async def test_a_broken_job_fails_by_itself_and_harms_no_other(world: World, out
     assert reason in answer.outcomes[0].reason
 
 
+# what is no longer due
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        (Err(UInt(DONE_BEFORE)), "settled already"),
+        (Err(UInt(NOT_YET)), None),
+        (Err(UInt(FORBIDDEN)), None),
+        (Ok(UInt(1)), None),
+        ("Error processing transaction: Too much data in transaction", None),
+        (None, None),
+    ],
+)
+async def test_somebody_else_did_what_a_simulation_is_sure_of(
+    world: World, says: Value | str | None, reason: str | None
+) -> None:
+    if says is not None:
+        world.simulates(says)
+    found = await world.executor.over(work(JOB, 7, 8))
+    assert [outcome and (outcome.reason, outcome.benign) for outcome in found] == [reason and (reason, True)] * 2
+    assert world.signer.signed == []
+
+
+async def test_what_depends_on_the_account_or_cannot_be_asked_is_not_known(world: World) -> None:
+    class Claim(Settle):
+        needs_account = True
+
+    world.simulates(Err(UInt(DONE_BEFORE)))
+    for job in (Claim(LEDGER), Settle("bh-nothing"), Broken()):
+        assert await world.executor.over(work(job, 7)) == [None]
+
+
 def test_short_names_are_those_of_a_protocol() -> None:
     contracts = Contracts({"bithedge": signing.DEPLOYER})
     assert str(contracts.resolve("bh-policy")) == f"{signing.DEPLOYER}.bh-policy"
@@ -381,6 +418,26 @@ async def test_a_nonce_that_is_used_up_is_displaced_only_once_the_index_has_seen
     world.index.mine(attempt(1).tx_id)
     seen, _ = await world.executor.follow([outgoing(1, 3, attempt(1))])
     assert seen[1].fate is Fate.MINED
+
+
+async def test_a_displaced_nonce_is_followed_until_that_is_final(world: World) -> None:
+    one = outgoing(1, 3, attempt(1), state="displaced", height=10)
+
+    async def fate(followed: Outgoing = one) -> tuple[Fate, bool]:
+        seen, _ = await world.executor.follow([followed])
+        return seen[1].fate, seen[1].final
+
+    world.node.nonce, world.index.final_height = 4, 9
+    assert await fate() == (Fate.DISPLACED, False)
+    world.index.final_height = 10
+    assert await fate() == (Fate.DISPLACED, True)
+    assert await fate(replace(one, state="broadcast")) == (Fate.DISPLACED, False), "it has not been so until now"
+    world.node.nonce = 3
+    assert await fate() == (Fate.DROPPED, False), "what took the nonce is in no block any more"
+    world.index.height = 11
+    assert await fate() == (Fate.UNKNOWN, False), "or the nodes have yet to come that far"
+    world.index.mine(attempt(1).tx_id)
+    assert await fate() == (Fate.MINED, False)
 
 
 async def test_the_node_is_asked_before_the_index(world: World) -> None:

@@ -54,11 +54,14 @@ def test_what_was_mined_is_counted_with_its_fee_time_and_gain() -> None:
     earned = Outcome(Verdict.DONE, "liquidated", earned=Amount(token="STX", amount=70))
     again = Outcome(Verdict.AGAIN, "not yet")
     intent = stored(lane=Lane.RESCUE, age_seconds=42)
-    Metrics().mined("a", 500, [(intent, earned), (intent, again)])
-    assert value("clarion_keeper_fees_total", account="a") - before["fees"] == 500
-    assert value("clarion_keeper_earned_total", token="STX") - before["earned"] == 70
+    heard = Metrics()
+    heard.mined("a", [(intent, earned), (intent, again)])
     assert value("clarion_keeper_mined_seconds_count", lane="rescue") - before["count"] == 1
     assert value("clarion_keeper_mined_seconds_sum", lane="rescue") - before["sum"] == 42
+    assert value("clarion_keeper_fees_total", account="a") == before["fees"], "a reorganisation may undo it"
+    heard.final("a", 500, [Amount(token="STX", amount=70)])
+    assert value("clarion_keeper_fees_total", account="a") - before["fees"] == 500
+    assert value("clarion_keeper_earned_total", token="STX") - before["earned"] == 70
 
 
 def test_attempts_are_counted_by_what_became_of_them() -> None:
