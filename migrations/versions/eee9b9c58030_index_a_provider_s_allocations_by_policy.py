@@ -1,12 +1,12 @@
 """Policies that a provider backs are found, in order, without reading its allocations.
 
-Revision eee9b9c58030, after e19a3c7b5d02.
+Revision eee9b9c58030, after bc40f4f26448.
 """
 
 from alembic import op
 
 revision = "eee9b9c58030"
-down_revision = "e19a3c7b5d02"
+down_revision = "bc40f4f26448"
 branch_labels = None
 depends_on = None
 
