@@ -735,6 +735,9 @@ class Keeper(_Section):
     alert_runway_hours: int = _setting(
         24, "Tell of accounts that last for fewer hours at the pace of the last one.", unit="hours", ge=0
     )
+    alert_budget_percent: int = _setting(
+        80, "Tell of accounts that have spent more of what they may spend in an hour.", unit="percent", ge=0, le=100
+    )
     alert_rescue_blocks: int = _setting(
         3, "Tell of rescues that have been due for more blocks.", unit="Bitcoin blocks", ge=0
     )

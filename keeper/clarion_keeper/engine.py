@@ -26,7 +26,7 @@ from clarion_keeper.looking import NOT_YET, Look, look, note_what_others_did, st
 from clarion_keeper.observer import Observer
 from clarion_keeper.rates import Rates, read_rates
 from clarion_keeper.signers import SignerError
-from clarion_keeper.signers.accounts import open_signers
+from clarion_keeper.signers.accounts import hourly_budget, open_signers
 from clarion_keeper.store import intents, lease, retention
 from clarion_keeper.store.lease import LeaseLostError, Store
 from clarion_keeper.turn import Account, Policy
@@ -119,6 +119,7 @@ class Engine:
                 name,
                 settings.keeper.accounts[name],
                 executor,
+                hourly_budget=hourly_budget(settings, name),
                 jobs=self._jobs,
                 looks=self._looks,
                 rates=lambda: self._rates,

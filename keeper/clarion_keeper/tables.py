@@ -158,7 +158,10 @@ class StepRow(SQLModel, table=True):
 
 
 class AccountRow(SQLModel, table=True):
-    """An account as the leader last saw it. Money in micro-STX or satoshis; ``nonce`` is the next to be mined."""
+    """An account as the leader last saw it. Money in micro-STX or satoshis; ``nonce`` is the next to be mined.
+
+    ``hourly_budget``: what it may spend in an hour, by its budget or its signer's limit, whichever is less.
+    """
 
     __tablename__ = "account"
     __table_args__ = ({"schema": SCHEMA},)
@@ -169,6 +172,7 @@ class AccountRow(SQLModel, table=True):
     balance: int = Field(sa_type=Numeric(20, 0))
     nonce: int | None = Field(default=None, sa_type=Numeric(20, 0))
     spent_last_hour: int = Field(sa_type=Numeric(20, 0))
+    hourly_budget: int | None = Field(default=None, sa_type=Numeric(20, 0))
     checked_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
 
 

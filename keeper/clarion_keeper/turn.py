@@ -109,7 +109,10 @@ class _Ready:
 
 
 class Account:
-    """One account at work. ``looks`` and ``rates`` are what the engine knows at the moment."""
+    """One account at work. ``looks`` and ``rates`` are what the engine knows at the moment.
+
+    ``hourly_budget``: what it may spend in an hour before it or its signer stops.
+    """
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ class Account:
         settings: KeeperAccount,
         executor: Executor,
         *,
+        hourly_budget: int,
         jobs: Mapping[str, Job[Any]],
         looks: Mapping[str, Look],
         rates: Callable[[], Rates],
@@ -126,6 +130,7 @@ class Account:
         self.name: Final = name
         self.chain: Final = settings.chain
         self._settings = settings
+        self._hourly_budget = hourly_budget
         self._executor = executor
         self._jobs = jobs
         self._looks = looks
@@ -443,6 +448,7 @@ class Account:
                 balance=room.balance,
                 nonce=room.confirmed,
                 spent=spent,
+                hourly_budget=self._hourly_budget,
             )
         candidates = self._not_declined(turn.planned, turn.receipt)
         # Room is looked at when a batch is signed: one that is declined takes nobody's place.

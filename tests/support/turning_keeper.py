@@ -12,6 +12,7 @@ from clarion_keeper.executor import Executor
 from clarion_keeper.job import chain_read_by
 from clarion_keeper.looking import Look, look, note_what_others_did, store_look
 from clarion_keeper.observer import Observer
+from clarion_keeper.signers.accounts import hourly_budget
 from clarion_keeper.store import lease
 from clarion_keeper.store.lease import Store
 from clarion_keeper.turn import Account, Policy
@@ -64,6 +65,7 @@ async def turning(
                 name,
                 settings.keeper.accounts[name],
                 executor,
+                hourly_budget=hourly_budget(settings, name),
                 jobs={job.name: job for job in parts.jobs},
                 looks=looks,
                 rates=dict,

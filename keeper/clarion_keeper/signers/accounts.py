@@ -45,6 +45,12 @@ def limits_of(settings: Settings, name: str) -> Limits:
     )
 
 
+def hourly_budget(settings: Settings, name: str) -> int:
+    """What an account may spend in an hour: its budget, or its signer's limit where that is less."""
+    budget, limit = _account(settings, name).hourly_budget, limits_of(settings, name).max_hourly
+    return limit if budget is None else min(budget, limit)
+
+
 def agent_options(settings: Settings, name: str) -> AgentOptions:
     """What the agent of this account is started with. Raises ConfigurationError."""
     return AgentOptions(

@@ -41,15 +41,17 @@ async def save(
     balance: int,
     nonce: int | None,
     spent: int,
+    hourly_budget: int | None,
 ) -> None:
     """What an account has, as nodes said just now."""
     await connection.execute(
         """
-        INSERT INTO keeper.account (name, sender, chain, lanes, balance, nonce, spent_last_hour, checked_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+        INSERT INTO keeper.account (name, sender, chain, lanes, balance, nonce, spent_last_hour,
+            hourly_budget, checked_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
         ON CONFLICT (name) DO UPDATE SET sender = excluded.sender, chain = excluded.chain, lanes = excluded.lanes,
             balance = excluded.balance, nonce = excluded.nonce, spent_last_hour = excluded.spent_last_hour,
-            checked_at = excluded.checked_at
+            hourly_budget = excluded.hourly_budget, checked_at = excluded.checked_at
         """,
-        (name, sender, chain, list(lanes), balance, nonce, spent),
+        (name, sender, chain, list(lanes), balance, nonce, spent, hourly_budget),
     )

@@ -12,6 +12,8 @@ from clarion_keeper.views.watch import Notice, Watch
 
 #: An account whose balance lasts no longer than this is told of, in hours.
 RUNWAY_HOURS: Final = 24
+#: An account that has spent more of what it may spend in an hour is told of, in percent.
+BUDGET_PERCENT: Final = 80
 #: A rescue that has been due for more Bitcoin blocks than these is told of.
 RESCUE_BLOCKS: Final = 3
 
@@ -19,6 +21,7 @@ RESCUE_BLOCKS: Final = 3
 ALERTS: Final = {
     "no_leader": "No keeper leads: nothing is done.",
     "funds_run_out": "An account's balance does not last much longer.",
+    "budget_runs_out": "An account has spent most of what it may spend in an hour; then it signs nothing.",
     "rescue_waits": "Something in the lane rescue has been due for too long.",
     "everything_stopped": "The kill switch is on.",
     "job_stopped": "A job is paused, by somebody or because of an error that nobody foresaw.",
@@ -40,9 +43,10 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """When to tell: hours that a balance should last, Bitcoin blocks that a rescue may wait."""
+    """When to tell: hours that a balance should last, percent of an hour's budget, Bitcoin blocks of a rescue."""
 
     runway_hours: int = RUNWAY_HOURS
+    budget_percent: int = BUDGET_PERCENT
     rescue_blocks: int = RESCUE_BLOCKS
 
 
@@ -66,8 +70,12 @@ def _alerts(watch: Watch, limits: Limits) -> Iterator[Alert]:
             yield Alert(alert="rescue_waits", subject=lane.lane, message=message, since=lane.since)
     for account in watch.accounts:
         runway = account.runway_hours
+        unit = "satoshis" if account.chain == "bitcoin" else "micro-STX"
+        budget, spent = account.hourly_budget, account.spent_last_hour
+        if budget is not None and spent > 0 and 100 * spent > limits.budget_percent * budget:
+            message = f"{spent} of the {budget} {unit} are spent that it may spend in an hour"
+            yield Alert(alert="budget_runs_out", subject=account.name, message=message, since=account.checked_at)
         if account.balance <= 0 or (runway is not None and runway < limits.runway_hours):
-            unit = "satoshis" if account.chain == "bitcoin" else "micro-STX"
             lasts = "" if runway is None else f", which lasts for {runway} hours"
             message = f"{account.balance} {unit} are left{lasts}"
             yield Alert(alert="funds_run_out", subject=account.name, message=message, since=account.checked_at)

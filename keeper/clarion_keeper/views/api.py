@@ -28,7 +28,7 @@ from clarion_graphql.session import fetch, snapshot
 from clarion_graphql.sql import Sql, all_of, build, literal
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_keeper.intents import Lane
-from clarion_keeper.views.alerts import ALERTS, RESCUE_BLOCKS, RUNWAY_HOURS, Limits, alerts
+from clarion_keeper.views.alerts import ALERTS, BUDGET_PERCENT, RESCUE_BLOCKS, RUNWAY_HOURS, Limits, alerts
 from clarion_keeper.views.watch import read_watch
 
 #: What the database notifies when an intent or an outgoing changes (:mod:`clarion_keeper.tables`).
@@ -287,6 +287,9 @@ ACCOUNT: Final = Entity(
         _column("nonce", Kind.BIG_INT, "The nonce that is mined next; null on Bitcoin.", nullable=True),
         _column("spent_last_hour", Kind.BIG_INT, "Fees of the last hour, in micro-STX or satoshis.", search=True),
         _column(
+            "hourly_budget", Kind.BIG_INT, "What it may spend in an hour, in micro-STX or satoshis.", nullable=True
+        ),
+        _column(
             "runway_hours",
             Kind.BIG_INT,
             "How long the balance lasts at that pace, in hours; null where nothing was spent.",
@@ -312,11 +315,13 @@ class KeeperAlert:
 
 
 def _queries(types: Types) -> Sequence[StrawberryField]:
-    async def keeper_alerts(root: Any, info: Info, *, runway_hours: int, rescue_blocks: int) -> list[KeeperAlert]:
-        if runway_hours < 0 or rescue_blocks < 0:
-            raise InputError("runwayHours and rescueBlocks are 0 or more.")
+    async def keeper_alerts(
+        root: Any, info: Info, *, runway_hours: int, budget_percent: int, rescue_blocks: int
+    ) -> list[KeeperAlert]:
+        if runway_hours < 0 or budget_percent < 0 or rescue_blocks < 0:
+            raise InputError("runwayHours, budgetPercent and rescueBlocks are 0 or more.")
         watch = await read_watch(await info.context.session.open())
-        limits = Limits(runway_hours=runway_hours, rescue_blocks=rescue_blocks)
+        limits = Limits(runway_hours=runway_hours, budget_percent=budget_percent, rescue_blocks=rescue_blocks)
         return [
             KeeperAlert(alert=one.alert, subject=one.subject, message=one.message, since=one.since)
             for one in alerts(watch, limits)
@@ -334,6 +339,11 @@ def _queries(types: Types) -> Sequence[StrawberryField]:
                 keeper_alerts,
                 {
                     "runway_hours": (int, RUNWAY_HOURS, "Tell of accounts that last for fewer hours."),
+                    "budget_percent": (
+                        int,
+                        BUDGET_PERCENT,
+                        "Tell of accounts that have spent more of what they may spend in an hour.",
+                    ),
                     "rescue_blocks": (int, RESCUE_BLOCKS, "Tell of rescues that have waited for more Bitcoin blocks."),
                 },
             ),

@@ -102,7 +102,11 @@ async def watching(
     Raises:
         ServiceError: the address cannot be listened on.
     """
-    limits = Limits(runway_hours=settings.keeper.alert_runway_hours, rescue_blocks=settings.keeper.alert_rescue_blocks)
+    limits = Limits(
+        runway_hours=settings.keeper.alert_runway_hours,
+        budget_percent=settings.keeper.alert_budget_percent,
+        rescue_blocks=settings.keeper.alert_rescue_blocks,
+    )
     health = Health(database_url, metrics, limits, breakers)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(_ended, asyncio.create_task(health.run()))

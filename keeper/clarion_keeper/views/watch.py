@@ -19,14 +19,15 @@ T = TypeVar("T")
 class AccountFacts:
     """An account as the leader last saw it. Money in micro-STX or satoshis.
 
-    ``pending``: transactions that are signed and in no block; ``stuck``: those of them that had to be replaced or that
-    no node has taken.
+    ``hourly_budget``: what it may spend in an hour. ``pending``: transactions that are signed and in no block;
+    ``stuck``: those of them that had to be replaced or that no node has taken.
     """
 
     name: str
     chain: str
     balance: int
     spent_last_hour: int
+    hourly_budget: int | None = None
     pending: int
     stuck: int
     checked_at: datetime
@@ -108,7 +109,8 @@ SELECT holder, fence, expires_at > clock_timestamp() AS leads, expires_at AS unt
 ORDER BY fence DESC LIMIT 1
 """
 _ACCOUNTS: Final = """
-SELECT a.name, a.chain, a.balance::bigint, a.spent_last_hour::bigint, p.pending, p.stuck, a.checked_at
+SELECT a.name, a.chain, a.balance::bigint, a.spent_last_hour::bigint, a.hourly_budget::bigint,
+    p.pending, p.stuck, a.checked_at
 FROM keeper.account a CROSS JOIN LATERAL (
     SELECT count(*) AS pending, count(*) FILTER (WHERE o.state = 'signed' OR EXISTS (
         SELECT FROM keeper.attempt t WHERE t.outgoing_id = o.id AND t.number > 1

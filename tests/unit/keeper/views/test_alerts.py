@@ -47,6 +47,7 @@ def test_nothing_is_told_while_all_is_well() -> None:
         ({"lanes": (replace(RESCUE, oldest_blocks=4),)}, ("rescue_waits", "rescue")),
         ({"accounts": (replace(ACCOUNT, balance=2_399),)}, ("funds_run_out", "daily")),
         ({"accounts": (replace(ACCOUNT, balance=0, spent_last_hour=0),)}, ("funds_run_out", "daily")),
+        ({"accounts": (replace(ACCOUNT, hourly_budget=124),)}, ("budget_runs_out", "daily")),
         ({"refusals": (NOTICE,)}, ("signer_refuses", "7")),
         ({"failures": (NOTICE,)}, ("intent_failed", "7")),
         ({"notices": (NOTICE,)}, ("attention", "7")),
@@ -62,13 +63,22 @@ def test_limits_are_the_operators() -> None:
     assert told(replace(QUIET, accounts=(replace(ACCOUNT, spent_last_hour=0),)), runway_hours=10**6) == []
 
 
+def test_a_budget_that_lasts_is_not_told_of() -> None:
+    assert told(replace(QUIET, accounts=(replace(ACCOUNT, hourly_budget=125),))) == []
+    assert told(replace(QUIET, accounts=(replace(ACCOUNT, hourly_budget=0, spent_last_hour=0),))) == []
+    at_half = replace(QUIET, accounts=(replace(ACCOUNT, hourly_budget=199),))
+    assert told(at_half) == []
+    assert told(at_half, budget_percent=50) == [("budget_runs_out", "daily")]
+
+
 def test_other_lanes_may_wait() -> None:
     assert told(replace(QUIET, lanes=(replace(RESCUE, lane="upkeep", oldest_blocks=400),))) == []
 
 
 def test_messages_hold_the_figures() -> None:
-    watch = replace(QUIET, accounts=(replace(ACCOUNT, balance=500),), notices=(NOTICE,))
+    watch = replace(QUIET, accounts=(replace(ACCOUNT, balance=500, hourly_budget=110),), notices=(NOTICE,))
     assert [alert.message for alert in alerts(watch, Limits())] == [
+        "100 of the 110 micro-STX are spent that it may spend in an hour",
         "500 micro-STX are left, which lasts for 5 hours",
         "reconcile policy:7: differs",
     ]
@@ -76,7 +86,11 @@ def test_messages_hold_the_figures() -> None:
 
 def test_the_defaults_are_those_of_the_settings() -> None:
     settings = Keeper()
-    assert Limits() == Limits(runway_hours=settings.alert_runway_hours, rescue_blocks=settings.alert_rescue_blocks)
+    assert Limits() == Limits(
+        runway_hours=settings.alert_runway_hours,
+        budget_percent=settings.alert_budget_percent,
+        rescue_blocks=settings.alert_rescue_blocks,
+    )
 
 
 def test_the_page_says_what_to_do_about_each() -> None:
