@@ -627,6 +627,8 @@ def test_the_hourly_budget_is_kept_to_the_last_unit(world: World, keepers: Keepe
             lambda: world.query("SELECT waiting FROM keeper.intent WHERE key = 'rescue:late'") == [(reason,)],
             "the reason",
         )
+        spent = "SELECT spent_last_hour::int, hourly_budget::int FROM keeper.account"
+        until(lambda: world.query(spent) == [(500, 500), (500, 500)], "the accounts to say so")
     assert {sender: world.balance(sender) for sender in ("HURRY", "REST")} == {
         "HURRY": FUNDS - 500 + 4 * REWARD + 6,
         "REST": FUNDS - 500 + 8 * REWARD + 12,
