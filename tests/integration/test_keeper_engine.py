@@ -337,6 +337,7 @@ def test_an_index_that_does_not_answer_only_delays(world: World, keepers: Keeper
 
 def test_a_database_that_ends_all_connections_only_delays(world: World, keepers: Keepers) -> None:
     world.mine(things=work(2))
+    world.set(down=True)  # what is planned stays so until it was seen
     with keepers.keeper(world.url):
         for state in ("planned", "sent", "done"):
             until(lambda: bool(world.query(f"SELECT FROM keeper.intent WHERE state = '{state}'")), state)  # noqa: B023
@@ -344,7 +345,9 @@ def test_a_database_that_ends_all_connections_only_delays(world: World, keepers:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE application_name = 'clarion keeper' AND datname = current_database()"
             )
-            if state == "sent":
+            if state == "planned":
+                world.set(down=False)
+            elif state == "sent":
                 world.mine()
         mine_until_done(world)
         settle_books(world)
