@@ -204,12 +204,13 @@ class InStep:
             if not same:
                 continue
             pieces = next(iter(same.values())).envelope.packet(packet)
-            offers, removals = list(same), self._removals
-            while offers:
+            offers, removals, done = list(same), self._removals, 0
+            while done < len(offers):
                 if not room:
                     await asyncio.sleep(0)
                     room = _AT_ONCE
-                some, offers = offers[:room], offers[room:]
+                some = offers[done : done + room]
+                done += len(some)
                 room -= len(some)
                 if self._removals != removals:
                     some = [offer for offer in some if offer in same]
