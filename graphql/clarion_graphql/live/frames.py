@@ -32,12 +32,16 @@ class Message:
 
 def text_frame(payload: bytes) -> bytes:
     """A whole text message in one unmasked frame."""
-    size = len(payload)
+    return _text_head(len(payload)) + payload
+
+
+def _text_head(size: int) -> bytes:
+    """What stands before a text message of this size."""
     if size < 126:
-        return b"%c%c%b" % (_TEXT, size, payload)
+        return b"%c%c" % (_TEXT, size)
     if size < 1 << 16:
-        return b"%c\x7e%b%b" % (_TEXT, size.to_bytes(2, "big"), payload)
-    return b"%c\x7f%b%b" % (_TEXT, size.to_bytes(8, "big"), payload)
+        return b"%c\x7e%b" % (_TEXT, size.to_bytes(2, "big"))
+    return b"%c\x7f%b" % (_TEXT, size.to_bytes(8, "big"))
 
 
 def chunk(payload: bytes) -> bytes:
@@ -45,19 +49,28 @@ def chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
+#: A run of bytes in which every member's own name is to be put between one and the next.
+Segments = Sequence[bytes]
+
+
 class Envelope(ABC):
-    """How the messages of one operation of one client look. Envelopes with the same ``key`` give the same bytes."""
+    """How the messages of one operation of one client look.
 
-    __slots__ = ("key",)
-    key: bytes
+    Envelopes of the same ``shape`` differ in nothing but their ``name``: it stands between the segments of a message.
+    """
 
-    @abstractmethod
+    __slots__ = ("name", "shape")
+    name: bytes
+    shape: bytes
+
     def next(self, message: Message) -> bytes:
         """A message with its answer."""
+        (piece,) = self.segments([message])
+        return self.name.join(piece)
 
-    def packet(self, messages: Sequence[Message]) -> Sequence[bytes]:
-        """Several messages in as few pieces as may be."""
-        return [b"".join(map(self.next, messages))]
+    @abstractmethod
+    def segments(self, messages: Sequence[Message]) -> Sequence[Segments]:
+        """Several messages in as few pieces as may be, without the name."""
 
     @abstractmethod
     def refused(self, errors: Sequence[dict[str, Any]]) -> bytes:
@@ -73,35 +86,39 @@ class Envelope(ABC):
 
 
 class WebSocketEnvelope(Envelope):
-    """Messages of graphql-transport-ws under an operation's id; ``framed``: as WebSocket frames."""
+    """Messages of graphql-transport-ws under an operation's id; ``framed``: as WebSocket frames.
 
-    __slots__ = ("_framed", "_id")
+    The name is the id as JSON. How long it is says a frame's head, so it is part of the shape.
+    """
+
+    __slots__ = ("_framed",)
 
     def __init__(self, operation: str, *, framed: bool) -> None:
-        self._id = msgspec.json.encode(operation)
+        self.name = msgspec.json.encode(operation)
         self._framed = framed
-        self.key = b"%c%b" % (framed, self._id)
+        self.shape = b"%c%d" % (framed, len(self.name))
 
-    def next(self, message: Message) -> bytes:
-        """A message with its answer."""
-        return self._made(b'{"id":%b,"type":"next","payload":%b}' % (self._id, message.body))
-
-    def packet(self, messages: Sequence[Message]) -> Sequence[bytes]:
-        """Several messages in as few pieces as may be."""
-        return super().packet(messages) if self._framed else [self.next(message) for message in messages]
+    def segments(self, messages: Sequence[Message]) -> Sequence[Segments]:
+        """Several messages in as few pieces as may be, without the id."""
+        before = b'{"id":'
+        afters = [b',"type":"next","payload":%b}' % message.body for message in messages]
+        if not self._framed:
+            return [(before, after) for after in afters]
+        heads = [_text_head(len(before) + len(self.name) + len(after)) + before for after in afters]
+        return [(heads[0], *(after + head for after, head in zip(afters, heads[1:], strict=False)), afters[-1])]
 
     def refused(self, errors: Sequence[dict[str, Any]]) -> bytes:
         """The only message of an operation that was not executed."""
-        return self._made(b'{"id":%b,"type":"error","payload":%b}' % (self._id, msgspec.json.encode(errors)))
+        return self._made(b'{"id":%b,"type":"error","payload":%b}' % (self.name, msgspec.json.encode(errors)))
 
     def failed(self, errors: Sequence[dict[str, Any]]) -> bytes:
         """The message of an operation that cannot go on."""
         body = msgspec.json.encode({"data": None, "errors": errors})
-        return self._made(b'{"id":%b,"type":"next","payload":%b}' % (self._id, body))
+        return self._made(b'{"id":%b,"type":"next","payload":%b}' % (self.name, body))
 
     def complete(self) -> bytes:
         """The message that ends an operation."""
-        return self._made(b'{"id":%b,"type":"complete"}' % self._id)
+        return self._made(b'{"id":%b,"type":"complete"}' % self.name)
 
     def _made(self, payload: bytes) -> bytes:
         return text_frame(payload) if self._framed else payload
@@ -114,11 +131,15 @@ class EventStreamEnvelope(Envelope):
 
     def __init__(self, *, chunked: bool) -> None:
         self._chunked = chunked
-        self.key = b"%c" % chunked
+        self.name = b""
+        self.shape = b"%c" % chunked
 
-    def next(self, message: Message) -> bytes:
-        """A message with its answer."""
-        return self._made(b"event: next\nid: %d\ndata: %b\n\n" % (message.sequence, message.body))
+    def segments(self, messages: Sequence[Message]) -> Sequence[Segments]:
+        """Several messages in one piece; nothing in them is a client's own."""
+        events = (
+            self._made(b"event: next\nid: %d\ndata: %b\n\n" % (message.sequence, message.body)) for message in messages
+        )
+        return [(b"".join(events),)]
 
     def refused(self, errors: Sequence[dict[str, Any]]) -> bytes:
         """The only message of an operation that was not executed."""

@@ -1,20 +1,21 @@
 """Who is sent a subscription's messages: members, and those of them that are in step.
 
-Thousands of members get the same bytes at once, and what each of them consists of has left the processor's caches since
-the last time. So what is the same for all that are in step is kept once, and writing to one of them looks at its outlet
-alone.
+Thousands of members get the same bytes at once, but for the names that their operations have, and what each of them
+consists of has left the processor's caches since the last time. So what is the same for all that are in step is kept
+once, and writing to one of them looks at its outlet alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from graphql import GraphQLError
 
 from clarion_graphql.errors import show_errors
-from clarion_graphql.live.frames import Envelope, Message
+from clarion_graphql.live.frames import Envelope, Message, Segments
 from clarion_graphql.live.outlets import Outlet
 from clarion_graphql.metrics import MESSAGES
 
@@ -139,6 +140,47 @@ class Member:
             raise GoneError
 
 
+class _Alike:
+    """Members that are written the same bytes but for their own names, by the offers of their outlets."""
+
+    def __init__(self) -> None:
+        self.members: dict[Offer, Member] = {}
+        self.names: dict[Offer, bytes] = {}
+        self._count = Counter[bytes]()
+
+    def add(self, member: Member) -> None:
+        """Take one in."""
+        self.members[member.offer] = member
+        self.names[member.offer] = member.envelope.name
+        self._count[member.envelope.name] += 1
+
+    def remove(self, member: Member) -> None:
+        """Leave one out."""
+        del self.members[member.offer], self.names[member.offer]
+        name = member.envelope.name
+        self._count[name] -= 1
+        if not self._count[name]:
+            del self._count[name]
+
+    def segments(self, packet: Sequence[Message]) -> Sequence[Segments]:
+        """What they are written, without their names."""
+        return next(iter(self.members.values())).envelope.segments(packet)
+
+    def write(self, offers: Sequence[Offer], pieces: Sequence[Segments]) -> list[Offer]:
+        """Write pieces to some of them; those that do not take the first get none, and are given."""
+        first, names = pieces[0], self.names
+        if len(self._count) == 1:
+            data = next(iter(self._count)).join(first)
+            refused = [offer for offer in offers if not offer(data)]
+        else:
+            refused = [offer for offer in offers if not offer(names[offer].join(first))]
+        if len(pieces) > 1:
+            for offer in set(offers).difference(refused):
+                for piece in pieces[1:]:
+                    self.members[offer].outlet.write(names[offer].join(piece))
+        return refused
+
+
 class InStep:
     """Members that were sent everything there is. ``behind`` is called with one that does not take what comes.
 
@@ -148,8 +190,8 @@ class InStep:
     def __init__(self, behind: Callable[[Member], None]) -> None:
         self.position = self.sequence = self.packets = 0
         self._behind = behind
-        self._members: dict[bytes, dict[Offer, Member]] = {}
-        """By the key of their envelopes, which is by the bytes that they are sent."""
+        self._members: dict[bytes, _Alike] = {}
+        """By the shape of their envelopes."""
         self._coming: dict[Member, None] | None = None
         """Who joined while messages are written: it has had these. None while none are."""
         self._packets_then = 0
@@ -163,7 +205,7 @@ class InStep:
     def add(self, member: Member) -> None:
         """Take in one that was sent everything there is, those messages too that are being written now."""
         if self._coming is None:
-            self._members.setdefault(member.envelope.key, {})[member.offer] = member
+            self._members.setdefault(member.envelope.shape, _Alike()).add(member)
             member.join(self, self.packets)
         else:
             self._coming[member] = None
@@ -176,14 +218,15 @@ class InStep:
         if self._coming is not None and member in self._coming:
             del self._coming[member]
             return
-        same = self._members[member.envelope.key]
-        del same[member.offer]
-        if not same:
-            del self._members[member.envelope.key]
+        alike = self._members[member.envelope.shape]
+        alike.remove(member)
+        if not alike.members:
+            del self._members[member.envelope.shape]
 
     def all(self) -> list[Member]:
         """All of them."""
-        return [member for same in self._members.values() for member in same.values()] + list(self._coming or ())
+        alike = (member for alike in self._members.values() for member in alike.members.values())
+        return [*alike, *(self._coming or ())]
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Write messages to all of them."""
@@ -200,11 +243,11 @@ class InStep:
 
     async def _write(self, packet: Sequence[Message]) -> None:
         room = _AT_ONCE
-        for same in list(self._members.values()):
-            if not same:
+        for alike in list(self._members.values()):
+            if not alike.members:
                 continue
-            pieces = next(iter(same.values())).envelope.packet(packet)
-            offers, removals, done = list(same), self._removals, 0
+            pieces = alike.segments(packet)
+            offers, removals, done = list(alike.names), self._removals, 0
             while done < len(offers):
                 if not room:
                     await asyncio.sleep(0)
@@ -213,24 +256,15 @@ class InStep:
                 done += len(some)
                 room -= len(some)
                 if self._removals != removals:
-                    some = [offer for offer in some if offer in same]
-                MESSAGES.inc(len(packet) * self._offer(same, some, pieces))
+                    some = [offer for offer in some if offer in alike.names]
+                refused = alike.write(some, pieces)
+                MESSAGES.inc(len(packet) * (len(some) - len(refused)))
+                for offer in refused:
+                    member = alike.members[offer]
+                    self.remove(member)
+                    self._behind(member)
         self.position, self.sequence = packet[-1].position, packet[-1].sequence
         self.packets += 1
-
-    def _offer(self, same: Mapping[Offer, Member], offers: Sequence[Offer], pieces: Sequence[bytes]) -> int:
-        """Write pieces to members that all get the same, to how many; those that do not take the first get none."""
-        first = pieces[0]
-        refused = [offer for offer in offers if not offer(first)]
-        for offer in refused:
-            member = same[offer]
-            self.remove(member)
-            self._behind(member)
-        for piece in pieces[1:]:
-            for offer in offers:
-                if offer in same:
-                    same[offer].outlet.write(piece)
-        return len(offers) - len(refused)
 
 
 def _packets(messages: Sequence[Message]) -> list[list[Message]]:
