@@ -5,9 +5,10 @@
 Says `ready` once every client has its START, then at the end of its input one line of JSON: how long connecting took,
 and by a block's height when each client was told of it (seconds of the wall clock).
 
-Real clients are machines of their own: none waits until another has read. So what counts is when the kernel took the
-bytes in for a client's socket, which it notes (socket(7), SO_TIMESTAMPNS), and not when this process came round to
-reading them. Nor does a server wake other machines: this process waits for nothing, it looks again after a while.
+Each gives its subscription an id of its own, as libraries do. Real clients are machines of their own: none waits until
+another has read. So what counts is when the kernel took the bytes in for a client's socket, which it notes (socket(7),
+SO_TIMESTAMPNS), and not when this process came round to reading them. Nor does a server wake other machines: this
+process waits for nothing, it looks again after a while.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import socket
 import struct
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Final
 
@@ -90,35 +92,36 @@ def frames(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield kind, start, at
 
 
-def connect_all(host: str, port: int, count: int, payload: bytes) -> list[socket.socket]:
-    """Clients that were told where their subscription begins."""
-    subscribe = b'{"id":"1","type":"subscribe","payload":%b}' % payload
-    clients: list[socket.socket] = []
+def connect_all(host: str, port: int, count: int, payload: bytes) -> dict[socket.socket, bytes]:
+    """Clients that were told where their subscription begins, and the ids of these."""
+    clients: dict[socket.socket, bytes] = {}
     while len(clients) < count:
-        some = [connected(host, port) for _ in range(min(AT_ONCE, count - len(clients)))]
-        for client in some:
+        some = {connected(host, port): str(uuid.uuid4()).encode() for _ in range(min(AT_ONCE, count - len(clients)))}
+        for client, name in some.items():
             read_until(client, b"\r\n\r\n")
+            subscribe = b'{"id":"%b","type":"subscribe","payload":%b}' % (name, payload)
             client.sendall(frame(TEXT, b'{"type":"connection_init"}') + frame(TEXT, subscribe))
         for client in some:
             read_until(client, b'"START"')
-        clients += some
+        clients |= some
     return clients
 
 
 class Heard:
     """What the clients, by the numbers of their sockets, were told, and when."""
 
-    def __init__(self, clients: list[socket.socket]) -> None:
-        self._clients = {client.fileno(): client for client in clients}
+    def __init__(self, clients: dict[socket.socket, bytes]) -> None:
+        self._clients = {client.fileno(): (client, name) for client, name in clients.items()}
         self.times: dict[int, list[float]] = {}
         self._known: dict[bytes, list[list[float]]] = {}
-        """By what was read at once: all clients are told the same, and it is taken apart once."""
+        """By what was read at once, without ids: all clients are told the same, and it is taken apart once."""
         self._unread: dict[int, bytes] = {}
 
     def read(self, number: int) -> None:
         """Take what came to a client."""
-        data, ancillary, _, _ = self._clients[number].recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        known = self._known.get(data) if number not in self._unread else None
+        client, name = self._clients[number]
+        data, ancillary, _, _ = client.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        known = self._known.get(data.replace(name, b"")) if number not in self._unread else None
         if known is None:
             if not data:
                 raise SystemExit("the server ended a connection")
@@ -142,7 +145,7 @@ class Heard:
         if taken < len(whole):
             self._unread[number] = whole[taken:]
         elif whole is data and not pings:
-            self._known[data] = told
+            self._known[data.replace(self._clients[number][1], b"")] = told
         return told
 
 
