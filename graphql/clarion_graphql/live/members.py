@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Final
 
 from graphql import GraphQLError
@@ -141,23 +142,27 @@ class Member:
 
 
 class _Alike:
-    """Members that are written the same bytes but for their own names, by the offers of their outlets."""
+    """Members that are written the same bytes but for their own names.
+
+    By the identities of their offers, for those of two operations on one connection are equal.
+    """
 
     def __init__(self) -> None:
-        self.members: dict[Offer, Member] = {}
-        self.names: dict[Offer, bytes] = {}
+        self.offers: dict[int, Offer] = {}
+        self.names: dict[int, bytes] = {}
+        self.members: dict[int, Member] = {}
         self._count = Counter[bytes]()
 
     def add(self, member: Member) -> None:
         """Take one in."""
-        self.members[member.offer] = member
-        self.names[member.offer] = member.envelope.name
-        self._count[member.envelope.name] += 1
+        key, name = id(member.offer), member.envelope.name
+        self.offers[key], self.names[key], self.members[key] = member.offer, name, member
+        self._count[name] += 1
 
     def remove(self, member: Member) -> None:
         """Leave one out."""
-        del self.members[member.offer], self.names[member.offer]
-        name = member.envelope.name
+        key, name = id(member.offer), member.envelope.name
+        del self.offers[key], self.names[key], self.members[key]
         self._count[name] -= 1
         if not self._count[name]:
             del self._count[name]
@@ -166,19 +171,21 @@ class _Alike:
         """What they are written, without their names."""
         return next(iter(self.members.values())).envelope.segments(packet)
 
-    def write(self, offers: Sequence[Offer], pieces: Sequence[Segments]) -> list[Offer]:
+    def write(self, offers: Sequence[Offer], names: Sequence[bytes], pieces: Sequence[Segments]) -> list[Member]:
         """Write pieces to some of them; those that do not take the first get none, and are given."""
-        first, names = pieces[0], self.names
+        first = pieces[0]
         if len(self._count) == 1:
-            data = next(iter(self._count)).join(first)
+            data = names[0].join(first)
             refused = [offer for offer in offers if not offer(data)]
         else:
-            refused = [offer for offer in offers if not offer(names[offer].join(first))]
+            refused = [offer for offer, name in zip(offers, names, strict=True) if not offer(name.join(first))]
+        behind = {id(offer): self.members[id(offer)] for offer in refused}
         if len(pieces) > 1:
-            for offer in set(offers).difference(refused):
-                for piece in pieces[1:]:
-                    self.members[offer].outlet.write(names[offer].join(piece))
-        return refused
+            for offer, name in zip(offers, names, strict=True):
+                if id(offer) not in behind:
+                    for piece in pieces[1:]:
+                        self.members[id(offer)].outlet.write(name.join(piece))
+        return list(behind.values())
 
 
 class InStep:
@@ -247,20 +254,21 @@ class InStep:
             if not alike.members:
                 continue
             pieces = alike.segments(packet)
-            offers, removals, done = list(alike.names), self._removals, 0
+            offers, names = list(alike.offers.values()), list(alike.names.values())
+            removals, done = self._removals, 0
             while done < len(offers):
                 if not room:
                     await asyncio.sleep(0)
                     room = _AT_ONCE
-                some = offers[done : done + room]
+                some, theirs = offers[done : done + room], names[done : done + room]
                 done += len(some)
                 room -= len(some)
                 if self._removals != removals:
-                    some = [offer for offer in some if offer in alike.names]
-                refused = alike.write(some, pieces)
-                MESSAGES.inc(len(packet) * (len(some) - len(refused)))
-                for offer in refused:
-                    member = alike.members[offer]
+                    left = [id(offer) in alike.offers for offer in some]
+                    some, theirs = list(compress(some, left)), list(compress(theirs, left))
+                behind = alike.write(some, theirs, pieces) if some else []
+                MESSAGES.inc(len(packet) * (len(some) - len(behind)))
+                for member in behind:
                     self.remove(member)
                     self._behind(member)
         self.position, self.sequence = packet[-1].position, packet[-1].sequence

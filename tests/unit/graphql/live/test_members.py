@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import pytest
 from support.written_outlet import Written
@@ -23,6 +24,13 @@ class Group:
         """One that is not in step yet."""
         outlet = Written(direct=direct)
         return Member(outlet, WebSocketEnvelope(name, framed=direct), lambda too_slow: None), outlet
+
+    def another(self, outlet: Written, name: str) -> Member:
+        """A further operation on a connection that is there, in step."""
+        member = Member(outlet, WebSocketEnvelope(name, framed=outlet.direct), lambda too_slow: None)
+        member.position = 0
+        self.in_step.add(member)
+        return member
 
     def joined(self, name: str = "1", *, direct: bool = True) -> tuple[Member, Written]:
         """One that is."""
@@ -59,6 +67,18 @@ async def test_all_get_the_same_bytes_under_their_own_names(group: Group) -> Non
     assert [heard(outlet) for outlet in outlets] == [[1, 2, 3]] * 3
     assert outlets[0].written == outlets[2].written != outlets[1].written
     assert b'"id":"b"' in outlets[1].written[0]
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_operations_of_one_connection_are_written_to_each(group: Group, direct: bool) -> None:
+    first, outlet = group.joined("a", direct=direct)
+    group.another(outlet, "b")
+    await group.in_step.publish(messages(1, 2))
+    assert [b"".join(outlet.written).count(b'"id":"%b"' % name) for name in (b"a", b"b")] == [2, 2]
+    group.in_step.remove(first)
+    outlet.written.clear()
+    await group.in_step.publish(messages(3))
+    assert [b"".join(outlet.written).count(b'"id":"%b"' % name) for name in (b"a", b"b")] == [0, 1]
 
 
 async def test_what_cannot_be_framed_is_written_message_by_message(group: Group) -> None:
@@ -163,3 +183,50 @@ class TestMeanwhile:
         assert {one.position for one in group.in_step.all()} == {2}
         assert len(group.in_step.all()) == 3
         assert member.position == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whoever_comes_and_goes_each_is_written_everything_once(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operations come and go on a few connections, some of which take nothing for a while, as messages are written."""
+    random, last = Random(seed), 0
+    monkeypatch.setattr(members, "_AT_ONCE", random.choice([1, 2, 5]))
+    monkeypatch.setattr(members, "_PACKET_BYTES", random.choice([1, 8, 1_000]))
+    group = Group()
+    outlets = [Written(direct=random.random() < 0.8) for _ in range(6)]
+    wanted: dict[Member, tuple[Written, bytes, list[int]]] = {}
+
+    def come_or_go(kept: int) -> None:
+        """``kept``: what is written now is kept for those who come; they have had it."""
+        if wanted and random.random() < 0.4:
+            member = random.choice(list(wanted))
+            if member.in_step is not None:
+                group.in_step.remove(member)
+        else:
+            name, outlet = f"{len(wanted):0{random.choice([3, 4])}}", random.choice(outlets)
+            member = group.another(outlet, name)
+            wanted[member] = outlet, name.encode(), []
+            member.position = kept
+
+    for _ in range(30):
+        random.choice(outlets).ready = random.random() < 0.7
+        for _ in range(random.randrange(4)):
+            come_or_go(last)
+        first, last = last + 1, last + random.randrange(1, 4)
+        writing = asyncio.create_task(group.in_step.publish(messages(*range(first, last + 1))))
+        before = set(group.in_step.all())
+        while not writing.done():
+            await asyncio.sleep(0)
+            if random.random() < 0.3:
+                come_or_go(last)
+        for member in before & set(group.in_step.all()):
+            wanted[member][2].extend(range(first, last + 1))
+            assert member.position == last
+    assert len(wanted) > 15
+    for member, (outlet, name, expected) in wanted.items():
+        parts = b"".join(outlet.written).split(b'{"id":"%b"' % name)[1:]
+        got = [int(part.split(b"}")[0].split(b":")[-1]) for part in parts]
+        assert got[: len(expected)] == expected, name
+        if member.in_step is not None:
+            assert got == expected, name
