@@ -55,7 +55,7 @@ CHAINED = 25
 NAIVE = account("naive")
 ROLES = {"rescuer": ["rescue"], "settler": ["settle"]}
 HOURLY_BUDGET = 3 * (POSITIONS + DUE) * 10**6
-"""What an account may spend in an hour, in micro-STX: two transactions for each position, at no more than the cap."""
+"""What an account may spend in an hour, in micro-STX: three times the highest fee for each position and policy."""
 
 
 class NaiveLoop:

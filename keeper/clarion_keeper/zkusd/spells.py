@@ -122,9 +122,7 @@ async def read_parts(
         BehindError: what lies where the index says is something else.
     """
     found = await snapshot.ask(_PLACES, {"name": order.app_set, "vault": order.vault})
-    vault = found["zkusdVault"]
-    if vault is None or not vault["active"]:
-        raise VaultEndedError(order, vault)
+    vault = _active(order, found["zkusdVault"])
     contracts = {one["role"]: one for one in found["zkusdContracts"]["nodes"] if one["live"]}
     missing = [role for role in ROLES if role not in contracts]
     if missing:
@@ -172,9 +170,13 @@ def draft_of(order: SpellOrder, parts: Parts, *, script: bytes, owner: bytes | N
 
 async def check_vault(snapshot: Snapshot, order: SpellOrder) -> None:
     """Whether the vault of an order is still there. Raises VaultEndedError where it is not."""
-    vault = (await snapshot.ask(_VAULT, {"name": order.app_set, "vault": order.vault}))["zkusdVault"]
+    _active(order, (await snapshot.ask(_VAULT, {"name": order.app_set, "vault": order.vault}))["zkusdVault"])
+
+
+def _active(order: SpellOrder, vault: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if vault is None or not vault["active"]:
         raise VaultEndedError(order, vault)
+    return vault
 
 
 async def request_of(snapshot: Snapshot, order: SpellOrder) -> Mapping[str, Any]:
