@@ -1,14 +1,16 @@
 """Where a client's bytes go out, and whether it takes them.
 
 Every message through ASGI costs three times what its bytes cost, so where the server is uvicorn, without TLS and
-without compression, bytes that are framed already are written to its transport. Everything this relies on is looked
-at first; wherever something is different, messages go through ASGI's ``send``.
+without compression, bytes that are framed already are written to its transport, or, where that holds nothing back, to
+the socket under it. Everything this relies on is looked at first; wherever something is different, messages go through
+ASGI's ``send``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
@@ -73,13 +75,14 @@ class Outlet(ABC):
 
 
 class DirectWebSocket(Outlet):
-    """uvicorn's transport of a WebSocket."""
+    """uvicorn's transport of a WebSocket, and the number of the socket that is under it."""
 
-    __slots__ = ("_protocol", "_transport", "_writable")
+    __slots__ = ("_number", "_protocol", "_transport", "_writable")
     direct = True
 
-    def __init__(self, protocol: WebSocketsSansIOProtocol) -> None:
+    def __init__(self, protocol: WebSocketsSansIOProtocol, number: int) -> None:
         self._protocol = protocol
+        self._number = number
         self._transport = protocol.transport
         self._writable = protocol.writable
 
@@ -98,11 +101,25 @@ class DirectWebSocket(Outlet):
 
         Everything sent to many goes through it, and each object that it looks at has left the processor's caches since
         the last time: it asks the transport alone. That is closing wherever the protocol has sent a close by itself.
+        Where nothing waits in the transport the kernel is given the bytes: the transport would keep them until the
+        loop's next turn, which costs more than all the rest that is done here for a message.
         """
         transport = self._transport
-        if transport.is_closing() or transport.get_write_buffer_size() > MAX_WAITING:
+        if transport.is_closing():
             return False
-        transport.write(data)
+        if waiting := transport.get_write_buffer_size():
+            if waiting > MAX_WAITING:
+                return False
+            transport.write(data)
+            return True
+        try:
+            taken = os.write(self._number, data)
+        except BlockingIOError:
+            taken = 0
+        except OSError:  # the connection is broken: the transport is told so itself, and closes
+            return False
+        if taken < len(data):
+            transport.write(data[taken:])
         return True
 
     def write(self, data: bytes) -> None:
@@ -226,15 +243,17 @@ def websocket_outlet(scope: Scope, send: Send) -> Outlet:
     """The outlet of a WebSocket that was accepted."""
     protocol = getattr(send, "__self__", None)
     _notice_when_gone(getattr(protocol, "transport", None))
+    number = _number_of_socket(getattr(protocol, "transport", None))
     if (
         type(protocol) is WebSocketsSansIOProtocol
+        and number is not None
         and scope["scheme"] == "ws"
         and not protocol.conn.extensions
         and protocol.handshake_complete
         and _has(protocol, close_sent=bool, writable=asyncio.Event)
         and _is_transport(protocol.transport)
     ):
-        return DirectWebSocket(protocol)
+        return DirectWebSocket(protocol, number)
     return Queued(send, lambda data: {"type": "websocket.send", "text": data.decode()})
 
 
@@ -262,6 +281,19 @@ def _notice_when_gone(transport: object) -> None:
     if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
         with contextlib.suppress(OSError):  # it is over already, or no TCP
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_MS)
+
+
+def _number_of_socket(transport: object) -> int | None:
+    """The file descriptor that takes what a transport is given as it is; None where there is none, or TLS between.
+
+    What a proxy says of the scheme is no proof that there is no TLS here.
+    """
+    ask = getattr(transport, "get_extra_info", None)
+    if ask is None or ask("ssl_object") is not None or ask("sslcontext") is not None:
+        return None
+    connection = ask("socket")
+    number = -1 if connection is None else connection.fileno()
+    return number if number >= 0 else None
 
 
 def _has(thing: object, **attributes: type) -> bool:
