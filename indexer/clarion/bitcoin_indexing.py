@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -26,7 +25,7 @@ from clarion.chains.bitcoin.tracked import Tracked, readable_now
 from clarion.chains.model import JsonValue
 from clarion.config import Bitcoin, BitcoinSourceName, Metrics, Settings
 from clarion.decoding import default_processes
-from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
+from clarion.health import IndexHealth, Reasons, facts_json, probe_routes
 from clarion.protocol import DeployedProtocol
 from clarion.pruning import Pruner, retention_of
 from clarion.reporting import Reporter
@@ -34,16 +33,13 @@ from clarion.serving import Server, listen, url_of
 from clarion.store.log_indexes import LogIndexKeeper
 from clarion.store.store import Tip
 from clarion.tasks import cancel
-from clarion.worker import Applied, Worker, is_of_the_post
+from clarion.worker import RECONNECT_SECONDS, Applied, Worker, is_of_the_post
+from clarion.worker_thread import WorkerThread
 
-RECONNECT_SECONDS: Final = (0.2, 5.0)
-"""Shortest and longest pause between attempts to reach a database that went away."""
 NOT_STORABLE_SECONDS: Final = 30.0
 """Before blocks that could not be stored are read again."""
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 
 def sources_of(settings: Bitcoin) -> list[BlockSource]:
@@ -74,8 +70,7 @@ class BitcoinService:
         self._scanner = Scanner(bitcoin.network, self._tracked)
         limits = settings.ready.model_copy(update={"max_lag_blocks": bitcoin.behind_blocks})
         self._health = IndexHealth(database_url, "bitcoin", limits)
-        # One thread: a store has one user at a time.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clarion-bitcoin")
+        self._in_thread = WorkerThread("clarion-bitcoin", max_seconds=settings.ready.max_batch_seconds)
         self._feeds = [_Feed(self, source) for source in sources_of(bitcoin)]
         self._backfills = Backfills(database_url, lambda: self._worker.store, self._in_thread)
         self._log_indexes = LogIndexKeeper(database_url, [deployed.protocol for deployed in protocols])
@@ -83,7 +78,6 @@ class BitcoinService:
             database_url, "bitcoin", retention_of(settings), interval_seconds=settings.retention.interval_seconds
         )
         self._reporter = Reporter("bitcoin")
-        self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
         self._stop = asyncio.Event()
         self._connecting = asyncio.Lock()
         self._problem: str | None = None
@@ -106,7 +100,7 @@ class BitcoinService:
         finally:
             await self._health.close()
             await self._in_thread(self._worker.close)
-            self._thread.shutdown()
+            self._in_thread.close()
         log.info("stopped_bitcoin", height=self._worker.store.tip.height)
 
     async def _run_all(self) -> None:
@@ -131,7 +125,7 @@ class BitcoinService:
     async def alive(self) -> Reasons:
         """What speaks against its being alive."""
         ended = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
-        return [*ended, *self._watch.reasons()]
+        return [*ended, *self._in_thread.reasons()]
 
     async def ready(self) -> tuple[Reasons, dict[str, JsonValue]]:
         """What speaks against relying on it, and the facts."""
@@ -152,13 +146,6 @@ class BitcoinService:
     async def measure(self) -> None:
         """Bring the metrics up to date. Raises psycopg.Error."""
         await self._health.measure()
-
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        def run() -> T:
-            with self._watch:
-                return function(*arguments)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     def _connect(self) -> Tip:
         tip = self._worker.connect()

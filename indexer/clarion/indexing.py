@@ -12,8 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import psycopg
 import structlog
@@ -30,7 +29,7 @@ from clarion.config import ConfigurationError, Settings, SourceName
 from clarion.contract_interfaces import InterfaceFetcher
 from clarion.discovery import is_contract_id
 from clarion.fetcher import BlockGiver, Fetcher
-from clarion.health import BatchWatch, IndexHealth, Reasons, facts_json, probe_routes
+from clarion.health import IndexHealth, Reasons, facts_json, probe_routes
 from clarion.hiro_feed import HiroFeed
 from clarion.protocol import STX, DeployedProtocol, Protocol, installed_protocols
 from clarion.protocols import stacks
@@ -41,18 +40,15 @@ from clarion.store.database import migrate, open_database
 from clarion.store.inbox import InboxWriter
 from clarion.store.log_indexes import LogIndexKeeper
 from clarion.tasks import cancel
-from clarion.worker import Applied, Worker
+from clarion.worker import RECONNECT_SECONDS, Applied, Worker
+from clarion.worker_thread import WorkerThread
 
 IDLE_POLL_SECONDS: Final = 5.0
 """How often the inbox is looked at unasked: posts that were put aside may be let in again by another process."""
-RECONNECT_SECONDS: Final = (0.2, 5.0)
-"""Shortest and longest pause between attempts to reach a database that went away."""
 WATCH_SECONDS: Final = 15.0
 """How often the node is asked where it stands."""
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 
 def deployed_protocols(settings: Settings, chain: Chain | None = None) -> list[DeployedProtocol]:
@@ -133,8 +129,7 @@ class IndexService:
         self._node = NodeClient(settings.node.url, auth_token=token.get_secret_value() if token else None)
         # Asked again and again anyway: a try that fails is not repeated.
         self._watched_node = NodeClient(settings.node.url, attempts=1)
-        # One thread: a store has one user at a time, and the event loop goes on taking posts.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clarion-index")
+        self._in_thread = WorkerThread("clarion-index", max_seconds=settings.ready.max_batch_seconds)
         self._hiro = (
             HiroFeed(settings, self._worker, in_thread=self._in_thread, applied=self._applied)
             if SourceName.HIRO in settings.sources
@@ -159,7 +154,6 @@ class IndexService:
         self._pruner = Pruner(
             database_url, "stacks", retention_of(settings), interval_seconds=settings.retention.interval_seconds
         )
-        self._watch = BatchWatch(max_seconds=settings.ready.max_batch_seconds)
         self._reporter = Reporter("stacks")
         self._stop = asyncio.Event()
         self._posted = asyncio.Event()
@@ -236,17 +230,10 @@ class IndexService:
             await self._inbox.close()
             await self._health.close()
             await self._in_thread(self._worker.close)
-            self._thread.shutdown()
+            self._in_thread.close()
         for outcome in ended:
             if isinstance(outcome, Exception):
                 raise outcome
-
-    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        def run() -> T:
-            with self._watch:
-                return function(*arguments)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     async def _keep(self, path: str, body: bytes, *, source: str, error: str | None = None) -> None:
         if SourceName.OBSERVER not in self._settings.sources:
@@ -312,7 +299,7 @@ class IndexService:
     async def _alive(self) -> tuple[Reasons, dict[str, JsonValue]]:
         ended = [f"{task.get_name()} has ended" for task in self._tasks if task.done()]
         of_bitcoin = [] if self._bitcoin is None else await self._bitcoin.alive()
-        return [*ended, *self._watch.reasons(), *of_bitcoin], {}
+        return [*ended, *self._in_thread.reasons(), *of_bitcoin], {}
 
     async def _measure(self) -> None:
         await self._health.measure()

@@ -26,6 +26,8 @@ from clarion.store.store import FINAL_DEPTH, Store, Tip
 
 BATCH_POSTS: Final = 200
 """Posts of a batch at first; while the inbox is long and batches are quick, up to ten times as many."""
+RECONNECT_SECONDS: Final = (0.2, 5.0)
+"""Shortest and longest pause between attempts to reach a database that went away."""
 
 log = structlog.get_logger(__name__)
 
