@@ -24,6 +24,8 @@ from clarion_graphql.shared_reads import SharedReads
 
 #: How many of the database's connections subscriptions may use at once to read the change log.
 MAX_LOG_READS: Final = 4
+#: How many may be used at once to see where the index stands, or what a commit changed: a row each.
+MAX_SHORT_READS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Service:
     ready: Ready = field(default_factory=Ready)
     """How far the index may be behind before `status` calls that a problem."""
     log_reads: SharedReads = field(default_factory=lambda: SharedReads(MAX_LOG_READS))
+    short_reads: SharedReads = field(default_factory=lambda: SharedReads(MAX_SHORT_READS))
 
     def session(self) -> Session:
         """A new snapshot."""

@@ -29,6 +29,8 @@ AFTER_TX: Final = "afterTx"
 #: How long a query waits where it does not say, and how long at most, in milliseconds.
 DEFAULT_TIMEOUT_MS: Final = 5_000
 MAX_TIMEOUT_MS: Final = 30_000
+#: How long looking may take beyond that, in seconds: who does not want to wait is told where the index stands too.
+LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,17 @@ async def wait_for_block(
 async def _wait(service: Service, requirement: Requirement) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + requirement.timeout_ms / 1000
+    state: _State | None = None
     while True:
         turn = service.feed.turn(requirement.chain)
         # everybody who waits for the same is told by one read
         try:
-            state = await service.log_reads.read(
-                ("requirement", requirement, turn), lambda: _read_state(service, requirement)
-            )
+            async with asyncio.timeout_at(deadline + LOOK_S):
+                state = await service.short_reads.read(
+                    ("requirement", requirement, turn), lambda: _read_state(service, requirement)
+                )
+        except TimeoutError:
+            raise _not_yet(requirement, state) from None
         except psycopg.OperationalError as error:
             raise GraphQLError(str(error), original_error=error) from error
         if state.is_met:
@@ -156,14 +162,19 @@ async def _read_state(service: Service, requirement: Requirement) -> _State:
     return _State(*rows[0]) if rows else _State(None, is_met=False, mempool=None)
 
 
-def _not_yet(requirement: Requirement, state: _State) -> ApiError:
-    at = "is empty" if state.height is None else f"is at height {state.height}"
-    known = f"; {state.mempool}" if state.mempool is not None else ""
+def _not_yet(requirement: Requirement, state: _State | None) -> ApiError:
+    """``state``: what was seen last; None: the database is busy, and nothing was."""
+    height = None if state is None else state.height
+    if state is None:
+        why = "the database did not say in time"
+    else:
+        why = "it is empty" if height is None else f"it is at height {height}"
+        why += f"; {state.mempool}" if state.mempool is not None else ""
     return ApiError(
         Code.NOT_YET,
-        f"The index has not got {requirement.name} after {requirement.timeout_ms} ms: it {at}{known}. Ask again.",
+        f"The index has not got {requirement.name} after {requirement.timeout_ms} ms: {why}. Ask again.",
         chain=requirement.chain,
-        height=state.height,
+        height=height,
     )
 
 

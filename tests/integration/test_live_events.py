@@ -97,6 +97,25 @@ class TestStream:
         async with streamed(server, CHANGES, {"Last-Event-ID": identifier}, since="0") as events:
             assert [(await events.data())["key"] for _ in range(2)] == [["b"], ["c"]]
 
+    @pytest.mark.parametrize(
+        "document",
+        [
+            "subscription { live { toyAccounts { totalCount } } }",
+            "subscription { finality { finality height } }",
+            'subscription { transaction(txId: "0x%s", chain: STACKS) { state } }',
+        ],
+    )
+    async def test_what_is_told_as_it_is_now_comes_whatever_was_told_last(
+        self, store: Store, server: Server, document: str
+    ) -> None:
+        block = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [toy.burn_block(1), block])
+        document = document.replace("%s", block.transactions[0].id.hex())
+        async with streamed(server, document) as events:
+            told = await events.next()
+        async with streamed(server, document, {"Last-Event-ID": "9000"}) as events:
+            assert await events.next() == told
+
     async def test_what_an_event_source_sends(self, store: Store, server: Server) -> None:
         given = {"query": CHANGES, "variables": '{"since": 0}'}
         ingest(store, [toy.block(None, [toy.move("a", 1)])])

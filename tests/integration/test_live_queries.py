@@ -100,6 +100,25 @@ class TestLive:
 
         assert len(answered) <= 2  # a commit may wake the group twice: by its notification and by a poll
 
+    async def test_more_of_them_than_are_read_at_once_are_all_told_and_so_is_who_follows_the_log(
+        self, store: Store, server: Server
+    ) -> None:
+        block = toy.block(None, [toy.move("a0", 1)])
+        ingest(store, [block])
+        documents = [f"subscription {{ live {{ n{number}: toyAccounts {{ totalCount }} }} }}" for number in range(12)]
+        async with contextlib.AsyncExitStack() as stack:
+            live = [await stack.enter_async_context(server.subscribe(document)) for document in documents]
+            log = await stack.enter_async_context(server.subscribe("subscription { blocks { op } }"))
+            for count in (1, 2, 3):
+                for number, messages in enumerate(live):
+                    assert (await messages.next())[f"n{number}"] == {"totalCount": count}
+                assert (await log.next())["op"] == ("START" if count == 1 else "APPLY")
+                block = toy.block(block, [toy.move(f"a{count}", 1)])
+                ingest(store, [block])
+            answer = await server.query("query @minBlock(height: 4) { toyAccounts { totalCount } }")
+
+        assert answer["data"] == {"toyAccounts": {"totalCount": 4}}
+
 
 class TestNotAgain:
     """A commit that changes none of the tables that a query reads."""

@@ -75,7 +75,7 @@ class Hub:
         self._service = service
         self._executor = executor
         self._stall_s = stall_s
-        self._touched = TouchedTables(service.pool, service.log_reads)
+        self._touched = TouchedTables(service.pool, service.short_reads)
         self._read_tables = ReadTables.of_schema(schema)
         self._groups: dict[Hashable, Group] = {}
         self._prepared: OrderedDict[Request, _Prepared] = OrderedDict()
@@ -88,7 +88,10 @@ class Hub:
     async def open(
         self, request: Request, member: Member, caller: Caller = ANYONE, *, since: int | None = None
     ) -> Callable[[], None]:
-        """Begin a subscription; what is returned ends it. ``since`` stands above the one in the request.
+        """Begin a subscription; what is returned ends it.
+
+        ``since`` stands above the one in the request. Where no log is followed, what is so now comes first, whatever
+        was told before.
 
         Raises RequestError where it cannot begin.
         """
@@ -108,7 +111,8 @@ class Hub:
             require_scopes(self._schema, prepared.operation, caller)
         except GraphQLError as error:
             raise RequestError([error]) from None
-        member.position = prepared.since if since is None else since
+        if isinstance(prepared.source, LogSource):
+            member.position = prepared.since if since is None else since
         group = self._live_group(prepared, caller) if isinstance(prepared.source, LiveQuery) else self._group(prepared)
         group.admit(member)
         return partial(group.leave, member)

@@ -57,6 +57,15 @@ async def test_an_error_is_told_to_all_and_forgotten() -> None:
     assert await reads.read("what", lambda: asyncio.sleep(0, "again")) == "again"
 
 
+async def test_a_read_that_would_wait_for_a_place_beside_its_own_is_a_defect() -> None:
+    reads, others = SharedReads(1), SharedReads(1)
+
+    with pytest.raises(RuntimeError, match="inner is read within another"):
+        await reads.read("outer", lambda: reads.read("inner", lambda: asyncio.sleep(0)))
+
+    assert await reads.read("outer", lambda: others.read("inner", lambda: asyncio.sleep(0, "it"))) == "it"
+
+
 async def test_no_more_than_the_limit_run_at_once() -> None:
     reads = SharedReads(2)
     loadings = [Loading() for _ in range(3)]
