@@ -11,6 +11,8 @@ from support.graphql import Server, answering, serving, toy_app
 
 from clarion.follower import Follower
 from clarion.store.store import Store
+from clarion_graphql import waiting
+from clarion_graphql.context import MAX_SHORT_READS
 
 QUERY = "query($height: Int, $hash: Bytes) @minBlock(height: $height, hash: $hash) { toyAccounts { nodes { owner } } }"
 AFTER = "query($tx: Bytes, $ms: Int! = 20000) @afterTx(txId: $tx, timeoutMs: $ms) { toyAccounts { nodes { owner } } }"
@@ -122,6 +124,23 @@ class TestNotYet:
         assert "the node holds it" in told[0]
         assert "it was dropped: STALE_COLLECT" in told[1]
         assert "height 1. Ask" in told[2]
+
+    async def test_a_database_that_is_busy_holds_nobody_up(
+        self, database_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ingest(store, [toy.block(None, [toy.move("a", 1)])])
+        monkeypatch.setattr(waiting, "LOOK_S", 0.0)
+        async with serving(toy_app(database_url)) as busy:
+            reads, done = busy.app.state.service.short_reads, asyncio.Event()
+            holding = [asyncio.create_task(reads.read(number, done.wait)) for number in range(MAX_SHORT_READS)]
+            error = await busy.error("query @minBlock(height: 1, timeoutMs: 30) { toyAccounts { totalCount } }")
+            done.set()
+            await asyncio.gather(*holding)
+            answer = await busy.query("query @minBlock(height: 1) { toyAccounts { totalCount } }")
+
+        assert error["extensions"].items() >= {"code": "NOT_YET", "chain": "stacks", "height": None}.items()
+        assert "after 30 ms: the database did not say in time. Ask again." in error["message"]
+        assert answer["data"] == {"toyAccounts": {"totalCount": 1}}
 
     async def test_what_is_refused(self, server: Server) -> None:
         for directive, words in REFUSED:
