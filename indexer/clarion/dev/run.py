@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
-from clarion.config import CONFIG_FILE_VARIABLE, ENV_PREFIX, Scope, Settings
+from clarion.config import CONFIG_FILE_VARIABLE, ENV_PREFIX, Keeper, Scope, Settings
 from clarion.dev.accounts import DEPLOYER, KEEPER
 from clarion.dev.processes import ProcessTree
 from clarion.dev.snapshot import SnapshotReader
@@ -36,6 +36,9 @@ SETTINGS_NAME: Final = "clarion.toml"
 KEEPER_KEY_NAME: Final = "keeper.key"
 KEEPER_LANES: Final = ["rescue", "settle", "upkeep"]
 """What the keeper does here. Prices and reward roots are the scenario's, whose accounts have these roles."""
+KEEPER_TRANSACTIONS: Final = 4
+"""For how many transactions of the highest fee it has money in a block, on average. The cast makes work for one in two
+blocks; a third of them pay the highest fee, as a deadline a few Bitcoin blocks ahead is over within seconds here."""
 VAULT_KEEPER_KEY_NAME: Final = "zkusd-keeper.key"
 SCROLLS_KEY_NAME: Final = "zkusd-scrolls.key"
 KEEPER_BLOCKS: Final = 6
@@ -43,6 +46,7 @@ KEEPER_BLOCKS: Final = 6
 DEVNET_TOKEN: Final = "devnet"
 """What the devnet wants to hear before it simulates a transaction. It is on loopback, and its money is play money."""
 POLL_INTERVAL_S: Final = 0.5
+HOUR_MS: Final = 3_600_000
 
 
 class DevError(Exception):
@@ -181,7 +185,7 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
         "accounts": {"anonymous": [scope.value for scope in Scope]},
         "keeper": {
             "graphql_url": f"http://{graphql.host}:{graphql_port}/graphql",
-            "accounts": {"keeper": {"signer": f"file:{folder / KEEPER_KEY_NAME}", "lanes": KEEPER_LANES}},
+            "accounts": {"keeper": _keeper_account(options, folder)},
             "role": KEEPER_ROLE,
         },
         "log": {"level": settings.log.level, "format": settings.log.format},
@@ -196,6 +200,15 @@ def settings_of_run(settings: Settings, options: DevOptions, folder: Path) -> Se
     if _keeps_vaults(options):
         _add_vault_keeper(given, folder)
     return Settings.model_validate(given)
+
+
+def _keeper_account(options: DevOptions, folder: Path) -> dict[str, Any]:
+    """The keeper's account on Stacks. What it may spend in an hour goes by how many blocks there are in one."""
+    account: dict[str, Any] = {"signer": f"file:{folder / KEEPER_KEY_NAME}", "lanes": KEEPER_LANES}
+    if options.block_interval_ms:
+        most = KEEPER_TRANSACTIONS * Keeper().fee_cap * HOUR_MS // options.block_interval_ms
+        account["limits"] = {"max_hourly": most}
+    return account
 
 
 def _stacks_settings(settings: Settings, options: DevOptions, folder: Path) -> dict[str, Any]:
