@@ -38,6 +38,8 @@ from clarion_keeper.observer import Observer
 from clarion_keeper.planner import RESERVED_SLOTS, Batch, Means, Rule, gate, no_slot, plan, work_of
 from clarion_keeper.rates import BTC, STX, Rates
 from clarion_keeper.signers import SigningRefusedError
+from clarion_keeper.signers.errors import MAX_HOURLY
+from clarion_keeper.signers.exhaustion import Exhaustion
 from clarion_keeper.store import accounts, controls, intents, outgoing, steps
 from clarion_keeper.store.intents import Stored
 from clarion_keeper.store.lease import LeaseLostError, Store
@@ -140,6 +142,7 @@ class Account:
         self._most_in_a_batch: dict[str, int] = {}
         self._stopped: set[str] = set()
         self._declined: dict[int, tuple[str, float]] = {}
+        self._exhaustion = Exhaustion()
 
     async def turn(self, store: Store) -> None:
         """Once through everything.
@@ -412,11 +415,11 @@ class Account:
             log.warning("not replaced", outgoing=one.id, job=one.job, nonce=one.nonce, reason=str(error))
             return True
         except SigningRefusedError as error:
-            log.error("the signer refuses to replace a transaction", outgoing=one.id, job=one.job, reason=str(error))
-            self._observer.refused(self.name, one.job, str(error))
+            self._signer_refused(one.job, error, outgoing=one.id)
             return True
         if isinstance(signed, Declined):
             return False
+        self._signer_signed()
         await self._observer.stage("replacement signed", one.job)
         ids = [intent.id for intent in due]
         async with turn.store.writing() as connection:
@@ -630,12 +633,12 @@ class Account:
                 await intents.wait(connection, dict.fromkeys(ids, f"not signed: {error}"))
             return None
         except SigningRefusedError as error:
-            log.error("the signer refuses", account=self.name, job=batch.job, reason=str(error))
+            self._signer_refused(batch.job, error)
+            why = intents.HOUR_USED_UP if error.limit == MAX_HOURLY else intents.SIGNER_REFUSES
             async with turn.store.writing() as connection:
-                await intents.wait(connection, dict.fromkeys(ids, f"the signer refuses: {error}"))
+                await intents.wait(connection, dict.fromkeys(ids, f"{why}: {error}"))
                 await steps.add_once(connection, ids, "refused", {"reason": str(error)})
             self._decline(ids, turn.receipt)
-            self._observer.refused(self.name, batch.job, str(error))
             return None
         if isinstance(signed, Declined):
             if signed.too_large and len(batch.intents) > 1:
@@ -643,6 +646,7 @@ class Account:
             else:
                 await self._refused(turn, batch.intents, signed)
             return None
+        self._signer_signed()
         await self._observer.stage("signed", batch.job)
         stored = await self._store(turn, ready, signed, nonce, ids)
         if stored is None:
@@ -681,6 +685,16 @@ class Account:
         except OvertakenError as error:
             log.info("thrown away before it was stored", job=batch.job, reason=str(error))
             return None
+
+    def _signer_refused(self, job: str, error: SigningRefusedError, **about: Any) -> None:
+        """Tell of it; of an hour's limit, which stops everything alike, once until it is over."""
+        if error.limit != MAX_HOURLY or self._exhaustion.refused():
+            log.error("the signer refuses", account=self.name, job=job, reason=str(error), **about)
+        self._observer.refused(self.name, job, str(error))
+
+    def _signer_signed(self) -> None:
+        if self._exhaustion.signed():
+            log.info("the signer's hourly limit is not used up any more", account=self.name)
 
     def _say_stopped(self, job: str, reason: str) -> None:
         self._stopped.add(job)

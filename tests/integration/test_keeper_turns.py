@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.keeper_world import FUNDS, ToyExecutor, ToyReader, World, settings, toy_jobs
 from support.turning_keeper import TurningKeeper, turning
 
 from clarion_keeper import looking
 from clarion_keeper.engine import Parts
-from clarion_keeper.executor import ExecutorError, Fate, Outgoing, Seen, Work
+from clarion_keeper.executor import Declined, Draft, ExecutorError, Fate, Outgoing, Seen, Signed, Work
 from clarion_keeper.graph import Receipt
 from clarion_keeper.intents import Amount, Outcome
 from clarion_keeper.observer import Observer
+from clarion_keeper.signers import SigningRefusedError, exhaustion
 
 
 @pytest.fixture
@@ -29,6 +31,7 @@ class Executor(ToyExecutor):
     """One that remembers what it was asked about.
 
     ``faulty``: how it fails from the second question on. ``blind_to``: transactions whose fate it cannot tell.
+    ``refuses``: what its signer says instead of signing.
     """
 
     def __init__(self, world: World, address: str) -> None:
@@ -36,10 +39,16 @@ class Executor(ToyExecutor):
         self.asked: list[tuple[str, ...]] = []
         self.faulty: Callable[[], Awaitable[None]] | None = None
         self.blind_to: set[int] = set()
+        self.refuses: SigningRefusedError | None = None
 
     async def follow(self, outgoings: Sequence[Outgoing]) -> tuple[Mapping[int, Seen], Receipt]:
         seen, receipt = await super().follow(outgoings)
         return {id_: Seen(fate=Fate.UNKNOWN) if id_ in self.blind_to else one for id_, one in seen.items()}, receipt
+
+    async def sign(self, draft: Draft, work: Work, *, nonce: int | None) -> Signed | Declined:
+        if self.refuses is not None:
+            raise self.refuses
+        return await super().sign(draft, work, nonce=nonce)
 
     async def over(self, work: Work) -> Sequence[Outcome | None]:
         self.asked.append(work.keys)
@@ -61,10 +70,14 @@ async def silence() -> None:
 
 
 class Told(Observer):
-    """Remembers the fee and the gain of what is final."""
+    """Remembers the fee and the gain of what is final, and how often a signer refused."""
 
     def __init__(self) -> None:
         self.booked: list[tuple[int, list[Amount]]] = []
+        self.refusals = 0
+
+    def refused(self, account: str, job: str, reason: str) -> None:
+        self.refusals += 1
 
     def final(self, account: str, fee: int, earned: Sequence[Amount]) -> None:
         self.booked.append((fee, list(earned)))
@@ -159,6 +172,39 @@ def back_in_the_mempool(world: World, first: int = 0) -> None:
     rows = world.query("SELECT encode(tx_id, 'hex') FROM keeper.attempt ORDER BY outgoing_id, number")
     with world.changing() as state:
         state["mempool"] = [tx_id for (tx_id,) in rows[first:]]
+
+
+async def test_an_hour_that_is_used_up_is_said_once_for_all_that_waits(
+    world: World, keeper: TurningKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = keeper.observer
+    assert isinstance(told, Told)
+    executor = keeper.parts.executors["rest"]
+    assert isinstance(executor, Executor)
+    executor.refuses = SigningRefusedError("max_hourly", "some come free at noon")
+    with capture_logs() as lines:
+        for number in range(3):
+            world.mine(things={f"{job}-{number}": {"job": job} for job in ("settle", "upkeep")})
+            await keeper.turn()
+    assert [line for line in lines if line["log_level"] in ("warning", "error")] == [
+        {
+            "event": "the signer refuses",
+            "log_level": "error",
+            "account": "rest",
+            "job": "settle",
+            "reason": "some come free at noon",
+        }
+    ]
+    assert told.refusals == 2 + 2 + 3, "each batch is counted"
+    waiting = world.query("SELECT DISTINCT waiting FROM keeper.intent WHERE state = 'planned'")
+    assert waiting == [("the hourly limit of the signer is used up: some come free at noon",)]
+    monkeypatch.setattr(exhaustion, "QUIET_SECONDS", 0)
+    executor.refuses = None
+    world.mine()
+    with capture_logs() as lines:
+        await keeper.turn()
+    assert [line["event"] for line in lines].count("the signer's hourly limit is not used up any more") == 1
+    assert world.query("SELECT count(*) FROM keeper.intent WHERE state = 'planned'") == [(0,)]
 
 
 PAID = {"job": "rescue", "reward": 20_000}

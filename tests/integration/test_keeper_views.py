@@ -261,6 +261,25 @@ class TestIntents:
         names = [one["alert"] for one in (await server.data(document, {"hours": 10}))["keeperAlerts"]]
         assert "funds_run_out" not in names
 
+    async def test_an_hour_that_is_used_up_is_one_alert_of_its_account(
+        self, server: Server, connection: psycopg.Connection[Any]
+    ) -> None:
+        document = "{ keeperAlerts { alert subject message } keeperAccounts { nodes { spentLastHour hourlyBudget } } }"
+        lead(connection)
+        add_account(connection, "daily", spent_last_hour=90, hourly_budget=1_000)  # the signer counts more than we do
+        add_account(connection, "other", lanes=["oracle"], spent_last_hour=90, hourly_budget=100)
+        reason = "the hourly limit of the signer is used up: some come free at 2026-01-02T03:04:05Z"
+        for number in range(3):
+            add_intent(connection, key=f"settle:{number}", waiting=reason)
+        add_intent(connection, key="rescue", lane="rescue", waiting=reason)
+        add_intent(connection, key="spell", chain="bitcoin", waiting=reason)
+        data = await server.data(document)
+        assert [tuple(one.values()) for one in data["keeperAlerts"]] == [
+            ("budget_runs_out", "daily", f"3 intents wait: {reason}"),
+            ("budget_runs_out", "other", "90 of the 100 micro-STX are spent that it may spend in an hour"),
+        ]
+        assert data["keeperAccounts"]["nodes"][0] == {"spentLastHour": "90", "hourlyBudget": "1000"}
+
 
 class TestSubscription:
     async def test_an_intent_is_told_of_when_it_changes(

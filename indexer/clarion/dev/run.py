@@ -37,8 +37,8 @@ KEEPER_KEY_NAME: Final = "keeper.key"
 KEEPER_LANES: Final = ["rescue", "settle", "upkeep"]
 """What the keeper does here. Prices and reward roots are the scenario's, whose accounts have these roles."""
 KEEPER_TRANSACTIONS: Final = 4
-"""For how many transactions of the highest fee it has money in a block, on average. The cast makes work for one in two
-blocks; a third of them pay the highest fee, as a deadline a few Bitcoin blocks ahead is over within seconds here."""
+"""For how many transactions of the highest fee it has money in a block, on average. The cast makes work for about one;
+up to a third of them pay the highest fee, as a deadline a few Bitcoin blocks ahead is over within seconds here."""
 VAULT_KEEPER_KEY_NAME: Final = "zkusd-keeper.key"
 SCROLLS_KEY_NAME: Final = "zkusd-scrolls.key"
 KEEPER_BLOCKS: Final = 6

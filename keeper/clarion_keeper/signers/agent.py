@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn, Protocol, TypeAlias
 
@@ -27,7 +28,8 @@ from clarion.chains.stacks.signing import sign
 from clarion.chains.stacks.transactions import decode_transaction_hex
 from clarion.child import end_with
 from clarion_keeper.signers.agent_options import PASS, READY, AgentOptions
-from clarion_keeper.signers.errors import KeySourceError, SigningRefusedError
+from clarion_keeper.signers.errors import MAX_HOURLY, KeySourceError, SigningRefusedError
+from clarion_keeper.signers.exhaustion import Exhaustion
 from clarion_keeper.signers.hardening import hide_memory, no_core_file
 from clarion_keeper.signers.key_sources import read_key
 from clarion_keeper.signers.ledger import Ledger, LedgerError, OverBudgetError
@@ -78,6 +80,7 @@ class Agent:
         self._key = key
         self._limits = limits
         self._ledger = ledger
+        self._exhaustion = Exhaustion()
 
     def answer(self, line: bytes) -> bytes:
         """The line that answers a line. Never raises, and nothing of the key gets into it but signatures."""
@@ -88,7 +91,8 @@ class Agent:
         try:
             result = self._carry_out(request)
         except SigningRefusedError as error:
-            log.warning("%s refused (%s): %s; asked by %s", self._account, error.limit, error, _asked_by(request))
+            if error.limit != MAX_HOURLY or self._exhaustion.refused():
+                log.warning("%s refused (%s): %s; asked by %s", self._account, error.limit, error, _asked_by(request))
             return encode_failure(request.id, ErrorCode.REFUSED, str(error), error.limit)
         except BadRequestError as error:
             return encode_failure(request.id, error.code, str(error))
@@ -101,6 +105,8 @@ class Agent:
             log.error("%s could not sign: %s", self._account, type(error).__name__)
             return encode_failure(request.id, ErrorCode.FAILED, f"the agent failed with {type(error).__name__}")
         if not isinstance(request, Hello):
+            if self._exhaustion.signed():
+                log.warning("%s signs again: its limit of an hour is not used up any more", self._account)
             log.info("%s signed; asked by %s", self._account, _asked_by(request))
         return encode_result(request.id, result)
 
@@ -116,10 +122,10 @@ class Agent:
         try:
             self._ledger.reserve(spending.slot, spending.amount, budget)
         except OverBudgetError as error:
+            free = "" if error.free_at is None else f"; some come free at {_time(error.free_at)}"
             raise SigningRefusedError(
-                "max_hourly",
-                f"{spending.amount} more would be over the {budget} of an hour, of which {error.spent} are spent; "
-                f"some come free in {error.wait_seconds} s",
+                MAX_HOURLY,
+                f"{spending.amount} more would be over the {budget} of an hour, of which {error.spent} are spent{free}",
             ) from None
 
 
@@ -149,6 +155,10 @@ def open_key(source: str, limits: Limits) -> Key:
     from clarion_keeper.signers.bitcoin import BitcoinKey  # its library takes long to load, and few accounts need it
 
     return BitcoinKey(secret[:SECRET_BYTES], limits)
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _asked_by(request: Request) -> str:

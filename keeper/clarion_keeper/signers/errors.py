@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+MAX_HOURLY: Final = "max_hourly"
+"""The limit of all that is signed within an hour. It refuses everything alike, until some comes free."""
+
 
 class SignerError(Exception):
     """A signer did not give a signature."""

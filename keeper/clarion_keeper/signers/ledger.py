@@ -21,12 +21,16 @@ class LedgerError(Exception):
 
 
 class OverBudgetError(Exception):
-    """The hour's budget does not allow it. ``spent``: within the last hour; ``wait_seconds``: until some comes free."""
+    """The hour's budget does not allow it.
 
-    def __init__(self, spent: int, wait_seconds: int) -> None:
+    ``spent``: within the last hour. ``free_at``: when some of it comes free, in seconds since 1970; None where
+    nothing is spent.
+    """
+
+    def __init__(self, spent: int, free_at: int | None) -> None:
         super().__init__(f"{spent} spent within the hour")
         self.spent = spent
-        self.wait_seconds = wait_seconds
+        self.free_at = free_at
 
 
 class Ledger:
@@ -71,7 +75,7 @@ class Ledger:
                     (slot, now, max(amount, counted)),
                 )
         if over:
-            raise OverBudgetError(spent, 0 if oldest is None else oldest + HOUR_SECONDS - now)
+            raise OverBudgetError(spent, None if oldest is None else oldest + HOUR_SECONDS)
 
     def spent(self) -> int:
         """What counts within the last hour."""

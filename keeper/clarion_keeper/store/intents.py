@@ -15,6 +15,10 @@ from clarion_keeper.store.steps import json_text
 
 STATES: Final = {Verdict.DONE: "done", Verdict.AGAIN: "cancelled", Verdict.FAILED: "failed"}
 """What a verdict makes of an intent."""
+SIGNER_REFUSES: Final = "the signer refuses"
+"""How the reason begins for which what a signer does not sign waits."""
+HOUR_USED_UP: Final = "the hourly limit of the signer is used up"
+"""How it begins where the limit of an hour is why: it is the account's, whatever the intent is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ ALERTS: Final = {
     "rescue_waits": "Something in the lane rescue has been due for too long.",
     "everything_stopped": "The kill switch is on.",
     "job_stopped": "A job is paused, by somebody or because of an error that nobody foresaw.",
-    "signer_refuses": "A signer does not sign: a limit is reached, or what it was asked to sign is not allowed.",
+    "signer_refuses": "A signer does not sign what it was asked to: a limit other than the hour's forbids it.",
     "intent_failed": "Something could not be done, and trying again does not cure it.",
     "attention": "A job without transactions found something: drift, a price that sources disagree on, a reminder.",
 }
@@ -72,7 +72,10 @@ def _alerts(watch: Watch, limits: Limits) -> Iterator[Alert]:
         runway = account.runway_hours
         unit = "satoshis" if account.chain == "bitcoin" else "micro-STX"
         budget, spent = account.hourly_budget, account.spent_last_hour
-        if budget is not None and spent > 0 and 100 * spent > limits.budget_percent * budget:
+        if account.used_up is not None:
+            message = f"{account.unsigned} intents wait: {account.used_up}"
+            yield Alert(alert="budget_runs_out", subject=account.name, message=message, since=account.checked_at)
+        elif budget is not None and spent > 0 and 100 * spent > limits.budget_percent * budget:
             message = f"{spent} of the {budget} {unit} are spent that it may spend in an hour"
             yield Alert(alert="budget_runs_out", subject=account.name, message=message, since=account.checked_at)
         if account.balance <= 0 or (runway is not None and runway < limits.runway_hours):

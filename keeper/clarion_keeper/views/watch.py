@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from clarion_keeper.rates import BTC, STX
+from clarion_keeper.store.intents import HOUR_USED_UP, SIGNER_REFUSES
 
 T = TypeVar("T")
 
@@ -20,7 +21,8 @@ class AccountFacts:
     """An account as the leader last saw it. Money in micro-STX or satoshis.
 
     ``hourly_budget``: what it may spend in an hour. ``pending``: transactions that are signed and in no block;
-    ``stuck``: those of them that had to be replaced or that no node has taken.
+    ``stuck``: those of them that had to be replaced or that no node has taken. ``unsigned``: intents that its signer
+    does not sign as the hour's limit is used up, and ``used_up`` what it said; None where there are none.
     """
 
     name: str
@@ -30,6 +32,8 @@ class AccountFacts:
     hourly_budget: int | None = None
     pending: int
     stuck: int
+    unsigned: int = 0
+    used_up: str | None = None
     checked_at: datetime
 
     @property
@@ -108,15 +112,19 @@ _LEADER: Final = """
 SELECT holder, fence, expires_at > clock_timestamp() AS leads, expires_at AS until FROM keeper.lease
 ORDER BY fence DESC LIMIT 1
 """
-_ACCOUNTS: Final = """
+_ACCOUNTS: Final = f"""
 SELECT a.name, a.chain, a.balance::bigint, a.spent_last_hour::bigint, a.hourly_budget::bigint,
-    p.pending, p.stuck, a.checked_at
+    p.pending, p.stuck, u.unsigned, u.used_up, a.checked_at
 FROM keeper.account a CROSS JOIN LATERAL (
     SELECT count(*) AS pending, count(*) FILTER (WHERE o.state = 'signed' OR EXISTS (
         SELECT FROM keeper.attempt t WHERE t.outgoing_id = o.id AND t.number > 1
     )) AS stuck
     FROM keeper.outgoing o WHERE o.account = a.name AND o.state IN ('signed', 'broadcast')
-) p ORDER BY a.name
+) p CROSS JOIN LATERAL (
+    SELECT count(*) AS unsigned, max(i.waiting) AS used_up FROM keeper.intent i
+    WHERE i.state = 'planned' AND i.chain = a.chain AND i.lane = ANY(a.lanes)
+        AND starts_with(i.waiting, '{HOUR_USED_UP}')
+) u ORDER BY a.name
 """
 _LANES: Final = """
 SELECT lane, count(*) AS open, extract(epoch FROM clock_timestamp() - min(created_at))::bigint AS oldest_seconds,
@@ -140,9 +148,9 @@ _NOTICES: Final = """
 SELECT id AS intent, job, entity, cause AS message, created_at AS at
 FROM keeper.intent WHERE state IN ('planned', 'sent') AND chain = 'none' ORDER BY id LIMIT 1000
 """
-_REFUSALS: Final = """
+_REFUSALS: Final = f"""
 SELECT id AS intent, job, entity, waiting AS message, created_at AS at
-FROM keeper.intent WHERE state = 'planned' AND waiting LIKE 'the signer refuses:%' ORDER BY id LIMIT 1000
+FROM keeper.intent WHERE state = 'planned' AND starts_with(waiting, '{SIGNER_REFUSES}') ORDER BY id LIMIT 1000
 """
 _FAILURES: Final = """
 SELECT id AS intent, job, entity, coalesce(outcome, '') AS message, ended_at AS at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.signing import ADDRESS, KEY, LIMITS, SECRET, freeing_transfer, unsi
 
 from clarion.chains.stacks.signing import verify
 from clarion.chains.stacks.transactions import Transaction, decode_transaction_hex
+from clarion_keeper.signers import exhaustion
 from clarion_keeper.signers.agent import Agent, StacksKey
 from clarion_keeper.signers.ledger import Ledger
 
@@ -73,7 +75,38 @@ def test_the_hour_s_budget_holds_and_replacements_cost_the_difference(agent: Age
     assert "result" in sign(agent, unsigned(nonce=5, fee=20_000))
     error = sign(agent, unsigned(nonce=6, fee=1))["error"]
     assert (error["code"], error["limit"]) == ("refused", "max_hourly")
-    assert "100000 are spent" in error["message"]
+    assert re.search(r"100000 are spent; some come free at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", error["message"])
+    assert sign(agent, unsigned(nonce=6, fee=1))["error"] == error, "what is tried again is refused in the same words"
+
+
+def test_an_hour_that_is_used_up_is_said_once_and_when_it_is_over(
+    agent: Agent, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for nonce in range(5):
+        sign(agent, unsigned(nonce=nonce, fee=20_000))
+    with caplog.at_level("WARNING", "clarion.signer"):
+        for nonce in range(5, 8):
+            assert sign(agent, unsigned(nonce=nonce, fee=1))["error"]["limit"] == "max_hourly"
+        sign(agent, unsigned(nonce=0, fee=20_000))  # what the hour has room for between two refusals is no end of it
+        assert [line.split(":")[0] for line in caplog.messages] == ["keeper refused (max_hourly)"]
+        for _ in range(2):
+            assert sign(agent, unsigned(fee=20_001))["error"]["limit"] == "max_fee"
+        monkeypatch.setattr(exhaustion, "QUIET_SECONDS", 0)
+        for _ in range(2):
+            sign(agent, unsigned(nonce=0, fee=20_000))
+        assert [line.split(":")[0] for line in caplog.messages[1:]] == [
+            "keeper refused (max_fee)",
+            "keeper refused (max_fee)",
+            "keeper signs again",
+        ]
+
+
+def test_a_limit_below_one_fee_names_no_time(tmp_path: Path) -> None:
+    limits = msgspec.structs.replace(LIMITS, max_hourly=10)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    error = sign(Agent("keeper", StacksKey(KEY, limits), limits, ledger), unsigned(fee=11))["error"]
+    assert error["message"] == "11 more would be over the 10 of an hour, of which 0 are spent"
+    ledger.close()
 
 
 def test_it_signs_nothing_where_its_ledger_is_gone(tmp_path: Path) -> None:
