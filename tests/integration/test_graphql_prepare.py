@@ -14,6 +14,9 @@ from support.graphql import Server, answering
 
 from clarion.chains.stacks.authorization import SingleSig
 from clarion.chains.stacks.clarity import encode
+from clarion.chains.stacks.keys import PrivateKey
+from clarion.chains.stacks.messages import sign_message
+from clarion.chains.stacks.networks import Network
 from clarion.chains.stacks.payloads import ContractCall
 from clarion.chains.stacks.post_conditions import PostConditionMode
 from clarion.chains.stacks.transactions import decode_transaction
@@ -26,6 +29,7 @@ from clarion.store.database import connect
 from clarion_graphql.app import make_app
 from clarion_graphql.bithedge.prepare import field_name
 from clarion_graphql.entities import pascal
+from clarion_graphql.transactions.store import MOST_LINKS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STACKS_JS = REPOSITORY / "tests" / "vectors" / "stacks_js.mjs"
@@ -328,3 +332,136 @@ async def test_a_transaction_is_tracked_by_the_log_and_the_mempool_alone(
     assert "no prepared transaction nothing" in unknown["message"]
     short = await server.error(TRACK, {"tx": "0x05"})
     assert "32 bytes" in short["message"]
+
+
+PREPARE_DEPOSIT = (
+    "mutation($input: PrepareDepositInput!) { prepared: prepareDeposit(input: $input) { id transaction } }"
+)
+BECAME = "query($id: String!) { trackedTransaction(preparedId: $id) { status matches txId preparedId } }"
+OF_TX = "query($tx: Bytes!) { trackedTransaction(txId: $tx) { status matches action preparedId } }"
+OF_SENDER = (
+    "query($sender: String!) { trackedTransactions(sender: $sender, first: 5) { status matches txId preparedId } }"
+)
+REAL, FALSE = b"\xaa" * 32, b"\xcd" * 32
+
+
+class Links:
+    """What a wallet and a stranger say was sent, and what the node shows of it."""
+
+    def __init__(self, server: Server, database_url: str) -> None:
+        self.server = server
+        self.database_url = database_url
+
+    async def prepare(self, wallet: PrivateKey, amount: str = "5000000") -> dict[str, Any]:
+        given = {"sender": str(wallet.address(Network.TESTNET)), "token": STX, "tier": "balanced", "amount": amount}
+        prepared: dict[str, Any] = (await self.server.data(PREPARE_DEPOSIT, {"input": given}))["prepared"]
+        return prepared
+
+    async def say(self, tx_id: bytes, prepared: Mapping[str, Any] | None) -> dict[str, Any]:
+        variables = {"tx": f"0x{tx_id.hex()}", "id": None if prepared is None else prepared["id"]}
+        said: dict[str, Any] = (await self.server.data(TRACK, variables))["trackTx"]
+        return said
+
+    async def became(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.server.data(BECAME, {"id": prepared["id"]}))["trackedTransaction"]
+        assert found["preparedId"] == prepared["id"]
+        return found
+
+    async def of(self, tx_id: bytes) -> dict[str, Any]:
+        found: dict[str, Any] = (await self.server.data(OF_TX, {"tx": f"0x{tx_id.hex()}"}))["trackedTransaction"]
+        return found
+
+    def show(self, tx_id: bytes, prepared: Mapping[str, Any], wallet: PrivateKey) -> None:
+        """The mempool holds a prepared transaction as its sender's."""
+        with connect(self.database_url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO clarion.mempool_transaction (tx_id, raw, sender, nonce, fee) VALUES (%s, %s, %s, 5, 6)",
+                (tx_id, bytes.fromhex(prepared["transaction"][2:]), str(wallet.address(Network.TESTNET))),
+            )
+
+
+@pytest.fixture
+def links(server: Server, recorded_bithedge_url: str) -> Links:
+    return Links(server, recorded_bithedge_url)
+
+
+async def test_nobody_else_says_what_became_of_a_prepared_transaction(links: Links) -> None:
+    wallet = PrivateKey(b"\x21" * 32 + b"\1")
+    mine = await links.prepare(wallet)
+    assert await links.say(REAL, mine) == {
+        "status": "BROADCAST",
+        "txId": f"0x{REAL.hex()}",
+        "preparedId": mine["id"],
+        "matches": None,
+    }
+    await links.say(FALSE, mine)
+    assert (await links.became(mine))["txId"] == f"0x{REAL.hex()}"  # nothing was seen: what was said first
+
+    links.show(REAL, mine, wallet)
+    shown = await links.became(mine)
+    assert (shown["status"], shown["matches"], shown["txId"]) == ("MEMPOOL", True, f"0x{REAL.hex()}")
+
+    # what is really there, but is another call, changes nothing either
+    stranger = PrivateKey(b"\x22" * 32 + b"\1")
+    other = await links.prepare(stranger)
+    links.show(b"\xce" * 32, other, stranger)
+    await links.say(b"\xce" * 32, mine)
+    assert (await links.became(mine))["txId"] == f"0x{REAL.hex()}"
+
+
+async def test_what_was_linked_before_gives_way_to_what_matches(links: Links) -> None:
+    wallet, stranger = PrivateKey(b"\x23" * 32 + b"\1"), PrivateKey(b"\x24" * 32 + b"\1")
+    mine, other = await links.prepare(wallet), await links.prepare(stranger)
+    tx_id = b"\xab" * 32
+    # a stranger is first: with a transaction of its own, and with the wallet's
+    await links.say(FALSE, mine)
+    await links.say(tx_id, other)
+    assert (await links.became(mine))["status"] == "BROADCAST"
+    links.show(tx_id, mine, wallet)
+    assert (await links.of(tx_id))["matches"] is False
+    said = await links.say(tx_id, mine)
+    assert (said["status"], said["matches"], said["preparedId"]) == ("MEMPOOL", True, mine["id"])
+    shown = await links.became(mine)
+    assert (shown["status"], shown["txId"]) == ("MEMPOOL", f"0x{tx_id.hex()}")
+    assert (await links.of(tx_id))["matches"] is True
+    assert (await links.became(other))["matches"] is False
+
+
+async def test_of_many_that_are_linked_the_newest_are_kept(links: Links) -> None:
+    wallet = PrivateKey(b"\x25" * 32 + b"\1")
+    mine = await links.prepare(wallet)
+    tx_id = b"\xac" * 32
+    links.show(tx_id, mine, wallet)
+    await links.say(tx_id, mine)
+    for number in range(MOST_LINKS):
+        await links.say(bytes([number]) * 32, mine)
+    assert (await links.became(mine))["status"] == "BROADCAST"
+    await links.say(tx_id, mine)  # a wallet can always say it again
+    assert (await links.became(mine))["matches"] is True
+
+
+async def test_the_id_of_what_was_prepared_is_told_to_its_sender_alone(links: Links) -> None:
+    wallet = PrivateKey(b"\x26" * 32 + b"\1")
+    address = str(wallet.address(Network.TESTNET))
+    mine = await links.prepare(wallet)
+    tx_id = b"\xad" * 32
+    await links.say(tx_id, mine)
+    (listed,) = (await links.server.data(OF_SENDER, {"sender": address}))["trackedTransactions"]
+    assert (listed["status"], listed["preparedId"]) == ("BROADCAST", None)
+    assert (await links.of(tx_id))["preparedId"] is None
+    assert (await links.say(tx_id, None))["preparedId"] is None
+
+    created = await links.server.data(
+        "mutation($address: String!, $host: String!) "
+        "{ createSignInMessage(address: $address, host: $host) { message } }",
+        {"address": address, "host": "localhost:8000"},
+    )
+    message = created["createSignInMessage"]["message"]
+    signed = await links.server.data(
+        "mutation($message: String!, $signature: Bytes!) "
+        "{ signIn(message: $message, signature: $signature) { token } }",
+        {"message": message, "signature": f"0x{sign_message(message, wallet).hex()}"},
+    )
+    links.server.client.headers["authorization"] = f"Bearer {signed['signIn']['token']}"
+    (listed,) = (await links.server.data(OF_SENDER, {"sender": address}))["trackedTransactions"]
+    assert listed["preparedId"] == mine["id"]

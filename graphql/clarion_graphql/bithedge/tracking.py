@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -77,7 +77,10 @@ _MINED: Final = {
 class TrackedTransaction:
     """A link and what the chain says of it."""
 
-    prepared_id: strawberry.ID | None = strawberry.field(description="What it was prepared as; null: nobody said.")
+    prepared_id: strawberry.ID | None = strawberry.field(
+        description="What it was prepared as: told to who names it, and to its sender, signed in. Null: nobody said, "
+        "or it is another's."
+    )
     action: str | None = strawberry.field(description="The action that was prepared; null: none.")
     tx_id: Bytes | None = strawberry.field(description="Its id; null: it was not said to be sent.")
     status: graphql_enum(TrackedStatus) = strawberry.field(description="Where it stands.")  # type: ignore[valid-type]
@@ -124,34 +127,34 @@ class _Seen:
 
 
 _LOGGED: Final = (
-    "SELECT t.status, t.sender, t.nonce::bigint, t.fee::bigint, t.raw, t.result, t.height, t.block_hash, "
-    f"CASE WHEN k.hash IS NOT NULL THEN {FINALITY} END, t.vm_error, k.hash IS NOT NULL "
+    "SELECT DISTINCT ON (t.tx_id) t.tx_id, t.status, t.sender, t.nonce::bigint, t.fee::bigint, t.raw, t.result, "
+    f"t.height, t.block_hash, CASE WHEN k.hash IS NOT NULL THEN {FINALITY} END, t.vm_error, k.hash IS NOT NULL "
     "FROM clarion.transaction t "
     "JOIN clarion.block b ON b.chain = t.chain AND b.height = t.height AND b.hash = t.block_hash "
     "JOIN clarion.cursor u ON u.chain = t.chain "
     f"{ANCHORED} "
     "LEFT JOIN clarion.canonical_block k ON k.chain = t.chain AND k.height = t.height AND k.hash = t.block_hash "
-    "WHERE t.chain = 'stacks' AND t.tx_id = %s ORDER BY k.hash IS NOT NULL DESC, t.height DESC LIMIT 1"
+    "WHERE t.chain = 'stacks' AND t.tx_id = ANY(%s) ORDER BY t.tx_id, k.hash IS NOT NULL DESC, t.height DESC"
 )
 _POOLED: Final = (
-    "SELECT sender, nonce::bigint, fee::bigint, raw, dropped_reason, replaced_by "
-    "FROM clarion.mempool_transaction WHERE tx_id = %s"
-)
-_SAME_NONCE: Final = (
-    "SELECT t.tx_id FROM clarion.transaction t JOIN clarion.canonical_block k "
+    "SELECT m.tx_id, m.sender, m.nonce::bigint, m.fee::bigint, m.raw, m.dropped_reason, "
+    "coalesce(m.replaced_by, (SELECT t.tx_id FROM clarion.transaction t JOIN clarion.canonical_block k "
     "ON k.chain = t.chain AND k.height = t.height AND k.hash = t.block_hash "
-    "WHERE t.chain = 'stacks' AND t.sender = %s AND t.nonce = %s AND t.tx_id <> %s LIMIT 1"
+    "WHERE t.chain = 'stacks' AND t.sender = m.sender AND t.nonce = m.nonce AND t.tx_id <> m.tx_id LIMIT 1)) "
+    "FROM clarion.mempool_transaction m WHERE m.tx_id = ANY(%s)"
 )
 
 
-async def _seen(info: Info, tx_id: bytes) -> _Seen | None:
-    """What is known of a transaction, the canonical chain before the mempool, and that before orphaned blocks."""
+async def _seen(info: Info, tx_ids: Iterable[bytes]) -> dict[bytes, _Seen]:
+    """What is known of transactions, the canonical chain before the mempool, and that before orphaned blocks."""
     session = info.context.session
-    logged = await session.fetch(literal(_LOGGED, tx_id))
-    orphaned = None
-    if logged:
-        status, sender, nonce, fee, raw, result, height, block_hash, finality, vm_error, is_canonical = logged[0]
-        found = _Seen(
+    wanted = set(tx_ids)
+    found: dict[bytes, _Seen] = {}
+    if not wanted:
+        return found
+    for tx_id, status, *rest, is_canonical in await session.fetch(literal(_LOGGED, list(wanted))):
+        sender, nonce, fee, raw, result, height, block_hash, finality, vm_error = rest
+        found[tx_id] = _Seen(
             _MINED[TransactionStatus(status)] if is_canonical else TrackedStatus.ORPHANED,
             sender,
             nonce,
@@ -164,39 +167,72 @@ async def _seen(info: Info, tx_id: bytes) -> _Seen | None:
             vm_error,
         )
         if is_canonical:
-            return found
-        orphaned = found
-    pooled = await session.fetch(literal(_POOLED, tx_id))
-    if not pooled:
-        return orphaned
-    sender, nonce, fee, raw, reason, by = pooled[0]
-    if by is None:
-        by = await session.value(literal(_SAME_NONCE, sender, nonce, tx_id))
-    if by is not None:
-        status = TrackedStatus.REPLACED
-    elif reason is not None:
-        status = TrackedStatus.DROPPED
-    else:
-        status = TrackedStatus.MEMPOOL
-    return _Seen(status, sender, nonce, fee, raw, dropped_reason=reason, replaced_by=by)
+            wanted.remove(tx_id)
+    for tx_id, sender, nonce, fee, raw, reason, by in await session.fetch(literal(_POOLED, list(wanted))):
+        if by is not None:
+            status = TrackedStatus.REPLACED
+        elif reason is not None:
+            status = TrackedStatus.DROPPED
+        else:
+            status = TrackedStatus.MEMPOOL
+        found[tx_id] = _Seen(status, sender, nonce, fee, raw, dropped_reason=reason, replaced_by=by)
+    return found
 
 
-async def tracked(info: Info, link: Link) -> TrackedTransaction:
-    """A link with what the index says of it now."""
-    seen = None if link.tx_id is None else await _seen(info, link.tx_id)
+def _rank(link: Link, seen: _Seen | None) -> tuple[int, bool, int]:
+    """How a link stands among all of a prepared transaction, the least first.
+
+    What really is the prepared call of its sender goes before what nobody has shown yet, and that before what is
+    another call. Among calls alike, one that was mined before this one was prepared is of an earlier one.
+    """
+    matches = _matches(link, seen)
+    is_earlier = seen is not None and None not in (seen.height, link.height) and seen.height <= link.height  # type: ignore[operator]
+    return (
+        1 if matches is None else 0 if matches else 2,
+        is_earlier,
+        0 if seen is None else _BY_STATUS.get(seen.status, 0),
+    )
+
+
+#: What was sent again with another fee is one prepared call in several transactions: the one that counts goes first.
+_BY_STATUS: Final = {
+    TrackedStatus.MEMPOOL: 1,
+    TrackedStatus.REPLACED: 2,
+    TrackedStatus.DROPPED: 2,
+    TrackedStatus.ORPHANED: 3,
+}
+
+
+async def _best(info: Info, links: Sequence[Link]) -> list[tuple[Link, _Seen | None]]:
+    """Of each prepared transaction among links the one that tells what became of it, as :func:`_rank` has it."""
+    seen = await _seen(info, [link.tx_id for link in links if link.tx_id is not None])
+    found: dict[str | None, list[tuple[Link, _Seen | None]]] = {}
+    for link in links:
+        one = None if link.tx_id is None else seen.get(link.tx_id)
+        found.setdefault(link.prepared_id, []).append((link, one))
+    return [min(many, key=lambda pair: _rank(*pair)) for many in found.values()]
+
+
+def _tracked(info: Info, link: Link, seen: _Seen | None, named: str | None = None) -> TrackedTransaction:
+    """A link with what the index says of it now.
+
+    ``named``: the prepared transaction that the caller knows. The id of another is told to its sender alone: who has
+    it could link what was never made of it.
+    """
     call = None if seen is None else _call(seen.raw)
     result = _result(seen)
+    is_told = link.prepared_id is not None and (link.prepared_id == named or link.sender == info.context.caller.address)
     if seen is not None:
         status = seen.status
     else:
         status = TrackedStatus.PREPARED if link.tx_id is None else TrackedStatus.BROADCAST
     sent = None if call is None else (str(call.contract), call.function)
     return TrackedTransaction(
-        prepared_id=None if link.prepared_id is None else strawberry.ID(link.prepared_id),
+        prepared_id=strawberry.ID(str(link.prepared_id)) if is_told else None,
         action=None if link.action is None else camel(link.action.replace("-", "_")),
         tx_id=None if link.tx_id is None else Bytes(link.tx_id),
         status=status,
-        matches=_matches(link, seen, call),
+        matches=_matches(link, seen),
         sender=seen.sender if seen is not None else link.sender,
         nonce=None if seen is None or seen.nonce is None else BigInt(seen.nonce),
         fee=None if seen is None or seen.fee is None else BigInt(seen.fee),
@@ -216,6 +252,15 @@ async def tracked(info: Info, link: Link) -> TrackedTransaction:
     )
 
 
+async def _of_transaction(info: Info, store: Prepared, tx_id: bytes) -> TrackedTransaction | None:
+    """A tracked transaction with the prepared one that it really was made of, where one is linked."""
+    seen = (await _seen(info, [tx_id])).get(tx_id)
+    call = None if seen is None else _call(seen.raw)
+    sender = None if seen is None else seen.sender
+    link = await store.of_transaction(tx_id, sender, None if call is None else encode_payload(call))
+    return None if link is None else _tracked(info, link, seen)
+
+
 def _call(raw: bytes) -> ContractCall | None:
     try:
         payload = decode_transaction(raw).payload
@@ -233,9 +278,10 @@ def _result(seen: _Seen | None) -> Value | None:
         return None
 
 
-def _matches(link: Link, seen: _Seen | None, call: ContractCall | None) -> bool | None:
+def _matches(link: Link, seen: _Seen | None) -> bool | None:
     if link.payload is None or seen is None:
         return None
+    call = _call(seen.raw)
     return call is not None and encode_payload(call) == link.payload and seen.sender == link.sender
 
 
@@ -261,9 +307,14 @@ async def _track(root: Any, info: Info, *, tx_id: bytes, prepared_id: str | None
         await store.track(_tx_id(tx_id), prepared_id)
     except UnknownPreparedError:
         raise InputError(f"There is no prepared transaction {prepared_id}, or not any more.") from None
-    link = await store.of_transaction(tx_id)
-    assert link is not None
-    return await tracked(info, link)
+    if prepared_id is None:
+        found = await _of_transaction(info, store, tx_id)
+    else:
+        link = await store.one(tx_id, prepared_id)
+        seen = (await _seen(info, [tx_id])).get(tx_id)
+        found = None if link is None else _tracked(info, link, seen, prepared_id)
+    assert found is not None
+    return found
 
 
 async def _tracked_field(
@@ -273,19 +324,17 @@ async def _tracked_field(
         raise InputError("Give txId or preparedId.")
     store = Prepared(info.context.service.writes)
     if tx_id is not None:
-        link = await store.of_transaction(_tx_id(tx_id))
-    else:
-        assert prepared_id is not None
-        links = await store.of_prepared(prepared_id)
-        link = links[0] if links else None
-    return None if link is None else await tracked(info, link)
+        return await _of_transaction(info, store, _tx_id(tx_id))
+    assert prepared_id is not None
+    found = await _best(info, await store.of_prepared(prepared_id))
+    return _tracked(info, *found[0], prepared_id) if found else None
 
 
 async def _many_field(root: Any, info: Info, *, sender: str, first: int) -> list[TrackedTransaction]:
     if not 1 <= first <= MOST:
         raise InputError(f"first is from 1 to {MOST}, not {first}.")
     links = await Prepared(info.context.service.writes).of_sender(sender, first)
-    return [await tracked(info, link) for link in links]
+    return [_tracked(info, link, seen) for link, seen in await _best(info, links)]
 
 
 def queries(types: Types) -> Sequence[StrawberryField]:
@@ -295,12 +344,13 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             "trackedTransaction",
             TrackedTransaction | None,
             "A transaction that was prepared here or given to `trackTx`; null: neither, or longer ago than 30 days. "
-            "Ask for it in `live` to follow it.",
+            "Of several that are linked, the one that really is the call that was prepared, by its sender; while none "
+            "is seen, the one that was linked first. Ask for it in `live` to follow it.",
             resolver=with_arguments(
                 _tracked_field,
                 {
                     "tx_id": (Bytes | None, None, "Id of a transaction that was given to `trackTx`."),
-                    "prepared_id": (str | None, None, "Or the id of a prepared one: the newest that was sent of it."),
+                    "prepared_id": (str | None, None, "Or the id of a prepared one: what was sent of it."),
                 },
             ),
         ),
@@ -325,8 +375,8 @@ def mutations(types: Types) -> Sequence[StrawberryField]:
         make_field(
             "trackTx",
             TrackedTransaction,
-            "Say that a transaction was sent, and what it was prepared as. Only links the two: what becomes of it is "
-            "told by the chain.",
+            "Say that a transaction was sent, and what it was prepared as. Only links the two, which anybody may: what "
+            "becomes of it, and whether it is what was prepared, is told by the chain.",
             resolver=with_arguments(
                 _track,
                 {

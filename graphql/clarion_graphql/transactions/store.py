@@ -16,6 +16,8 @@ KEPT_DAYS: Final = 30
 ID_BYTES: Final = 16
 #: How many old rows one insert removes, at most.
 SWEPT: Final = 100
+#: Of how many sent transactions it is remembered that they were made of one prepared; the newest links.
+MOST_LINKS: Final = 50
 
 
 class UnknownPreparedError(LookupError):
@@ -72,29 +74,43 @@ _SWEEP_PREPARED: Final = _SWEEP.format(
 _SWEEP_TRACKED: Final = _SWEEP.format(
     table="tracked_transaction", key="tx_id", age="tracked_at", days=KEPT_DAYS, rows=SWEPT
 )
-_TRACK: Final = """
-INSERT INTO clarion_account.tracked_transaction (tx_id, prepared_id) VALUES (%s, %s)
-ON CONFLICT (tx_id) DO UPDATE SET prepared_id = coalesce(tracked_transaction.prepared_id, excluded.prepared_id)
+_TRACK: Final = "INSERT INTO clarion_account.tracked_transaction (tx_id) VALUES (%s) ON CONFLICT (tx_id) DO NOTHING"
+_ADD_LINK: Final = """
+INSERT INTO clarion_account.tracked_link (tx_id, prepared_id) VALUES (%s, %s)
+ON CONFLICT (tx_id, prepared_id) DO UPDATE SET linked_at = now()
+"""
+_FORGET_LINKS: Final = f"""
+DELETE FROM clarion_account.tracked_link WHERE prepared_id = %(id)s AND tx_id IN (
+    SELECT tx_id FROM clarion_account.tracked_link WHERE prepared_id = %(id)s
+    ORDER BY linked_at DESC, tx_id OFFSET {MOST_LINKS})
+"""
+_SENT: Final = """
+LEFT JOIN clarion_account.tracked_link l ON l.prepared_id = p.id
+LEFT JOIN clarion_account.tracked_transaction t ON t.tx_id = l.tx_id
 """
 _BY_PREPARED: Final = f"""
-SELECT {_LINK} FROM clarion_account.prepared_transaction p
-LEFT JOIN clarion_account.tracked_transaction t ON t.prepared_id = p.id
-WHERE p.id = %s ORDER BY t.tracked_at DESC
+SELECT {_LINK} FROM clarion_account.prepared_transaction p {_SENT} WHERE p.id = %s ORDER BY l.linked_at, l.tx_id
+"""
+_LINKED: Final = """
+LEFT JOIN clarion_account.tracked_link l ON l.tx_id = t.tx_id
+LEFT JOIN clarion_account.prepared_transaction p ON p.id = l.prepared_id
 """
 _BY_TRANSACTION: Final = f"""
-SELECT {_LINK} FROM clarion_account.tracked_transaction t
-LEFT JOIN clarion_account.prepared_transaction p ON p.id = t.prepared_id
-WHERE t.tx_id = %s
+SELECT {_LINK} FROM clarion_account.tracked_transaction t {_LINKED} WHERE t.tx_id = %s
+ORDER BY (p.sender = %s AND p.payload = %s) DESC NULLS LAST, l.linked_at, l.prepared_id LIMIT 1
+"""
+_ONE: Final = f"""
+SELECT {_LINK} FROM clarion_account.tracked_transaction t {_LINKED} WHERE t.tx_id = %s AND l.prepared_id = %s
 """
 _BY_SENDER: Final = f"""
-SELECT {_LINK} FROM clarion_account.prepared_transaction p
-LEFT JOIN clarion_account.tracked_transaction t ON t.prepared_id = p.id
-WHERE p.sender = %s ORDER BY p.prepared_at DESC, t.tracked_at DESC LIMIT %s
+SELECT {_LINK} FROM (
+    SELECT * FROM clarion_account.prepared_transaction WHERE sender = %s ORDER BY prepared_at DESC, id LIMIT %s
+) p {_SENT} ORDER BY p.prepared_at DESC, p.id, l.linked_at, l.tx_id
 """
 
 
 class Prepared:
-    """The two tables."""
+    """The tables of what was prepared and sent."""
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
@@ -109,28 +125,39 @@ class Prepared:
         return identifier
 
     async def track(self, tx_id: bytes, prepared_id: str | None) -> None:
-        """Remember that a transaction was sent. A link to a prepared one stays as it was first made.
+        """Remember that a transaction was sent, and what it is said to be made of; both may be said of others too.
 
         Raises UnknownPreparedError.
         """
         async with self._pool.connection() as connection:
-            try:
-                await connection.execute(_TRACK, (tx_id, prepared_id))
-            except psycopg.errors.ForeignKeyViolation:
-                raise UnknownPreparedError(prepared_id) from None
+            await connection.execute(_TRACK, (tx_id,))
+            if prepared_id is not None:
+                try:
+                    await connection.execute(_ADD_LINK, (tx_id, prepared_id))
+                except psycopg.errors.ForeignKeyViolation:
+                    raise UnknownPreparedError(prepared_id) from None
+                await connection.execute(_FORGET_LINKS, {"id": prepared_id})
             await connection.execute(_SWEEP_TRACKED)
 
     async def of_prepared(self, identifier: str) -> list[Link]:
-        """The prepared transaction with every one that was sent of it, the newest first; empty where there is none."""
+        """The prepared transaction with each that is said to be made of it; empty where there is none prepared."""
         return await self._links(_BY_PREPARED, (identifier,))
 
-    async def of_transaction(self, tx_id: bytes) -> Link | None:
-        """What is known of a transaction that was tracked."""
-        found = await self._links(_BY_TRANSACTION, (tx_id,))
+    async def of_transaction(self, tx_id: bytes, sender: str | None, payload: bytes | None) -> Link | None:
+        """What is known of a transaction that was tracked.
+
+        Of several that it is said to be made of, the one with its sender and payload; else the one said first.
+        """
+        found = await self._links(_BY_TRANSACTION, (tx_id, sender, payload))
+        return found[0] if found else None
+
+    async def one(self, tx_id: bytes, prepared_id: str) -> Link | None:
+        """The link of two, where somebody made it."""
+        found = await self._links(_ONE, (tx_id, prepared_id))
         return found[0] if found else None
 
     async def of_sender(self, sender: str, first: int) -> list[Link]:
-        """What was prepared for somebody, the newest first."""
+        """What was prepared for somebody, the newest first, each with all that are said to be made of it."""
         return await self._links(_BY_SENDER, (sender, first))
 
     async def _links(self, query: str, parameters: tuple[Any, ...]) -> list[Link]:

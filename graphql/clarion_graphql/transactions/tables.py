@@ -31,18 +31,33 @@ class PreparedRow(SQLModel, table=True):
 
 
 class TrackedRow(SQLModel, table=True):
-    """A transaction that somebody said was sent, and the prepared one that it was made of, where one was named."""
+    """A transaction that somebody said was sent."""
 
     __tablename__ = "tracked_transaction"
     __table_args__ = (
-        Index("tracked_transaction_by_prepared", "prepared_id"),
         Index("tracked_transaction_by_age", "tracked_at"),
         {"schema": SCHEMA},
     )
     tx_id: bytes = Field(primary_key=True, sa_type=LargeBinary)
-    prepared_id: str | None = Field(
-        default=None,
-        sa_type=Text,
-        sa_column_args=(ForeignKey(f"{SCHEMA}.prepared_transaction.id", ondelete="SET NULL"),),
-    )
     tracked_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+
+
+class TrackedLinkRow(SQLModel, table=True):
+    """A prepared transaction that somebody said a sent one was made of. Anybody may say so of any two."""
+
+    __tablename__ = "tracked_link"
+    __table_args__ = (
+        Index("tracked_link_by_prepared", "prepared_id", "linked_at"),
+        {"schema": SCHEMA},
+    )
+    tx_id: bytes = Field(
+        primary_key=True,
+        sa_type=LargeBinary,
+        sa_column_args=(ForeignKey(f"{SCHEMA}.tracked_transaction.tx_id", ondelete="CASCADE"),),
+    )
+    prepared_id: str = Field(
+        primary_key=True,
+        sa_type=Text,
+        sa_column_args=(ForeignKey(f"{SCHEMA}.prepared_transaction.id", ondelete="CASCADE"),),
+    )
+    linked_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
