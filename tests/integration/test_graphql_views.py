@@ -540,7 +540,7 @@ async def test_pools(server: Server, log: Log) -> None:
                 "locked": str(locked),
                 "requested": str(sum(image.requested_after for image in images.values())),
                 "capital": str(available + locked),
-                "utilisationBp": str(locked * 10_000 // (available + locked) if rich else 0),
+                "utilisationBp": str(locked * 10_000 // (available + locked)) if rich else None,
                 "valueUsd8": None if worth is None else str(worth),
                 "liabilityUsd8": str(liability),
                 "healthBp": health,
@@ -584,8 +584,8 @@ async def test_pools_over_time(
     data = await server.data(
         "query($token: String!, $tier: String, $from: DateTime, $to: DateTime) { "
         f"poolHistory(token: $token, tier: $tier, interval: {interval}, from: $from, to: $to) {{ start height "
-        "available locked requested liabilityUsd8 positions newPolicies deposited withdrawn premiums premiumEarned "
-        "paidOut apyBp burnHeight } }",
+        "available locked requested utilisationBp liabilityUsd8 positions newPolicies deposited withdrawn premiums "
+        "premiumEarned paidOut apyBp burnHeight } }",
         {"token": STX, "tier": tier, "from": moment(begin), "to": moment(begin + until - 1)},
     )
 
@@ -613,6 +613,8 @@ async def test_pools_over_time(
         assert point["available"] == str(sum(image.available_after for image in images))
         assert point["locked"] == str(sum(image.locked_after for image in images))
         assert point["requested"] == str(sum(image.requested_after for image in images))
+        locked, whole = int(point["locked"]), int(point["available"]) + int(point["locked"])
+        assert point["utilisationBp"] == (str(locked * 10_000 // whole) if whole else None)
         assert point["liabilityUsd8"] == str(sum(image.liability_usd8_after for image in images))
         assert point["positions"] == sum(image.available_after + image.locked_after > 0 for image in images)
         assert point["deposited"] == str(sum(e.amt for e in moved if isinstance(e, told.CapitalDeposited)))
@@ -643,6 +645,24 @@ async def test_pools_over_time(
             some_apy = some_apy or point["apyBp"] not in (None, "0")
         before, burn_before = point["height"], point["burnHeight"]
     assert some_apy
+
+
+async def test_a_pool_that_is_not_there_has_no_history(server: Server) -> None:
+    asked = "query($token: String!, $tier: String) { poolHistory(token: $token, tier: $tier, interval: DAY) { start } }"
+    for token, tier, wrong in (("nope", None, "nope is no collateral token"), (STX, "calm", "no tier calm")):
+        error = await server.error(asked, {"token": token, "tier": tier})
+        assert wrong in error["message"]
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_a_pool_without_capital_has_no_use(server: Server, log: Log) -> None:
+    first = min(one.height for one, _ in log.of(told.CapitalDeposited))
+    begun = min(one.height for one, event in log.of(told.TokenSet) if event.token == STX)
+    asked = "query($token: String!) { poolHistory(token: $token, interval: MINUTE) { height available utilisationBp } }"
+    data = await server.data(asked.replace("{ pool", f"@asOf(height: {first - 1}) {{ pool", 1), {"token": STX})
+    assert begun < first
+    assert data["poolHistory"]
+    assert {(point["available"], point["utilisationBp"]) for point in data["poolHistory"]} == {("0", None)}
 
 
 async def test_how_much_can_be_covered(server: Server, log: Log) -> None:

@@ -10,15 +10,14 @@ from typing import Any, Final
 import strawberry
 from strawberry.types.field import StrawberryField
 
-from clarion.protocols.bithedge.analytics import apy_bp
+from clarion.protocols.bithedge.analytics import apy_bp, share_bp
 from clarion.protocols.bithedge.payoff import health_bp, value_usd8
-from clarion.protocols.bithedge.pricing import utilisation_bp
 from clarion_graphql.bithedge import intervals, yields
 from clarion_graphql.bithedge.intervals import Bucket
 from clarion_graphql.bithedge.reading import big, known_burn, read
 from clarion_graphql.bithedge.yields import Movements, Window, Yield, yield_of
 from clarion_graphql.context import Info
-from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
@@ -39,7 +38,9 @@ class PoolFigures:
     locked: BigInt = strawberry.field(description=f"Backs policies. {_BASE}")
     requested: BigInt = strawberry.field(description=f"Asked back, of the available. {_BASE}")
     capital: BigInt = strawberry.field(description=f"Available and locked. {_BASE}")
-    utilisation_bp: BigInt = strawberry.field(description="Locked of capital, as premiums are priced. Unit: 1/10000.")
+    utilisation_bp: BigInt | None = strawberry.field(
+        description="Locked of capital; null without capital, where premiums are priced as of no use. Unit: 1/10000."
+    )
     price_usd8: BigInt | None = strawberry.field(
         description="Last price of the token; null where there is none. Unit: US dollars x 10^8 of a whole token."
     )
@@ -96,7 +97,9 @@ class PoolBucket:
     available: BigInt = strawberry.field(description=f"Not locked, at the end. {_BASE}")
     locked: BigInt = strawberry.field(description=f"Backs policies, at the end. {_BASE}")
     requested: BigInt = strawberry.field(description=f"Asked back, at the end. {_BASE}")
-    utilisation_bp: BigInt = strawberry.field(description="Locked of capital, at the end. Unit: 1/10000.")
+    utilisation_bp: BigInt | None = strawberry.field(
+        description="Locked of capital, at the end; null without capital. Unit: 1/10000."
+    )
     liability_usd8: BigInt = strawberry.field(
         description="Sum of the maximum payouts it backs, at the end. Unit: US dollars x 10^8."
     )
@@ -152,7 +155,7 @@ def _figures(row: Sequence[Any], moved: Movements, window: Window) -> PoolFigure
         locked=locked,
         requested=requested,
         capital=capital,
-        utilisation_bp=BigInt(utilisation_bp(available, locked)),
+        utilisation_bp=big(share_bp(locked, available + locked)),
         price_usd8=price,
         value_usd8=big(value_usd8(capital, decimals, price)) if known else None,
         liability_usd8=liability,
@@ -271,6 +274,14 @@ async def _require_kept(session: Session, table: str, height: int) -> None:
         )
 
 
+async def _require_pool(session: Session, token: str, tier: str | None) -> None:
+    """Raise InputError where no token or no tier has the name; a pool of known ones may be empty."""
+    if not await read(session, "SELECT FROM {token} k WHERE k.token = %s", token):
+        raise InputError(f"{token} is no collateral token.")
+    if tier is not None and not await read(session, "SELECT FROM {tier} r WHERE r.name = %s", tier):
+        raise InputError(f"There is no tier {tier}.")
+
+
 async def _rows_at(session: Session, token: str, tier: str | None, heights: Sequence[int]) -> list[Sequence[Any]]:
     """A pool's row as of blocks that the index has; all zero where it was not there yet."""
     await _require_kept(session, "bithedge.token_pool" if tier is None else "bithedge.tier_pool", min(heights))
@@ -288,6 +299,7 @@ async def _rows_at(session: Session, token: str, tier: str | None, heights: Sequ
 def _history_field() -> StrawberryField:
     async def resolve(root: Any, info: Info, *, token: str, tier: str | None, **given: Any) -> list[PoolBucket]:
         session = info.context.session
+        await _require_pool(session, token, tier)
         wanted = await intervals.buckets(session, given, most=MOST_POINTS)
         if not wanted:
             return []
@@ -323,7 +335,7 @@ def _history_field() -> StrawberryField:
         list[PoolBucket],
         "A token's pool over time, oldest first: its row as of the last block of each interval, from the change log, "
         "and what the row's sums grew by. Exact, as far back as the change log is kept. Intervals before the first "
-        f"block are left out; at most {MOST_POINTS}.",
+        f"block are left out; at most {MOST_POINTS}. An unknown token or tier is an error.",
         resolver=with_arguments(
             resolve,
             {"token": _TOKEN, "tier": (str | None, None, "Risk tier; all of them without."), **intervals.ARGUMENTS},
@@ -345,7 +357,7 @@ def _bucket(bucket: Bucket, before: Sequence[Any], after: Sequence[Any], late: i
         available=available,
         locked=locked,
         requested=requested,
-        utilisation_bp=BigInt(utilisation_bp(available, locked)),
+        utilisation_bp=big(share_bp(locked, available + locked)),
         liability_usd8=liability,
         positions=positions,
         active_policies=active,
