@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.graphql import Server, answering
+from support.stacks_node import FakeNode
 
 from clarion.chains.stacks.authorization import SingleSig
 from clarion.chains.stacks.clarity import encode
@@ -465,3 +466,27 @@ async def test_the_id_of_what_was_prepared_is_told_to_its_sender_alone(links: Li
     links.server.client.headers["authorization"] = f"Bearer {signed['signIn']['token']}"
     (listed,) = (await links.server.data(OF_SENDER, {"sender": address}))["trackedTransactions"]
     assert listed["preparedId"] == mine["id"]
+
+
+async def test_what_is_sponsored_has_no_fee_of_its_sender_s(
+    recorded_bithedge_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clarion_graphql.app.node_of", lambda _: FakeNode().client())
+    deployed = protocol.deployed_by(DEPLOYER.address)
+    app = make_app(recorded_bithedge_url, protocols=[protocol], deployed={"bithedge": deployed})
+    given = {"token": STX, "tier": "balanced", "amount": "5", "sender": GUARDIAN.address}
+    async with answering(app) as server:
+        fees = {}
+        for sponsored in (False, True):
+            answer = await prepare(server, ACTIONS["deposit"], {**given, "sponsored": sponsored})
+            prepared = answer["data"]["prepared"]
+            transaction = decode_transaction(bytes.fromhex(prepared["transaction"][2:]))
+            assert (transaction.authorization.sponsor is not None) == sponsored
+            assert int(prepared["fee"]) == transaction.authorization.origin.fee
+            assert prepared["hints"]["fee"] == "1000"
+            fees[sponsored] = transaction.authorization.origin.fee
+        assert fees == {False: 1_000, True: 0}
+        answer = await prepare(server, ACTIONS["deposit"], {**given, "sponsored": True, "fee": "508"})
+    (error,) = answer["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert "its sponsor's" in error["message"]

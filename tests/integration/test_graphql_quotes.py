@@ -155,6 +155,27 @@ async def test_positions_under_a_price_are_found_by_their_leverage(server: Serve
             assert data["liquidationLadder"][0]["positions"] == len(expected)
 
 
+MOVES = """
+query($at: BigInt!, $token: String!) {
+  quote(type: "put", strikeBp: 9500, notionalSat: "1000000", days: 1, token: $token, atPriceUsd8: $at) {
+    quote { spotUsd8 scenarios { moveBp priceUsd8 } at { moveBp priceUsd8 } }
+  }
+}
+"""
+
+
+async def test_scenarios_say_the_move_that_was_asked_for(server: Server, state: State) -> None:
+    spot = state.price("BTC").usd8
+    # between two basis points, the nearer one
+    for at, move in ((spot, 0), (spot * 9_999 // 10_000 - 1, -1), (spot * 5_500 // 10_000, -4_500)):
+        quoted = (await server.data(MOVES, {"at": str(at), "token": STX}))["quote"]["quote"]
+        assert quoted["at"] == {"moveBp": move, "priceUsd8": str(at)}
+    assert [row["moveBp"] for row in quoted["scenarios"]] == [percent * 100 for percent in range(-50, 55, 5)]
+    assert [int(row["priceUsd8"]) for row in quoted["scenarios"]] == [
+        spot * (100 + percent) // 100 for percent in range(-50, 55, 5)
+    ]
+
+
 async def test_what_is_asked_wrongly_is_said(server: Server) -> None:
     terms = f'type: "put", notionalSat: "1000000", token: "{STX}"'
     for arguments, complaint in (

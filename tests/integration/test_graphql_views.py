@@ -923,7 +923,7 @@ async def test_what_moves_of_prices_would_do(server: Server, log: Log) -> None:
             (str(burn), str(value)) for burn, value in sorted(expiries.items())
         ]
         for stress in found["stress"]:
-            shock = int(stress["shockBp"])
+            shock = stress["shockBp"]
             btc = prices["BTC"] * (10_000 + shock) // 10_000  # type: ignore[operator]
             moved = {"BTC": btc, "STX": prices["STX"]}
             due = paid_usd = 0

@@ -137,7 +137,8 @@ class PreparedTransaction:
     post_conditions: list[PreparedPostCondition] = strawberry.field(description="What it may move.")
     nonce: BigInt = strawberry.field(description="Nonce in `transaction`: the given one, else the hint, else 0.")
     fee: BigInt = strawberry.field(
-        description="Fee in `transaction`, in micro-STX: the given one, else the hint, else 0."
+        description="Fee that the sender signs in `transaction`, in micro-STX: the given one, else the hint, else 0; 0 "
+        "where it is sponsored."
     )
     transaction: Bytes = strawberry.field(
         description="The unsigned transaction (SIP-005), for a wallet to sign: single signature, deny mode."
@@ -215,8 +216,18 @@ _COMMON: Final = (
     ("sender", str | None, None, "Whose transaction it is: a single-signature address. Or give its public key."),
     ("publicKey", Bytes | None, None, "Public key of the sender, 33 or 65 bytes."),
     ("nonce", BigInt | None, None, "Nonce to write into it; left out: the node's hint."),
-    ("fee", BigInt | None, None, "Fee to write into it, in micro-STX; left out: the node's hint."),
-    ("sponsored", bool, False, "Whether somebody else pays the fee and signs after the sender."),
+    (
+        "fee",
+        BigInt | None,
+        None,
+        "Fee to write into it, in micro-STX; left out: the node's hint. Not for a sponsored one.",
+    ),
+    (
+        "sponsored",
+        bool,
+        False,
+        "Whether somebody else pays the fee and signs after the sender: the fee is 0 until then.",
+    ),
 )
 
 
@@ -290,6 +301,8 @@ class _Mutation:
 
     async def _prepare(self, info: Info, asked: Any) -> PreparedTransaction:
         network = info.context.service.network
+        if asked.own_sponsored_ and asked.own_fee_:
+            raise InputError("The fee of a sponsored transaction is its sponsor's: leave fee out.")
         signer = signer_of(asked.own_sender_, asked.own_publicKey_, network)
         given = {
             name: shape.read(value)
@@ -303,7 +316,8 @@ class _Mutation:
             hints(info, made.payload, str(signer.address), length), _reading(info, self.action, made)
         )
         nonce = _first(asked.own_nonce_, said.nonce)
-        fee = _first(asked.own_fee_, None if said.fees is None else said.fees.middle)
+        # the sponsor pays, and signs the fee: what the sender signs has none
+        fee = 0 if asked.own_sponsored_ else _first(asked.own_fee_, None if said.fees is None else said.fees.middle)
         try:
             raw = unsigned_bytes(
                 made.payload,

@@ -88,7 +88,9 @@ class QuoteScenario:
     """A what-if."""
 
     price_usd8: BigInt = strawberry.field(description=f"Price of the asset. {USD8}")
-    move_bp: int = strawberry.field(description=f"Its distance from spot. {BASIS}")
+    move_bp: int = strawberry.field(
+        description=f"Its distance from spot: the move asked for, or that to the price asked for, nearest. {BASIS}"
+    )
     payoff_usd8: BigInt = strawberry.field(description=f"What the policy would pay. {USD8}")
     payout: BigInt = strawberry.field(description=f"The same in the token. {TOKEN}")
     net_usd8: BigInt = strawberry.field(description=f"Less the premium; negative: a loss. {USD8}")
@@ -267,10 +269,10 @@ class LadderStep:
     capital: BigInt = strawberry.field(description=f"What they have together. {TOKEN}")
 
 
-def _scenario(quoted: Quoted, one: Scenario) -> QuoteScenario:
+def _scenario(one: Scenario) -> QuoteScenario:
     return QuoteScenario(
         price_usd8=BigInt(one.price),
-        move_bp=(one.price - quoted.spot) * BP // quoted.spot,
+        move_bp=one.move,
         payoff_usd8=BigInt(one.payoff_usd8),
         payout=BigInt(one.payout),
         net_usd8=BigInt(one.net_usd8),
@@ -334,8 +336,8 @@ def _quote(state: State, quoted: Quoted, at_price: int | None) -> Quote:
         premium_provider=BigInt(quoted.premium_provider),
         max_payout_usd8=BigInt(quoted.max_payout),
         break_even_usd8=big(break_even_usd8(quoted, token)),
-        scenarios=[_scenario(quoted, one) for one in scenarios(quoted, token)],
-        at=None if at_price is None else _scenario(quoted, scenario(quoted, token, Usd8(at_price))),
+        scenarios=[_scenario(one) for one in scenarios(quoted, token)],
+        at=None if at_price is None else _scenario(scenario(quoted, token, Usd8(at_price))),
         match=_match(state, quoted),
         valid_until_burn=quoted.valid_until_burn,
     )

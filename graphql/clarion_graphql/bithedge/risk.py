@@ -61,7 +61,7 @@ class TokenLoss:
 class Stress:
     """One move of prices."""
 
-    shock_bp: BigInt = strawberry.field(description="The move; negative: down. Unit: 1/10000.")
+    shock_bp: int = strawberry.field(description="The move; negative: down. Unit: 1/10000.")
     prices: list[ShockedPrice] = strawberry.field(description="All feeds' prices then.")
     due_usd8: BigInt = strawberry.field(description=f"Its part of the payoffs of policies that it backs. {_USD}")
     paid_usd8: BigInt = strawberry.field(
@@ -222,7 +222,7 @@ def _stress(world: _World, shock: int, moved: frozenset[str]) -> Stress:
             healths.append(health)
             under += health < position.ratio_min
     return Stress(
-        shock_bp=BigInt(shock),
+        shock_bp=shock,
         prices=[ShockedPrice(asset=asset, price_usd8=BigInt(price)) for asset, price in prices.items()],
         due_usd8=BigInt(due),
         paid_usd8=BigInt(paid),

@@ -199,9 +199,13 @@ def shares(state: State, quoted: Quote, allocations: Sequence[Allocation]) -> li
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What the policy pays if its asset ends at a price, the token staying where it is. ``net`` is less the premium."""
+    """What the policy pays if its asset ends at a price, the token staying where it is. ``net`` is less the premium.
+
+    ``move``: the price's distance from spot in basis points, negative below it, as it was asked for.
+    """
 
     price: Usd8
+    move: int
     payoff_usd8: Usd8
     payout: TokenAmount
     net_usd8: int
@@ -213,16 +217,23 @@ def premium_paid_usd8(quoted: Quote, token: Token) -> Usd8:
 
 
 def scenario(quoted: Quote, token: Token, price: Usd8) -> Scenario:
-    """The policy's end at one price."""
+    """The policy's end at one price; its move is rounded to the nearest basis point."""
+    return _end_at(quoted, token, price, (2 * BP * (price - quoted.spot) + quoted.spot) // (2 * quoted.spot))
+
+
+def _end_at(quoted: Quote, token: Token, price: Usd8, move: int) -> Scenario:
     terms = quoted.terms
     payoff = payoff_usd8(terms.type, terms.strike, price, terms.notional, quoted.max_payout)
     payout = tokens_down(payoff, token.decimals, quoted.token_price)
-    return Scenario(price, payoff, payout, payoff - premium_paid_usd8(quoted, token))
+    return Scenario(price, move, payoff, payout, payoff - premium_paid_usd8(quoted, token))
 
 
 def scenarios(quoted: Quote, token: Token) -> list[Scenario]:
-    """The policy's end at each move of :data:`SCENARIO_PERCENT`."""
-    return [scenario(quoted, token, Usd8(quoted.spot * (100 + percent) // 100)) for percent in SCENARIO_PERCENT]
+    """The policy's end at each move of :data:`SCENARIO_PERCENT`, the price rounded down."""
+    return [
+        _end_at(quoted, token, Usd8(quoted.spot * (100 + percent) // 100), percent * BP // 100)
+        for percent in SCENARIO_PERCENT
+    ]
 
 
 def break_even_usd8(quoted: Quote, token: Token) -> Usd8 | None:
