@@ -16,6 +16,7 @@ import psycopg
 import strawberry
 from graphql import DocumentNode, ExecutionResult, GraphQLError, OperationType
 from graphql import execute as execute_graphql
+from graphql.pyutils import AwaitableOrValue
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -29,6 +30,7 @@ from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, Code, show_errors
 from clarion_graphql.extensions import channels_of, require_scopes
+from clarion_graphql.introspection import SMALLEST_KEPT, Introspections, asks_for_schema_alone
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
 from clarion_graphql.metrics import PLANS, observe_operation
 from clarion_graphql.plan.json_text import BrokenValueError
@@ -102,6 +104,7 @@ class Executor:
         self._schema = schema._schema
         self._service = service
         self._plans = Plans(schema, service.pool) if plans else None
+        self._introspections = Introspections()
 
     async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
         """The answer to a request of a caller; what is wrong with it is in the answer.
@@ -125,7 +128,7 @@ class Executor:
                 return self.refused([refused], operation)
         began = perf_counter()
         try:
-            return await self._run(operation, dict(request.variables or {}), caller)
+            return await self._run(request.query, operation, dict(request.variables or {}), caller)
         finally:
             observe_operation(kind, operation.name, perf_counter() - began)
 
@@ -145,7 +148,9 @@ class Executor:
             return frozenset()
         return channels_of(self._schema, operation)
 
-    async def _run(self, operation: documents.Operation, variables: dict[str, Any], caller: Caller) -> Answer:
+    async def _run(
+        self, text: str, operation: documents.Operation, variables: dict[str, Any], caller: Caller
+    ) -> Answer:
         running = context.Operation(self._service, caller)
         is_of_past = False
         try:
@@ -157,6 +162,10 @@ class Executor:
                 running.session.moments = moments_of(self._schema, operation, variables)
                 is_of_past = bool(running.session.moments)
             running.chains = chains_of(self._schema, operation, variables)
+            if cost >= SMALLEST_KEPT and asks_for_schema_alone(self._schema, operation):
+                return await self._introspections.answer(
+                    text, operation, variables, lambda: self._introspected(operation, variables, running)
+                )
             if not is_of_past and operation.type is OperationType.QUERY:
                 answer = await self._read(operation, variables, running)
                 if answer is not None:
@@ -227,10 +236,24 @@ class Executor:
             known = operation.notes[CostModel] = cost_of(self._schema, operation.document, operation.node)
         return known
 
+    def _introspected(
+        self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation
+    ) -> Answer:
+        """The answer to an operation that asks for nothing but the schema."""
+        result = self._begun(operation.document, operation.name, variables, running)
+        assert isinstance(result, ExecutionResult)
+        return _answer(operation, result, running)
+
     async def _resolve(
         self, document: DocumentNode, name: str | None, variables: dict[str, Any], running: context.Operation
     ) -> ExecutionResult:
-        result = execute_graphql(
+        result = self._begun(document, name, variables, running)
+        return result if isinstance(result, ExecutionResult) else await result
+
+    def _begun(
+        self, document: DocumentNode, name: str | None, variables: dict[str, Any], running: context.Operation
+    ) -> AwaitableOrValue[ExecutionResult]:
+        return execute_graphql(
             self._schema,
             document,
             context_value=running,
@@ -240,7 +263,6 @@ class Executor:
             is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
             operation_extensions=None,
         )
-        return result if isinstance(result, ExecutionResult) else await result
 
     def close(self) -> None:
         """Close the connections."""
