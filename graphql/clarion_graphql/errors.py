@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
+from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Final
@@ -10,6 +12,7 @@ from typing import Final
 import psycopg
 import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
+from graphql.execution.values import get_argument_values
 
 from clarion_graphql.metrics import ERRORS
 
@@ -98,6 +101,10 @@ class BadRequestError(ApiError):
 #: What Python raises for a value in a document or a variable that does not fit its type.
 _UNFIT_VALUES: Final = (ValueError, TypeError, ArithmeticError)
 
+#: Where messages of graphql-core have Python's word for a value.
+_PYTHON_WORD: Final = re.compile(r"(not to be |cannot represent [a-z0-9 -]*value: )(None|True|False)\b")
+_GRAPHQL_WORDS: Final[Mapping[str, str]] = {"None": "null", "True": "true", "False": "false"}
+
 
 def _shown(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: with a code, and without what only the operator may know."""
@@ -124,8 +131,8 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
         return Code.PARSE_FAILED, error.message, {}
     cause = error.original_error
     unfit = cause is None or isinstance(cause, GraphQLError) or (error.nodes and isinstance(cause, _UNFIT_VALUES))
-    if error.path is None and unfit:
-        return Code.VALIDATION_FAILED, error.message, {}
+    if (error.path is None and unfit) or _is_of_arguments(cause):
+        return Code.VALIDATION_FAILED, _in_graphql_words(error.message), {}
     if isinstance(cause, psycopg.DataError) and cause.sqlstate is None:  # the driver's: it never came to a statement
         return Code.BAD_USER_INPUT, "A text holds a zero character, which no stored text does.", {}
     if isinstance(cause, psycopg.errors.QueryCanceled):
@@ -143,6 +150,23 @@ def _classify(error: GraphQLError) -> tuple[Code, str, dict[str, str]]:
         f"Something went wrong on the server. Its log says more under {identifier}.",
         {"id": identifier},
     )
+
+
+def _is_of_arguments(cause: Exception | None) -> bool:
+    """Whether graphql-core says with this that a field's or directive's arguments do not fit.
+
+    Validation finds most of these; it is only seen in execution where a variable is null that has a default.
+    """
+    traceback = cause.__traceback__ if isinstance(cause, GraphQLError) else None
+    while traceback is not None:
+        if traceback.tb_frame.f_code is get_argument_values.__code__:
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _in_graphql_words(message: str) -> str:
+    return _PYTHON_WORD.sub(lambda found: found[1] + _GRAPHQL_WORDS[found[2]], message)
 
 
 def show_errors(errors: list[GraphQLError]) -> None:

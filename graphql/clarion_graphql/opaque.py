@@ -14,6 +14,9 @@ from clarion_graphql.entities import Column, Kind
 from clarion_graphql.errors import InputError
 from clarion_graphql.scalars import hex_text, parse_bytes
 
+#: Most characters of such a text: it holds a row's key and what rows are ordered by.
+MAX_LENGTH: Final = 65_536
+
 _TYPES: Final[Mapping[Kind, type]] = {
     Kind.TEXT: str,
     Kind.INT: int,
@@ -33,10 +36,12 @@ def encode(name: str, values: Iterable[Any]) -> str:
 
 def decode(text: str) -> tuple[Any, list[Any]]:
     """The name and the values as JSON has them. Raises ValueError for any other text."""
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"longer than {MAX_LENGTH} characters")
     try:
         padded = text + "=" * (-len(text) % 4)
         name, *values = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[Any])
-    except (binascii.Error, msgspec.MsgspecError, UnicodeError) as error:
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(f"not an opaque text: {error}") from None
     return name, values
 

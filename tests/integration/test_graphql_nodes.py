@@ -26,6 +26,7 @@ NO_IDS = [
         base64.urlsafe_b64encode(inside.encode()).decode().rstrip("=")
         for inside in (
             "[]",
+            "[" * 5_000,
             "{}",
             '["Nothing","a"]',
             '["ToyAccount"]',

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from support.graphql import Server, answering, toy_app
 from clarion.chains.model import Block, BurnBlock
 from clarion.follower import Follower
 from clarion.store.store import FINAL_DEPTH, Store
+from clarion_graphql.execution import Executor, GraphQLRequest
+from clarion_graphql.schema import build_schema
 
 
 def ingest(store: Store, items: Sequence[Block | BurnBlock]) -> None:
@@ -510,6 +514,10 @@ class TestReceipts:
         assert len(heights) > 3
 
 
+#: An opaque text of lists in lists, deeper than any decoder goes.
+NESTED = base64.urlsafe_b64encode(b"[" * 5_000).decode().rstrip("=")
+
+
 class TestBadInput:
     """A wrong argument gets a clear error with a code, and never a defect's."""
 
@@ -525,6 +533,8 @@ class TestBadInput:
             ('{ block(hash: "0xabc") { height } }', "BAD_USER_INPUT", "two digits a byte"),
             ('{ toyAccounts(after: "rubbish") { totalCount } }', "BAD_CURSOR", "no cursor of this list"),
             ('{ toyAccounts(after: "WyJvdGhlciJd") { totalCount } }', "BAD_CURSOR", "no cursor of this list"),
+            (f'{{ toyAccounts(after: "{NESTED}") {{ totalCount }} }}', "BAD_CURSOR", "no cursor of this list"),
+            (f'{{ toyAccounts(after: "{"a" * 100_000}") {{ totalCount }} }}', "BAD_CURSOR", "no cursor of this list"),
             ("{ toyAccounts(first: 501) { totalCount } }", "LIMIT_EXCEEDED", "at most 500"),
             ("{ toyAccounts(last: 501) { totalCount } }", "LIMIT_EXCEEDED", "at most 500"),
             ("{ toyAccounts(first: -1) { totalCount } }", "BAD_USER_INPUT", "0 or more"),
@@ -617,6 +627,52 @@ class TestBadInput:
 
         assert (await server.error(query, {"hash": 5}))["extensions"]["code"] == "BAD_USER_INPUT"
         assert (await server.error(query, {"first": "ten"}))["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+    @pytest.mark.parametrize("plans", [True, False], ids=["compiled", "resolved"])
+    @pytest.mark.parametrize(
+        ("query", "variable_type"),
+        [
+            ("query($v: ChainName = STACKS) { blocks(chain: $v) { nodes { height } } }", "ChainName!"),
+            ('query($v: String = "a") { toyAccount(owner: $v) { owner } }', "String!"),
+            ("query($v: Boolean = true) { toyAccounts @include(if: $v) { totalCount } }", "Boolean!"),
+            ("query($v: Boolean = true) { toyAccounts { totalCount @skip(if: $v) } }", "Boolean!"),
+            ("query($v: Boolean = true) { toyAccounts { nodes { ... @include(if: $v) { owner } } } }", "Boolean!"),
+            (
+                """query($v: Boolean = true) { toyAccounts { nodes { ...F @skip(if: $v) } } }
+                fragment F on ToyAccount { note }""",
+                "Boolean!",
+            ),
+            ('query($v: String = "a") { toyAccounts(filter: {owner: {in: [$v]}}) { totalCount } }', "String!"),
+            (
+                "query($v: ToyAccountOrderField = NOTE) { toyAccounts(orderBy: [{field: $v}]) { totalCount } }",
+                "ToyAccountOrderField!",
+            ),
+            (
+                "query($v: ToyAccountGroupField = NOTE) { toyAccountsAggregate(groupBy: [{field: $v}]) { count } }",
+                "ToyAccountGroupField!",
+            ),
+            ("query($v: Int = 5) @minBlock(height: 1, timeoutMs: $v) { toyAccounts { totalCount } }", "Int!"),
+        ],
+    )
+    async def test_null_for_a_variable_with_a_default(
+        self, store: Store, database_url: str, caplog: Any, query: str, variable_type: str, plans: bool
+    ) -> None:
+        ingest(store, [accounts_block(None, {"a": 1})])
+        app = toy_app(database_url)
+        async with answering(app):
+            executor = Executor(build_schema([toy.toy]), app.state.service, plans=plans)
+            answers = [
+                json.loads((await executor.execute(GraphQLRequest(query, variables))).body)
+                for variables in ({}, {"v": None})
+            ]
+            executor.close()
+
+        assert "errors" not in answers[0]
+        (error,) = answers[1]["errors"]
+        assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+        assert f"Expected variable '$v' provided to non-null type '{variable_type}' not to be null." in error["message"]
+        assert error["locations"]
+        assert "unexpected_error" not in caplog.text
 
     async def test_a_defect_is_masked_and_logged_under_its_id(
         self, store: Store, server: Server, caplog: pytest.LogCaptureFixture

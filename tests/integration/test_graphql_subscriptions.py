@@ -494,6 +494,11 @@ class TestEnds:
             ('subscription { changes(key: ["a"]) { op } }', {}, "BAD_USER_INPUT"),
             ("subscription { changes(table: NONE) { op } }", {}, "GRAPHQL_VALIDATION_FAILED"),
             (ACCOUNTS, {"filter": {"owner": {"eq": None}}}, "BAD_USER_INPUT"),
+            (
+                "subscription($chain: ChainName = STACKS) { blocks(chain: $chain) { op } }",
+                {"chain": None},
+                "GRAPHQL_VALIDATION_FAILED",
+            ),
         ],
     )
     async def test_bad_arguments(self, server: Server, document: str, variables: dict[str, Any], code: str) -> None:
@@ -501,6 +506,20 @@ class TestEnds:
             error = await messages.error()
 
         assert error["extensions"]["code"] == code
+
+    async def test_null_for_a_variable_with_a_default_inside(
+        self, store: Store, server: Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        document = "subscription($v: Boolean = true) { blocks { op block { height @include(if: $v) } } }"
+        ingest(store, [toy.block(None)])
+
+        async with server.subscribe(document, {"v": None}) as messages:
+            message = await messages.raw()
+
+        (error,) = message["payload"]["errors"]
+        assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+        assert error["path"] == ["blocks", "block"]
+        assert "unexpected_error" not in caplog.text
 
     async def test_the_database_goes_away_and_comes_back(self, store: Store, server: Server) -> None:
         first = toy.block(None, [toy.move("a", 1)])
