@@ -90,7 +90,8 @@ class Documents:
     """Reads documents for a schema, and remembers them and the errors of those that are none.
 
     ``check`` is asked after parsing and before validation: it may refuse what would take long to validate. ``rules``
-    are GraphQL's and those beyond. ``suggest``: errors name what the client may have meant.
+    are GraphQL's and those beyond. ``suggest``: errors name what the client may have meant, also those of whoever
+    executes a document.
     """
 
     def __init__(
@@ -102,8 +103,8 @@ class Documents:
         rules: Sequence[type[ASTValidationRule]] = (),
         suggest: bool = True,
     ) -> None:
+        self.suggest = suggest
         self._schema = schema
-        self._suggest = suggest
         self._max_tokens = max_tokens
         self._check = check
         self._rules = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule, *rules)
@@ -132,7 +133,7 @@ class Documents:
         errors = list(self._check(node)) if self._check is not None else []
         try:
             errors = errors or validate(
-                self._schema, node, self._rules, max_errors=MOST_ERRORS, hide_suggestions=not self._suggest
+                self._schema, node, self._rules, max_errors=MOST_ERRORS, hide_suggestions=not self.suggest
             )
         except RecursionError:
             return RequestError([GraphQLError("The document is nested too deeply.")])

@@ -261,6 +261,7 @@ class Executor:
             operation_name=name,
             executor_class=StrawberryGraphQLCoreExecutionContext,
             is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
+            hide_suggestions=not self.documents.suggest,
             operation_extensions=None,
         )
 

@@ -564,3 +564,25 @@ class TestIntrospection:
         assert schema.status_code == 404
         assert page.status_code == 406
         assert "Did you mean" not in unknown["errors"][0]["message"]
+
+    @pytest.mark.parametrize("introspection", [True, False])
+    async def test_variables_do_not_tell_the_schema_then(
+        self, store: Store, database_url: str, introspection: bool
+    ) -> None:
+        wrong = [
+            ("orderBy", "[ToyAccountOrder!]", [{"field": "OWNR"}]),
+            ("orderBy", "[ToyAccountOrder!]", [{"field": "OWNER", "direcion": "ASC"}]),
+            ("filter", "ToyAccountFilter", {"ownr": {}}),
+        ]
+        async with serving(toy_app(database_url, graphql=GraphQL(introspection=introspection))) as server:
+            errors = [
+                await server.error(f"query($v: {type_}) {{ toyAccounts({name}: $v) {{ totalCount }} }}", {"v": value})
+                for name, type_, value in wrong
+            ]
+            async with server.subscribe(
+                "subscription($v: ToyAccountFilter) { toyAccountChanged(filter: $v) { op } }", {"v": {"ownr": {}}}
+            ) as messages:
+                errors.append(await messages.error())
+
+        assert {error["extensions"]["code"] for error in errors} == {"GRAPHQL_VALIDATION_FAILED"}
+        assert {"Did you mean" in error["message"] for error in errors} == {introspection}

@@ -166,6 +166,7 @@ class Hub:
             raw_variable_values=variables,
             operation_name=operation.name,
             is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
+            hide_suggestions=not self._executor.documents.suggest,
             operation_extensions=None,
         )
         if isinstance(executor, list):
