@@ -28,6 +28,7 @@ from clarion_graphql.aggregates import (
 from clarion_graphql.context import Info
 from clarion_graphql.entities import Column, Entity
 from clarion_graphql.enums import Direction, graphql_enum, named_enum
+from clarion_graphql.lengths import Length
 from clarion_graphql.reads import AggregateRead
 from clarion_graphql.scalars import BigInt, Decimal
 from clarion_graphql.sql import all_of
@@ -136,6 +137,7 @@ def aggregate_field(types: Types, entity: Entity) -> StrawberryField:
         f"`{name}` rows counted and summed up, in groups.",
         resolver=with_arguments(resolve, own | arguments),
         reads=AggregateRead(entity),
+        length=Length(MAX_GROUPS, "first", only_with="groupBy"),
     )
 
 

@@ -27,8 +27,12 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
+    NullValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    StringValueNode,
+    ValueNode,
     VariableNode,
     get_named_type,
     get_nullable_type,
@@ -36,6 +40,7 @@ from graphql import (
 )
 
 from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.lengths import LENGTH, Length
 from clarion_graphql.pages import DEFAULT_PAGE, MAX_PAGE
 
 
@@ -160,14 +165,17 @@ class _Walk:
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """How many rows a page holds at most, where a variable says so."""
+    """How many items a list holds at most, where a variable says so."""
 
     variable: str
     default: int
+    most: int
 
     def value(self, variables: Mapping[str, Any]) -> int:
-        given = variables.get(self.variable, self.default)
-        return _page_size(given) if isinstance(given, int) else self.default
+        given = variables.get(self.variable)
+        if isinstance(given, list):
+            given = len(given)
+        return _within(given, self.most) if isinstance(given, int) else self.default
 
 
 class CostModel:
@@ -207,8 +215,9 @@ def cost_of(schema: GraphQLSchema, document: DocumentNode, operation: OperationD
     """What an operation of a valid document costs.
 
     The cost is the number of fields that the answer can hold: every field that is selected counts once for each object
-    that it is selected on, where every page is as full as its size allows (50 rows where none is given). What `@skip`
-    and `@include` leave out counts.
+    that it is selected on, where every page is as full as its size allows (50 rows where none is given) and every
+    other list as long as it may be (:mod:`clarion_graphql.lengths`; 50 where its field does not say). What `@skip` and
+    `@include` leave out counts.
     """
     counting = _Counting(schema, document, operation)
     root = schema.get_root_type(operation.operation)
@@ -228,9 +237,9 @@ class _Counting:
             if isinstance(definition, FragmentDefinitionNode)
         }
         self._defaults = {
-            definition.variable.name.value: _page_size(int(definition.default_value.value))
+            definition.variable.name.value: size
             for definition in operation.variable_definitions or ()
-            if isinstance(definition.default_value, IntValueNode)
+            if (size := _size_in(definition.default_value)) is not None
         }
 
     def selections(
@@ -268,30 +277,42 @@ class _Counting:
         assert definition is not None
         if (parent.name, node.name.value) == ("__Type", "ofType"):
             times //= 2  # about half of what fields are of is a list or not null, and half of these once more
-        own = self._own_page(node, definition)
-        if is_list_type(get_nullable_type(definition.type)):
+        own = self._own_length(node, definition)
+        is_list = is_list_type(get_nullable_type(definition.type))
+        if is_list:
             length = self._length(parent.name, node.name.value, page if own is None else own)
             if isinstance(length, _Size):
                 sizes = (*sizes, length)
             else:
                 times *= length
-        self.selections(
-            node.selection_set, get_named_type(definition.type), times, sizes, DEFAULT_PAGE if own is None else own
-        )
+        inside = DEFAULT_PAGE if own is None or is_list else own
+        self.selections(node.selection_set, get_named_type(definition.type), times, sizes, inside)
 
-    def _own_page(self, node: FieldNode, definition: GraphQLField) -> int | _Size | None:
-        """The size of the page that a field's arguments ask for; None for one without pages."""
-        if "first" not in definition.args:
-            return None
-        for argument in node.arguments or ():
-            if argument.name.value not in ("first", "last"):
-                continue
-            if isinstance(argument.value, IntValueNode):
-                return _page_size(int(argument.value.value))
-            if isinstance(argument.value, VariableNode):
-                name = argument.value.name.value
-                return _Size(name, self._defaults.get(name, DEFAULT_PAGE))
-        return DEFAULT_PAGE
+    def _own_length(self, node: FieldNode, definition: GraphQLField) -> int | _Size | None:
+        """How many items a field's arguments ask for; None where the field says nothing of that."""
+        field = (definition.extensions or {}).get("strawberry-definition")
+        length: Length | None = None if field is None else field.metadata.get(LENGTH)
+        given = {argument.name.value: argument.value for argument in node.arguments or ()}
+        if length is None:
+            if "first" not in definition.args:
+                return None
+            sizes = (given[name] for name in ("first", "last") if name in given)
+            size = next((value for value in sizes if not isinstance(value, NullValueNode)), None)
+            return self._asked(size, DEFAULT_PAGE, MAX_PAGE)
+        if length.only_with is not None and isinstance(given.get(length.only_with, NullValueNode()), NullValueNode):
+            return 1
+        if length.argument is None:
+            return length.most
+        usual = definition.args[length.argument].default_value
+        return self._asked(given.get(length.argument), usual if isinstance(usual, int) else length.most, length.most)
+
+    def _asked(self, value: ValueNode | None, default: int, most: int) -> int | _Size:
+        """How many items an argument asks for; ``default``: where it is not given."""
+        if isinstance(value, VariableNode):
+            name = value.name.value
+            return _Size(name, _within(self._defaults.get(name, default), most), most)
+        size = _size_in(value)
+        return default if size is None else _within(size, most)
 
     def _length(self, parent: str, field: str, page: int | _Size) -> int | _Size:
         if not parent.startswith("__"):
@@ -301,9 +322,18 @@ class _Counting:
         return self._listed.get((parent, field), 1)
 
 
-def _page_size(given: int) -> int:
-    # a size that is no page's is refused when it is read
-    return max(0, min(given, MAX_PAGE))
+def _size_in(value: ValueNode | None) -> int | None:
+    """The number of items that a value asks for; None where it says none."""
+    if isinstance(value, ListValueNode):
+        return len(value.values)
+    if isinstance(value, StringValueNode):
+        return 1  # for a list, one value is a list of one
+    return int(value.value) if isinstance(value, IntValueNode) else None
+
+
+def _within(size: int, most: int) -> int:
+    # a size that is none of the list's is refused when it is read
+    return max(0, min(size, most))
 
 
 def _introspected(schema: GraphQLSchema) -> Mapping[tuple[str, str], int]:

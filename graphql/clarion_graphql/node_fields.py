@@ -17,6 +17,7 @@ from clarion_graphql.chains import CHAINS_OF_IDS
 from clarion_graphql.context import Info
 from clarion_graphql.entities import Entity
 from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.lengths import Length
 from clarion_graphql.node_ids import chain_of_node, decode_node_id
 from clarion_graphql.pages import fetch_by
 from clarion_graphql.session import Session
@@ -71,6 +72,7 @@ def node_fields(types: Types, scopes: Mapping[str, Scope]) -> list[StrawberryFie
             StrawberryList(described),
             "The rows with these ids, in their order; null for each that is not there.",
             resolver=with_arguments(nodes, {"ids": (ids, Parameter.empty, f"At most {MAX_IDS} values of `nodeId`.")}),
+            length=Length(MAX_IDS, "ids"),
         ),
     ]
     for field in fields:

@@ -27,6 +27,7 @@ from clarion_graphql.enums import Direction, graphql_enum, named_enum
 from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to
 from clarion_graphql.finality import finality_of
+from clarion_graphql.lengths import LENGTH, Length
 from clarion_graphql.node_ids import encode_node_id
 from clarion_graphql.pages import (
     DEFAULT_PAGE,
@@ -139,11 +140,14 @@ def make_field(
     is_subscription: bool = False,
     deprecated: str | None = None,
     reads: Read | None = None,
+    length: Length | None = None,
 ) -> StrawberryField:
     """A field of a generated type; without ``resolver`` it reads the attribute of its source.
 
-    ``deprecated`` says what to use instead; ``reads`` what the field reads, where it is made of an entity.
+    ``deprecated`` says what to use instead; ``reads`` what the field reads, where it is made of an entity; ``length``
+    how long its list can be, where that is no page.
     """
+    marks: dict[str, Any] = {READS: reads, LENGTH: length}
     return _GeneratedField(
         python_name=attribute or name,
         graphql_name=name,
@@ -152,7 +156,7 @@ def make_field(
         default=default,
         is_subscription=is_subscription,
         deprecation_reason=deprecated,
-        metadata=None if reads is None else {READS: reads},
+        metadata={name: mark for name, mark in marks.items() if mark is not None} or None,
         base_resolver=None if resolver is None else StrawberryResolver(resolver),
     )
 

@@ -40,6 +40,7 @@ from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, BurnHeight
 from clarion_graphql.bithedge.reading import known_burn, read
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt, Bytes
 from clarion_graphql.session import Session, fetch
 from clarion_graphql.sql import Sql
@@ -412,5 +413,6 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                     "program": (int | None, None, "Only this programme."),
                 },
             ),
+            length=Length(MOST_EPOCHS),
         ),
     ]

@@ -17,6 +17,7 @@ from clarion_graphql.bithedge import intervals
 from clarion_graphql.bithedge.reading import big, known_burn, made, parameters, read
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
@@ -257,6 +258,7 @@ def _candles_field() -> StrawberryField:
         "An asset's prices by interval, oldest first, by the time of the Stacks block that closed a round. Intervals "
         f"in which no round was closed are left out. At most {intervals.MOST_BUCKETS} intervals.",
         resolver=with_arguments(resolve, {"asset": _ASSET, **intervals.ARGUMENTS}),
+        length=Length(intervals.MOST_BUCKETS),
     )
 
 

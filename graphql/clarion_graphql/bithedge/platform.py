@@ -16,6 +16,7 @@ from clarion_graphql.bithedge import intervals
 from clarion_graphql.bithedge.reading import big, known_burn, made, read
 from clarion_graphql.context import Info
 from clarion_graphql.enums import graphql_enum
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
@@ -445,6 +446,7 @@ def _analytics_field() -> StrawberryField:
         "What happened on the protocol by interval, oldest first, by the time of the Stacks block it happened in. "
         f"Intervals before the first block are left out; at most {intervals.MOST_BUCKETS}.",
         resolver=with_arguments(resolve, dict(intervals.ARGUMENTS)),
+        length=Length(intervals.MOST_BUCKETS),
     )
 
 

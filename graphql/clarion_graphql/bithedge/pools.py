@@ -18,6 +18,7 @@ from clarion_graphql.bithedge.reading import big, known_burn, read
 from clarion_graphql.bithedge.yields import Movements, Window, Yield, yield_of
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
@@ -340,6 +341,7 @@ def _history_field() -> StrawberryField:
             resolve,
             {"token": _TOKEN, "tier": (str | None, None, "Risk tier; all of them without."), **intervals.ARGUMENTS},
         ),
+        length=Length(MOST_POINTS),
     )
 
 

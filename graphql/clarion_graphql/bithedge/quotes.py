@@ -57,6 +57,7 @@ from clarion_graphql.bithedge.reading import big, read
 from clarion_graphql.bithedge.states import ask
 from clarion_graphql.context import Info
 from clarion_graphql.errors import InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, with_arguments
 
@@ -768,6 +769,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                     "first": (int, 50, f"How many, at most {MOST_POSITIONS}."),
                 },
             ),
+            length=Length(MOST_POSITIONS, "first"),
         ),
         make_field(
             "liquidationLadder",
@@ -784,11 +786,13 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                     **_LADDER,
                 },
             ),
+            length=Length(MOST_STEPS, "steps"),
         ),
         make_field(
             "contractErrors",
             list[ContractError],
             "What the numbers in BitHedge's failed calls mean.",
             resolver=with_arguments(_errors_field, {"code": (int | None, None, "One number; left out: all.")}),
+            length=Length(len(ERRORS)),
         ),
     ]

@@ -24,6 +24,7 @@ from clarion_graphql.context import Info
 from clarion_graphql.entities import camel
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.errors import InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.receipt import ANCHORED, FINALITY
 from clarion_graphql.scalars import BigInt, Bytes, Json
 from clarion_graphql.sql import literal
@@ -365,6 +366,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                     "first": (int, 20, f"How many, at most {MOST}."),
                 },
             ),
+            length=Length(MOST, "first"),
         ),
     ]
 

@@ -14,6 +14,7 @@ from clarion_graphql.amounts import amount, figure
 from clarion_graphql.bitcoin_columns import BITCOIN
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.zkusd.columns import PRICE, ZKUSD
@@ -22,6 +23,8 @@ from clarion_graphql.zkusd.queues import market_fields, with_market
 
 #: Most changes of the price that are looked at in one ladder.
 MOST_RUNGS: Final = 50
+#: Most ranges of ratios: a thousand steps, what is left of one, and what is above.
+_MOST_RANGES: Final = 1_002
 _STEP_BPS: Final = 1_000
 _TOP_BPS: Final = 50_000
 
@@ -75,6 +78,7 @@ def _histogram() -> StrawberryField:
                 "top_bps": (int, _TOP_BPS, "What is at or above it is in one range. Unit: 1/10000."),
             },
         ),
+        length=Length(_MOST_RANGES),
     )
 
 
@@ -128,4 +132,5 @@ def _ladder() -> StrawberryField:
                 "changes_bps": (list[int] | None, None, f"Changes of the price, in 1/10000; null: {falls}."),
             },
         ),
+        length=Length(MOST_RUNGS, "changesBps"),
     )

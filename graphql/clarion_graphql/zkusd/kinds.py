@@ -12,6 +12,7 @@ from strawberry.types.field import StrawberryField
 
 from clarion.protocols.zkusd.events import KINDS
 from clarion_graphql.context import Info
+from clarion_graphql.lengths import Length
 from clarion_graphql.types import Types, make_field, with_arguments
 
 
@@ -52,5 +53,6 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             list[ZkusdEventKind],
             "The kinds of events that there are.",
             resolver=with_arguments(resolve, {"anomaly": (bool | None, None, "Only anomalies, or only others.")}),
+            length=Length(len(_KINDS)),
         )
     ]

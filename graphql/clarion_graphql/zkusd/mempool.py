@@ -21,6 +21,7 @@ from clarion_graphql.amounts import figure
 from clarion_graphql.chains import of_chain
 from clarion_graphql.context import Info
 from clarion_graphql.errors import InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                 resolver=with_arguments(
                     resolve, {"outpoints": (list[str], Parameter.empty, "Of states and vaults, `txid:vout`.")}
                 ),
+                length=Length(MOST_OUTPOINTS, "outpoints"),
             ),
             "bitcoin",
         )

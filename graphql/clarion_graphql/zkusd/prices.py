@@ -15,6 +15,7 @@ from clarion_graphql.amounts import amount, figure
 from clarion_graphql.context import Info
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.errors import ApiError, Code
+from clarion_graphql.lengths import Length
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.zkusd.columns import PRICE
 from clarion_graphql.zkusd.figures import APP_SET, named_set
@@ -114,6 +115,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                     "first": (int, 100, f"At most so many, up to {MOST_CANDLES}."),
                 },
             ),
+            length=Length(MOST_CANDLES, "first"),
         )
     ]
 

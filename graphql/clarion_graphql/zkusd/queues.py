@@ -27,6 +27,7 @@ from clarion_graphql.context import Info
 from clarion_graphql.decimals import Scale
 from clarion_graphql.enums import graphql_enum, named_enum
 from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 from clarion_graphql.zkusd.columns import PRICE, ZKUSD
@@ -217,6 +218,7 @@ def _liquidations(types: Types) -> StrawberryField:
         queue,
         "Vaults that can be liquidated, at the oracle's price or a supposed one, lowest ratio first.",
         resolver=with_arguments(resolve, arguments),
+        length=Length(MOST_CANDIDATES, "first"),
     )
 
 
@@ -298,6 +300,7 @@ def _redemption(types: Types) -> StrawberryField:
                 "first": _FIRST,
             },
         ),
+        length=Length(MOST_CANDIDATES, "first"),
     )
 
 
@@ -349,4 +352,5 @@ def _rescues(types: Types) -> StrawberryField:
                 "first": _FIRST,
             },
         ),
+        length=Length(MOST_CANDIDATES, "first"),
     )

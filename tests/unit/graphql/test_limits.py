@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from graphql import GraphQLError, build_schema, get_introspection_query, get_operation_ast, parse
+from support import toy
 from support.hostile import hostile_documents
 
+from clarion.protocol import installed_protocols
 from clarion_graphql.documents import MOST_ERRORS, Documents, RequestError
 from clarion_graphql.limits import MAX_FRAGMENTS, Limits, check_document, cost_of
+from clarion_graphql.schema import build_schema as build_whole_schema
 
 SCHEMA = build_schema(
     """
@@ -67,6 +70,44 @@ def test_variables_decide_about_pages() -> None:
     assert cost(text, {"n": 1000, "m": 1000}) == 3 + 500 * (3 + 500 * 3)
     # what is no number is refused later: until then it counts as if it were not there
     assert cost(text, {"n": "10", "m": None}) == 3 + 50 * (3 + 2 * 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "expected"),
+    [
+        ("{ toyAccountsAggregate { count } }", {}, 1 + 1),
+        ("{ toyAccountsAggregate(groupBy: null) { count } }", {}, 1 + 1),
+        ("{ toyAccountsAggregate(groupBy: {field: OWNER}) { key { owner } count } }", {}, 1 + 3 * 1000),
+        ("{ toyAccountsAggregate(groupBy: [{field: OWNER}], first: 10) { count } }", {}, 1 + 10),
+        ("{ toyAccountsAggregate(groupBy: [{field: OWNER}], first: 9999) { count } }", {}, 1 + 1000),
+        (
+            "query($n: Int = 7) { toyAccountsAggregate(groupBy: {field: OWNER}, first: $n) { count } }",
+            {"n": 5},
+            1 + 5,
+        ),
+        ("query($n: Int = 7) { toyAccountsAggregate(groupBy: {field: OWNER}, first: $n) { count } }", {}, 1 + 7),
+        ('{ nodes(ids: ["a", "b"]) { nodeId } }', {}, 1 + 2),
+        ('{ nodes(ids: "a") { nodeId } }', {}, 1 + 1),
+        ("query($ids: [ID!]!) { nodes(ids: $ids) { nodeId } }", {"ids": ["a"] * 200}, 1 + 200),
+        ("query($ids: [ID!]!) { nodes(ids: $ids) { nodeId } }", {"ids": ["a"] * 900}, 1 + 500),
+        ('{ liquidationLadder(token: "stx", steps: 200) { priceUsd8 positions } }', {}, 1 + 2 * 200),
+        ('{ liquidationLadder(token: "stx") { priceUsd8 positions } }', {}, 1 + 2 * 21),
+        ('{ candles(asset: "BTC", interval: DAY, from: "2026-01-01T00:00:00Z") { start } }', {}, 1 + 500),
+        ('{ poolHistory(token: "stx", interval: DAY, from: "2026-01-01T00:00:00Z") { start } }', {}, 1 + 200),
+        ("{ platformAnalytics(interval: DAY) { start tokens { token } } }", {}, 1 + 500 * (2 + 50)),
+        ("{ zkusdLiquidationQueue(first: 300) { candidates { rank } } }", {}, 2 + 300),
+        ("{ zkusdPriceLadder(changesBps: [1, 2]) { rungs { changeBps } } }", {}, 2 + 2),
+    ],
+)
+def test_lists_that_are_no_pages_count_as_long_as_they_may_be(
+    text: str, variables: Mapping[str, Any], expected: int
+) -> None:
+    schema = build_whole_schema([toy.toy, *installed_protocols().values()])._schema
+    document = parse(text)
+    operation = get_operation_ast(document)
+    assert operation is not None
+
+    assert cost_of(schema, document, operation).evaluate(variables) == expected
 
 
 def test_a_schema_is_no_short_answer() -> None:
