@@ -34,7 +34,7 @@ from clarion_graphql.execution import Executor
 from clarion_graphql.extensions import installed_extensions
 from clarion_graphql.feed import Feed
 from clarion_graphql.home import home_page
-from clarion_graphql.http import Endpoint, HttpOptions, Origins
+from clarion_graphql.http import Endpoint, HttpOptions
 from clarion_graphql.limits import Limits
 from clarion_graphql.live.hub import Hub
 from clarion_graphql.live.sse import EventStreamEndpoint
@@ -209,9 +209,14 @@ def make_app(
     hub = Hub(schema, service, executor)
     persisted = PersistedQueries(None if graphql.documents is None else read_allowed(graphql.documents))
     app.websocket = WebSocketEndpoint(hub, executor, persisted, service, max_message=graphql.max_body_bytes)
-    app.event_stream = EventStreamEndpoint(
-        hub, executor, persisted, service, Origins(graphql.origins), max_body=graphql.max_body_bytes
+    options = HttpOptions(
+        origins=graphql.origins,
+        max_body_bytes=graphql.max_body_bytes,
+        max_batch=graphql.max_batch,
+        max_requests=graphql.max_requests,
+        compression=graphql.compression,
     )
+    app.event_stream = EventStreamEndpoint(hub, executor, persisted, service, options)
     app.graphql = Endpoint(
         executor,
         callers,
@@ -221,13 +226,7 @@ def make_app(
             max_bytes=graphql.cache_bytes,
             unheard=[entity.table for extension in extensions for entity in extension.entities],
         ),
-        HttpOptions(
-            origins=graphql.origins,
-            max_body_bytes=graphql.max_body_bytes,
-            max_batch=graphql.max_batch,
-            max_requests=graphql.max_requests,
-            compression=graphql.compression,
-        ),
+        options,
         page=get_graphql_ide_html("graphiql") if graphql.introspection else None,
         event_stream=app.event_stream,
     )

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 import structlog
 import zstandard
 from graphql import GraphQLError
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from clarion.config import Scope
 from clarion_graphql.accounts.accounts import Accounts
 from clarion_graphql.accounts.caller import Caller
 from clarion_graphql.accounts.errors import RefusedError
-from clarion_graphql.errors import REQUEST_ID, ApiError, BadRequestError, Code, show_errors
+from clarion_graphql.errors import ApiError, BadRequestError, Code, show_errors
 from clarion_graphql.execution import Answer, Executor, GraphQLRequest
 from clarion_graphql.metrics import CACHE
 from clarion_graphql.persisted import PersistedQueries
@@ -85,7 +85,7 @@ class HttpOptions:
     compression: bool = True
 
 
-class _Request(msgspec.Struct, rename="camel", frozen=True):
+class JsonRequest(msgspec.Struct, rename="camel", frozen=True):
     """A request's JSON. Further members are let pass, as the specification asks."""
 
     query: str | None = None
@@ -95,12 +95,12 @@ class _Request(msgspec.Struct, rename="camel", frozen=True):
     document_id: str | None = None
 
 
-_ONE: Final = msgspec.json.Decoder(_Request)
-_MANY: Final = msgspec.json.Decoder(list[_Request])
+_ONE: Final = msgspec.json.Decoder(JsonRequest)
+_MANY: Final = msgspec.json.Decoder(list[JsonRequest])
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Any] | None)
 
 
-class _HttpError(Exception):
+class HttpError(Exception):
     """The request is answered with a status and an error instead of being executed."""
 
     def __init__(self, status: int, error: ApiError, *headers: Header) -> None:
@@ -110,8 +110,15 @@ class _HttpError(Exception):
         self.headers = headers
 
 
-def _refused(status: int, code: Code, message: str, *headers: Header) -> _HttpError:
-    return _HttpError(status, ApiError(code, message), *headers)
+def _refused(status: int, code: Code, message: str, *headers: Header) -> HttpError:
+    return HttpError(status, ApiError(code, message), *headers)
+
+
+def error_body(error: GraphQLError) -> bytes:
+    """The answer to a request that only has an error, as JSON."""
+    errors = [error]
+    show_errors(errors)
+    return msgspec.json.encode({"errors": [shown.formatted for shown in errors]})
 
 
 class Head:
@@ -150,12 +157,26 @@ class _Exchange:
         self.request_id = b""
 
 
-class _StreamError(Exception):
-    """The request is one for the endpoint of event streams; ``body``: what was read of it already."""
+class Taken(NamedTuple):
+    """A request that was read and charged already."""
 
-    def __init__(self, body: bytes | None = None) -> None:
+    caller: Caller
+    body: bytes
+
+
+class EventStream(Protocol):
+    """The endpoint of event streams."""
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send, taken: Taken | None = None) -> None:
+        """Answer a request. ``taken``: what is known of it; None: nothing yet."""
+
+
+class _StreamError(Exception):
+    """The request is one for the endpoint of event streams."""
+
+    def __init__(self, taken: Taken | None = None) -> None:
         super().__init__()
-        self.body = body
+        self.taken = taken
 
 
 class Endpoint:
@@ -169,7 +190,7 @@ class Endpoint:
         cache: ResponseCache,
         options: HttpOptions = HttpOptions(),
         page: str | None = None,
-        event_stream: ASGIApp | None = None,
+        event_stream: EventStream | None = None,
     ) -> None:
         """``page``: what browsers are shown that open the address; None: nothing.
 
@@ -193,7 +214,7 @@ class Endpoint:
             status, headers, body = await self._respond(exchange)
         except _StreamError as asked:
             assert self._event_stream is not None
-            await self._event_stream(scope, receive if asked.body is None else _again(asked.body, receive), send)
+            await self._event_stream(scope, receive, send, asked.taken)
             return
         # nothing was sent yet but by a connection that has ended, and to that nothing more is
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -230,7 +251,7 @@ class Endpoint:
         except RefusedError as refused:
             headers = [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
             return await self._error(exchange, refused.status, refused.error, headers)
-        except _HttpError as refused:
+        except HttpError as refused:
             return await self._error(exchange, refused.status, refused.error, refused.headers)
         except Exception as error:
             return await self._error(exchange, 500, GraphQLError("A defect.", original_error=error))
@@ -238,6 +259,8 @@ class Endpoint:
             self._running -= 1
 
     async def _serve(self, exchange: _Exchange) -> Response:
+        request = self._accounts.request_of(exchange.scope)
+        exchange.request_id = request.request_id.encode()
         if exchange.method == "OPTIONS":
             return self._preflight(exchange)
         if self._running > self._options.max_requests:
@@ -247,34 +270,30 @@ class Endpoint:
             raise _refused(405, Code.METHOD_NOT_ALLOWED, message, (b"allow", _ALLOWED_METHODS))
         if exchange.head.accepted[:1] == (EVENT_STREAM,) and self._event_stream is not None:
             raise _StreamError
-        caller = await self._accounts.caller_of(exchange.scope)
-        exchange.request_id = caller.request_id.encode()
-        REQUEST_ID.set(caller.request_id)
+        caller = await self._accounts.caller_of(request)
         self._accounts.charge(caller, 1)
         return await (self._post if exchange.method == "POST" else self._get)(exchange, caller)
 
     async def _post(self, exchange: _Exchange, caller: Caller) -> Response:
         self._require_media_type(exchange)
-        if not exchange.head.is_json:
-            raise _refused(415, Code.BAD_REQUEST, "The body has to be JSON: send `Content-Type: application/json`.")
-        if b"content-encoding" in exchange.headers:
-            raise _refused(415, Code.BAD_REQUEST, "The body has to be sent as it is, without Content-Encoding.")
         body = exchange.body
         if body is None:
-            body = await self._body(exchange)
-        elif len(body) > self._options.max_body_bytes:
-            raise self._too_large()
+            assert exchange.receive is not None
+            body = await read_body(exchange.head, exchange.receive, self._options)
+        else:
+            require_json(exchange.head)
+            _require_size(len(body), self._options)
         if body.lstrip()[:1] == b"[":
             return await self._batch(exchange, body, caller)
-        answer = await self._answer(body, lambda: _decoded(_ONE, body), caller, read_only=False)
+        answer = await self._answer(body, lambda: request_of_body(body), caller, read_only=False)
         streams = EVENT_STREAM in exchange.head.accepted and self._event_stream is not None
         if answer.answer.kind == "subscription" and streams:
-            raise _StreamError(body)
+            raise _StreamError(Taken(caller, body))
         return await self._send_answer(exchange, body, answer)
 
     async def _get(self, exchange: _Exchange, caller: Caller) -> Response:
         query: bytes = exchange.scope["query_string"]
-        given = _parameters(query)
+        given = parameters_of(query)
         if (
             HTML in exchange.head.accepted
             and self._page is not None
@@ -282,9 +301,8 @@ class Endpoint:
         ):
             return self._response(exchange, 200, self._page, [(b"content-type", b"text/html; charset=utf-8")])
         self._require_media_type(exchange)
-        if len(query) > self._options.max_body_bytes:
-            raise self._too_large()
-        answer = await self._answer(b"GET?" + query, lambda: _from_parameters(given), caller, read_only=True)
+        _require_size(len(query), self._options)
+        answer = await self._answer(b"GET?" + query, lambda: request_of_parameters(given), caller, read_only=True)
         etag = _etag(answer)
         if answer.answer.has_errors:
             lasting = b"no-store"
@@ -300,10 +318,10 @@ class Endpoint:
     async def _batch(self, exchange: _Exchange, body: bytes, caller: Caller) -> Response:
         most = self._options.max_batch
         if most <= 1:
-            raise _HttpError(400, BadRequestError("This server takes one operation in a request, no batch."))
+            raise HttpError(400, BadRequestError("This server takes one operation in a request, no batch."))
         requests = _decoded(_MANY, body)
         if not 1 <= len(requests) <= most:
-            raise _HttpError(400, BadRequestError(f"A batch has 1 to {most} operations, this one {len(requests)}."))
+            raise HttpError(400, BadRequestError(f"A batch has 1 to {most} operations, this one {len(requests)}."))
         self._accounts.charge(caller, len(requests) - 1)
         # one after another: a batch takes no more of the database's connections than a single operation
         answers = [await self._execute(request, caller, read_only=False) for request in requests]
@@ -311,7 +329,7 @@ class Endpoint:
         return await self._json_or_shorter(exchange, 200, joined)
 
     async def _answer(
-        self, key: bytes, decode: Callable[[], _Request], caller: Caller, *, read_only: bool
+        self, key: bytes, decode: Callable[[], JsonRequest], caller: Caller, *, read_only: bool
     ) -> CachedAnswer:
         found = self._cache.get(key)
         if found is not None and Scope.READ in caller.scopes:
@@ -323,52 +341,16 @@ class Endpoint:
         self._cache.put(key, answer, before)
         return answer
 
-    async def _execute(self, request: _Request, caller: Caller, *, read_only: bool) -> Answer:
+    async def _execute(self, request: JsonRequest, caller: Caller, *, read_only: bool) -> Answer:
         try:
             text = self._persisted.resolve(request.query, request.extensions, request.document_id)
         except BadRequestError as error:
-            raise _HttpError(400, error) from None
+            raise HttpError(400, error) from None
         except ApiError as error:
             return self._executor.refused([error])
         return await self._executor.execute(
             GraphQLRequest(text, request.variables, request.operation_name, read_only), caller
         )
-
-    async def _body(self, exchange: _Exchange) -> bytes:
-        """The whole body. Raises _HttpError for one that is too large or takes too long."""
-        limit = self._options.max_body_bytes
-        length = exchange.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > limit:
-            raise self._too_large()
-        receive = exchange.receive
-        assert receive is not None
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._options.body_timeout_s):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _refused(400, Code.BAD_REQUEST, "The request ended before its body did.")
-                    part: bytes = message.get("body", b"")
-                    if not message.get("more_body", False) and not parts:
-                        if len(part) > limit:
-                            raise self._too_large()
-                        return part
-                    size += len(part)
-                    if size > limit:
-                        raise self._too_large()
-                    parts.append(part)
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-        except TimeoutError:
-            raise _refused(
-                408, Code.BAD_REQUEST, f"The body took longer than {self._options.body_timeout_s:g} seconds.", _CLOSE
-            ) from None
-
-    def _too_large(self) -> _HttpError:
-        limit = self._options.max_body_bytes
-        return _refused(413, Code.LIMIT_EXCEEDED, f"A request holds at most {limit} bytes.", _CLOSE)
 
     @staticmethod
     def _require_media_type(exchange: _Exchange) -> None:
@@ -403,10 +385,8 @@ class Endpoint:
     async def _error(
         self, exchange: _Exchange, status: int, error: GraphQLError, headers: Sequence[Header] = ()
     ) -> Response:
-        errors = [error]
-        show_errors(errors)
-        body = msgspec.json.encode({"errors": [shown.formatted for shown in errors]})
-        return await self._json_or_shorter(exchange, status, body, [*headers, (b"cache-control", b"no-store")])
+        headers = [*headers, (b"cache-control", b"no-store")]
+        return await self._json_or_shorter(exchange, status, error_body(error), headers)
 
     async def _json_or_shorter(
         self, exchange: _Exchange, status: int, body: bytes, headers: Sequence[Header] = ()
@@ -445,14 +425,47 @@ class Endpoint:
         return self._response(exchange, 204, b"", headers)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read already once more, and then what comes after it."""
-    left = [{"type": "http.request", "body": body, "more_body": False}]
+def require_json(head: Head) -> None:
+    """Raise HttpError for a body that is not said to be JSON, or is coded.
 
-    async def first_the_body() -> Message:
-        return left.pop() if left else await receive()
+    Other types any page may have a browser send here without asking: mutations too.
+    """
+    if not head.is_json:
+        raise _refused(415, Code.BAD_REQUEST, "The body has to be JSON: send `Content-Type: application/json`.")
+    if b"content-encoding" in head.headers:
+        raise _refused(415, Code.BAD_REQUEST, "The body has to be sent as it is, without Content-Encoding.")
 
-    return first_the_body
+
+async def read_body(head: Head, receive: Callable[[], Awaitable[Mapping[str, Any]]], options: HttpOptions) -> bytes:
+    """The whole body. Raises HttpError for one that is no JSON, is too large or takes too long."""
+    require_json(head)
+    length = head.headers.get(b"content-length", b"")
+    if length.isdigit():
+        _require_size(int(length), options)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(options.body_timeout_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _refused(400, Code.BAD_REQUEST, "The request ended before its body did.")
+                part: bytes = message.get("body", b"")
+                size += len(part)
+                _require_size(size, options)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise _refused(
+            408, Code.BAD_REQUEST, f"The body took longer than {options.body_timeout_s:g} seconds.", _CLOSE
+        ) from None
+
+
+def _require_size(size: int, options: HttpOptions) -> None:
+    limit = options.max_body_bytes
+    if size > limit:
+        raise _refused(413, Code.LIMIT_EXCEEDED, f"A request holds at most {limit} bytes.", _CLOSE)
 
 
 _CLOSE: Final = (b"connection", b"close")
@@ -466,20 +479,27 @@ def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise _HttpError(400, BadRequestError(f"The request is not the JSON of one: {error}.")) from None
+        raise HttpError(400, BadRequestError(f"The request is not the JSON of one: {error}.")) from None
     except RecursionError:
-        raise _HttpError(400, BadRequestError("The request's JSON nests too deeply.")) from None
+        raise HttpError(400, BadRequestError("The request's JSON nests too deeply.")) from None
 
 
-def _parameters(query: bytes) -> dict[str, str]:
+def request_of_body(body: bytes) -> JsonRequest:
+    """The operation that a body asks for. Raises HttpError where it is no JSON of one."""
+    return _decoded(_ONE, body)
+
+
+def parameters_of(query: bytes) -> dict[str, str]:
+    """What stands in an address after the question mark. Raises HttpError where that cannot be read."""
     try:
         return dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50))
     except ValueError as error:
-        raise _HttpError(400, BadRequestError(f"The address's parameters cannot be read: {error}.")) from None
+        raise HttpError(400, BadRequestError(f"The address's parameters cannot be read: {error}.")) from None
 
 
-def _from_parameters(given: Mapping[str, str]) -> _Request:
-    return _Request(
+def request_of_parameters(given: Mapping[str, str]) -> JsonRequest:
+    """The operation that an address asks for. Raises HttpError for variables or extensions that are no objects."""
+    return JsonRequest(
         given.get("query"),
         _object(given, "variables"),
         given.get("operationName") or None,
@@ -493,7 +513,7 @@ def _object(given: Mapping[str, str], name: str) -> dict[str, Any] | None:
     try:
         return _OBJECT.decode(text) if text else None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise _HttpError(400, BadRequestError(f"`{name}` is not the JSON of an object: {error}.")) from None
+        raise HttpError(400, BadRequestError(f"`{name}` is not the JSON of an object: {error}.")) from None
 
 
 def _etag(cached: CachedAnswer) -> bytes:

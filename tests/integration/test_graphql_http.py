@@ -146,6 +146,8 @@ class TestStatuses:
 
             assert response.status_code == 405
             assert "POST" in response.headers["allow"]
+            assert response.json()["errors"][0]["extensions"]["requestId"] == response.headers["x-request-id"]
+        assert (await server.client.options("/graphql")).headers["x-request-id"]
 
     async def test_a_large_body_is_not_read(self, database_url: str, store: Store) -> None:
         app = toy_app(database_url, graphql=GraphQL(max_body_bytes=1000))

@@ -15,10 +15,15 @@ from support.graphql import Server, serving, toy_app
 from support.index_service import until
 from support.live import CHANGES, WAIT_S, ingest
 
-from clarion.config import GraphQL
+from clarion.config import GraphQL, Quota
 from clarion.store.store import Store
+from clarion_graphql.accounts.caller import ANYONE, Caller
+from clarion_graphql.execution import Answer, Executor, GraphQLRequest
+from clarion_graphql.http import HttpOptions
 
 STREAM = {"Accept": "text/event-stream"}
+JSON = {"Content-Type": "application/json"}
+ASK = b'{"query": "{ __typename }"}'
 
 
 @pytest.fixture
@@ -87,6 +92,20 @@ class TestStream:
 
         assert (name, identifier) == ("next", answer["data"]["changes"]["sequence"])
         assert answer["data"]["changes"]["key"] == ["a"]
+
+    async def test_its_answer_has_an_id(self, server: Server) -> None:
+        async with streamed(server, "{ nonsense }") as events:
+            (error,) = (await events.next())[2]["errors"]
+            assert error["extensions"]["requestId"] == events.response.headers["x-request-id"]
+
+    async def test_a_client_that_also_takes_json_is_streamed_a_subscription(
+        self, database_url: str, store: Store
+    ) -> None:
+        # which is charged once as a request
+        async with serving(toy_app(database_url, quota=Quota(anonymous="1/hour"))) as server:
+            accept = {"Accept": "application/json, text/event-stream"}
+            async with streamed(server, CHANGES, accept, path="/graphql") as events:
+                assert (await events.data())["op"] == "START"
 
     async def test_the_last_events_id_goes_on_after_it(self, store: Store, server: Server) -> None:
         first = toy.block(None, [toy.move("a", 1), toy.move("b", 1), toy.move("c", 1)])
@@ -171,10 +190,19 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("request_of", "status"),
         [
-            ({"method": "POST", "content": b"{"}, 400),
-            ({"method": "POST", "content": b"[]"}, 400),
-            ({"method": "POST", "content": b'{"query": 1}'}, 400),
-            ({"method": "POST", "content": b"x" * ((1 << 20) + 1)}, 413),
+            ({"method": "POST", "headers": JSON, "content": b"{"}, 400),
+            ({"method": "POST", "headers": JSON, "content": b"[]"}, 400),
+            ({"method": "POST", "headers": JSON, "content": b'{"query": 1}'}, 400),
+            ({"method": "POST", "headers": JSON, "content": b"[" * 100_000}, 400),
+            ({"method": "POST", "headers": JSON, "content": b"x" * ((1 << 20) + 1)}, 413),
+            ({"method": "POST", "content": ASK}, 415),
+            ({"method": "POST", "headers": {"Content-Type": "text/plain"}, "content": ASK}, 415),
+            (
+                {"method": "POST", "headers": {"Content-Type": "application/json; charset=latin1"}, "content": ASK},
+                415,
+            ),
+            ({"method": "POST", "headers": JSON | {"Content-Encoding": "gzip"}, "content": ASK}, 415),
+            ({"method": "GET", "params": {"query": "{ __typename }", "variables": "[]"}}, 400),
             ({"method": "GET", "params": {"query": "{ __typename }", "extensions": "["}}, 400),
             ({"method": "GET", "headers": {"Last-Event-ID": "x"}, "params": {"query": "{ __typename }"}}, 400),
             ({"method": "PUT", "content": b"{}"}, 405),
@@ -184,7 +212,62 @@ class TestRefused:
         response = await server.client.request(url="/graphql/stream", **request_of)
 
         assert response.status_code == status
-        assert response.json()["errors"][0]["message"]
+        (error,) = response.json()["errors"]
+        assert error["extensions"]["code"] in ("BAD_REQUEST", "LIMIT_EXCEEDED", "METHOD_NOT_ALLOWED")
+        assert error["extensions"]["requestId"] == response.headers["x-request-id"]
+
+    async def test_what_is_wrong_with_a_body_is_said(self, server: Server) -> None:
+        said = set()
+        nested = b'{"variables": ' + b'{"a":' * 50_000
+        for content in (b"{", b"[]", b'{"query": 1}', nested):
+            response = await server.client.post("/graphql/stream", content=content, headers=JSON)
+            said.add(response.json()["errors"][0]["message"])
+
+        assert len(said) == 4
+        assert "The request's JSON nests too deeply." in said
+
+    @pytest.mark.parametrize("path", ["/graphql/stream", "/graphql"])
+    async def test_no_page_has_a_mutation_sent_without_the_browser_asking_first(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, path: str
+    ) -> None:
+        executed: list[GraphQLRequest] = []
+
+        async def noted(self: Executor, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
+            executed.append(request)
+            return self.refused([])
+
+        monkeypatch.setattr(Executor, "execute", noted)
+        mutation = b'{"query": "mutation { revokeSession { id } }"}'
+        headers = STREAM | {"Origin": "https://elsewhere.example"}
+        plain = await server.client.post(path, content=mutation, headers=headers | {"Content-Type": "text/plain"})
+        assert (plain.status_code, executed) == (415, [])
+        asked = await server.client.post(path, content=mutation, headers=headers | JSON)
+        assert (asked.status_code, len(executed)) == (200, 1)
+
+    async def test_a_body_that_does_not_come(self, database_url: str, store: Store) -> None:
+        app = toy_app(database_url)
+        app.event_stream._options = HttpOptions(body_timeout_s=0.2)
+        async with serving(app) as server:
+            host, port = server.url.removeprefix("ws://").removesuffix("/graphql").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                b"POST /graphql/stream HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                b"content-length: 50\r\n\r\n{"
+            )
+            answer = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+
+        assert answer.startswith(b"HTTP/1.1 408")
+
+    async def test_an_unknown_credential(self, server: Server) -> None:
+        response = await server.client.post(
+            "/graphql/stream", json={"query": CHANGES}, headers={"Authorization": "Bearer x"}
+        )
+
+        (error,) = response.json()["errors"]
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert error["extensions"]["code"] == "UNAUTHENTICATED"
+        assert error["extensions"]["requestId"] == response.headers["x-request-id"]
 
     async def test_a_mutation_is_sent_with_post(self, server: Server) -> None:
         given = {"query": "mutation { signOut }"}

@@ -34,7 +34,7 @@ from clarion_graphql.accounts.store import (
     TooManyKeysError,
 )
 from clarion_graphql.accounts.tokens import Token, new_token, parse_token
-from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.errors import REQUEST_ID, ApiError, Code, InputError
 
 log = structlog.get_logger(__name__)
 
@@ -121,18 +121,23 @@ class Accounts:
             for identifier in connected - good:
                 self._forget(kind, identifier)
 
-    async def caller_of(self, scope: AsgiScope, authorization: str | None = None) -> Caller:
-        """Who sends a request, whose id the log says from here on.
+    def request_of(self, scope: AsgiScope) -> Request:
+        """What a request or a WebSocket's handshake says of its sender. The log and errors say its id from here on."""
+        request = self._proxies.read(scope)
+        structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        REQUEST_ID.set(request.request_id)
+        return request
+
+    async def caller_of(self, request: Request, authorization: str | None = None) -> Caller:
+        """Who sends a request.
 
         Args:
-            scope: the ASGI scope of the request or of the WebSocket's handshake.
+            request: what it says.
             authorization: in place of the header, which a browser cannot send with a WebSocket.
 
         Raises:
             RefusedError: the credential is not known, revoked, expired, or of another page.
         """
-        request = self._proxies.read(scope)
-        structlog.contextvars.bind_contextvars(request_id=request.request_id)
         caller = self._anonymous(request)
         given = request.authorization if authorization is None else authorization
         return caller if given is None else await self._known_caller(given, caller)

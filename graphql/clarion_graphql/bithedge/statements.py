@@ -112,7 +112,7 @@ def _error(status: int, error: ApiError, headers: Mapping[str, str] | None = Non
 
 
 async def _answer(service: Service, request: Request) -> Response:
-    caller = await service.accounts.caller_of(request.scope)
+    caller = await service.accounts.caller_of(service.accounts.request_of(request.scope))
     caller.require(Scope.READ)
     wanted = _wanted(request)
     session = service.session()

@@ -9,20 +9,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
-from urllib.parse import parse_qs
+from typing import Final
 
 import msgspec
 from graphql import GraphQLError, OperationType
 
 from clarion_graphql.accounts.caller import Caller
+from clarion_graphql.accounts.client import Request as Sender
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.context import Service
 from clarion_graphql.documents import RequestError
-from clarion_graphql.errors import REQUEST_ID, InputError
+from clarion_graphql.errors import ApiError, BadRequestError, Code
 from clarion_graphql.execution import Executor, GraphQLRequest
-from clarion_graphql.http import Header, Origins
+from clarion_graphql.http import (
+    Head,
+    Header,
+    HttpError,
+    HttpOptions,
+    JsonRequest,
+    Origins,
+    Taken,
+    error_body,
+    parameters_of,
+    read_body,
+    request_of_body,
+    request_of_parameters,
+)
 from clarion_graphql.live.frames import EventStreamEnvelope
 from clarion_graphql.live.hub import Hub, Request
 from clarion_graphql.live.members import Member
@@ -31,8 +43,6 @@ from clarion_graphql.persisted import PersistedQueries
 
 #: How often a comment is sent where nothing else is, in seconds.
 KEEP_ALIVE_S: Final = 15.0
-#: Most bytes of a request's body.
-MAX_BODY: Final = 1 << 20
 #: How long a client may take to receive the end of its stream, in seconds.
 CLOSE_TIMEOUT_S: Final = 5.0
 
@@ -44,24 +54,6 @@ _HEADERS: Final = [
 ]
 
 
-class _Request(msgspec.Struct, rename="camel"):
-    query: str | None = None
-    variables: msgspec.Raw = msgspec.Raw(b"{}")
-    operation_name: str | None = None
-    extensions: dict[str, Any] | None = None
-    document_id: str | None = None
-
-
-class _RefusedError(Exception):
-    """The request is answered with a status."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.errors: list[dict[str, Any]] = [{"message": message}]
-        self.headers = dict(headers or {})
-
-
 class EventStreamEndpoint:
     """An ASGI application that answers with an event stream."""
 
@@ -71,32 +63,39 @@ class EventStreamEndpoint:
         executor: Executor,
         persisted: PersistedQueries,
         service: Service,
-        origins: Origins,
+        options: HttpOptions,
         *,
-        max_body: int = MAX_BODY,
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         self._hub = hub
         self._executor = executor
         self._persisted = persisted
         self._service = service
-        self._origins = origins
-        self._max_body = max_body
+        self._options = options
+        self._origins = Origins(options.origins)
         self._keep_alive_s = keep_alive_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, taken: Taken | None = None) -> None:
+        """Answer one request. ``taken``: what is known of it; None: nothing yet."""
         ended = asyncio.Event()
+        head = Head(scope["headers"])
+        sender = self._service.accounts.request_of(scope)
+        headers = [
+            (b"x-request-id", sender.request_id.encode()),
+            *self._origins.headers(head.headers.get(b"origin")),
+        ]
         with contextlib.ExitStack() as counted:
-            headers = self._origins.headers(_header(scope, b"origin"))
             try:
-                if scope["method"] not in ("GET", "POST"):
-                    raise _RefusedError(405, "Send GET or POST.", {"Allow": "GET, POST"})
-                caller = await self._caller(scope, counted, ended.set)
-                request = await _read(scope, receive, self._max_body)
-                since = _last_event_id(scope)
-            except _RefusedError as refused:
-                await _refuse(send, refused, headers)
+                caller = await self._caller(scope, sender, taken)
+                counted.enter_context(self._service.accounts.connection(caller, ended.set))
+                request = await self._read(scope, head, receive, taken)
+                since = _last_event_id(head)
+            except RefusedError as refused:
+                said = [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
+                await _refuse(send, refused.status, refused.error, [*headers, *said])
+                return
+            except HttpError as refused:
+                await _refuse(send, refused.status, refused.error, [*headers, *refused.headers])
                 return
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS + headers})
             # the head goes out at once: a client may wait for it long before the first event
@@ -107,24 +106,29 @@ class EventStreamEndpoint:
             finally:
                 await _end(outlet, send)
 
-    async def _caller(self, scope: Scope, counted: contextlib.ExitStack, end: Callable[[], None]) -> Caller:
-        accounts = self._service.accounts
-        try:
-            caller = await accounts.caller_of(scope)
-            counted.enter_context(accounts.connection(caller, end))
-        except RefusedError as refused:
-            error = _RefusedError(refused.status, refused.error.message, refused.headers)
-            error.errors = [dict(refused.error.formatted)]
-            raise error from None
-        REQUEST_ID.set(caller.request_id or None)
+    async def _caller(self, scope: Scope, sender: Sender, taken: Taken | None) -> Caller:
+        if scope["method"] not in ("GET", "POST"):
+            message = f"{scope['method']} is no way to ask for an event stream: send GET or POST."
+            raise HttpError(405, ApiError(Code.METHOD_NOT_ALLOWED, message), (b"allow", b"GET, POST"))
+        if taken is not None:
+            return taken.caller
+        caller = await self._service.accounts.caller_of(sender)
+        self._service.accounts.charge(caller, 1)
         return caller
+
+    async def _read(self, scope: Scope, head: Head, receive: Receive, taken: Taken | None) -> JsonRequest:
+        """The request, from the address or the body. Raises HttpError."""
+        if scope["method"] == "GET":
+            return request_of_parameters(parameters_of(scope["query_string"]))
+        body = await read_body(head, receive, self._options) if taken is None else taken.body
+        return request_of_body(body)
 
     async def _answer(
         self,
         scope: Scope,
         receive: Receive,
         outlet: Outlet,
-        request: _Request,
+        request: JsonRequest,
         caller: Caller,
         since: int | None,
         ended: asyncio.Event,
@@ -140,9 +144,7 @@ class EventStreamEndpoint:
             text = self._persisted.resolve(request.query, request.extensions, request.document_id)
             operation = self._executor.documents.read(text).operation(request.operation_name)
             if operation.type is OperationType.SUBSCRIPTION:
-                self._service.accounts.charge(caller, 1)
-                variables = bytes(request.variables)
-                asked = Request(text, b"{}" if variables == b"null" else variables, request.operation_name)
+                asked = Request(text, msgspec.json.encode(request.variables or {}), request.operation_name)
                 leave = await self._hub.open(asked, member, caller, since=since)
                 try:
                     await self._until_over(receive, outlet, envelope, ended)
@@ -150,7 +152,7 @@ class EventStreamEndpoint:
                     leave()
                 return
             read_only = scope["method"] == "GET"
-            query = GraphQLRequest(text, _variables(request), request.operation_name, read_only=read_only)
+            query = GraphQLRequest(text, request.variables, request.operation_name, read_only=read_only)
             answer = await self._executor.execute(query, caller)
             outlet.write(envelope.answer(answer.body))
             outlet.write(envelope.complete())
@@ -194,73 +196,23 @@ async def _end(outlet: Outlet, send: Send) -> None:
     outlet.abort()
 
 
-async def _read(scope: Scope, receive: Receive, max_body: int) -> _Request:
-    """The request, from the address or the body. Raises _RefusedError."""
-    if scope["method"] == "GET":
-        return _from_address(scope["query_string"])
-    body = bytearray()
-    while True:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            raise _RefusedError(400, "The body is not whole.")
-        body += event.get("body", b"")
-        if len(body) > max_body:
-            raise _RefusedError(413, f"A body has at most {max_body} bytes.")
-        if not event.get("more_body", False):
-            break
-    try:
-        return msgspec.json.decode(body, type=_Request)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise _RefusedError(400, "The body is a JSON object with query, variables, operationName.") from None
-
-
-def _from_address(query_string: bytes) -> _Request:
-    try:
-        given = {name: values[-1] for name, values in parse_qs(query_string.decode("ascii"), errors="strict").items()}
-    except (UnicodeError, ValueError):
-        raise _RefusedError(400, "The address is not readable.") from None
-    variables = given.get("variables") or "{}"
-    try:
-        extensions = msgspec.json.decode(given.get("extensions") or "null", type=dict[str, Any] | None)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise _RefusedError(400, "extensions is a JSON object.") from None
-    return _Request(
-        given.get("query"),
-        msgspec.Raw(variables.encode()),
-        given.get("operationName"),
-        extensions,
-        given.get("documentId"),
-    )
-
-
-def _variables(request: _Request) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(request.variables, type=dict[str, Any] | None) or {}
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise RequestError([InputError("variables is a JSON object.")]) from None
-
-
-def _last_event_id(scope: Scope) -> int | None:
-    """The sequence of the last event that the client had, where it says so. Raises _RefusedError."""
-    given = _header(scope, b"last-event-id")
+def _last_event_id(head: Head) -> int | None:
+    """The sequence of the last event that the client had, where it says so. Raises HttpError."""
+    given = head.headers.get(b"last-event-id")
     if not given:
         return None
     if not _SEQUENCE.match(given):
-        raise _RefusedError(400, "Last-Event-ID is the id of an event of this stream: a sequence.")
+        raise HttpError(400, BadRequestError("Last-Event-ID is the id of an event of this stream: a sequence."))
     return int(given)
 
 
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    return next((value for name, value in scope["headers"] if name == wanted), None)
-
-
-async def _refuse(send: Send, refused: _RefusedError, headers: list[Header]) -> None:
-    body = msgspec.json.encode({"errors": refused.errors})
+async def _refuse(send: Send, status: int, error: ApiError, headers: list[Header]) -> None:
+    body = error_body(error)
     headers = [
         *headers,
-        *((name.lower().encode(), value.encode()) for name, value in refused.headers.items()),
-        (b"content-type", b"application/json"),
+        (b"content-type", b"application/json; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
     ]
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

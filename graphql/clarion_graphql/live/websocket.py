@@ -19,7 +19,7 @@ from clarion_graphql.accounts.caller import Caller
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.context import Service
 from clarion_graphql.documents import RequestError
-from clarion_graphql.errors import REQUEST_ID, ApiError, Code
+from clarion_graphql.errors import ApiError, Code
 from clarion_graphql.execution import Executor, GraphQLRequest
 from clarion_graphql.live.frames import PING_FRAME, Message, WebSocketEnvelope, text_frame
 from clarion_graphql.live.hub import Hub, Request
@@ -207,11 +207,11 @@ class _Connection:
         authorization = next((value for name, value in given.items() if name.lower() == "authorization"), None)
         accounts = self._endpoint.service.accounts
         try:
-            caller = await accounts.caller_of(self._scope, authorization if isinstance(authorization, str) else None)
+            request = accounts.request_of(self._scope)
+            caller = await accounts.caller_of(request, authorization if isinstance(authorization, str) else None)
             self._counted.enter_context(accounts.connection(caller, self._lose_credential))
         except RefusedError as refused:
             raise _Close(refused.close_code, _short(refused.error.message)) from None
-        REQUEST_ID.set(caller.request_id or None)
         return caller
 
     async def _next(self) -> _Incoming | None:
