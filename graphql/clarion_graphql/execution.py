@@ -148,13 +148,20 @@ class Executor:
             return frozenset()
         return channels_of(self._schema, operation)
 
+    def cost(self, operation: documents.Operation, variables: Mapping[str, Any]) -> int:
+        """What an operation costs: of a subscription, one message. Raises ApiError where it is above the limit."""
+        known: CostModel | None = operation.notes.get(CostModel)
+        if known is None:
+            known = operation.notes[CostModel] = cost_of(self._schema, operation.document, operation.node)
+        return require_cost(known, variables, self._limits)
+
     async def _run(
         self, text: str, operation: documents.Operation, variables: dict[str, Any], caller: Caller
     ) -> Answer:
         running = context.Operation(self._service, caller)
         is_of_past = False
         try:
-            cost = require_cost(self._cost_model(operation), variables, self._limits)
+            cost = self.cost(operation, variables)
             running.cost = cost_extension(cost, self._limits)
             self._service.accounts.charge(caller, cost)
             if operation.node.directives:
@@ -229,12 +236,6 @@ class Executor:
             data = data_of(plan, row, result.data)
             result = ExecutionResult(cast("dict[str, Any]", msgspec.Raw(data)), result.errors)
         return _answer(operation, result, running)
-
-    def _cost_model(self, operation: documents.Operation) -> CostModel:
-        known: CostModel | None = operation.notes.get(CostModel)
-        if known is None:
-            known = operation.notes[CostModel] = cost_of(self._schema, operation.document, operation.node)
-        return known
 
     def _introspected(
         self, operation: documents.Operation, variables: dict[str, Any], running: context.Operation

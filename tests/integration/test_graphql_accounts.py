@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -536,6 +536,7 @@ class TestQuotas:
 
 
 CLOCK = "subscription { blocks { op } }"
+MANY = "toyAccounts(first: 500) { nodes { owner balance } }"
 
 
 class Socket:
@@ -626,6 +627,58 @@ class TestConnections:
             await server.app.state.service.accounts.end_connections()
             assert await expired.closed() == 4401
 
+    async def codes(self, server: Server, *documents: str) -> list[list[str | None]]:
+        """The code that each document is answered with, None for an answer: over WebSocket, and as event streams."""
+        over_socket: list[str | None] = []
+        async with self.connect(server) as socket:
+            assert (await socket.receive())["type"] == "connection_ack"
+            for number, document in enumerate(documents):
+                await socket.send(id=str(number), type="subscribe", payload={"query": document})
+                while (message := await socket.receive())["id"] != str(number) or message["type"] == "complete":
+                    pass
+                over_socket.append(_code(message["payload"] if message["type"] == "error" else ()))
+        streamed: list[str | None] = []
+        for document in documents:
+            async with server.client.stream("POST", "/graphql/stream", json={"query": document}) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    streamed.append(_code(response.json()["errors"]))
+                    continue
+                lines = response.aiter_lines()
+                while not (line := await anext(lines)).startswith("data: "):
+                    pass
+                streamed.append(_code(msgspec.json.decode(line.removeprefix("data: ")).get("errors", ())))
+        return [over_socket, streamed]
+
+    def limited(self, url: str, anonymous: str, **options: Any) -> contextlib.AbstractAsyncContextManager[Server]:
+        """A server that callers without a credential have a quota of."""
+        with toy_store(url):
+            return serving_sockets(toy_app(url, quota=Quota(anonymous=anonymous), **options))
+
+    async def test_a_live_query_costs_what_its_query_does(self, database_url: str) -> None:
+        live = f"subscription {{ live {{ {MANY} }} }}"
+        async with self.limited(database_url, "1000/hour") as server:
+            assert (await server.client.post("/graphql", json={"query": f"{{ {MANY} }}"})).status_code == 429
+            assert await self.codes(server, live) == [["RATE_LIMITED"], ["RATE_LIMITED"]]
+        # 1,003 fields and the request, then again the same subscription, which the server knows by then
+        async with self.limited(database_url, "3013/hour") as server:
+            assert await self.codes(server, live, live) == [[None, None], [None, "RATE_LIMITED"]]
+
+    async def test_a_subscription_costs_what_a_message_of_it_can_hold(self, database_url: str) -> None:
+        blocks = "subscription { blocks { op block { transactions(first: 500) { nodes { txId txIndex } } } } }"
+        async with self.limited(database_url, "1000000/hour", graphql=GraphQL(max_cost=100)) as server:
+            assert await self.codes(server, blocks, CLOCK) == [["LIMIT_EXCEEDED", None]] * 2
+        async with self.limited(database_url, "1000/hour") as server:
+            assert await self.codes(server, blocks, CLOCK) == [["RATE_LIMITED", None]] * 2
+
+    @pytest.mark.parametrize("document", ["{", "{ nothing }", "subscription { nothing }"])
+    async def test_what_is_refused_costs_one(self, database_url: str, document: str) -> None:
+        wrong = "GRAPHQL_PARSE_FAILED" if document == "{" else "GRAPHQL_VALIDATION_FAILED"
+        async with self.limited(database_url, "3/hour") as server:
+            assert await self.codes(server, *[document] * 4) == [[wrong] * 3 + ["RATE_LIMITED"], ["RATE_LIMITED"] * 4]
+        async with self.limited(database_url, "5/hour") as server:
+            assert await self.codes(server, *[document] * 3) == [[wrong] * 3, [wrong] * 2 + ["RATE_LIMITED"]]
+
     async def test_an_event_stream_ends_with_its_credential(self, server: Server) -> None:
         client = Client(server.client)
         session = await client.sign_in()
@@ -643,6 +696,10 @@ class TestConnections:
                     pass
         refused = await server.client.post("/graphql/stream", json={"query": CLOCK}, headers=headers)
         assert refused.status_code == 401
+
+
+def _code(errors: Sequence[dict[str, Any]]) -> str | None:
+    return str(errors[0]["extensions"]["code"]) if errors else None
 
 
 class TestDatabase:

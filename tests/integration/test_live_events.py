@@ -101,8 +101,8 @@ class TestStream:
     async def test_a_client_that_also_takes_json_is_streamed_a_subscription(
         self, database_url: str, store: Store
     ) -> None:
-        # which is charged once as a request
-        async with serving(toy_app(database_url, quota=Quota(anonymous="1/hour"))) as server:
+        # 8 fields, and 1 for the request
+        async with serving(toy_app(database_url, quota=Quota(anonymous="9/hour"))) as server:
             accept = {"Accept": "application/json, text/event-stream"}
             async with streamed(server, CHANGES, accept, path="/graphql") as events:
                 assert (await events.data())["op"] == "START"

@@ -52,9 +52,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A request that was understood: its group's key, where it begins, and how to make the group."""
+    """A request that was understood: its group's key, what it costs, where it begins, and how to make the group."""
 
     key: Hashable
+    cost: int
     since: int | None
     source: Source
     executor: CoreExecutor[Any]
@@ -93,7 +94,9 @@ class Hub:
         ``since`` stands above the one in the request. Where no log is followed, what is so now comes first, whatever
         was told before.
 
-        Raises RequestError where it cannot begin.
+        Raises:
+            RequestError: it cannot begin.
+            RefusedError: the caller's quota does not hold what a message of it costs.
         """
         try:
             caller.require(Scope.SUBSCRIBE)
@@ -111,6 +114,7 @@ class Hub:
             require_scopes(self._schema, prepared.operation, caller)
         except GraphQLError as error:
             raise RequestError([error]) from None
+        self._service.accounts.charge(caller, prepared.cost)
         if isinstance(prepared.source, LogSource):
             member.position = prepared.since if since is None else since
         group = self._live_group(prepared, caller) if isinstance(prepared.source, LiveQuery) else self._group(prepared)
@@ -159,6 +163,10 @@ class Hub:
     async def _prepare(self, request: Request, caller: Caller) -> _Prepared:
         operation = self._executor.documents.read(request.query).operation(request.operation_name)
         variables = _decoded(request.variables)
+        try:
+            cost = self._executor.cost(operation, variables)
+        except GraphQLError as error:
+            raise RequestError([error]) from None
         executor = StrawberryGraphQLCoreExecutionContext.build(
             self._schema,
             operation.document,
@@ -179,7 +187,7 @@ class Hub:
         since = source.since if isinstance(source, LogSource) else None
         text, rest = _without_since(request.query, operation, variables)
         key = (text, operation.name, msgspec.json.encode(rest, order="deterministic"), source.what)
-        return _Prepared(key, since, source, executor, variables, operation)
+        return _Prepared(key, cost, since, source, executor, variables, operation)
 
     async def _render(self, executor: CoreExecutor[Any], root: Any) -> bytes:
         """The answer for one message, as JSON."""

@@ -47,7 +47,7 @@ class LiveAnswers:
         self._executor = executor
         self._touched = touched
         self._reads = reads
-        # what a run costs was charged when it was subscribed to
+        # a run is for all that share it, each of whom was charged what it costs when subscribing
         self._caller = msgspec.structs.replace(caller, quota_key="")
         self._last: State | None = None
 

@@ -270,6 +270,7 @@ class _Connection:
         member = Member(self.outlet, envelope, ended)
         operation = _Operation(member)
         try:
+            self._endpoint.service.accounts.charge(caller, 1)
             if len(self._operations) >= MAX_OPERATIONS:
                 said = f"A connection has at most {MAX_OPERATIONS} operations at once."
                 raise RequestError([ApiError(Code.LIMIT_EXCEEDED, said)])
@@ -279,7 +280,6 @@ class _Connection:
                 self._operations[name] = operation
                 operation.task = asyncio.create_task(self._execute(text, payload, caller, member))
                 return
-            self._endpoint.service.accounts.charge(caller, 1)
             variables = bytes(payload.variables)
             request = Request(text, b"{}" if variables == b"null" else variables, payload.operation_name)
             self._operations[name] = operation
