@@ -559,6 +559,11 @@ class Socket:
                 await self.receive()
         return self._socket.close_code
 
+    @property
+    def reason(self) -> str:
+        """Why the server has closed it."""
+        return self._socket.close_reason or ""
+
 
 class TestConnections:
     """WebSockets and event streams, on a real socket."""
@@ -574,8 +579,14 @@ class TestConnections:
 
     @contextlib.asynccontextmanager
     async def connect(
-        self, server: Server, token: str | None = None, *, in_header: bool = False
+        self,
+        server: Server,
+        token: str | None = None,
+        *,
+        in_header: bool = False,
+        payload: dict[str, Any] | None = None,
     ) -> AsyncIterator[Socket]:
+        """``payload``: of `connection_init`, in place of one with the token."""
         credential = {} if token is None else {"authorization": f"Bearer {token}"}
         async with connect_websocket(
             server.url,
@@ -583,7 +594,8 @@ class TestConnections:
             additional_headers=credential if in_header else {},
         ) as connected:
             socket = Socket(connected)
-            await socket.send(type="connection_init", payload={} if in_header else credential)
+            said = ({} if in_header else credential) if payload is None else payload
+            await socket.send(type="connection_init", payload=said)
             yield socket
 
     @pytest.mark.parametrize("in_header", [False, True])
@@ -603,6 +615,18 @@ class TestConnections:
     async def test_an_unknown_credential_does_not_connect(self, server: Server) -> None:
         async with self.connect(server, "clarion_key_x") as socket:
             assert await socket.closed() == 4401
+            assert socket.reason.endswith("send a good one as `Authorization: Bearer …`, or none.")
+
+    @pytest.mark.parametrize("name", ["authorization", "Authorization"])
+    @pytest.mark.parametrize("given", [5, False, 0, [], {}, ["Bearer x"]])
+    async def test_a_credential_that_is_no_text_does_not_connect(self, server: Server, name: str, given: Any) -> None:
+        async with self.connect(server, payload={name: given}) as socket:
+            assert await socket.closed() == 4401
+            assert "`authorization` is text" in socket.reason
+
+    async def test_a_credential_that_is_null_is_none(self, server: Server) -> None:
+        async with self.connect(server, payload={"authorization": None}) as socket:
+            assert (await socket.receive())["type"] == "connection_ack"
 
     async def test_a_caller_has_only_so_many_connections(self, server: Server) -> None:
         async with self.connect(server) as first, self.connect(server) as second:

@@ -91,6 +91,13 @@ class TestConnection:
             await client.say(message)
             assert (await client.closed())[0] == 4400
 
+    @pytest.mark.parametrize("init", [True, False])
+    async def test_a_message_that_nests_too_deeply(self, server: Server, init: bool) -> None:
+        nested = '{"a":' * 100_000
+        async with connected(server.url, init=init) as client:
+            await client.say(f'{{"type":"connection_init","payload":{nested}')
+            assert await client.closed() == (4400, "Invalid message: its JSON nests too deeply")
+
     async def test_a_message_that_is_too_long(self, server: Server) -> None:
         async with connected(server.url) as client:
             await client.say({"type": "ping", "payload": "x" * MAX_MESSAGE})

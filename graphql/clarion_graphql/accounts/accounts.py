@@ -47,6 +47,11 @@ MOST_REMEMBERED: Final = 10_000
 ROUND_S: Final = 15.0
 MOST_NAME_CHARACTERS: Final = 100
 
+#: It has to fit into the frame that closes a WebSocket: 123 bytes.
+_NOT_GOOD: Final = (
+    "The credential is not known, revoked or expired: send a good one as `Authorization: Bearer …`, or none."
+)
+
 _Key = tuple[CallerKind, str]
 """A credential's kind and id."""
 
@@ -163,14 +168,7 @@ class Accounts:
         credential = None if token is None else await self._credential(token, now)
         if token is None or credential is None or not credential.holds(now):
             self._quotas.charge(anonymous, 1)
-            raise RefusedError(
-                401,
-                ApiError(
-                    Code.UNAUTHENTICATED,
-                    "The credential is not known, revoked or expired. Send a session's token or an API key as "
-                    "`Authorization: Bearer …`, or none.",
-                ),
-            )
+            raise RefusedError(401, ApiError(Code.UNAUTHENTICATED, _NOT_GOOD))
         if credential.host is not None and anonymous.origin not in (None, credential.host):
             raise RefusedError(
                 403,

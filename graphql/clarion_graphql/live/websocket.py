@@ -205,10 +205,12 @@ class _Connection:
     async def _caller(self, message: _Incoming) -> Caller:
         given = _payload(message.payload, dict[str, Any] | None) or {}  # type: ignore[arg-type]
         authorization = next((value for name, value in given.items() if name.lower() == "authorization"), None)
+        if authorization is not None and not isinstance(authorization, str):
+            raise _Close(CloseCode.UNAUTHORIZED, "`authorization` is text: `Bearer …` with a token or a key, or null")
         accounts = self._endpoint.service.accounts
         try:
             request = accounts.request_of(self._scope)
-            caller = await accounts.caller_of(request, authorization if isinstance(authorization, str) else None)
+            caller = await accounts.caller_of(request, authorization)
             self._counted.enter_context(accounts.connection(caller, self._lose_credential))
         except RefusedError as refused:
             raise _Close(refused.close_code, _short(refused.error.message)) from None
@@ -334,7 +336,9 @@ def _payload(text: str | msgspec.Raw, kind: type[T]) -> T:
     """A message, or what is in it. Raises _Close where it is no such thing."""
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except RecursionError:
+        raise _Close(CloseCode.BAD_REQUEST, "Invalid message: its JSON nests too deeply") from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise _Close(CloseCode.BAD_REQUEST, _short(f"Invalid message: {error}")) from None
 
 
