@@ -32,7 +32,7 @@ from clarion_graphql.errors import ApiError, Code, show_errors
 from clarion_graphql.extensions import channels_of, require_scopes
 from clarion_graphql.introspection import SMALLEST_KEPT, Introspections, asks_for_schema_alone
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
-from clarion_graphql.metrics import PLANS, observe_operation
+from clarion_graphql.metrics import PLANS, durations_of
 from clarion_graphql.plan.json_text import BrokenValueError
 from clarion_graphql.plan.plans import Plan, Plans, bound, data_of
 from clarion_graphql.receipt import Receipt
@@ -130,7 +130,7 @@ class Executor:
         try:
             return await self._run(request.query, operation, dict(request.variables or {}), caller)
         finally:
-            observe_operation(kind, operation.name, perf_counter() - began)
+            durations_of(kind, operation.name).observe(perf_counter() - began)
 
     def chains_of(self, request: GraphQLRequest) -> frozenset[Chain] | None:
         """The chains that a request reads; None where that may be any, or it is refused."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -226,6 +227,7 @@ class Endpoint:
 
     def kept(self, scope: AsgiScope, head: Head, body: bytes) -> Response | None:
         """The response to such a POST where that is kept and anybody may have it; None: :meth:`post` makes one."""
+        began = perf_counter()
         found = self._cache.get(body)
         if found is None or head.media_type is None or not head.is_json:
             return None
@@ -240,7 +242,9 @@ class Endpoint:
         _HITS.inc()
         exchange = _Exchange(scope, head, None, body)
         exchange.request_id = caller.request_id.encode()
-        return self._answered(exchange, found, coding, ())
+        response = self._answered(exchange, found, coding, ())
+        found.observe(perf_counter() - began)
+        return response
 
     async def _respond(self, exchange: _Exchange) -> Response:
         self._running += 1
@@ -331,9 +335,11 @@ class Endpoint:
     async def _answer(
         self, key: bytes, decode: Callable[[], JsonRequest], caller: Caller, *, read_only: bool
     ) -> CachedAnswer:
+        began = perf_counter()
         found = self._cache.get(key)
         if found is not None and Scope.READ in caller.scopes:
             _HITS.inc()
+            found.observe(perf_counter() - began)
             return found
         _MISSES.inc()
         before = self._cache.now()

@@ -31,7 +31,7 @@ MAX_OPERATION_NAMES: Final = 200
 _BOUNDS: Final = Histogram.DEFAULT_BUCKETS
 
 
-class _Durations:
+class Durations:
     """How many operations took up to each of the bounds and longer than the one before, and all together."""
 
     __slots__ = ("counts", "seconds")
@@ -40,28 +40,32 @@ class _Durations:
         self.counts = [0] * len(_BOUNDS)
         self.seconds = 0.0
 
+    def observe(self, seconds: float) -> None:
+        """Note how long one took."""
+        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
 
 class _OperationSeconds(Collector):
     """A histogram that costs a tenth of prometheus_client's to write: only the event loop does, so it has no lock."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str | None], _Durations] = {}
+        self._known: dict[tuple[str, str | None], Durations] = {}
 
-    def observe(self, kind: str, name: str | None, seconds: float) -> None:
-        """Note how long an operation took: one without a name as ``anonymous``, those beyond the limit as ``other``."""
+    def of(self, kind: str, name: str | None) -> Durations:
+        """What operations of a name took: of none, as ``anonymous``; those beyond the limit count as ``other``."""
         found = self._known.get((kind, name))
         if found is None:
             if len(self._known) >= MAX_OPERATION_NAMES:
                 name = "other"
-            found = self._known.setdefault((kind, name), _Durations())
-        found.counts[bisect_left(_BOUNDS, seconds)] += 1
-        found.seconds += seconds
+            found = self._known.setdefault((kind, name), Durations())
+        return found
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus is told."""
         family = HistogramMetricFamily(
             "clarion_graphql_operation_seconds",
-            "Time a query or mutation took, from its document to its answer.",
+            "Time a query or mutation took, from its document to its answer, one that was kept too.",
             labels=["kind", "operation"],
         )
         bounds = [*map(str, _BOUNDS[:-1]), "+Inf"]
@@ -73,4 +77,4 @@ class _OperationSeconds(Collector):
 
 _OPERATION_SECONDS: Final = _OperationSeconds()
 REGISTRY.register(_OPERATION_SECONDS)
-observe_operation: Final = _OPERATION_SECONDS.observe
+durations_of: Final = _OPERATION_SECONDS.of

@@ -10,6 +10,7 @@ from typing import Final
 from clarion.chains.model import Chain
 from clarion_graphql.execution import Answer
 from clarion_graphql.feed import CHAINS, Feed
+from clarion_graphql.metrics import Durations, durations_of
 
 #: What an entry takes beside its request and its answer, in bytes, about.
 _ENTRY_BYTES: Final = 1_000
@@ -29,6 +30,13 @@ class CachedAnswer:
     encoded: dict[str, bytes] = field(default_factory=dict)
     """The body by content coding."""
     etag: bytes | None = None
+    _durations: Durations | None = None
+
+    def observe(self, seconds: float) -> None:
+        """Note how long it took to give it again."""
+        if self._durations is None:
+            self._durations = durations_of("query", self.answer.operation_name)
+        self._durations.observe(seconds)
 
 
 class ResponseCache:

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 import zstandard
+from prometheus_client import REGISTRY
 from support import toy
 from support.graphql import Server, answering, serving, toy_app
 
@@ -24,6 +25,7 @@ from clarion.store.store import Store
 from clarion_graphql.metrics import CACHE
 
 RESPONSE_JSON = "application/graphql-response+json"
+JSON = {"content-type": "application/json"}
 ACCOUNTS = "{ toyAccounts { nodes { owner balance } totalCount } }"
 
 
@@ -496,12 +498,44 @@ class TestKeptAnswers:
                     await server.client.post("/graphql", json={"query": query})
                 assert hits() == before
 
+    @pytest.mark.parametrize("method", ["POST", "POST in parts", "GET"])
+    async def test_are_charged_and_measured(self, store: Store, database_url: str, method: str) -> None:
+        query = "query Kept { toyAccounts(first: 500) { nodes { owner balance } } }"  # 1,002 fields
+        parts = [b'{"query":', json.dumps(query).encode() + b"}"]
+
+        async def ask(client: httpx.AsyncClient) -> int:
+            if method == "GET":
+                return (await client.get("/graphql", params={"query": query})).status_code
+            content: Any = one_by_one(parts) if method == "POST in parts" else b"".join(parts)
+            return (await client.post("/graphql", content=content, headers=JSON)).status_code
+
+        some_rows(store)
+        app = toy_app(database_url, graphql=GraphQL(), quota=Quota(anonymous="1006/hour"))
+        async with serving(app) as server:
+            kept, measured = hits(), answered("Kept")
+            statuses = [await ask(server.client) for _ in range(6)]
+
+        assert statuses == [200, 200, 200, 200, 429, 429]
+        assert hits() - kept == 3
+        assert answered("Kept") - measured == 4
+
     async def test_none_are_kept_where_that_is_switched_off(self, store: Store, database_url: str) -> None:
         async with serving(toy_app(database_url, graphql=GraphQL(cache_bytes=0))) as server:
             before = hits()
             for _ in range(3):
                 await server.client.post("/graphql", json={"query": ACCOUNTS})
             assert hits() == before
+
+
+async def one_by_one(parts: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def answered(name: str) -> float:
+    """How many answers to queries of a name were measured."""
+    labels = {"kind": "query", "operation": name}
+    return REGISTRY.get_sample_value("clarion_graphql_operation_seconds_count", labels) or 0
 
 
 async def heard(feed: Any, sequence: int) -> None:
