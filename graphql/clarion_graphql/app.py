@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from strawberry.http.ides import get_graphql_ide_html
 
 from clarion.chains.bitcoin.rpc import BitcoinRpc
@@ -66,8 +66,24 @@ class _App(Starlette):
             await self.websocket(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == EVENT_STREAM_PATH and scope["method"] != "OPTIONS":
             await self.event_stream(scope, receive, send)
+        elif scope["type"] == "http":
+            await super().__call__(scope, receive, self._with_request_id(scope, send))
         else:
             await super().__call__(scope, receive, send)
+
+    def _with_request_id(self, scope: Scope, send: Send) -> Send:
+        """Sends answers with the request's id; those who make one find the request as ``state.request``."""
+        service: Service = self.state.service
+        request = service.accounts.request_of(scope)
+        scope.setdefault("state", {})["request"] = request
+        header = (b"x-request-id", request.request_id.encode())
+
+        async def send_with_it(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        return send_with_it
 
 
 def make_app(

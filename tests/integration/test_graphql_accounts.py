@@ -535,6 +535,41 @@ class TestQuotas:
             assert await ask(client, "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1") == [200, 429, 200]
 
 
+async def test_a_statement_is_charged_before_it_is_looked_for(database_url: str) -> None:
+    with connect(database_url, autocommit=True) as connection:
+        Store(connection, "stacks", []).open()
+    app = make_app(database_url, protocols=[bithedge], deployed={}, quota=Quota(anonymous="2/hour"))
+    async with answering(app) as server:
+        answers = [await server.client.get("/statements/nobody.csv") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [400, 400, 429]
+    assert int(answers[2].headers["retry-after"]) > 0
+    for answer in answers:
+        (error,) = answer.json()["errors"]
+        assert error["extensions"]["requestId"] == answer.headers["x-request-id"]
+
+
+async def test_every_answer_has_an_id(database_url: str) -> None:
+    app = make_app(database_url, protocols=[bithedge], deployed={}, graphql=GraphQL(proxies=["127.0.0.1"]))
+    asked = [
+        ("GET", "/", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/schema.graphql", 200),
+        ("GET", "/nothing", 404),
+        ("PUT", "/statements/nobody.csv", 405),
+        ("DELETE", "/statements/nobody.csv", 405),
+        ("OPTIONS", "/statements/nobody.csv", 405),
+        ("PUT", "/graphql", 405),
+        ("PUT", "/graphql/stream", 405),
+    ]
+    async with answering(app) as server:
+        for method, path, status in asked:
+            answer = await server.client.request(method, path)
+            assert (answer.status_code, bool(answer.headers["x-request-id"])) == (status, True)
+            answer = await server.client.request(method, path, headers={"X-Request-Id": "the-proxy-s"})
+            assert answer.headers.get_list("x-request-id") == ["the-proxy-s"]
+
+
 CLOCK = "subscription { blocks { op } }"
 MANY = "toyAccounts(first: 500) { nodes { owner balance } }"
 

@@ -1213,6 +1213,7 @@ async def test_a_statement_is_the_activity_oldest_first(server: Server, log: Log
     nodes = await all_activity(server, who, 500)
 
     assert answer.status_code == 200
+    assert answer.headers["x-request-id"]
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.headers["clarion-height"] == str(log.tip)
     assert int(answer.headers["clarion-rows"]) == len(rows) == len(nodes)
@@ -1243,6 +1244,7 @@ async def test_a_statement_that_means_nothing_is_refused(server: Server, path: s
     assert answer.status_code == 400
     (error,) = answer.json()["errors"]
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert error["extensions"]["requestId"] == answer.headers["x-request-id"]
     assert says in error["message"]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 import structlog
+from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -28,7 +29,7 @@ from clarion_graphql.bithedge.activity import Activity, ActivityKind, activity_c
 from clarion_graphql.bithedge.intervals import last_block_before
 from clarion_graphql.bithedge.reading import read
 from clarion_graphql.context import Service
-from clarion_graphql.errors import ApiError, Code, InputError
+from clarion_graphql.errors import ApiError, Code, InputError, show_errors
 from clarion_graphql.receipt import Receipt
 from clarion_graphql.scalars import hex_text
 from clarion_graphql.session import Session
@@ -55,7 +56,7 @@ COLUMNS: Final = (
 
 MOST_ROWS: Final = 100_000
 _PAGE: Final = 500
-#: What a statement costs of a caller's quota, per page.
+#: What a statement costs of a caller's quota, per page, beside 1 for the request.
 _COST: Final = 50
 #: A spreadsheet takes a text that begins so for a formula; anybody can write the address of a proposal's text.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -108,11 +109,14 @@ def route(service: Service) -> Route:
 
 
 def _error(status: int, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"errors": [error.formatted]}, status, dict(headers or {}))
+    errors: list[GraphQLError] = [error]
+    show_errors(errors)
+    return JSONResponse({"errors": [shown.formatted for shown in errors]}, status, dict(headers or {}))
 
 
 async def _answer(service: Service, request: Request) -> Response:
-    caller = await service.accounts.caller_of(service.accounts.request_of(request.scope))
+    caller = await service.accounts.caller_of(request.state.request)
+    service.accounts.charge(caller, 1)
     caller.require(Scope.READ)
     wanted = _wanted(request)
     session = service.session()
