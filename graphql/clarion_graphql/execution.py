@@ -28,7 +28,7 @@ from clarion_graphql.as_of import moments_of
 from clarion_graphql.chains import chains_of
 from clarion_graphql.context import Service
 from clarion_graphql.documents import Documents, RequestError
-from clarion_graphql.errors import ApiError, Code, show_errors
+from clarion_graphql.errors import ApiError, BadRequestError, Code, show_errors
 from clarion_graphql.extensions import channels_of, require_scopes
 from clarion_graphql.introspection import SMALLEST_KEPT, Introspections, asks_for_schema_alone
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
@@ -40,6 +40,10 @@ from clarion_graphql.waiting import wait_for_block
 
 OperationKind = Literal["query", "mutation", "subscription"]
 
+_NO_ANSWER: Final = (
+    "A subscription has no single answer: subscribe over WebSocket (graphql-transport-ws), or read an event "
+    "stream, from /graphql/stream or with `Accept: text/event-stream`."
+)
 _KINDS: Final[Mapping[OperationType, OperationKind]] = {
     OperationType.QUERY: "query",
     OperationType.MUTATION: "mutation",
@@ -117,7 +121,7 @@ class Executor:
             return self.refused(refused.errors)
         kind = _KINDS[operation.type]
         if kind == "subscription":
-            return self.refused([GraphQLError("Subscriptions are served over WebSocket.")], operation)
+            return self.refused([BadRequestError(_NO_ANSWER)], operation)
         if kind == "mutation" and request.read_only:
             return self.refused([ApiError(Code.METHOD_NOT_ALLOWED, "A mutation is sent with POST.")], operation)
         if kind == "query":

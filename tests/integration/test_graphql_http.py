@@ -112,6 +112,13 @@ class TestStatuses:
                 assert response.status_code == status
                 assert ("data" in answer) == (modern == 200)
 
+    async def test_a_subscription_is_told_where_it_is_served(self, server: Server) -> None:
+        error = await server.error("subscription { blocks { sequence } }")
+
+        assert error["extensions"]["code"] == "BAD_REQUEST"
+        for where in ("WebSocket", "/graphql/stream", "`Accept: text/event-stream`"):
+            assert where in error["message"]
+
     async def test_what_is_no_request(self, server: Server) -> None:
         for content in [
             b"",

@@ -67,13 +67,34 @@ class TestLive:
 
         assert message["payload"]["data"] == {"now": {"toyAccounts": {"nodes": [{"owner": "b"}]}}}
 
-    async def test_an_error_has_the_path_of_the_subscription(self, server: Server) -> None:
-        async with server.subscribe("subscription { live { toyAccounts(first: 501) { totalCount } } }") as messages:
-            message = await messages.raw()
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [("first: 501", "LIMIT_EXCEEDED"), ("first: -1", "BAD_USER_INPUT"), ('after: "x"', "BAD_CURSOR")],
+    )
+    async def test_what_is_refused_as_it_was_asked_ends(self, server: Server, arguments: str, code: str) -> None:
+        document = f"subscription {{ live {{ toyAccounts({arguments}) {{ totalCount }} }} }}"
+        hub = server.app.websocket.hub
+        for _ in range(2):
+            async with server.subscribe(document) as messages:
+                error = await messages.error()
+                assert error["extensions"]["code"] == code
+                assert error["extensions"]["requestId"]
+                assert error["path"] == ["live", "toyAccounts"]
+                assert hub.groups == 0
 
-        (error,) = message["payload"]["errors"]
-        assert error["extensions"]["code"] == "LIMIT_EXCEEDED"
-        assert error.get("path", ["live"])[0] == "live"
+    async def test_an_error_beside_an_answer_is_part_of_it(self, store: Store, server: Server) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first])
+        wrong = "toyAccounts { totalCount } block { hash }"
+        async with server.subscribe(f"subscription {{ live {{ {wrong} }} }}") as messages:
+            for count in (1, 2):
+                payload = (await messages.raw())["payload"]
+                assert payload["data"]["live"]["toyAccounts"] == {"totalCount": count}
+                (error,) = payload["errors"]
+                assert error["path"] == ["live", "block"]
+                assert "requestId" not in error["extensions"]
+                if count == 1:
+                    ingest(store, [toy.block(first, [toy.move("b", 1)])])
 
     async def test_many_ask_the_same_and_it_is_answered_once(
         self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
+from graphql import GraphQLError
 
 from clarion.chains.model import Chain
 from clarion_graphql.accounts.caller import Caller
@@ -19,6 +20,8 @@ from clarion_graphql.live.touched import TouchedTables
 
 #: Errors that say nothing of the query: it is asked again.
 _PASSING: Final = frozenset({Code.UNAVAILABLE.value})
+#: Errors of what was asked: without an answer beside them there is nothing to wait for.
+_LASTING: Final = frozenset({Code.BAD_USER_INPUT.value, Code.BAD_CURSOR.value, Code.LIMIT_EXCEEDED.value})
 
 
 class _Answer(msgspec.Struct):
@@ -75,10 +78,12 @@ class LiveAnswers:
         asked = GraphQLRequest(self._query.text, self._variables)
         answer = await self._executor.execute(asked, self._caller)
         said = msgspec.json.decode(answer.body, type=_Answer)
-        if any(error.get("extensions", {}).get("code") in _PASSING for error in said.errors):
+        if any(_code(error) in _PASSING for error in said.errors):
             raise psycopg.OperationalError(said.errors[0]["message"])
         name = msgspec.json.encode(self._query.response_key)
         data = bytes(said.data)
+        if not answer.executed or (data == b"null" and all(_code(error) in _LASTING for error in said.errors)):
+            raise self._refusal(said.errors[0])
         parts = [b'{"data":', data if data == b"null" else b"{%b:%b}" % (name, data)]
         errors = msgspec.json.encode([self._shown(error) for error in said.errors]) if said.errors else b""
         if errors:
@@ -89,9 +94,18 @@ class LiveAnswers:
         receipt = next(iter(answer.receipts.values()), None)
         return State("answer", data + errors, b"".join(parts), 0 if receipt is None else receipt.sequence)
 
+    def _refusal(self, error: dict[str, Any]) -> GraphQLError:
+        """What ends the subscription: it says the first of the errors that the query is refused with."""
+        shown = self._shown(error)
+        return GraphQLError(shown["message"], path=shown.get("path"), extensions=shown.get("extensions"))
+
     def _shown(self, error: dict[str, Any]) -> dict[str, Any]:
         """An error as it is of the subscription: its path begins there, and its place is none of the client's text."""
         shown = {name: value for name, value in error.items() if name != "locations"}
         if "path" in shown:
             shown["path"] = [self._query.response_key, *shown["path"]]
         return shown
+
+
+def _code(error: dict[str, Any]) -> Any:
+    return error.get("extensions", {}).get("code")
