@@ -519,6 +519,7 @@ class TestKeptAnswers:
         some_rows(store)
         app = toy_app(database_url, graphql=GraphQL(), quota=Quota(anonymous="1006/hour"))
         async with serving(app) as server:
+            await asyncio.wait_for(heard(app.state.service.feed, store.tip.sequence), 10)
             kept, measured = hits(), answered("Kept")
             statuses = [await ask(server.client) for _ in range(6)]
 
