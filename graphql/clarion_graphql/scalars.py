@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NewType
 
 import strawberry
+from graphql import GraphQLError, ValueNode, value_from_ast_untyped
+from strawberry.schema.types.base_scalars import DateTimeDefinition
 from strawberry.types.scalar import ScalarDefinition
 
 from clarion_graphql.errors import InputError
@@ -16,7 +20,13 @@ Bytes = NewType("Bytes", bytes)
 Decimal = NewType("Decimal", str)
 Json = NewType("Json", object)
 
-_DIGITS = re.compile(r"-?[0-9]{1,78}\Z")
+#: Most digits of an integer that comes as a string: those of 2^256.
+MAX_DIGITS: Final = 78
+_DIGITS = re.compile(rf"-?[0-9]{{1,{MAX_DIGITS}}}\Z")
+#: Most characters of a value that an error repeats.
+_MAX_REPEATED: Final = 80
+#: Bytes of a transaction's id, on every chain.
+TX_ID_BYTES: Final = 32
 
 
 def parse_big_int(value: object) -> int:
@@ -25,7 +35,7 @@ def parse_big_int(value: object) -> int:
         return value
     if isinstance(value, str) and _DIGITS.match(value):
         return int(value)
-    raise InputError(f"BigInt is an integer or a string of digits, not {value!r}.")
+    raise InputError(f"BigInt is an integer or a string of digits, at most {MAX_DIGITS}, not {_repeated(value)}.")
 
 
 def parse_bytes(value: object) -> bytes:
@@ -35,7 +45,34 @@ def parse_bytes(value: object) -> bytes:
             return bytes.fromhex(value[2:])
         except ValueError:
             pass
-    raise InputError(f"Bytes are written in hexadecimal after 0x, two digits a byte, not {value!r}.")
+    raise InputError(f"Bytes are written in hexadecimal after 0x, two digits a byte, not {_repeated(value)}.")
+
+
+def parse_tx_id(value: bytes) -> bytes:
+    """A transaction's id. Raises InputError for bytes that cannot be one."""
+    if len(value) != TX_ID_BYTES:
+        raise InputError(f"A transaction's id has {TX_ID_BYTES} bytes, not {len(value)}.")
+    return value
+
+
+def _repeated(value: object) -> str:
+    """A value as an error repeats it: in JSON's words, and not all of a long one."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _MAX_REPEATED else f"{text[:_MAX_REPEATED]}…"
+
+
+def _literal(parse: Callable[[Any], Any]) -> Callable[[ValueNode, dict[str, Any] | None], Any]:
+    """Reads a literal in a document as ``parse`` reads a variable; an error says where the literal stands."""
+
+    def parse_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+        try:
+            return parse(value_from_ast_untyped(node, variables))
+        except GraphQLError as error:
+            raise GraphQLError(error.message, node, extensions=error.extensions) from None
+
+    return parse_literal
 
 
 def hex_text(value: bytes) -> str:
@@ -56,12 +93,16 @@ def exact_json(value: Any) -> Any:
     raise TypeError(f"not JSON of a chain: {type(value).__name__}")
 
 
+assert DateTimeDefinition.parse_value is not None
+
 SCALARS: Final[dict[object, ScalarDefinition]] = {
+    datetime: replace(DateTimeDefinition, parse_literal=_literal(DateTimeDefinition.parse_value)),
     BigInt: strawberry.scalar(
         name="BigInt",
         description="An integer of any size as a string of digits; integers are accepted too. The field says its unit.",
         serialize=str,
         parse_value=parse_big_int,
+        parse_literal=_literal(parse_big_int),
     ),
     Decimal: strawberry.scalar(
         name="Decimal",
@@ -73,6 +114,7 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
         description="Bytes in hexadecimal after `0x`.",
         serialize=hex_text,
         parse_value=parse_bytes,
+        parse_literal=_literal(parse_bytes),
     ),
     Json: strawberry.scalar(
         name="JSON",

@@ -26,7 +26,7 @@ from clarion_graphql.errors import InputError
 from clarion_graphql.filters import equal_to, filter_condition
 from clarion_graphql.live.live_query import live_query
 from clarion_graphql.live.sources import LogSource, Source, State, StateSource
-from clarion_graphql.scalars import BigInt, Bytes, Json, parse_big_int
+from clarion_graphql.scalars import BigInt, Bytes, Json, parse_big_int, parse_tx_id
 from clarion_graphql.sql import all_of
 from clarion_graphql.transaction_state import TransactionState, read_transaction_state
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
@@ -216,6 +216,7 @@ class Subscriptions:
 
         def resolve(root: Any, info: Info, *, tx_id: bytes, chain: Any) -> Source:
             name, service = chain_of(chain), info.context.service
+            parse_tx_id(tx_id)
             return StateSource(
                 ("transaction", name, tx_id), [name], lambda: read_transaction_state(service, name, tx_id)
             )

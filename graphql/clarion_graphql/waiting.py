@@ -20,7 +20,7 @@ from clarion_graphql.documents import Operation
 from clarion_graphql.enums import ChainName, chain_of
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.feed import POLL_S
-from clarion_graphql.scalars import Bytes, hex_text
+from clarion_graphql.scalars import Bytes, hex_text, parse_tx_id
 from clarion_graphql.session import fetch_alone
 from clarion_graphql.sql import Sql, all_of, build, literal
 
@@ -83,7 +83,8 @@ class _State:
 def requirements_of(schema: GraphQLSchema, operation: Operation, variables: Mapping[str, Any]) -> list[Requirement]:
     """What ``@minBlock`` and ``@afterTx`` ask for in an operation; one whose argument is null asks for nothing.
 
-    Raises InputError where ``@minBlock`` has both its arguments, or a timeout is out of bounds.
+    Raises InputError where ``@minBlock`` has both its arguments, ``@afterTx`` what is no transaction's id, or a timeout
+    is out of bounds.
     """
     directives = [node for node in operation.node.directives or () if node.name.value in (MIN_BLOCK, AFTER_TX)]
     if not directives:
@@ -105,6 +106,8 @@ def requirements_of(schema: GraphQLSchema, operation: Operation, variables: Mapp
             raise InputError("@minBlock takes a block's height or its hash, not both.")
         if height is None and block_hash is None and tx_id is None:
             continue
+        if tx_id is not None:
+            parse_tx_id(tx_id)
         named = arguments.get("chain")
         chain = only_chain_of(schema, operation, variables, name) if named is None else chain_of(named)
         requirements.append(Requirement(chain, height, block_hash, tx_id, timeout))

@@ -243,7 +243,7 @@ async def test_every_action_is_a_transaction_that_both_codecs_read(server: Serve
         ({"sender": GUARDIAN.address, "tier": "x" * 17}, "deposit: tier: .*16"),
         ({"sender": GUARDIAN.address, "token": "x"}, "deposit: token: not a Stacks address"),
         ({"sender": GUARDIAN.address, "amount": str(2**70)}, "does not fit a post-condition"),
-        ({"sender": GUARDIAN.address, "amount": "-1"}, "deposit: amt: "),
+        ({"sender": GUARDIAN.address, "amount": "-1"}, "deposit: amount: "),
         ({"sender": GUARDIAN.address, "token": f"{DEPLOYER.address}.other"}, "no collateral token"),
     ],
 )

@@ -589,6 +589,18 @@ class TestBadInput:
         assert error["extensions"]["code"] == code
         assert words in error["message"]
 
+    @pytest.mark.parametrize(
+        ("query", "literal"),
+        [
+            ("{ toyAccounts(filter: {balance: {gt: 1.5}}) { totalCount } }", "1.5"),
+            ('{ block(hash: "abc") { height } }', '"abc"'),
+        ],
+    )
+    async def test_a_literal_that_does_not_fit_is_pointed_at(
+        self, store: Store, server: Server, query: str, literal: str
+    ) -> None:
+        assert (await server.error(query))["locations"] == [{"line": 1, "column": query.index(literal) + 1}]
+
     async def test_what_counts_against_the_limit_is_what_was_read(self, store: Store, server: Server) -> None:
         chain: list[Block] = []
         for height in range(1, 21):

@@ -182,6 +182,7 @@ async def test_what_is_asked_wrongly_is_said(server: Server) -> None:
         (f"{terms}, days: 2", "strikeUsd8 or strikeBp"),
         (f"{terms}, strikeBp: 9000", "expiryBurn or days"),
         (f"{terms}, strikeBp: 9000, days: 0", "from 1 to"),
+        (f"{terms}, strikeBp: -5, days: 2", "strikeBp is greater than 0"),
         (f'{terms}, strikeBp: 9000, strikeUsd8: "1", days: 2', "strikeUsd8 or strikeBp"),
     ):
         error = await server.error(f"{{ quote({arguments}) {{ refusal {{ code }} }} }}")

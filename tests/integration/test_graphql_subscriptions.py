@@ -488,6 +488,7 @@ class TestEnds:
         ("document", "variables", "code"),
         [
             (CHANGES, {"since": "-1"}, "BAD_USER_INPUT"),
+            ('subscription { transaction(txId: "0x12") { state } }', {}, "BAD_USER_INPUT"),
             (CHANGES, {"since": str(2**200)}, "SEQUENCE_AHEAD"),
             (CHANGES, {"since": "x"}, "BAD_USER_INPUT"),
             (CHANGES, {"key": ["a", "b"]}, "BAD_USER_INPUT"),

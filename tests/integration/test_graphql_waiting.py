@@ -22,6 +22,7 @@ REFUSED = [
     ('@minBlock(height: 1, hash: "0x00")', "not both"),
     ("@minBlock(height: 1, timeoutMs: 30001)", "from 0 to 30000"),
     ('@afterTx(txId: "0x00", timeoutMs: -1)', "from 0 to 30000"),
+    ('@afterTx(txId: "0x11")', "has 32 bytes, not 1"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import types as python_types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -368,7 +369,15 @@ class _Mutation:
         except ActionInputError as error:
             raise InputError(str(error)) from None
         except CodecError as error:
-            raise InputError(f"{error}.") from None
+            raise InputError(f"{self._by_field_names(str(error))}.") from None
+
+    def _by_field_names(self, error: str) -> str:
+        """What an encoder says of an argument, ``deposit: amt: …``, with the name that the argument has in the API."""
+        start = f"{self.action.function}: "
+        for name in self.shapes:
+            if re.match(re.escape(start + name) + r"(?![a-z0-9-])", error):
+                return start + field_name(name) + error[len(start + name) :]
+        return error
 
     def _shown(
         self,

@@ -56,6 +56,7 @@ from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.reading import big, read
 from clarion_graphql.bithedge.states import ask
 from clarion_graphql.context import Info
+from clarion_graphql.entities import camel
 from clarion_graphql.errors import InputError
 from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
@@ -375,7 +376,7 @@ def _terms(state: State, given: dict[str, Any]) -> Terms:
         raise InputError(f"days is from 1 to {MOST_DAYS}, not {given['days']}.")
     for name in ("strike_usd8", "strike_bp", "notional_sat", "expiry_burn"):
         if given[name] is not None and not 0 < given[name] < 2**127:
-            raise InputError(f"{name} is greater than 0 and fits 127 bits, not {given[name]}.")
+            raise InputError(f"{camel(name)} is greater than 0 and fits 127 bits, not {given[name]}.")
     strike = given["strike_usd8"]
     if strike is None:
         strike = strike_for(state.fresh_price(given["asset"]).usd8, given["strike_bp"])

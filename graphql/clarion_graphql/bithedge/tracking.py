@@ -26,12 +26,11 @@ from clarion_graphql.enums import graphql_enum
 from clarion_graphql.errors import InputError
 from clarion_graphql.lengths import Length
 from clarion_graphql.receipt import ANCHORED, FINALITY
-from clarion_graphql.scalars import BigInt, Bytes, Json
+from clarion_graphql.scalars import BigInt, Bytes, Json, parse_tx_id
 from clarion_graphql.sql import literal
 from clarion_graphql.transactions.store import Link, Prepared, UnknownPreparedError
 from clarion_graphql.types import Types, make_field, with_arguments
 
-TX_ID_BYTES: Final = 32
 MOST: Final = 100
 
 
@@ -296,16 +295,10 @@ def _error(info: Info, call: ContractCall | None, result: Value | None) -> Contr
     return contract_error(result.value.value)
 
 
-def _tx_id(given: bytes) -> bytes:
-    if len(given) != TX_ID_BYTES:
-        raise InputError(f"A transaction's id has {TX_ID_BYTES} bytes, not {len(given)}.")
-    return given
-
-
 async def _track(root: Any, info: Info, *, tx_id: bytes, prepared_id: str | None) -> TrackedTransaction:
     store = Prepared(info.context.service.writes)
     try:
-        await store.track(_tx_id(tx_id), prepared_id)
+        await store.track(parse_tx_id(tx_id), prepared_id)
     except UnknownPreparedError:
         raise InputError(f"There is no prepared transaction {prepared_id}, or not any more.") from None
     if prepared_id is None:
@@ -325,7 +318,7 @@ async def _tracked_field(
         raise InputError("Give txId or preparedId.")
     store = Prepared(info.context.service.writes)
     if tx_id is not None:
-        return await _of_transaction(info, store, _tx_id(tx_id))
+        return await _of_transaction(info, store, parse_tx_id(tx_id))
     assert prepared_id is not None
     found = await _best(info, await store.of_prepared(prepared_id))
     return _tracked(info, *found[0], prepared_id) if found else None

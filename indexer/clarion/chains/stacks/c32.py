@@ -61,7 +61,7 @@ def decode_address(address: str) -> tuple[int, bytes]:
     payload = number.to_bytes(24, "big")
     hash160 = payload[:HASH_LENGTH]
     if payload[HASH_LENGTH:] != _checksum(version, hash160):
-        raise AddressError(f"checksum of address {address!r} does not match: mistyped?")
+        raise AddressError(f"checksum of address {address!r} does not match; it may be mistyped")
     if encode_address(version, hash160) != text:
         raise AddressError(f"not a Stacks address: {address!r} has the wrong length")
     return version, hash160
