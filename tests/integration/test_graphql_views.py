@@ -1202,7 +1202,9 @@ async def test_activity_in_pages_is_the_whole_in_order(server: Server, log: Log)
             for node in whole[: 10**6]
             if node["kind"] in ("VOTE", "CALL")
         ]
-    bad = await server.error('{ activity(address: "x", after: "WyJwb2xpY3kiXQ") { nodes { kind } } }')
+    bad = await server.error(
+        '{ activity(address: "ST000000000000000000002AMW42H", after: "WyJwb2xpY3kiXQ") { nodes { kind } } }'
+    )
     assert bad["extensions"]["code"] == "BAD_CURSOR"
 
 
@@ -1292,3 +1294,23 @@ async def test_views_as_of_a_block_are_those_of_an_index_that_ends_there(
     async with answering(app) as shorter:
         then = await server.data(f"query @asOf(height: {blocks[-1].height}) {document}")
         assert then == await shorter.data(document)
+
+
+@pytest.mark.parametrize("address", ["zz", "", "ST000000000000000000002AMW42J", "ST000000000000000000002AMW42H.!"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "portfolio(address: $who) { owner { total } }",
+        "portfolioRisk(address: $who) { liabilityUsd8 }",
+        "withdrawable(address: $who) { tier }",
+        "votingPower(address: $who) { power }",
+        "claimableRewards(address: $who) { rewards { program } }",
+        "activity(address: $who) { nodes { kind } }",
+        "trackedTransactions(sender: $who) { status }",
+    ],
+)
+async def test_what_is_no_address_is_refused(server: Server, query: str, address: str) -> None:
+    error = await server.error(f"query($who: String!) {{ {query} }}", {"who": address})
+
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert "is no address of an account or a contract" in error["message"]

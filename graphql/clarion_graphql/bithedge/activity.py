@@ -16,6 +16,7 @@ import strawberry
 from psycopg import sql
 from strawberry.types.field import StrawberryField
 
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.reading import composed
 from clarion_graphql.context import Info
 from clarion_graphql.enums import graphql_enum
@@ -522,7 +523,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             "What an address called and what happened to it on BitHedge, the newest first; within a block by what it "
             "is. One event can be several rows: a purchase is a call, a policy and a premium.",
             resolver=with_arguments(
-                resolve,
+                about_principal(resolve),
                 {
                     "address": (str, Parameter.empty, "Principal."),
                     "kinds": (list[ActivityKind] | None, None, "Only these kinds; all without."),

@@ -10,6 +10,7 @@ import strawberry
 from strawberry.types.field import StrawberryField
 
 from clarion.protocols.bithedge.analytics import concentration_bp, share_bp
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.reading import big, composed, known_burn, read
 from clarion_graphql.context import Info
 from clarion_graphql.entities import Column, Kind
@@ -159,7 +160,7 @@ def _power_field() -> StrawberryField:
         VotingPower,
         "An address' voting power at the end of a Bitcoin block, as bh-gov counts it at a proposal's snapshot.",
         resolver=with_arguments(
-            resolve,
+            about_principal(resolve),
             {
                 "address": (str, Parameter.empty, "Principal."),
                 "burn": (int | None, None, "Bitcoin block, at most the receipt's, which it is without."),

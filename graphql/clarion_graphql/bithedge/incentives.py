@@ -37,6 +37,7 @@ from clarion.protocols.bithedge.incentives import (
 )
 from clarion.protocols.bithedge.merkle import RewardTree
 from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, BurnHeight, TokenAmount
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.reading import known_burn, read
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code
@@ -407,7 +408,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             "What an address can claim of reward programmes, with the proofs that a claim takes. Computed from the "
             "contracts' events by the published rule, and shown only where that leads to the posted root.",
             resolver=with_arguments(
-                resolve,
+                about_principal(resolve),
                 {
                     "address": (str, Parameter.empty, "Principal."),
                     "program": (int | None, None, "Only this programme."),

@@ -13,6 +13,7 @@ from clarion.protocols.bithedge.health import position_health
 from clarion.protocols.bithedge.payoff import value_usd8
 from clarion.protocols.bithedge.units import TokenAmount
 from clarion_graphql.bithedge import yields
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.policy_columns import INTRINSIC, PAID, PNL
 from clarion_graphql.bithedge.reading import big, known_burn, made, read
@@ -312,6 +313,8 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             Portfolio,
             "What an address has in BitHedge, as a provider and as an owner. Its rows themselves are in lists: "
             "`provider` with its relations, `policies`, `allocations`, `activity`.",
-            resolver=with_arguments(resolve, {"address": (str, Parameter.empty, "Principal."), **yields.ARGUMENTS}),
+            resolver=with_arguments(
+                about_principal(resolve), {"address": (str, Parameter.empty, "Principal."), **yields.ARGUMENTS}
+            ),
         )
     ]

@@ -52,6 +52,7 @@ from clarion.protocols.bithedge.units import (
     TokenAmount,
     Usd8,
 )
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.reading import big, read
 from clarion_graphql.bithedge.states import ask
@@ -740,7 +741,9 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             "withdrawable",
             list[Withdrawable],
             "What somebody's positions could give back, and what was asked back of them.",
-            resolver=with_arguments(_withdrawable_field, {"address": (str, Parameter.empty, "Whose positions.")}),
+            resolver=with_arguments(
+                about_principal(_withdrawable_field), {"address": (str, Parameter.empty, "Whose positions.")}
+            ),
         ),
         make_field(
             "positionHealth",

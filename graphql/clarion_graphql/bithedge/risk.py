@@ -14,6 +14,7 @@ from strawberry.types.field import StrawberryField
 from clarion.protocols.bithedge.analytics import CoveredPolicy, concentration_bp, loss_of, share_bp, shocked
 from clarion.protocols.bithedge.payoff import health_bp, payoff_usd8
 from clarion.protocols.bithedge.units import BP, BasisPoints, PolicyType, Sats, TokenAmount, Usd8
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.reading import MOST_ROWS, big, known_burn, read
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
@@ -280,7 +281,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             "What an address could lose or gain: what it owes by tier, token and expiry, how concentrated that is, and "
             "what moves of prices would do to what it backs and owns. Only active policies count.",
             resolver=with_arguments(
-                resolve,
+                about_principal(resolve),
                 {
                     "address": (str, Parameter.empty, "Principal."),
                     "shocks_bp": (

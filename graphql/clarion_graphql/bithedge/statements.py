@@ -21,11 +21,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from clarion.chains.stacks.clarity import principal
-from clarion.chains.stacks.codec_errors import AddressError
 from clarion.config import Scope
 from clarion_graphql.accounts.errors import RefusedError
 from clarion_graphql.bithedge.activity import Activity, ActivityKind, activity_count, activity_rows
+from clarion_graphql.bithedge.addresses import require_principal
 from clarion_graphql.bithedge.intervals import last_block_before
 from clarion_graphql.bithedge.reading import read
 from clarion_graphql.context import Service
@@ -151,10 +150,7 @@ async def _answer(service: Service, request: Request) -> Response:
 def _wanted(request: Request) -> _Wanted:
     """What the request asks for. Raises InputError."""
     address = request.path_params["address"]
-    try:
-        principal(address)
-    except AddressError:
-        raise InputError(f"{address[:80]!r} is no address of an account or a contract.") from None
+    require_principal(address)
     unknown = sorted(set(request.query_params) - {"from", "to", "kinds"})
     if unknown:
         raise InputError(f"There is no parameter {unknown[0][:80]!r}: there are from, to and kinds.")

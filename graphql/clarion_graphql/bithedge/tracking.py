@@ -19,6 +19,7 @@ from clarion.chains.stacks.codec_errors import CodecError
 from clarion.chains.stacks.payloads import ContractCall, encode_payload
 from clarion.chains.stacks.transactions import decode_transaction
 from clarion.protocols.bithedge.errors import ERRORS
+from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.quotes import ContractError, contract_error
 from clarion_graphql.context import Info
 from clarion_graphql.entities import camel
@@ -353,7 +354,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
             list[TrackedTransaction],
             "What was prepared for somebody, the newest first, each with what became of it.",
             resolver=with_arguments(
-                _many_field,
+                about_principal(_many_field, "sender"),
                 {
                     "sender": (str, Parameter.empty, "Whose transactions."),
                     "first": (int, 20, f"How many, at most {MOST}."),
