@@ -485,9 +485,15 @@ def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise HttpError(400, BadRequestError(f"The request is not the JSON of one: {error}.")) from None
+        raise HttpError(400, BadRequestError(f"The request is not the JSON of one: {_reason(error)}.")) from None
     except RecursionError:
         raise HttpError(400, BadRequestError("The request's JSON nests too deeply.")) from None
+
+
+def _reason(error: Exception) -> str:
+    """Why a text is no JSON. The decoder calls one cut off that has half of a surrogate pair at the end of a string."""
+    reason = str(error)
+    return "it ends too early, or a string in it with half of a surrogate pair" if "truncated" in reason else reason
 
 
 def request_of_body(body: bytes) -> JsonRequest:
@@ -519,7 +525,7 @@ def _object(given: Mapping[str, str], name: str) -> dict[str, Any] | None:
     try:
         return _OBJECT.decode(text) if text else None
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise HttpError(400, BadRequestError(f"`{name}` is not the JSON of an object: {error}.")) from None
+        raise HttpError(400, BadRequestError(f"`{name}` is not the JSON of an object: {_reason(error)}.")) from None
 
 
 def _etag(cached: CachedAnswer) -> bytes:

@@ -149,6 +149,16 @@ class TestStatuses:
             assert response.status_code == 400
             assert response.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
 
+    async def test_half_of_a_surrogate_pair_is_not_called_an_end_of_the_body(self, server: Server) -> None:
+        response = await server.client.post(
+            "/graphql",
+            content=b'{"query": "query($a: String) { __typename }", "variables": {"a": "\\ud800"}}',
+            headers={"content-type": "application/json"},
+        )
+
+        assert response.status_code == 400
+        assert "half of a surrogate pair" in response.json()["errors"][0]["message"]
+
     async def test_other_methods(self, server: Server) -> None:
         for method in ["PUT", "DELETE", "PATCH", "TRACE"]:
             response = await server.client.request(method, "/graphql")
