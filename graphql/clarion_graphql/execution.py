@@ -31,6 +31,7 @@ from clarion_graphql.documents import Documents, RequestError
 from clarion_graphql.errors import ApiError, BadRequestError, Code, show_errors
 from clarion_graphql.extensions import channels_of, require_scopes
 from clarion_graphql.introspection import SMALLEST_KEPT, Introspections, asks_for_schema_alone
+from clarion_graphql.leaves import executor_class
 from clarion_graphql.limits import CostModel, Limits, check_document, cost_extension, cost_of, require_cost
 from clarion_graphql.metrics import PLANS, durations_of
 from clarion_graphql.plan.json_text import BrokenValueError
@@ -96,8 +97,9 @@ class Executor:
         limits: Limits = Limits(),  # noqa: B008
         *,
         plans: bool = True,
+        leaf_loop: bool = True,
     ) -> None:
-        """Without ``plans`` resolvers answer everything."""
+        """Without ``plans`` resolvers answer everything; without ``leaf_loop`` by graphql-core's executor alone."""
         self.documents = Documents(
             schema._schema,
             max_tokens=limits.tokens,
@@ -109,6 +111,7 @@ class Executor:
         self._service = service
         self._plans = Plans(schema, service.pool) if plans else None
         self._introspections = Introspections()
+        self._executor_class = executor_class() if leaf_loop else StrawberryGraphQLCoreExecutionContext
 
     async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
         """The answer to a request of a caller; what is wrong with it is in the answer.
@@ -264,7 +267,7 @@ class Executor:
             context_value=running,
             variable_values=variables,
             operation_name=name,
-            executor_class=StrawberryGraphQLCoreExecutionContext,
+            executor_class=self._executor_class,
             is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
             hide_suggestions=not self.documents.suggest,
             operation_extensions=None,

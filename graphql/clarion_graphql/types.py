@@ -578,7 +578,7 @@ def _node_interface(entities: Iterable[Entity]) -> type[Any]:
 
 
 def _node_id_resolver(entity: Entity) -> Resolver:
-    return with_arguments(lambda root, info: encode_node_id(entity, root), {})
+    return lambda root: encode_node_id(entity, root)
 
 
 def _decimal_field(entity: Entity, column: Column, scale: Scale) -> StrawberryField:
@@ -599,11 +599,11 @@ def _decimal_resolver(column: Column, scale: Scale) -> Resolver:
     places = scale.places
     if isinstance(places, int):
 
-        def shown(root: Any, info: Info) -> str | None:
+        def shown(root: Any) -> str | None:
             amount = getattr(root, column.name)
             return None if amount is None else decimal_text(amount, places)
 
-        return with_arguments(shown, {})
+        return shown
 
     async def resolve(root: Any, info: Info) -> str | None:
         amount, token, session = getattr(root, column.name), getattr(root, places.key), info.context.session
@@ -627,7 +627,7 @@ def _decimal_resolver(column: Column, scale: Scale) -> Resolver:
 
 
 def _derived(derive: Callable[[Any], Any]) -> Resolver:
-    return with_arguments(lambda root, info: derive(root), {})
+    return lambda root: derive(root)
 
 
 def _own_values(relation: Relation, row: Any) -> tuple[Any, ...] | None:

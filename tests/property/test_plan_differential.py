@@ -1,4 +1,4 @@
-"""Plans against resolvers: made-up queries have the same answers, byte for byte, by both ways."""
+"""Plans and resolvers, these by two executors: made-up queries have the same answers, byte for byte, by each way."""
 
 from __future__ import annotations
 
@@ -45,31 +45,34 @@ def recorded_url(postgres_url: str) -> Iterator[str]:
         drop_database(url)
 
 
-class Both:
-    """The same service with plans and without."""
+class Ways:
+    """The same service with plans, with resolvers, and with resolvers by graphql-core's executor alone."""
 
     def __init__(self, service: Any) -> None:
         schema = build_schema(PROTOCOLS)
         self.schema = schema._schema
         self.planned = Executor(schema, service)
-        self.resolved = Executor(schema, service, plans=False)
+        self.looped = Executor(schema, service, plans=False)
+        self.resolved = Executor(schema, service, plans=False, leaf_loop=False)
 
-    async def answers(self, query: Query) -> tuple[Answer, Answer]:
+    async def answers(self, query: Query) -> tuple[Answer, Answer, Answer]:
         request = GraphQLRequest(query.text, query.variables)
-        return await self.planned.execute(request), await self.resolved.execute(request)
+        planned, looped = await self.planned.execute(request), await self.looped.execute(request)
+        return planned, looped, await self.resolved.execute(request)
 
     def close(self) -> None:
         self.planned.close()
+        self.looped.close()
         self.resolved.close()
 
 
 @pytest.fixture
-async def both(recorded_url: str) -> AsyncIterator[Both]:
+async def ways(recorded_url: str) -> AsyncIterator[Ways]:
     app = make_app(recorded_url, protocols=PROTOCOLS, deployed={}, connection_timeout_s=60, statement_timeout_ms=60_000)
     async with app.router.lifespan_context(app):
-        both = Both(app.state.service)
-        yield both
-        both.close()
+        ways = Ways(app.state.service)
+        yield ways
+        ways.close()
 
 
 def reads(definition: GraphQLField) -> bool:
@@ -78,10 +81,10 @@ def reads(definition: GraphQLField) -> bool:
     return READS in field.metadata
 
 
-async def sampled(both: Both) -> Samples:
+async def sampled(ways: Ways) -> Samples:
     """The first rows of every list, with all their columns."""
     samples = Samples()
-    query = both.schema.query_type
+    query = ways.schema.query_type
     assert query is not None
     for name, definition in query.fields.items():
         connection = get_named_type(definition.type)
@@ -91,8 +94,8 @@ async def sampled(both: Both) -> Samples:
         assert isinstance(node, GraphQLObjectType)
         leaves = " ".join(name for name, field in node.fields.items() if is_leaf_type(get_named_type(field.type)))
         text = f"{{ {name}(first: 7) {{ nodes {{ {leaves} }} pageInfo {{ startCursor endCursor }} }} }}"
-        answer = await both.resolved.execute(GraphQLRequest(text))
-        take_samples(samples, both.schema, "Query", json.loads(answer.body)["data"])
+        answer = await ways.resolved.execute(GraphQLRequest(text))
+        take_samples(samples, ways.schema, "Query", json.loads(answer.body)["data"])
     return samples
 
 
@@ -101,20 +104,22 @@ def told(answer: Answer) -> bytes:
     return re.sub(rb"[0-9a-f]{32}\b(?=[.\"])", b"id", answer.body)
 
 
-async def compare(both: Both, seed: int, count: int) -> Counter[str]:
-    generator = Generator(both.schema, await sampled(both), seed, roots=reads)
+async def compare(ways: Ways, seed: int, count: int) -> Counter[str]:
+    generator = Generator(ways.schema, await sampled(ways), seed, roots=reads)
     outcomes: Counter[str] = Counter()
     for _ in range(count):
         query = generator.query()
-        planned, resolved = await both.answers(query)
-        assert told(planned) == told(resolved), f"seed {seed}: {query.text}\n{json.dumps(query.variables)}"
+        planned, looped, resolved = await ways.answers(query)
+        asked = f"seed {seed}: {query.text}\n{json.dumps(query.variables)}"
+        assert told(planned) == told(resolved), asked
+        assert told(looped) == told(resolved), asked
         outcomes["compiled" if planned.tables is not None else "left"] += 1
         outcomes["errors" if planned.has_errors else "found"] += 1
     return outcomes
 
 
-async def test_plans_answer_as_resolvers_do(both: Both) -> None:
-    outcomes = await compare(both, seed=1, count=80)
+async def test_plans_answer_as_resolvers_do(ways: Ways) -> None:
+    outcomes = await compare(ways, seed=1, count=80)
 
     assert outcomes["compiled"] > 40, outcomes
     assert outcomes["errors"] > 3, outcomes
@@ -122,17 +127,17 @@ async def test_plans_answer_as_resolvers_do(both: Both) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 12))
-async def test_plans_answer_as_resolvers_do_for_long(both: Both, seed: int) -> None:
-    outcomes = await compare(both, seed, count=500)
+async def test_plans_answer_as_resolvers_do_for_long(ways: Ways, seed: int) -> None:
+    outcomes = await compare(ways, seed, count=500)
 
     assert outcomes["compiled"] > 250, outcomes
 
 
-async def test_many_at_once(both: Both) -> None:
-    generator = Generator(both.schema, await sampled(both), 99, roots=reads)
+async def test_many_at_once(ways: Ways) -> None:
+    generator = Generator(ways.schema, await sampled(ways), 99, roots=reads)
     queries = [generator.query() for _ in range(30)]
 
-    answers = await asyncio.gather(*(both.answers(query) for query in queries))
+    answers = await asyncio.gather(*(ways.answers(query) for query in queries))
 
-    for query, (planned, resolved) in zip(queries, answers, strict=True):
-        assert told(planned) == told(resolved), query
+    for query, (planned, looped, resolved) in zip(queries, answers, strict=True):
+        assert told(planned) == told(looped) == told(resolved), query
