@@ -18,9 +18,10 @@ from clarion.protocols.bithedge import protocol
 from clarion.protocols.bithedge.errors import RefusedError
 from clarion.protocols.bithedge.health import position_health, price_at_ratio
 from clarion.protocols.bithedge.quoting import Quote, Terms, cover, expiry_for, quote
+from clarion.protocols.bithedge.reference import black_scholes, risk_score_bp, yield_model
 from clarion.protocols.bithedge.state import State
-from clarion.protocols.bithedge.tables import Policy, Position, Tier, Token
-from clarion.protocols.bithedge.units import BasisPoints, BurnHeight, Sats, Usd8
+from clarion.protocols.bithedge.tables import Allocation, Policy, Position, Tier, Token
+from clarion.protocols.bithedge.units import BasisPoints, BurnBlocks, BurnHeight, Sats, Usd8
 from clarion.store.database import connect
 from clarion_graphql.app import make_app
 from clarion_graphql.bithedge.quotes import UNDER
@@ -153,6 +154,105 @@ async def test_positions_under_a_price_are_found_by_their_leverage(server: Serve
             assert {(row["provider"], row["tier"]) for row in data["liquidatablePositions"]} == expected
             assert all(row["margin"] == "INSOLVENT" for row in data["liquidatablePositions"])
             assert data["liquidationLadder"][0]["positions"] == len(expected)
+
+
+COMPARED = """
+query($token: String!, $who: String!, $policy: Int!, $tier: String!) {
+  quote(type: "put", strikeBp: 9500, notionalSat: "1000000", days: 1, token: $token) {
+    quote { strikeUsd8 durationBurn premiumUsd8 bsReferenceUsd8 premium premiumBp premiumAnnualBp tokenPriceUsd8 }
+  }
+  withdrawable(address: $who) { tier token available locked requested withdrawable healthBp healthAfterBp }
+  policyRisk(id: $policy) {
+    policy blocksLeft payoffUsd8 bsValueUsd8 inTheMoneyBp coverBp scoreBp providers largestProviderBp
+  }
+  missing: policyRisk(id: 999999) { policy }
+  yieldEstimate(token: $token, amount: "1000000000", tier: $tier, days: 90) {
+    volatilityBp tierMultiplierBp durationBp yieldBp annualBp earned earnedUsd8 riskLevel realised { apyBp toBurn }
+  }
+  riskModel { version riskFreeBp }
+}
+"""
+
+
+async def test_what_a_model_says_beside_the_contracts(server: Server, state: State) -> None:
+    policies = [row for row in state.rows.all(Policy) if row.state == "active"]  # type: ignore[attr-defined]
+    parts = [row for row in state.rows.all(Allocation) if row.state == "active"]  # type: ignore[attr-defined]
+    owing = [row for row in state.rows.all(Position) if row.liability_usd8]  # type: ignore[attr-defined]
+    assert policies
+    assert owing
+    policy, who = policies[-1], owing[0].provider
+    spot = state.price("BTC").usd8
+    data = await server.data(COMPARED, {"token": STX, "who": who, "policy": policy.id, "tier": "balanced"})
+
+    quoted = {name: int(value) for name, value in data["quote"]["quote"].items()}
+    duration = BurnBlocks(quoted["durationBurn"])
+    model = black_scholes(
+        "put", spot=spot, strike=Usd8(quoted["strikeUsd8"]), volatility=state.volatility("BTC"), duration=duration
+    )
+    assert quoted["bsReferenceUsd8"] == model.value * 1_000_000 // 10**8
+    paid = quoted["premium"] * quoted["tokenPriceUsd8"] // 10**6
+    assert quoted["premiumAnnualBp"] == -(-paid * 10_000 * 52_560 // (spot * 1_000_000 // 10**8 * duration))
+    assert quoted["premiumAnnualBp"] >= quoted["premiumBp"]
+
+    compared = 0
+    for row in data["withdrawable"]:
+        token, tier = state.need(Token, row["token"]), state.need(Tier, row["tier"])
+        owed = state.need(Position, who, row["tier"], row["token"]).liability_usd8
+        if owed == 0:
+            assert (row["healthBp"], row["healthAfterBp"]) == (None, None)
+            continue
+        left = int(row["available"]) - int(row["requested"]) - int(row["withdrawable"]) + int(row["locked"])
+        price = state.price(token.asset).usd8
+        after = left * price * (10_000 - token.haircut_bp) // (10**token.decimals * owed)
+        assert int(row["healthAfterBp"]) == after <= int(row["healthBp"])
+        if int(row["withdrawable"]):
+            assert after >= tier.ratio_warn_bp
+        compared += 1
+    assert compared
+
+    risk, own = data["policyRisk"], [part for part in parts if part.policy == policy.id]
+    token, tier = state.need(Token, policy.token), state.need(Tier, policy.tier)
+    covered = sum(part.liability_usd8 for part in own)
+    worth = sum(part.collateral for part in own) * state.price(token.asset).usd8 * (10_000 - token.haircut_bp)
+    cover = worth // (10**token.decimals * covered)
+    assert int(risk["coverBp"]) == cover
+    assert int(risk["scoreBp"]) == risk_score_bp(BasisPoints(cover), tier.ratio_min_bp, tier.ratio_warn_bp)
+    assert risk["providers"] == len(own)
+    assert int(risk["largestProviderBp"]) == max(part.liability_usd8 for part in own) * 10_000 // covered
+    left = BurnBlocks(max(0, policy.expiry_burn - state.burn_height))
+    model = black_scholes(
+        policy.type, spot=spot, strike=policy.strike_usd8, volatility=state.volatility("BTC"), duration=left
+    )
+    assert risk["blocksLeft"] == left
+    assert int(risk["bsValueUsd8"]) == model.value * policy.notional_sat // 10**8
+    assert int(risk["inTheMoneyBp"]) == model.in_the_money
+    assert data["missing"] is None
+
+    estimate, row = data["yieldEstimate"], state.need(Tier, "balanced")
+    expected = yield_model(state.volatility("BTC"), row.premium_mult_bp, row.rank, 90)
+    assert int(estimate["yieldBp"]) == expected.total
+    assert int(estimate["earned"]) == 10**9 * expected.total // 10_000
+    assert int(estimate["earnedUsd8"]) == int(estimate["earned"]) * state.price("STX").usd8 // 10**6
+    assert int(estimate["annualBp"]) == -(-expected.total * 365 // 90)
+    assert (estimate["durationBp"], estimate["riskLevel"]) == ("6321", expected.risk_level)
+    assert estimate["realised"]["toBurn"] == state.burn_height
+    assert data["riskModel"] == {"version": 1, "riskFreeBp": 200}
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ('token: "nope", amount: "5", tier: "balanced", days: 5', "nope is no collateral token"),
+        (f'token: "{STX}", amount: "5", tier: "calm", days: 5', "no tier calm"),
+        (f'token: "{STX}", amount: "5", tier: "balanced", days: 5, asset: "NO"', "no price feed NO"),
+        (f'token: "{STX}", amount: "0", tier: "balanced", days: 5', "amount is greater than 0"),
+        (f'token: "{STX}", amount: "5", tier: "balanced", days: 0', "days is 1 to"),
+    ],
+)
+async def test_a_yield_of_what_is_not_there_is_refused(server: Server, given: str, complaint: str) -> None:
+    error = await server.error(f"{{ yieldEstimate({given}) {{ yieldBp }} }}")
+    assert complaint in error["message"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
 
 
 MOVES = """

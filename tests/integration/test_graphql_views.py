@@ -1265,6 +1265,8 @@ VIEWS = """{
   platformAnalytics(interval: HOUR) { start newPolicies activeAccounts tokens { token payouts } }
   systemHealth { state checks { name detail } }
   portfolio(address: "WHO") { provider { valueUsd8 income { token claimable } policies { total } } owner { total } }
+  yieldEstimate(token: "TOKEN", amount: "1000000", tier: "balanced", days: 5) { earned realised { apyBp } }
+  policyRisk(id: 3) { blocksLeft coverBp bsValueUsd8 }
   portfolioRisk(address: "WHO") { liabilityUsd8 stress { dueUsd8 netUsd8 } }
   votingPower(address: "WHO") { power totalPower }
   govStats { stakers votes }

@@ -10,6 +10,7 @@ from psycopg import sql
 from clarion_graphql.bithedge import (
     activity,
     availability,
+    estimates,
     governance,
     incentives,
     oracle,
@@ -216,6 +217,7 @@ API: Final = ProtocolApi(
         pools.queries,
         portfolio.queries,
         quotes.queries,
+        estimates.queries,
         tracking.queries,
         platform.queries,
         risk.queries,

@@ -21,7 +21,7 @@ from clarion.protocols.bithedge.outcomes import (
     foretell,
     free_until_warning,
 )
-from clarion.protocols.bithedge.payoff import intrinsic_usd8
+from clarion.protocols.bithedge.payoff import health_bp, intrinsic_usd8
 from clarion.protocols.bithedge.pricing import time_value_usd8
 from clarion.protocols.bithedge.quoting import (
     SCENARIO_PERCENT,
@@ -39,6 +39,7 @@ from clarion.protocols.bithedge.quoting import (
     strike_for,
 )
 from clarion.protocols.bithedge.quoting import Quote as Quoted
+from clarion.protocols.bithedge.reference import annualised_bp, black_scholes
 from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import MarginCall, Policy, Position, Token, WithdrawRequest
 from clarion.protocols.bithedge.units import (
@@ -150,6 +151,13 @@ class Quote:
     premium_usd8: BigInt = strawberry.field(description=f"Premium before a discount. {USD8}")
     premium: BigInt = strawberry.field(description=f"What the buyer pays. {TOKEN}")
     premium_bp: BigInt = strawberry.field(description=f"Premium per protected value at spot, rounded up. {BASIS}")
+    premium_annual_bp: BigInt | None = strawberry.field(
+        description=f"That at the same rate for a year of 52,560 Bitcoin blocks, rounded up. {BASIS}"
+    )
+    bs_reference_usd8: BigInt = strawberry.field(
+        description="What the Black-Scholes formula has for it, uncapped and without multipliers, rounded down; to "
+        f"compare `premiumUsd8` with. Its rate is in `riskModel`. {USD8}"
+    )
     discount: BigInt = strawberry.field(description=f"What the buyer saves by a discount. {TOKEN}")
     fee_platform: BigInt = strawberry.field(description=f"Part of it for the platform. {TOKEN}")
     fee_reserve: BigInt = strawberry.field(description=f"Part of it for the insurance reserve. {TOKEN}")
@@ -231,6 +239,10 @@ class Withdrawable:
     )
     earliest_burn: int = strawberry.field(description="First Bitcoin block to withdraw what is asked back now.")
     health_bp: BigInt | None = strawberry.field(description=f"Health now; null: no liability or no price. {BASIS}")
+    health_after_bp: BigInt | None = strawberry.field(
+        description="Health once what is `requested` and what is `withdrawable` have left; null: no liability or no "
+        f"price. {BASIS}"
+    )
     requests: list[WithdrawPreview] = strawberry.field(description="What was asked back and not yet taken.")
 
 
@@ -312,6 +324,9 @@ def _quote(state: State, quoted: Quoted, at_price: int | None) -> Quote:
     terms, token = quoted.terms, state.token(quoted.terms.token, 6005)
     duration = BurnBlocks(terms.expiry_burn - state.burn_height)
     value = quoted.spot * terms.notional // E8
+    model = black_scholes(
+        terms.type, spot=quoted.spot, strike=terms.strike, volatility=quoted.volatility, duration=duration
+    )
     time_value = time_value_usd8(quoted.spot, terms.strike, quoted.volatility, duration)
     return Quote(
         type=terms.type,
@@ -333,6 +348,8 @@ def _quote(state: State, quoted: Quoted, at_price: int | None) -> Quote:
         premium_usd8=BigInt(quoted.premium_usd8),
         premium=BigInt(quoted.premium),
         premium_bp=BigInt(-(-premium_paid_usd8(quoted, token) * BP // max(value, 1))),
+        premium_annual_bp=big(annualised_bp(premium_paid_usd8(quoted, token), value, duration)),
+        bs_reference_usd8=BigInt(model.value * terms.notional // E8),
         discount=BigInt(quoted.discount),
         fee_platform=BigInt(quoted.fee_platform),
         fee_reserve=BigInt(quoted.fee_reserve),
@@ -469,7 +486,11 @@ def _withdrawable(state: State, position: Position) -> Withdrawable:
                     reasons=_reasons(foretold),
                 )
             )
-    health = None if price is None else _health(state, position, Usd8(price)).health
+    health = after = None
+    if price is not None and left is not None:
+        health = _health(state, position, Usd8(price)).health
+        kept = position.available + position.locked - min(position.available, position.requested + left)
+        after = health_bp(TokenAmount(kept), token.decimals, Usd8(price), token.haircut_bp, position.liability_usd8)
     return Withdrawable(
         provider=position.provider,
         tier=position.tier,
@@ -481,6 +502,7 @@ def _withdrawable(state: State, position: Position) -> Withdrawable:
         withdrawable=big(left) if position.liability_usd8 else BigInt(max(0, position.available - position.requested)),
         earliest_burn=state.burn_height + state.parameter("withdrawal-delay"),
         health_bp=big(health),
+        health_after_bp=big(after),
         requests=previews,
     )
 
