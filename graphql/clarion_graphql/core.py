@@ -36,13 +36,13 @@ def _canonical_argument(block_hash: str) -> Argument:
     )
 
 
-def _canonical_column(block_hash: str) -> Column:
+def _canonical_column(block_hash: str, *, filterable: bool = False) -> Column:
     return Column(
         "canonical",
         Kind.BOOLEAN,
         "Whether its block counts now; `false` for one that lost to another branch.",
         expression=_CANONICAL.format(sql.Identifier("t", block_hash)),
-        filterable=False,
+        filterable=filterable,
         orderable=False,
     )
 
@@ -147,7 +147,7 @@ BLOCK: Final = Entity(
             "What the source said beyond this: tenure height, consensus hash, block hash; on Bitcoin how many "
             "transactions it has in all, its size and its weight.",
         ),
-        _canonical_column("hash"),
+        _canonical_column("hash", filterable=True),
     ],
     key=("chain", "hash"),
     single="block",

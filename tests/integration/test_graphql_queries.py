@@ -230,6 +230,9 @@ class TestCore:
                  missing: block(height: 9) { height }
                  blocks { nodes { height canonical } totalCount }
                  all: blocks(canonical: false, filter: {height: {eq: 2}}) { nodes { hash canonical } }
+                 orphaned: blocks(canonical: false, filter: {canonical: {eq: false}}) { nodes { hash } totalCount }
+                 none: blocks(filter: {canonical: {eq: false}}) { totalCount }
+                 then: blocksAggregate(canonical: false, filter: {canonical: {eq: false}}) { count }
                }""",
             {"lost": f"0x{lost.hash.hex()}"},
         )
@@ -247,6 +250,9 @@ class TestCore:
             (f"0x{lost.hash.hex()}", False),
             (f"0x{second.hash.hex()}", True),
         }
+        assert data["orphaned"] == {"nodes": [{"hash": f"0x{lost.hash.hex()}"}], "totalCount": 1}
+        assert data["none"] == {"totalCount": 0}
+        assert data["then"] == [{"count": 1}]
 
     @pytest.mark.parametrize(
         ("condition", "heights"),
