@@ -111,7 +111,7 @@ class Executor:
         self._service = service
         self._plans = Plans(schema, service.pool) if plans else None
         self._introspections = Introspections()
-        self._executor_class = executor_class() if leaf_loop else StrawberryGraphQLCoreExecutionContext
+        self.executor_class = executor_class() if leaf_loop else StrawberryGraphQLCoreExecutionContext
 
     async def execute(self, request: GraphQLRequest, caller: Caller = ANYONE) -> Answer:
         """The answer to a request of a caller; what is wrong with it is in the answer.
@@ -267,7 +267,7 @@ class Executor:
             context_value=running,
             variable_values=variables,
             operation_name=name,
-            executor_class=self._executor_class,
+            executor_class=self.executor_class,
             is_awaitable=cast("Callable[[Any], TypeGuard[Awaitable[Any]]]", optimized_is_awaitable),
             hide_suggestions=not self.documents.suggest,
             operation_extensions=None,

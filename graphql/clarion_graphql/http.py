@@ -493,7 +493,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str) -> T:
 def _reason(error: Exception) -> str:
     """Why a text is no JSON. The decoder calls one cut off that has half of a surrogate pair at the end of a string."""
     reason = str(error)
-    return "it ends too early, or a string in it with half of a surrogate pair" if "truncated" in reason else reason
+    return "it or a string in it is cut off, or has half of a surrogate pair" if "truncated" in reason else reason
 
 
 def request_of_body(body: bytes) -> JsonRequest:

@@ -29,7 +29,6 @@ from clarion_graphql.documents import RequestError
 from clarion_graphql.errors import show_errors
 from clarion_graphql.execution import Executor
 from clarion_graphql.extensions import require_scopes
-from clarion_graphql.leaves import executor_class
 from clarion_graphql.live.groups import STALL_S, Group, Render, group_of
 from clarion_graphql.live.live_answers import LiveAnswers
 from clarion_graphql.live.members import Member
@@ -167,7 +166,7 @@ class Hub:
             cost = self._executor.cost(operation, variables)
         except GraphQLError as error:
             raise RequestError([error]) from None
-        executor = executor_class().build(
+        executor = self._executor.executor_class.build(
             self._schema,
             operation.document,
             context_value=context.Operation(self._service, caller),
