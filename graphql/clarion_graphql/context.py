@@ -90,13 +90,14 @@ class Operation:
         """The receipts of what was read so far, of the chains that the operation is about; empty where nothing was."""
         return receipts_for(self.chains, self.session.was_read)
 
-    def extensions(self) -> dict[str, Any]:
+    def extensions(self, *, has_data: bool = True) -> dict[str, Any]:
         """``extensions`` of the answer: the receipt of the chain that was read, and where several were, of each.
 
-        ``outdated`` is there where rows of a protocol were read that are not the receipt's.
+        ``outdated`` is there where rows of a protocol were read that are not the receipt's. An answer without data has
+        no receipt: what else was read before an error took it all away is a matter of chance.
         """
         cost = {"cost": self.cost} if self.cost else {}
-        return {**cost, **receipt_extensions(self.receipts, self.session.outdated)}
+        return {**cost, **(receipt_extensions(self.receipts, self.session.outdated) if has_data else {})}
 
 
 def receipts_for(chains: frozenset[Chain] | None, receipts: Mapping[Chain, Receipt]) -> dict[Chain, Receipt]:

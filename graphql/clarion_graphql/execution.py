@@ -300,7 +300,8 @@ def _answer(operation: documents.Operation, result: ExecutionResult, running: co
     answer: dict[str, Any] = {"data": result.data} if executed else {}
     if errors:
         answer["errors"] = [error.formatted for error in errors]
-    if extensions := running.extensions():
+    has_data = result.data is not None
+    if extensions := running.extensions(has_data=has_data):
         answer["extensions"] = extensions
     return Answer(
         msgspec.json.encode(answer),
@@ -308,6 +309,6 @@ def _answer(operation: documents.Operation, result: ExecutionResult, running: co
         has_errors=bool(errors),
         kind=_KINDS[operation.type],
         operation_name=operation.name,
-        receipts=running.receipts,
+        receipts=running.receipts if has_data else {},
         chains=running.chains,
     )
