@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -28,6 +30,7 @@ from support.bithedge_tables import insert
 from support.committed_schema import committed_schema
 from support.graphql import NO_CACHE, Server, answering, serving
 from support.hostile import hostile_documents
+from support.live import connected
 
 from clarion.chains.model import Block
 from clarion.protocol import installed_protocols
@@ -92,10 +95,15 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 async def server(database_url: str, store: Store) -> AsyncIterator[Server]:
+    async with answering(everything_at(database_url)) as running:
+        yield running
+
+
+def everything_at(database_url: str) -> Any:
+    """The application with all protocols."""
     protocols = list(installed_protocols().values())
     deployed = {"bithedge": bithedge.deployed_by(toy.DEPLOYER)}
-    async with answering(make_app(database_url, protocols=protocols, deployed=deployed, graphql=NO_CACHE)) as running:
-        yield running
+    return make_app(database_url, protocols=protocols, deployed=deployed, graphql=NO_CACHE)
 
 
 def everything_in(store: Store) -> str:
@@ -157,29 +165,47 @@ async def test_documents_that_are_huge_in_a_small_space(store: Store, server: Se
         assert (await server.data("{ __typename }")) == {"__typename": "Query"}
 
 
-def hostile_value(kind: GraphQLInputType, text: str, depth: int = 0) -> Any:
-    """A value of a type with ``text`` wherever a text may stand; None where an object goes deeper than useful."""
+#: Values that their types take: what else is given with them comes to be read.
+FITTING = {
+    "Int": 7,
+    "Float": 1.5,
+    "Boolean": True,
+    "BigInt": "7",
+    "Decimal": "1.5",
+    "Bytes": "0x" + 32 * "07",
+    "DateTime": "2026-01-01T00:00:00Z",
+}
+
+
+def hostile_value(kind: GraphQLInputType, text: str, depth: int = 0, *, fits: bool) -> Any:
+    """A value of a type with ``text`` wherever a text may stand; None where an object goes deeper than useful.
+
+    ``fits``: only types that are texts get it; else all do that are written as one, and numbers are out of bounds.
+    """
     inner: Any = get_nullable_type(kind)
     if is_list_type(inner):
-        value = hostile_value(inner.of_type, text, depth)
+        value = hostile_value(inner.of_type, text, depth, fits=fits)
         return None if value is None else [value]
     if isinstance(inner, GraphQLEnumType):
         return next(iter(inner.values))
     if isinstance(inner, GraphQLInputObjectType):
         if depth > 2:
             return None
-        members = {name: hostile_value(member.type, text, depth + 1) for name, member in inner.fields.items()}
+        members = {
+            name: hostile_value(member.type, text, depth + 1, fits=fits) for name, member in inner.fields.items()
+        }
         wanted = {name: value for name, value in members.items() if value is not None and name not in ("or", "not")}
         return dict(list(wanted.items())[:30]) or None
-    return {"Int": -(2**31), "Float": 1.5, "Boolean": True}.get(inner.name, text)
+    others: dict[str, Any] = FITTING if fits else {"Int": -(2**31), "Float": 1.5, "Boolean": True}
+    return others.get(inner.name, text)
 
 
-def document_of(kind: str, name: str, field: GraphQLField, text: str) -> dict[str, Any]:
-    """A request for one root field with every argument given."""
+def document_of(kind: str, name: str, field: GraphQLField, text: str, *, fits: bool) -> dict[str, Any]:
+    """A request for one root field with every argument given, but where a log or a page begins if all is to fit."""
     declared, passed, variables = [], [], {}
     for argument_name, argument in field.args.items():
-        value = hostile_value(argument.type, text)
-        if value is not None:
+        value = hostile_value(argument.type, text, fits=fits)
+        if value is not None and not (fits and argument_name in ("since", "after", "before", "last")):
             declared.append(f"${argument_name}: {argument.type}")
             passed.append(f"{argument_name}: ${argument_name}")
             variables[argument_name] = value
@@ -211,11 +237,36 @@ async def test_texts_in_every_argument(store: Store, server: Server, every: int)
     failed = []
     with nothing_changes(store, seconds=240, megabytes=400):
         for root, name, field in fields[::every]:
-            for text in HOSTILE_TEXTS:
-                response = await server.client.post("/graphql", json=document_of(root, name, field, text))
+            # a mutation whose arguments fit may do what it is for
+            for text, fits in itertools.product(HOSTILE_TEXTS, (False, True) if root == "query" else (False,)):
+                response = await server.client.post("/graphql", json=document_of(root, name, field, text, fits=fits))
                 if response.status_code != 200 or "INTERNAL_SERVER_ERROR" in codes(response):
                     failed.append((name, text[:20], response.status_code, response.text[:300]))
     assert failed == []
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+async def test_texts_in_every_argument_of_a_subscription(database_url: str, store: Store, every: int) -> None:
+    """What is asked for begins, or is refused for what is wrong with it; the connection goes on."""
+    kind = committed_schema().subscription_type
+    assert kind is not None
+    # nothing is ever final here: it would say nothing
+    fields = [(name, field) for name, field in kind.fields.items() if field.args and name != "finality"]
+    assert len(fields) > 50
+    heard: Counter[str] = Counter()
+    with nothing_changes(store, seconds=240, megabytes=400):
+        async with serving(everything_at(database_url)) as running, connected(running.url) as client:
+            for name, field in fields[::every]:
+                for text, fits in itertools.product(HOSTILE_TEXTS, (False, True)):
+                    asked = document_of("subscription", name, field, text, fits=fits)
+                    await client.subscribe(asked["query"], asked["variables"], name="a")
+                    message = await client.hear()
+                    assert "INTERNAL_SERVER_ERROR" not in json.dumps(message), (name, text[:20], message)
+                    heard[message["type"]] += 1
+                    if message["type"] == "next":
+                        await client.say({"type": "complete", "id": "a"})
+    assert heard["error"] > 0
+    assert heard["next"] > 0
 
 
 async def test_texts_in_a_filter_find_only_what_they_are(store: Store, server: Server) -> None:
