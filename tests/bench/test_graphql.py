@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -267,10 +267,15 @@ def test_kept_answers(index_url: str, report: Report) -> None:
 
 def test_queries_while_indexing(index_url: str, chains: tuple[Path, Path], report: Report) -> None:
     replay = [sys.executable, str(FOLDER / "replay_process.py"), str(chains[1]), index_url, DEPLOYERS, "1"]
-    with python_server("compiled", index_url) as compiled, python_server("resolvers", index_url) as resolvers:
+    with ExitStack() as servers:
+        ways = {
+            way: servers.enter_context(python_server(way, index_url))
+            for way in ("compiled", "handwritten", "resolvers")
+        }
+        if POSTGRAPHILE.exists() and node_24() is not None:
+            ways["PostGraphile"] = servers.enter_context(postgraphile(index_url))
         indexing = subprocess.Popen(replay, stdout=subprocess.DEVNULL)
         try:
-            ways = {"compiled": compiled, "resolvers": resolvers}
             measure(report, ", while blocks are indexed", ways, index_url, rounds=1)
             still = indexing.poll() is None
         finally:
