@@ -104,6 +104,20 @@ def told(answer: Answer) -> bytes:
     return re.sub(rb"[0-9a-f]{32}\b(?=[.\"])", b"id", answer.body)
 
 
+def are_alike(one: Answer, other: Answer) -> bool:
+    """Whether two answers say the same.
+
+    Of several items of a list whose errors take the same object away one is told of, whichever failed first
+    (GraphQL, October 2021, section 6.4.4): then the errors may differ in the item's number.
+    """
+    a, b = told(one), told(other)
+    return a == b or _without_numbers(a) == _without_numbers(b)
+
+
+def _without_numbers(answer: bytes) -> bytes:
+    return re.sub(rb'"path":\[[^]]*]', lambda path: re.sub(rb"(?<=,)\d+(?=[],])", b"0", path[0]), answer)
+
+
 async def compare(ways: Ways, seed: int, count: int) -> Counter[str]:
     generator = Generator(ways.schema, await sampled(ways), seed, roots=reads)
     outcomes: Counter[str] = Counter()
@@ -111,8 +125,8 @@ async def compare(ways: Ways, seed: int, count: int) -> Counter[str]:
         query = generator.query()
         planned, looped, resolved = await ways.answers(query)
         asked = f"seed {seed}: {query.text}\n{json.dumps(query.variables)}"
-        assert told(planned) == told(resolved), asked
-        assert told(looped) == told(resolved), asked
+        assert are_alike(planned, resolved), asked
+        assert are_alike(looped, resolved), asked
         outcomes["compiled" if planned.tables is not None else "left"] += 1
         outcomes["errors" if planned.has_errors else "found"] += 1
     return outcomes
@@ -140,4 +154,5 @@ async def test_many_at_once(ways: Ways) -> None:
     answers = await asyncio.gather(*(ways.answers(query) for query in queries))
 
     for query, (planned, looped, resolved) in zip(queries, answers, strict=True):
-        assert told(planned) == told(looped) == told(resolved), query
+        assert are_alike(planned, resolved), query
+        assert are_alike(looped, resolved), query
