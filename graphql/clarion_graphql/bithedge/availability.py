@@ -17,13 +17,13 @@ from clarion.protocols.bithedge.tables import Tier, Token
 from clarion.protocols.bithedge.units import E8, BurnBlocks, BurnHeight, PolicyType, Usd8
 from clarion_graphql.bithedge.reading import big
 from clarion_graphql.bithedge.states import ask
+from clarion_graphql.bithedge.unit_texts import USD8
 from clarion_graphql.context import Info
 from clarion_graphql.errors import InputError
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, with_arguments
 
 _MOST_TOKENS: Final = 100
-_USD: Final = "Unit: US dollars x 10^8."
 
 
 @strawberry.type(description="What a tier's positions of one token can bind for one policy.")
@@ -34,7 +34,7 @@ class TokenAvailability:
     positions: int = strawberry.field(
         description="Positions that could take part, at most as many as a policy may have."
     )
-    coverable_usd8: BigInt = strawberry.field(description=f"Largest maximum payout that they cover together. {_USD}")
+    coverable_usd8: BigInt = strawberry.field(description=f"Largest maximum payout that they cover together. {USD8}")
     notional_sat: BigInt | None = strawberry.field(
         description="Largest notional of a PUT at this strike with that maximum payout, rounded down; null for a CALL. "
         "Unit: satoshis."
@@ -48,7 +48,7 @@ class TierAvailability:
     tier: str | None = strawberry.field(description="The tier that takes it; null where none does.")
     expiry_burn: int = strawberry.field(description="The first allowed expiry at least so many blocks ahead.")
     spot_usd8: BigInt | None = strawberry.field(
-        description=f"Price of the asset that decides the tier; null where it is not fresh. {_USD}"
+        description=f"Price of the asset that decides the tier; null where it is not fresh. {USD8}"
     )
     tokens: list[TokenAvailability] = strawberry.field(
         description="By active collateral token with a fresh price; empty without a tier."
@@ -124,7 +124,7 @@ def queries(types: Types) -> Sequence[StrawberryField]:
                 resolve,
                 {
                     "type": (str, Parameter.empty, "put or call."),
-                    "strike_usd8": (BigInt, Parameter.empty, f"Strike. {_USD}"),
+                    "strike_usd8": (BigInt, Parameter.empty, f"Strike. {USD8}"),
                     "duration_burn": (int, Parameter.empty, "Bitcoin blocks until expiry, at least."),
                     "asset": (str, "BTC", "Price feed that it is on."),
                 },

@@ -17,8 +17,10 @@ from clarion.protocols.bithedge.state import State
 from clarion.protocols.bithedge.tables import Allocation, Policy, Tier, Token
 from clarion.protocols.bithedge.units import E8, BurnBlocks, PolicyType, TokenAmount, Usd8
 from clarion_graphql.bithedge import yields
+from clarion_graphql.bithedge.quotes import last_price
 from clarion_graphql.bithedge.reading import big, known_burn, read
 from clarion_graphql.bithedge.states import ask
+from clarion_graphql.bithedge.unit_texts import BASIS, TOKEN, USD8
 from clarion_graphql.bithedge.yields import Yield, yield_of
 from clarion_graphql.context import Info
 from clarion_graphql.errors import InputError
@@ -27,9 +29,6 @@ from clarion_graphql.types import Types, make_field, with_arguments
 
 #: A policy has at most so many allocations at once; those that moved are no longer active.
 _MOST_ALLOCATIONS: Final = 100
-_BASIS: Final = "Unit: 1/10000."
-_USD: Final = "Unit: US dollars x 10^8."
-_BASE: Final = "Unit: base units of the token."
 
 
 @strawberry.type(description="What capital of a tier might earn: by a model, and what the tier's pool did earn.")
@@ -38,20 +37,20 @@ class YieldEstimate:
 
     token: str = strawberry.field(description="Collateral token.")
     tier: str = strawberry.field(description="Risk tier.")
-    amount: BigInt = strawberry.field(description=f"Capital. {_BASE}")
+    amount: BigInt = strawberry.field(description=f"Capital. {TOKEN}")
     days: int = strawberry.field(description="Days of 144 Bitcoin blocks that it stays.")
-    volatility_bp: BigInt = strawberry.field(description=f"Annual volatility, as premiums are priced with. {_BASIS}")
-    base_bp: BigInt = strawberry.field(description=f"0.8 of the volatility. {_BASIS}")
-    tier_multiplier_bp: BigInt = strawberry.field(description=f"The tier's premium multiplier. {_BASIS}")
-    duration_bp: BigInt = strawberry.field(description=f"1 - e^(-days/90). {_BASIS}")
-    market_bp: BigInt = strawberry.field(description=f"1 + (volatility - 0.2) / 2. {_BASIS}")
+    volatility_bp: BigInt = strawberry.field(description=f"Annual volatility, as premiums are priced with. {BASIS}")
+    base_bp: BigInt = strawberry.field(description=f"0.8 of the volatility. {BASIS}")
+    tier_multiplier_bp: BigInt = strawberry.field(description=f"The tier's premium multiplier. {BASIS}")
+    duration_bp: BigInt = strawberry.field(description=f"1 - e^(-days/90). {BASIS}")
+    market_bp: BigInt = strawberry.field(description=f"1 + (volatility - 0.2) / 2. {BASIS}")
     yield_bp: BigInt = strawberry.field(
-        description=f"The product of these four: what the model has for the stay, rounded down. {_BASIS}"
+        description=f"The product of these four: what the model has for the stay, rounded down. {BASIS}"
     )
-    annual_bp: BigInt = strawberry.field(description=f"That at the same rate for 365 days, rounded up. {_BASIS}")
-    earned: BigInt = strawberry.field(description=f"That of the capital for the stay, rounded down. {_BASE}")
+    annual_bp: BigInt = strawberry.field(description=f"That at the same rate for 365 days, rounded up. {BASIS}")
+    earned: BigInt = strawberry.field(description=f"That of the capital for the stay, rounded down. {TOKEN}")
     earned_usd8: BigInt | None = strawberry.field(
-        description=f"The same at the token's last price; null without one. {_USD}"
+        description=f"The same at the token's last price; null without one. {USD8}"
     )
     risk_level: int = strawberry.field(description="1 to 10: by tier, days and volatility.")
     realised: Yield = strawberry.field(
@@ -64,30 +63,30 @@ class PolicyRisk:
     """An active policy at the last prices."""
 
     policy: int = strawberry.field(description="Policy.")
-    price_usd8: BigInt | None = strawberry.field(description=f"Last price of its asset; null: none. {_USD}")
-    volatility_bp: BigInt = strawberry.field(description=f"Annual volatility, as premiums are priced with. {_BASIS}")
+    price_usd8: BigInt | None = strawberry.field(description=f"Last price of its asset; null: none. {USD8}")
+    volatility_bp: BigInt = strawberry.field(description=f"Annual volatility, as premiums are priced with. {BASIS}")
     blocks_left: int = strawberry.field(description="Bitcoin blocks until its expiry; 0: it has expired.")
-    payoff_usd8: BigInt | None = strawberry.field(description=f"What it would pay at that price. {_USD}")
+    payoff_usd8: BigInt | None = strawberry.field(description=f"What it would pay at that price. {USD8}")
     bs_value_usd8: BigInt | None = strawberry.field(
-        description=f"Its Black-Scholes value, uncapped, rounded down. {_USD}"
+        description=f"Its Black-Scholes value, uncapped, rounded down. {USD8}"
     )
     in_the_money_bp: BigInt | None = strawberry.field(
-        description=f"Probability, by Black-Scholes, that it ends in the money, rounded down. {_BASIS}"
+        description=f"Probability, by Black-Scholes, that it ends in the money, rounded down. {BASIS}"
     )
     cover_bp: BigInt | None = strawberry.field(
         description="Worth of the collateral that is locked for it, less the haircut, per maximum payout covered; "
-        f"null without a price of the token or a cover. {_BASIS}"
+        f"null without a price of the token or a cover. {BASIS}"
     )
     score_bp: BigInt | None = strawberry.field(
         description="How endangered that cover is: 0 at its tier's warning ratio, 3000 at the least ratio, 7000 at "
-        f"100%, 10000 at nothing, linear between; null as `coverBp`. {_BASIS}"
+        f"100%, 10000 at nothing, linear between; null as `coverBp`. {BASIS}"
     )
     providers: int = strawberry.field(description="Providers that cover it.")
     largest_provider_bp: BigInt | None = strawberry.field(
-        description=f"Part of its maximum payout that one provider covers. {_BASIS}"
+        description=f"Part of its maximum payout that one provider covers. {BASIS}"
     )
     provider_concentration_bp: BigInt | None = strawberry.field(
-        description=f"Sum of the squares of providers' parts (Herfindahl-Hirschman), 10000 for one. {_BASIS}"
+        description=f"Sum of the squares of providers' parts (Herfindahl-Hirschman), 10000 for one. {BASIS}"
     )
 
 
@@ -96,21 +95,14 @@ class RiskModel:
     """What the model's figures depend on besides the chain."""
 
     version: int = strawberry.field(description="Rises when a constant changes.")
-    risk_free_bp: int = strawberry.field(description=f"Annual rate that Black-Scholes discounts with. {_BASIS}")
+    risk_free_bp: int = strawberry.field(description=f"Annual rate that Black-Scholes discounts with. {BASIS}")
     yield_of_volatility_bp: int = strawberry.field(
-        description=f"Part of the volatility that a yield estimate starts from. {_BASIS}"
+        description=f"Part of the volatility that a yield estimate starts from. {BASIS}"
     )
     yield_days: int = strawberry.field(description="Days after which it has reached 1 - 1/e of its most.")
-    usual_volatility_bp: int = strawberry.field(description=f"Volatility at which `marketBp` is 10000. {_BASIS}")
-    under_score_bp: int = strawberry.field(description=f"Risk score at a tier's least ratio. {_BASIS}")
-    insolvent_score_bp: int = strawberry.field(description=f"Risk score at 100%. {_BASIS}")
-
-
-def _price(state: State, asset: str) -> Usd8 | None:
-    try:
-        return state.price(asset).usd8
-    except RefusedError:
-        return None
+    usual_volatility_bp: int = strawberry.field(description=f"Volatility at which `marketBp` is 10000. {BASIS}")
+    under_score_bp: int = strawberry.field(description=f"Risk score at a tier's least ratio. {BASIS}")
+    insolvent_score_bp: int = strawberry.field(description=f"Risk score at 100%. {BASIS}")
 
 
 async def _yield_field(
@@ -138,7 +130,7 @@ async def _yield_field(
             raise InputError(f"There is no price feed {asset}.") from None
         model = reference.yield_model(volatility, row.premium_mult_bp, row.rank, days)
         earned = TokenAmount(amount * model.total // 10_000)
-        price = _price(state, collateral.asset)
+        price, _ = last_price(state, collateral.asset)
         return YieldEstimate(
             token=token,
             tier=tier,
@@ -173,7 +165,8 @@ async def _risk_field(root: Any, info: Info, *, id: int) -> PolicyRisk | None:  
 
 def _risk(state: State, policy: Policy, parts: Sequence[Allocation]) -> PolicyRisk:
     token, tier = state.need(Token, policy.token), state.need(Tier, policy.tier)
-    price, token_price = _price(state, policy.asset), _price(state, token.asset)
+    price, _ = last_price(state, policy.asset)
+    token_price, _ = last_price(state, token.asset)
     volatility = state.volatility(policy.asset)
     left = BurnBlocks(max(0, policy.expiry_burn - state.burn_height))
     liabilities = [part.liability_usd8 for part in parts]

@@ -14,16 +14,13 @@ from clarion.protocols.bithedge.analytics import share_bp
 from clarion.protocols.bithedge.units import BURN_BLOCKS_PER_DAY, BurnHeight
 from clarion_graphql.bithedge import intervals
 from clarion_graphql.bithedge.reading import big, known_burn, made, read
+from clarion_graphql.bithedge.unit_texts import TOKEN, USD8
 from clarion_graphql.context import Info
 from clarion_graphql.enums import graphql_enum
 from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
-
-_BASE: Final = "Unit: base units of the token."
-_USD: Final = "Unit: US dollars x 10^8."
-
 
 # What is stopped
 
@@ -317,14 +314,14 @@ class TokenFlow:
     """Sums of account entries by kind."""
 
     token: str = strawberry.field(description="Token.")
-    deposited: BigInt = strawberry.field(description=f"Deposited by providers. {_BASE}")
-    withdrawn: BigInt = strawberry.field(description=f"Withdrawn by providers. {_BASE}")
-    premiums: BigInt = strawberry.field(description=f"Premiums paid, fees included. {_BASE}")
-    premium_refunded: BigInt = strawberry.field(description=f"Premium given back. {_BASE}")
-    premium_earned: BigInt = strawberry.field(description=f"Premium that became yield. {_BASE}")
-    yield_claimed: BigInt = strawberry.field(description=f"Yield claimed. {_BASE}")
-    payouts: BigInt = strawberry.field(description=f"Paid to owners of policies. {_BASE}")
-    fees_collected: BigInt = strawberry.field(description=f"Fees taken out by treasury and fund. {_BASE}")
+    deposited: BigInt = strawberry.field(description=f"Deposited by providers. {TOKEN}")
+    withdrawn: BigInt = strawberry.field(description=f"Withdrawn by providers. {TOKEN}")
+    premiums: BigInt = strawberry.field(description=f"Premiums paid, fees included. {TOKEN}")
+    premium_refunded: BigInt = strawberry.field(description=f"Premium given back. {TOKEN}")
+    premium_earned: BigInt = strawberry.field(description=f"Premium that became yield. {TOKEN}")
+    yield_claimed: BigInt = strawberry.field(description=f"Yield claimed. {TOKEN}")
+    payouts: BigInt = strawberry.field(description=f"Paid to owners of policies. {TOKEN}")
+    fees_collected: BigInt = strawberry.field(description=f"Fees taken out by treasury and fund. {TOKEN}")
 
 
 @strawberry.type(description="What happened on the protocol in an interval.")
@@ -335,14 +332,14 @@ class PlatformBucket:
     height: int = strawberry.field(description="Last Stacks block of the interval.")
     new_policies: int = strawberry.field(description="Policies bought.")
     buyers: int = strawberry.field(description="Addresses that bought any.")
-    premiums_usd8: BigInt = strawberry.field(description=f"Premiums of these, at creation prices. {_USD}")
+    premiums_usd8: BigInt = strawberry.field(description=f"Premiums of these, at creation prices. {USD8}")
     notional_sat: BigInt = strawberry.field(description="Notional of these. Unit: satoshis.")
-    max_payout_usd8: BigInt = strawberry.field(description=f"Most that these pay. {_USD}")
+    max_payout_usd8: BigInt = strawberry.field(description=f"Most that these pay. {USD8}")
     expired_otm: int = strawberry.field(description="Policies settled as worthless.")
     settled_itm: int = strawberry.field(description="Policies settled in the money.")
     exercised: int = strawberry.field(description="Policies exercised.")
     cancelled: int = strawberry.field(description="Policies cancelled.")
-    payoffs_usd8: BigInt = strawberry.field(description=f"Payoffs of the policies that ended. {_USD}")
+    payoffs_usd8: BigInt = strawberry.field(description=f"Payoffs of the policies that ended. {USD8}")
     new_providers: int = strawberry.field(description="Providers seen for the first time.")
     active_accounts: int = strawberry.field(description="Addresses whose money in the vault moved.")
     tokens: list[TokenFlow] = strawberry.field(description="Money that moved, by token.")

@@ -15,6 +15,7 @@ from clarion.protocols.bithedge.payoff import health_bp, value_usd8
 from clarion_graphql.bithedge import intervals, yields
 from clarion_graphql.bithedge.intervals import Bucket
 from clarion_graphql.bithedge.reading import big, known_burn, read
+from clarion_graphql.bithedge.unit_texts import TOKEN
 from clarion_graphql.bithedge.yields import Movements, Window, Yield, yield_of
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
@@ -26,8 +27,6 @@ from clarion_graphql.types import Types, make_field, with_arguments
 #: Most intervals of a pool's history: each is a look into the change log.
 MOST_POINTS: Final = 200
 
-_BASE: Final = "Unit: base units of the token."
-
 
 @strawberry.type(description="A pool of capital: all positions of one token, in one tier or in all of them.")
 class PoolFigures:
@@ -35,10 +34,10 @@ class PoolFigures:
 
     token: str = strawberry.field(description="Collateral token.")
     tier: str | None = strawberry.field(description="Risk tier; null: all of them.")
-    available: BigInt = strawberry.field(description=f"Not locked, what is asked back included. {_BASE}")
-    locked: BigInt = strawberry.field(description=f"Backs policies. {_BASE}")
-    requested: BigInt = strawberry.field(description=f"Asked back, of the available. {_BASE}")
-    capital: BigInt = strawberry.field(description=f"Available and locked. {_BASE}")
+    available: BigInt = strawberry.field(description=f"Not locked, what is asked back included. {TOKEN}")
+    locked: BigInt = strawberry.field(description=f"Backs policies. {TOKEN}")
+    requested: BigInt = strawberry.field(description=f"Asked back, of the available. {TOKEN}")
+    capital: BigInt = strawberry.field(description=f"Available and locked. {TOKEN}")
     utilisation_bp: BigInt | None = strawberry.field(
         description="Locked of capital; null without capital, where premiums are priced as of no use. Unit: 1/10000."
     )
@@ -59,11 +58,11 @@ class PoolFigures:
     positions: int = strawberry.field(description="Positions with capital.")
     active_policies: int = strawberry.field(description="Policies it backs.")
     policies: int = strawberry.field(description="Policies it backs or backed.")
-    deposited: BigInt = strawberry.field(description=f"Deposited, in all. {_BASE}")
-    withdrawn: BigInt = strawberry.field(description=f"Withdrawn, in all. {_BASE}")
-    paid_out: BigInt = strawberry.field(description=f"Paid to owners of policies, in all. {_BASE}")
-    premium_unearned: BigInt = strawberry.field(description=f"The providers' premium of active policies. {_BASE}")
-    premium_earned: BigInt = strawberry.field(description=f"Premium that became yield, in all. {_BASE}")
+    deposited: BigInt = strawberry.field(description=f"Deposited, in all. {TOKEN}")
+    withdrawn: BigInt = strawberry.field(description=f"Withdrawn, in all. {TOKEN}")
+    paid_out: BigInt = strawberry.field(description=f"Paid to owners of policies, in all. {TOKEN}")
+    premium_unearned: BigInt = strawberry.field(description=f"The providers' premium of active policies. {TOKEN}")
+    premium_earned: BigInt = strawberry.field(description=f"Premium that became yield, in all. {TOKEN}")
     yields: Yield = strawberry.field(description="What its capital has earned and lost lately.")
 
 
@@ -73,18 +72,18 @@ class Pool:
 
     whole: PoolFigures = strawberry.field(description="All tiers together.")
     tiers: list[PoolFigures] = strawberry.field(description="By tier, in the order in which tiers are tried.")
-    premiums: BigInt = strawberry.field(description=f"Premiums paid by buyers, fees included, in all. {_BASE}")
-    premiums_refunded: BigInt = strawberry.field(description=f"Premium given back, in all. {_BASE}")
+    premiums: BigInt = strawberry.field(description=f"Premiums paid by buyers, fees included, in all. {TOKEN}")
+    premiums_refunded: BigInt = strawberry.field(description=f"Premium given back, in all. {TOKEN}")
     yield_payable: BigInt = strawberry.field(
-        description=f"Earned premium, bounties and penalties not yet claimed. {_BASE}"
+        description=f"Earned premium, bounties and penalties not yet claimed. {TOKEN}"
     )
-    yield_claimed: BigInt = strawberry.field(description=f"Yield claimed, in all. {_BASE}")
-    platform_fees: BigInt = strawberry.field(description=f"Platform fees that the vault holds. {_BASE}")
-    reserve_fees: BigInt = strawberry.field(description=f"Reserve fees that the vault holds. {_BASE}")
-    fees_collected: BigInt = strawberry.field(description=f"Fees collected out of the vault, in all. {_BASE}")
+    yield_claimed: BigInt = strawberry.field(description=f"Yield claimed, in all. {TOKEN}")
+    platform_fees: BigInt = strawberry.field(description=f"Platform fees that the vault holds. {TOKEN}")
+    reserve_fees: BigInt = strawberry.field(description=f"Reserve fees that the vault holds. {TOKEN}")
+    fees_collected: BigInt = strawberry.field(description=f"Fees collected out of the vault, in all. {TOKEN}")
     owed: BigInt = strawberry.field(
         description="Everything the vault owes: capital, premium not yet earned, yield, fees. Its token balance, "
-        f"unless somebody sent it tokens unasked. {_BASE}"
+        f"unless somebody sent it tokens unasked. {TOKEN}"
     )
 
 
@@ -95,9 +94,9 @@ class PoolBucket:
     start: datetime = strawberry.field(description="First moment of the interval.")
     height: int = strawberry.field(description="Last Stacks block of the interval, as of which the state is told.")
     burn_height: int | None = strawberry.field(description="Bitcoin block of that block.")
-    available: BigInt = strawberry.field(description=f"Not locked, at the end. {_BASE}")
-    locked: BigInt = strawberry.field(description=f"Backs policies, at the end. {_BASE}")
-    requested: BigInt = strawberry.field(description=f"Asked back, at the end. {_BASE}")
+    available: BigInt = strawberry.field(description=f"Not locked, at the end. {TOKEN}")
+    locked: BigInt = strawberry.field(description=f"Backs policies, at the end. {TOKEN}")
+    requested: BigInt = strawberry.field(description=f"Asked back, at the end. {TOKEN}")
     utilisation_bp: BigInt | None = strawberry.field(
         description="Locked of capital, at the end; null without capital. Unit: 1/10000."
     )
@@ -107,13 +106,13 @@ class PoolBucket:
     positions: int = strawberry.field(description="Positions with capital, at the end.")
     active_policies: int = strawberry.field(description="Policies it backs, at the end.")
     new_policies: int = strawberry.field(description="Policies bought in the interval.")
-    deposited: BigInt = strawberry.field(description=f"Deposited in the interval. {_BASE}")
-    withdrawn: BigInt = strawberry.field(description=f"Withdrawn in the interval. {_BASE}")
+    deposited: BigInt = strawberry.field(description=f"Deposited in the interval. {TOKEN}")
+    withdrawn: BigInt = strawberry.field(description=f"Withdrawn in the interval. {TOKEN}")
     premiums: BigInt | None = strawberry.field(
-        description=f"Premiums paid by buyers in the interval, fees included; null for one tier. {_BASE}"
+        description=f"Premiums paid by buyers in the interval, fees included; null for one tier. {TOKEN}"
     )
-    premium_earned: BigInt = strawberry.field(description=f"Premium that became yield in the interval. {_BASE}")
-    paid_out: BigInt = strawberry.field(description=f"Paid to owners of policies in the interval. {_BASE}")
+    premium_earned: BigInt = strawberry.field(description=f"Premium that became yield in the interval. {TOKEN}")
+    paid_out: BigInt = strawberry.field(description=f"Paid to owners of policies in the interval. {TOKEN}")
     apy_bp: BigInt | None = strawberry.field(
         description="Premium earned in the interval, a year of 52,560 Bitcoin blocks, of the capital times the blocks "
         "it was there, rounded down; null without capital or where the interval is within one Bitcoin block. "

@@ -17,14 +17,12 @@ from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.policy_columns import INTRINSIC, PAID, PNL
 from clarion_graphql.bithedge.reading import big, known_burn, made, read
+from clarion_graphql.bithedge.unit_texts import TOKEN, USD8
 from clarion_graphql.bithedge.yields import Movements, Window, Yield, yield_of
 from clarion_graphql.context import Info
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.session import Session
 from clarion_graphql.types import Types, make_field, with_arguments
-
-_BASE: Final = "Unit: base units of the token."
-_USD: Final = "Unit: US dollars x 10^8."
 
 
 @strawberry.type(description="A position with what it is worth, how well it covers what it owes, and what it earns.")
@@ -33,13 +31,13 @@ class PositionFigures:
 
     tier: str = strawberry.field(description="Risk tier.")
     token: str = strawberry.field(description="Collateral token.")
-    available: BigInt = strawberry.field(description=f"Not locked, what is asked back included. {_BASE}")
-    locked: BigInt = strawberry.field(description=f"Backs policies. {_BASE}")
-    requested: BigInt = strawberry.field(description=f"Asked back, of the available. {_BASE}")
+    available: BigInt = strawberry.field(description=f"Not locked, what is asked back included. {TOKEN}")
+    locked: BigInt = strawberry.field(description=f"Backs policies. {TOKEN}")
+    requested: BigInt = strawberry.field(description=f"Asked back, of the available. {TOKEN}")
     value_usd8: BigInt | None = strawberry.field(
-        description=f"Available and locked at the token's last price, rounded down; null without a price. {_USD}"
+        description=f"Available and locked at the token's last price, rounded down; null without a price. {USD8}"
     )
-    liability_usd8: BigInt = strawberry.field(description=f"Sum of the maximum payouts that it backs. {_USD}")
+    liability_usd8: BigInt = strawberry.field(description=f"Sum of the maximum payouts that it backs. {USD8}")
     health_bp: BigInt | None = strawberry.field(
         description="Worth of its capital, less the token's haircut, per liability; null without liability or price. "
         "Unit: 1/10000."
@@ -47,12 +45,12 @@ class PositionFigures:
     margin: MARGIN | None = strawberry.field(description="Where that health stands; null without a price.")
     deficit: BigInt | None = strawberry.field(
         description="What would bring it to its tier's warning ratio, 0 where it is there; null without a price. "
-        f"{_BASE}"
+        f"{TOKEN}"
     )
     active_policies: int = strawberry.field(description="Policies it backs.")
-    premium_unearned: BigInt = strawberry.field(description=f"Its part of the premiums of active policies. {_BASE}")
-    premium_earned: BigInt = strawberry.field(description=f"Premium earned, in all. {_BASE}")
-    paid_out: BigInt = strawberry.field(description=f"Paid to owners of policies, in all. {_BASE}")
+    premium_unearned: BigInt = strawberry.field(description=f"Its part of the premiums of active policies. {TOKEN}")
+    premium_earned: BigInt = strawberry.field(description=f"Premium earned, in all. {TOKEN}")
+    paid_out: BigInt = strawberry.field(description=f"Paid to owners of policies, in all. {TOKEN}")
     yields: Yield = strawberry.field(description="What its capital has earned and lost lately.")
 
 
@@ -61,13 +59,13 @@ class Income:
     """Yield of one token."""
 
     token: str = strawberry.field(description="Token.")
-    earned: BigInt = strawberry.field(description=f"Premiums earned, in all. {_BASE}")
-    credited: BigInt = strawberry.field(description=f"Bounties and penalties of moved allocations, in all. {_BASE}")
-    claimed: BigInt = strawberry.field(description=f"Yield claimed, in all. {_BASE}")
-    claimable: BigInt = strawberry.field(description=f"Yield that can be claimed now. {_BASE}")
-    pending: BigInt = strawberry.field(description=f"Its part of the premiums of active policies. {_BASE}")
-    paid_out: BigInt = strawberry.field(description=f"Collateral paid to owners of policies, in all. {_BASE}")
-    exposure_usd8: BigInt = strawberry.field(description=f"Sum of the maximum payouts that it backs. {_USD}")
+    earned: BigInt = strawberry.field(description=f"Premiums earned, in all. {TOKEN}")
+    credited: BigInt = strawberry.field(description=f"Bounties and penalties of moved allocations, in all. {TOKEN}")
+    claimed: BigInt = strawberry.field(description=f"Yield claimed, in all. {TOKEN}")
+    claimable: BigInt = strawberry.field(description=f"Yield that can be claimed now. {TOKEN}")
+    pending: BigInt = strawberry.field(description=f"Its part of the premiums of active policies. {TOKEN}")
+    paid_out: BigInt = strawberry.field(description=f"Collateral paid to owners of policies, in all. {TOKEN}")
+    exposure_usd8: BigInt = strawberry.field(description=f"Sum of the maximum payouts that it backs. {USD8}")
     yields: Yield = strawberry.field(description="What its capital has earned and lost lately.")
 
 
@@ -91,9 +89,9 @@ class ProviderPortfolio:
     auto_match: bool = strawberry.field(description="Policies may be put on its positions.")
     first_seen_height: int = strawberry.field(description="Stacks block of its first event.")
     value_usd8: BigInt | None = strawberry.field(
-        description=f"Worth of its positions; null where a token has no price. {_USD}"
+        description=f"Worth of its positions; null where a token has no price. {USD8}"
     )
-    liability_usd8: BigInt = strawberry.field(description=f"Sum of the maximum payouts that it backs. {_USD}")
+    liability_usd8: BigInt = strawberry.field(description=f"Sum of the maximum payouts that it backs. {USD8}")
     positions: list[PositionFigures] = strawberry.field(description="Its positions, by tier and token.")
     income: list[Income] = strawberry.field(description="What it has earned, by token.")
     policies: CoveredCounts = strawberry.field(description="Policies it backs or backed, by what became of them.")
@@ -108,9 +106,9 @@ class OwnerTotals:
     """Premiums and payouts of one token."""
 
     token: str = strawberry.field(description="Token.")
-    premiums: BigInt = strawberry.field(description=f"Premiums paid, in all. {_BASE}")
-    payouts: BigInt = strawberry.field(description=f"Paid to it at the end of policies, in all. {_BASE}")
-    refunds: BigInt = strawberry.field(description=f"Premium given back for cancelled policies, in all. {_BASE}")
+    premiums: BigInt = strawberry.field(description=f"Premiums paid, in all. {TOKEN}")
+    payouts: BigInt = strawberry.field(description=f"Paid to it at the end of policies, in all. {TOKEN}")
+    refunds: BigInt = strawberry.field(description=f"Premium given back for cancelled policies, in all. {TOKEN}")
 
 
 @strawberry.type(description="An address as an owner of policies.")
@@ -124,18 +122,18 @@ class OwnerPortfolio:
     exercised: int = strawberry.field(description="Policies it exercised.")
     cancelled: int = strawberry.field(description="Policies it cancelled.")
     protected_sat: BigInt = strawberry.field(description="Notional of its active policies. Unit: satoshis.")
-    max_payout_usd8: BigInt = strawberry.field(description=f"Most that its active policies pay. {_USD}")
+    max_payout_usd8: BigInt = strawberry.field(description=f"Most that its active policies pay. {USD8}")
     intrinsic_usd8: BigInt | None = strawberry.field(
-        description=f"What its active policies would pay at the last prices; null where one has no price. {_USD}"
+        description=f"What its active policies would pay at the last prices; null where one has no price. {USD8}"
     )
     premiums_usd8: BigInt | None = strawberry.field(
-        description=f"Premiums paid, in all, at the tokens' prices of the policies' creation. {_USD}"
+        description=f"Premiums paid, in all, at the tokens' prices of the policies' creation. {USD8}"
     )
-    payoffs_usd8: BigInt = strawberry.field(description=f"Payoffs of its ended policies, in all. {_USD}")
-    unpaid_usd8: BigInt = strawberry.field(description=f"Still owed to it. {_USD}")
+    payoffs_usd8: BigInt = strawberry.field(description=f"Payoffs of its ended policies, in all. {USD8}")
+    unpaid_usd8: BigInt = strawberry.field(description=f"Still owed to it. {USD8}")
     pnl_usd8: BigInt | None = strawberry.field(
         description="Sum of its policies' `pnlUsd8`: what it has won or (negative) lost; null where one has none. "
-        f"{_USD}"
+        f"{USD8}"
     )
     totals: list[OwnerTotals] = strawberry.field(description="Paid and got, by token.")
 

@@ -57,6 +57,7 @@ from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.margins import MARGIN
 from clarion_graphql.bithedge.reading import big, read
 from clarion_graphql.bithedge.states import ask
+from clarion_graphql.bithedge.unit_texts import BASIS, TOKEN, USD8
 from clarion_graphql.context import Info
 from clarion_graphql.entities import camel
 from clarion_graphql.errors import InputError
@@ -64,9 +65,6 @@ from clarion_graphql.lengths import Length
 from clarion_graphql.scalars import BigInt
 from clarion_graphql.types import Types, make_field, with_arguments
 
-USD8: Final = "Unit: US dollars x 10^8."
-TOKEN: Final = "Unit: base units of the token."
-BASIS: Final = "Unit: 1/10000."
 MOST_POSITIONS: Final = 200
 MOST_STEPS: Final = 200
 
@@ -432,8 +430,8 @@ def _reasons(foretold: Foretold) -> list[ContractError]:
     return [contract_error(code) for code in foretold.refusals]
 
 
-def _last_price(state: State, asset: str) -> tuple[int | None, int | None]:
-    """An asset's last closed price and its round."""
+def last_price(state: State, asset: str) -> tuple[Usd8 | None, int | None]:
+    """An asset's last closed price and its round; None without one."""
     try:
         price = state.price(asset)
     except RefusedError:
@@ -449,14 +447,14 @@ async def _exercise_field(root: Any, info: Info, *, policy: int, address: str | 
         token = state.get(Token, row.token)
         foretold = foretell(lambda: check_exercise(state, policy, address))
         found = foretold.result if isinstance(foretold.result, Payout) else None
-        price, number = _last_price(state, row.asset)
+        price, number = last_price(state, row.asset)
         return ExerciseCheck(
             policy=policy,
             eligible=foretold.ok,
             reasons=_reasons(foretold),
             price_usd8=big(price),
             round=number,
-            token_price_usd8=None if token is None else big(_last_price(state, token.asset)[0]),
+            token_price_usd8=None if token is None else big(last_price(state, token.asset)[0]),
             payoff_usd8=None if found is None else BigInt(found.payoff_usd8),
             payout=None if found is None else BigInt(found.paid),
             unpaid_usd8=None if found is None else BigInt(found.unpaid_usd8),
@@ -467,7 +465,7 @@ async def _exercise_field(root: Any, info: Info, *, policy: int, address: str | 
 
 def _withdrawable(state: State, position: Position) -> Withdrawable:
     token, tier = state.token(position.token, 5001), state.tier(position.tier, 5002)
-    price, _ = _last_price(state, token.asset)
+    price, _ = last_price(state, token.asset)
     left = None if price is None else free_until_warning(position, token, tier.ratio_warn_bp, Usd8(price))
     pending = state.select(
         WithdrawRequest, provider=position.provider, state="pending", order=[("id", False)], limit=1000
@@ -562,7 +560,7 @@ def _price_of(state: State, token: str, given: int | None) -> Usd8:
     row = state.get(Token, token)
     if row is None:
         raise InputError(f"{token} is no collateral token.")
-    price, _ = _last_price(state, row.asset)
+    price, _ = last_price(state, row.asset)
     if price is None:
         raise InputError(f"{row.asset} has no price yet: give one.")
     return Usd8(price)

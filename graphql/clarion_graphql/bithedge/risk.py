@@ -16,6 +16,7 @@ from clarion.protocols.bithedge.payoff import health_bp, payoff_usd8
 from clarion.protocols.bithedge.units import BP, BasisPoints, PolicyType, Sats, TokenAmount, Usd8
 from clarion_graphql.bithedge.addresses import about_principal
 from clarion_graphql.bithedge.reading import MOST_ROWS, big, known_burn, read
+from clarion_graphql.bithedge.unit_texts import TOKEN, USD8
 from clarion_graphql.context import Info
 from clarion_graphql.errors import ApiError, Code, InputError
 from clarion_graphql.scalars import BigInt
@@ -26,9 +27,6 @@ DEFAULT_SHOCKS: Final = (-4_000, -2_000, 4_000)
 MOST_SHOCKS: Final = 50
 MOST_SHOCK_BP: Final = 1_000_000
 
-_BASE: Final = "Unit: base units of the token."
-_USD: Final = "Unit: US dollars x 10^8."
-
 
 @strawberry.type(description="A part of what a provider owes at most.")
 class ExposureShare:
@@ -38,7 +36,7 @@ class ExposureShare:
         description="What it is of: the tier's name, the token, or the Bitcoin block of expiry."
     )
     policies: int = strawberry.field(description="Policies in it.")
-    liability_usd8: BigInt = strawberry.field(description=f"Its part of their maximum payouts. {_USD}")
+    liability_usd8: BigInt = strawberry.field(description=f"Its part of their maximum payouts. {USD8}")
     share_bp: BigInt | None = strawberry.field(description="Of all it owes at most, rounded down. Unit: 1/10000.")
 
 
@@ -47,7 +45,7 @@ class ShockedPrice:
     """A moved price."""
 
     asset: str = strawberry.field(description="Price feed.")
-    price_usd8: BigInt = strawberry.field(description=f"Its price then. {_USD}")
+    price_usd8: BigInt = strawberry.field(description=f"Its price then. {USD8}")
 
 
 @strawberry.type(description="What a provider's collateral would pay in one token.")
@@ -55,7 +53,7 @@ class TokenLoss:
     """A loss in tokens."""
 
     token: str = strawberry.field(description="Collateral token.")
-    amount: BigInt = strawberry.field(description=f"Paid out. {_BASE}")
+    amount: BigInt = strawberry.field(description=f"Paid out. {TOKEN}")
 
 
 @strawberry.type(description="What would happen if prices moved and everything active were settled at once.")
@@ -64,14 +62,14 @@ class Stress:
 
     shock_bp: int = strawberry.field(description="The move; negative: down. Unit: 1/10000.")
     prices: list[ShockedPrice] = strawberry.field(description="All feeds' prices then.")
-    due_usd8: BigInt = strawberry.field(description=f"Its part of the payoffs of policies that it backs. {_USD}")
+    due_usd8: BigInt = strawberry.field(description=f"Its part of the payoffs of policies that it backs. {USD8}")
     paid_usd8: BigInt = strawberry.field(
         description="What its collateral behind them pays of that, at the prices then; the rest would stay unpaid. "
-        f"{_USD}"
+        f"{USD8}"
     )
     losses: list[TokenLoss] = strawberry.field(description="What that is, by token.")
-    payoff_usd8: BigInt = strawberry.field(description=f"Payoffs of its own policies. {_USD}")
-    net_usd8: BigInt = strawberry.field(description=f"Those less what it pays. {_USD}")
+    payoff_usd8: BigInt = strawberry.field(description=f"Payoffs of its own policies. {USD8}")
+    net_usd8: BigInt = strawberry.field(description=f"Those less what it pays. {USD8}")
     worst_health_bp: BigInt | None = strawberry.field(
         description="Least health of its positions at the prices then, before anything is settled; null where none "
         "backs a policy. Unit: 1/10000."
@@ -84,8 +82,8 @@ class PortfolioRisk:
     """Exposure, concentration and stress."""
 
     address: str = strawberry.field(description="Principal.")
-    liability_usd8: BigInt = strawberry.field(description=f"Most it can have to pay for policies that it backs. {_USD}")
-    protected_usd8: BigInt = strawberry.field(description=f"Most that its own active policies pay. {_USD}")
+    liability_usd8: BigInt = strawberry.field(description=f"Most it can have to pay for policies that it backs. {USD8}")
+    protected_usd8: BigInt = strawberry.field(description=f"Most that its own active policies pay. {USD8}")
     by_tier: list[ExposureShare] = strawberry.field(description="What it owes at most, by tier.")
     by_token: list[ExposureShare] = strawberry.field(description="What it owes at most, by collateral token.")
     by_expiry: list[ExposureShare] = strawberry.field(
