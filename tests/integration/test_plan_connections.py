@@ -151,3 +151,147 @@ async def test_closing_ends_what_is_idle_and_later_what_is_in_use(
     async with asyncio.timeout(LONG_S):
         while connection.execute(mine).fetchone() != (0,):  # noqa: ASYNC110 (the database)
             await asyncio.sleep(0)
+
+
+async def quick(connections: Connections, text: str) -> Statement:
+    """A statement that every connection has prepared and knows to be quick."""
+    statement = Statement(text)
+    for _ in range(module.PREPARED_FROM):
+        await connections.run(statement, [b"1"])
+    await asyncio.gather(*(connections.run(statement, [b"1"]) for _ in range(16)))
+    statement.seconds = 0.0  # how long it took where the machine was slow is not what is tested
+    return statement
+
+
+async def test_quick_statements_share_few_connections(database_url: str) -> None:
+    with opened(database_url, size=8) as connections:
+        statement = await quick(connections, "SELECT $1::int, pg_backend_pid()")
+        tasks = [asyncio.create_task(connections.run(statement, [b"%d" % value])) for value in range(16)]
+        await asyncio.sleep(0)
+        loads = [connection.load for connection in connections._busy]
+        rows = await asyncio.gather(*tasks)
+
+    assert loads == [module.MOST_AT_A_TIME] * module.SHARED_FROM
+    assert [row[0] for row in rows] == [b"%d" % value for value in range(16)]
+
+
+async def test_the_error_of_one_is_not_that_of_those_behind_it(database_url: str) -> None:
+    with opened(database_url, size=1) as connections:
+        statement = await quick(connections, "SELECT 60 / $1::int")
+        values = [0, 1, 0, 2, 3, 0, 0, 4, 5, 6]
+        answers = await asyncio.gather(
+            *(connections.run(statement, [b"%d" % value]) for value in values), return_exceptions=True
+        )
+
+    for value, answer in zip(values, answers, strict=True):
+        if value:
+            assert answer == [b"%d" % (60 // value)]
+        else:
+            assert isinstance(answer, psycopg.errors.DivisionByZero)
+
+
+async def test_nobody_waits_behind_what_is_not_known_to_be_quick(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    with opened(database_url, size=3) as connections:
+        statement = await quick(connections, "SELECT $1::int")
+        tasks = await blocked(connections, connection, 2)
+        rows = await asyncio.gather(*(connections.run(statement, [b"7"]) for _ in range(20)))
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        await asyncio.gather(*tasks)
+
+    assert rows == [[b"7"]] * 20
+
+
+async def test_a_statement_that_was_slow_is_not_quick_until_it_has_been_for_a_while(database_url: str) -> None:
+    with opened(database_url, size=2) as connections:
+        statement = await quick(connections, "SELECT $1::int")
+        statement.seconds = 10.0
+        tasks = [asyncio.create_task(connections.run(statement, [b"1"])) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert [connection.load for connection in connections._busy] == [1, 1]
+        await asyncio.gather(*tasks)
+        for _ in range(100):
+            await connections.run(statement, [b"1"])
+        assert statement.seconds < 10.0 / 100
+
+
+async def test_who_is_not_quick_has_a_turn_while_quick_ones_come(database_url: str) -> None:
+    done = asyncio.Event()
+
+    async def keep_asking(connections: Connections, statement: Statement) -> None:
+        while not done.is_set():
+            await connections.run(statement, [b"1"])
+
+    with opened(database_url, size=1) as connections:
+        statement = await quick(connections, "SELECT $1::int")
+        busy = [asyncio.create_task(keep_asking(connections, statement)) for _ in range(10)]
+        await asyncio.sleep(0)
+        assert await number(connections, BACKEND) > 0
+        done.set()
+        await asyncio.gather(*busy)
+
+
+async def test_who_goes_away_ends_nothing_for_those_behind(
+    database_url: str, connection: psycopg.Connection[Any]
+) -> None:
+    with opened(database_url, size=1) as connections:
+        statement = await quick(connections, f"SELECT $1::int, pg_advisory_xact_lock_shared({LOCK})")
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        tasks = [asyncio.create_task(connections.run(statement, [b"%d" % value])) for value in range(4)]
+        await asyncio.sleep(0)
+        assert connections._busy[0].load == 4
+        for task in tasks[:3]:
+            task.cancel()
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        assert (await tasks[3])[0] == b"3"
+        await asyncio.gather(*tasks[:3], return_exceptions=True)
+        assert (await connections.run(statement, [b"9"]))[0] == b"9"
+
+
+async def test_all_on_a_connection_that_broke_are_told(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    with opened(database_url, size=1) as connections:
+        statement = await quick(connections, f"SELECT $1::int, pg_advisory_xact_lock_shared({LOCK})")
+        backend = await number(connections, BACKEND)
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        tasks = [asyncio.create_task(connections.run(statement, [b"1"])) for _ in range(6)]
+        await asyncio.sleep(0)
+        connection.execute("SELECT pg_terminate_backend(%s, 10000)", (backend,))
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [isinstance(answer, psycopg.OperationalError) for answer in answers] == [True] * 4 + [False] * 2
+        assert await number(connections, BACKEND) != backend
+
+
+async def test_parameters_and_answers_that_no_socket_takes_at_once(database_url: str) -> None:
+    with opened(database_url, size=1) as connections:
+        statement = await quick(connections, "SELECT repeat($1::text, 3)")
+        texts = [bytes([97 + value]) * 2_000_000 for value in range(5)]
+        rows = await asyncio.gather(*(connections.run(statement, [text]) for text in texts))
+
+    assert rows == [[text * 3] for text in texts]
+
+
+async def test_a_statement_that_cannot_be_prepared_says_why_each_time(database_url: str) -> None:
+    with opened(database_url, size=1) as connections:
+        statement = Statement("SELECT nothing")
+        statement.uses = module.PREPARED_FROM
+        for _ in range(2):
+            with pytest.raises(psycopg.errors.UndefinedColumn):
+                await connections.run(statement, [])
+        assert await number(connections, BACKEND) > 0
+
+
+async def test_closing_tells_who_waits(database_url: str, connection: psycopg.Connection[Any]) -> None:
+    with opened(database_url, size=1) as connections:
+        (task,) = await blocked(connections, connection, 1)
+        waiting = asyncio.create_task(number(connections, BACKEND))
+        await asyncio.sleep(0)
+        connections.close()
+        with pytest.raises(psycopg_pool.PoolClosed):
+            await waiting
+        with pytest.raises(psycopg_pool.PoolClosed):
+            await number(connections, BACKEND)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        await task

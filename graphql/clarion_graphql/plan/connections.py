@@ -2,6 +2,11 @@
 
 A statement on a psycopg connection costs three times the processor time of what libpq itself takes, and asyncpg half
 as much again as this. It is psycopg's libpq all the same, with its errors.
+
+Where all connections that are worth having are busy, a quick statement is sent behind other quick ones, in libpq's
+pipeline mode: the database goes from one to the next without waiting, and what it works on stays in its caches. Each
+ends with a Sync of its own, so that it is a transaction of its own, and its error is no other's.
+https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 """
 
 from __future__ import annotations
@@ -24,82 +29,135 @@ from psycopg.pq.abc import PGconn, PGresult
 MOST_PREPARED: Final = 300
 #: Used so often, a statement is prepared.
 PREPARED_FROM: Final = 2
+#: With so many connections busy, quick statements share them: more at a time only take each other's place in caches.
+SHARED_FROM: Final = 4
+#: Most quick statements that one connection has at a time.
+MOST_AT_A_TIME: Final = 4
+#: What is answered sooner, in seconds, is quick: so long others may wait behind it.
+QUICK_S: Final = 0.02
+#: How much of what it once took a statement is still thought to take after the next answer.
+_REMEMBERED: Final = 0.9
 
 
 class Statement:
     """A statement's text with ``$1`` …; one that is used again is prepared on each connection that runs it."""
 
-    __slots__ = ("name", "text", "uses")
+    __slots__ = ("name", "seconds", "text", "uses")
     _numbers = itertools.count(1)
 
     def __init__(self, text: str) -> None:
         self.text = text.encode()
         self.name = b"plan_%d" % next(self._numbers)
         self.uses = 0
+        self.seconds = 0.0
+        """The longest that it took of late."""
+
+    def took(self, seconds: float) -> None:
+        """Note how long the database took for it."""
+        self.seconds = max(seconds, self.seconds * _REMEMBERED)
 
 
 Row = list[bytes | None]
 
 
-class _Connection:
-    """One connection, used by one task at a time."""
+class _Request:
+    """A statement that somebody waits for."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    __slots__ = ("answer", "late", "parameters", "sent", "statement", "syncs")
+
+    def __init__(self, statement: Statement, parameters: Sequence[bytes | None]) -> None:
+        self.statement = statement
+        self.parameters = parameters
+        self.answer: asyncio.Future[PGresult] = asyncio.get_running_loop().create_future()
+        self.late: asyncio.TimerHandle | None = None
+        """What ends its wait for a connection."""
+        self.sent = 0.0
+        self.syncs = 1
+        """So many Syncs are still to come."""
+
+    def fail(self, error: psycopg.Error) -> None:
+        """Tell who still waits."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def no_longer_waits(self) -> None:
+        """It has a connection."""
+        if self.late is not None:
+            self.late.cancel()
+
+
+class _Connection:
+    """One connection. What it was sent is answered in that order."""
+
+    def __init__(self, connection: AsyncConnection[Any], ended: Callable[[_Connection], None]) -> None:
+        """``ended`` is called when a statement has ended, and when the connection broke."""
         self._connection = connection
+        self._ended = ended
         self._pgconn: PGconn = connection.pgconn
         self._pgconn.nonblocking = 1
+        self._pgconn.enter_pipeline_mode()
         self._socket = self._pgconn.socket
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._readable)
         self._prepared: OrderedDict[bytes, None] = OrderedDict()
-        self._result: asyncio.Future[PGresult] | None = None
-        self._when_idle: Callable[[_Connection], None] | None = None
+        self._sent: deque[_Request] = deque()
+        self._outcome: PGresult | None = None
+        """What came of the first statement sent: an error, or what came last."""
+        self._shared = True
+        """All that it was sent is quick."""
+        self._answered = 0.0
         self.broken = False
 
-    async def run(self, statement: Statement, parameters: Sequence[bytes | None]) -> Row:
-        """The only row that a statement gives. Raises psycopg.Error."""
-        if statement.uses < PREPARED_FROM:
-            statement.uses += 1
-            self._pgconn.send_query_params(statement.text, parameters)
-            return _row(await self._answer())
-        if statement.name in self._prepared:
-            self._prepared.move_to_end(statement.name)
-        else:
-            await self._prepare(statement)
-        self._pgconn.send_query_prepared(statement.name, parameters)
-        return _row(await self._answer())
+    @property
+    def load(self) -> int:
+        """How many statements it was sent that have not ended."""
+        return len(self._sent)
 
-    def when_idle(self, then: Callable[[_Connection], None]) -> None:
-        """Call ``then`` once the statement that a task no longer waits for has ended."""
-        if self._result is None:
-            then(self)
-        else:
-            self._when_idle = then
+    def accepts(self, statement: Statement) -> bool:
+        """Whether a statement may be sent behind what it was sent."""
+        return (
+            self._shared
+            and len(self._sent) < MOST_AT_A_TIME
+            and statement.seconds < QUICK_S
+            and statement.name in self._prepared
+        )
+
+    def send(self, request: _Request) -> None:
+        """Send a statement. An idle connection takes every one."""
+        statement = request.statement
+        request.sent = self._loop.time()
+        self._sent.append(request)
+        try:
+            if statement.uses < PREPARED_FROM:
+                statement.uses += 1
+                self._shared = False
+                self._pgconn.send_query_params(statement.text, request.parameters)
+            else:
+                if statement.name in self._prepared:
+                    self._prepared.move_to_end(statement.name)
+                    self._shared = self._shared and statement.seconds < QUICK_S
+                else:
+                    self._shared = False
+                    self._prepare(request)
+                self._pgconn.send_query_prepared(statement.name, request.parameters)
+            self._pgconn.pipeline_sync()
+            if self._pgconn.flush():
+                self._loop.add_writer(self._socket, self._writable)
+        except psycopg.Error as error:
+            self._fail(error)
 
     def close(self) -> None:
         self.broken = True
         self._unwatch()
         self._pgconn.finish()
 
-    async def _prepare(self, statement: Statement) -> None:
-        try:
-            if len(self._prepared) >= MOST_PREPARED:
-                oldest, _ = self._prepared.popitem(last=False)
-                self._pgconn.send_query_params(b"DEALLOCATE " + oldest, None)
-                _require(await self._answer(), ExecStatus.COMMAND_OK)
-            self._pgconn.send_prepare(statement.name, statement.text)
-            _require(await self._answer(), ExecStatus.COMMAND_OK)
-        except asyncio.CancelledError:
-            self.broken = True  # nobody will know whether it is prepared
-            raise
-        self._prepared[statement.name] = None
-
-    async def _answer(self) -> PGresult:
-        result: asyncio.Future[PGresult] = self._loop.create_future()
-        self._result = result
-        if self._pgconn.flush():
-            self._loop.add_writer(self._socket, self._writable)
-        return await result
+    def _prepare(self, request: _Request) -> None:
+        if len(self._prepared) >= MOST_PREPARED:
+            oldest, _ = self._prepared.popitem(last=False)
+            self._pgconn.send_query_params(b"DEALLOCATE " + oldest, None)
+        self._pgconn.send_prepare(request.statement.name, request.statement.text)
+        self._pgconn.pipeline_sync()
+        request.syncs = 2
 
     def _writable(self) -> None:
         try:
@@ -112,49 +170,63 @@ class _Connection:
         pgconn = self._pgconn
         try:
             pgconn.consume_input()
-            if self._result is None or pgconn.is_busy():
-                return
-            first = pgconn.get_result()
-            while pgconn.get_result() is not None:
-                pass
+            nothing = False  # between two results there is one None; two of them: there is nothing more
+            while self._sent and not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    if nothing:
+                        break
+                    nothing = True
+                    continue
+                nothing = False
+                if result.status == ExecStatus.PIPELINE_SYNC:
+                    self._synced()
+                elif self._outcome is None or self._outcome.status != ExecStatus.FATAL_ERROR:
+                    self._outcome = result
         except psycopg.Error as error:
             self._fail(error)
-            return
-        if first is None or pgconn.status != ConnStatus.OK:
-            self._fail(psycopg.OperationalError("the connection broke"))
         else:
-            self._end(first)
+            if pgconn.status != ConnStatus.OK:
+                self._fail(psycopg.OperationalError("the connection broke"))
+
+    def _synced(self) -> None:
+        request = self._sent[0]
+        request.syncs -= 1
+        if request.syncs:  # it is to be prepared
+            if self._outcome is not None and self._outcome.status == ExecStatus.COMMAND_OK:
+                self._prepared[request.statement.name] = None
+            return
+        self._sent.popleft()
+        outcome, self._outcome = self._outcome, None
+        now = self._loop.time()
+        request.statement.took(now - max(request.sent, self._answered))
+        self._answered = now
+        assert outcome is not None
+        if not request.answer.done():
+            request.answer.set_result(outcome)
+        if not self._sent:
+            self._shared = True
+        self._ended(self)
 
     def _fail(self, error: psycopg.Error) -> None:
+        if self.broken:
+            return
         self.broken = True
         self._unwatch()
-        self._end(error)
-
-    def _end(self, outcome: PGresult | psycopg.Error) -> None:
-        result, self._result = self._result, None
-        if result is not None and not result.done():
-            if isinstance(outcome, psycopg.Error):
-                result.set_exception(outcome)
-            else:
-                result.set_result(outcome)
-        then, self._when_idle = self._when_idle, None
-        if then is not None:
-            then(self)
+        while self._sent:
+            self._sent.popleft().fail(psycopg.OperationalError(str(error)))
+        self._ended(self)
 
     def _unwatch(self) -> None:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
 
 
-def _require(result: PGresult, status: ExecStatus) -> None:
-    if result.status != status:
-        raise error_from_result(result)
-
-
-def _row(result: PGresult) -> Row:
-    _require(result, ExecStatus.TUPLES_OK)
-    assert result.ntuples == 1
-    return [result.get_value(0, column) for column in range(result.nfields)]
+def _row(answer: PGresult) -> Row:
+    if answer.status != ExecStatus.TUPLES_OK:
+        raise error_from_result(answer)
+    assert answer.ntuples == 1
+    return [answer.get_value(0, column) for column in range(answer.nfields)]
 
 
 class Connections:
@@ -164,84 +236,119 @@ class Connections:
         self._url = url
         self._parameters = parameters
         self._timeout_s = timeout_s
-        self._idle: list[_Connection] = []
+        self._shared_from = min(size, SHARED_FROM)
         self._free = size
-        self._waiting: deque[asyncio.Future[_Connection | None]] = deque()
+        """So many more may be opened."""
+        self._opening: set[asyncio.Task[None]] = set()
+        self._busy: list[_Connection] = []
+        self._idle: list[_Connection] = []
+        self._waiting: deque[_Request] = deque()
         self._closed = False
 
     async def run(self, statement: Statement, parameters: Sequence[bytes | None]) -> Row:
-        """The only row that a statement gives.
+        """The only row that a statement gives. Who does not wait for it any more does not end it.
 
         Raises psycopg.Error; psycopg_pool.PoolTimeout where no connection became free in time.
         """
-        connection = self._idle.pop() if self._idle else await self._take()
-        if connection.broken:  # while nobody used it
-            connection.close()
-            connection = await self._open()
-        try:
-            row = await connection.run(statement, parameters)
-        except asyncio.CancelledError:
-            # a client that goes away does not end the statement: the connection is free when that has ended
-            connection.when_idle(self._give_back)
-            raise
-        except BaseException:
-            self._give_back(connection)
-            raise
-        self._give_back(connection)
-        return row
-
-    async def _take(self) -> _Connection:
-        if self._free:
-            self._free -= 1
-            return await self._open()
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[_Connection | None] = loop.create_future()
-        self._waiting.append(waiting)
-        late = loop.call_later(self._timeout_s, self._give_up, waiting)
-        try:
-            given = await waiting
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled() and waiting.exception() is None:
-                self._hand_on(waiting.result())  # it came at the same moment
-            raise
-        finally:
-            late.cancel()
-        return await self._open() if given is None else given
-
-    def _give_up(self, waiting: asyncio.Future[_Connection | None]) -> None:
-        if not waiting.done():
-            waiting.set_exception(psycopg_pool.PoolTimeout(f"no connection became free in {self._timeout_s} s"))
-
-    async def _open(self) -> _Connection:
-        try:
-            return _Connection(await AsyncConnection.connect(self._url, **self._parameters))
-        except BaseException:
-            self._hand_on(None)
-            raise
-
-    def _give_back(self, connection: _Connection) -> None:
         if self._closed:
-            connection.close()
+            raise psycopg_pool.PoolClosed("the connections are closed")
+        request = _Request(statement, parameters)
+        connection = None
+        if not self._waiting:  # nobody goes before who waits
+            connection = self._shared_by(statement) or self._from_idle()
+        if connection is not None:
+            connection.send(request)
+        elif self._free:
+            self._open(request)
         else:
-            self._hand_on(connection)
-
-    def _hand_on(self, connection: _Connection | None) -> None:
-        """Give a connection, or None: the right to open one, to who waits first."""
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(connection)
-                return
-        if connection is None:
-            self._free += 1
-        else:
-            self._idle.append(connection)
+            self._waiting.append(request)
+            request.late = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, request)
+        return _row(await request.answer)
 
     def close(self) -> None:
         """Close every connection, those that are in use when their statements have ended."""
         self._closed = True
+        for task in self._opening:
+            task.cancel()
+        while self._waiting:
+            self._waiting.popleft().fail(psycopg_pool.PoolClosed("the connections are closed"))
         while self._idle:
             self._idle.pop().close()
+
+    def _shared_by(self, statement: Statement) -> _Connection | None:
+        """The busy connection with the least to do that a statement may be sent on, behind others."""
+        if len(self._busy) < self._shared_from:
+            return None
+        found = None
+        for connection in self._busy:
+            if connection.accepts(statement) and (found is None or connection.load < found.load):
+                found = connection
+        return found
+
+    def _from_idle(self) -> _Connection | None:
+        if not self._idle:
+            return None
+        connection = self._idle.pop()
+        self._busy.append(connection)
+        return connection
+
+    def _open(self, request: _Request) -> None:
+        """Open a connection for a request: a task of its own does it, for who asked may go away meanwhile."""
+        self._free -= 1
+        task = asyncio.get_running_loop().create_task(self._open_for(request))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open_for(self, request: _Request) -> None:
+        try:
+            opened = await AsyncConnection.connect(self._url, **self._parameters)
+        except BaseException as error:
+            self._free += 1
+            request.fail(error if isinstance(error, psycopg.Error) else psycopg.OperationalError(str(error)))
+            self._open_for_who_waits()
+            if not isinstance(error, Exception):
+                raise
+            return
+        connection = _Connection(opened, self._ended)
+        self._busy.append(connection)
+        if request.answer.done():
+            self._ended(connection)
+        else:
+            connection.send(request)
+
+    def _open_for_who_waits(self) -> None:
+        while self._free and self._waiting:
+            request = self._waiting.popleft()
+            if not request.answer.done():
+                request.no_longer_waits()
+                self._open(request)
+
+    def _ended(self, connection: _Connection) -> None:
+        """Go on with a connection on which a statement has ended, or that broke."""
+        if connection.broken:
+            (self._busy if connection in self._busy else self._idle).remove(connection)
+            connection.close()
+            self._free += 1
+            self._open_for_who_waits()
+            return
+        while self._waiting and not connection.broken:
+            request = self._waiting[0]
+            gone = request.answer.done()
+            if not gone and connection.load and not connection.accepts(request.statement):
+                return
+            self._waiting.popleft()
+            if not gone:
+                request.no_longer_waits()
+                connection.send(request)
+        if connection.load == 0 and not connection.broken:
+            self._busy.remove(connection)
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    def _give_up(self, request: _Request) -> None:
+        request.fail(psycopg_pool.PoolTimeout(f"no connection became free in {self._timeout_s} s"))
 
 
 def parameter(value: Any) -> bytes | None:
