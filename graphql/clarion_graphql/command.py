@@ -23,6 +23,7 @@ from clarion.store.roles import require_role
 from clarion.telemetry import configure_logging, serve_metrics
 from clarion_graphql.app import GRAPHQL_PATH, make_app
 from clarion_graphql.connection import Connection
+from clarion_graphql.scheduling import give_way
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +96,7 @@ def run(settings: Settings, database_url: str) -> None:
         ready=settings.ready,
     )
     _allow_many_connections()
+    give_way()
     where = settings.graphql
     listening = listen(where.host, where.port, what="GraphQL server", section="GRAPHQL", also=", or give --port")
     config = uvicorn.Config(

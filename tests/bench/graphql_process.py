@@ -37,6 +37,7 @@ from clarion_graphql.documents import Operation
 from clarion_graphql.execution import Executor
 from clarion_graphql.plan.connections import parameter
 from clarion_graphql.plan.plans import Plans
+from clarion_graphql.scheduling import give_way
 from clarion_graphql.schema import build_schema
 from clarion_graphql.session import POOL_SIZE, read_pool
 
@@ -172,6 +173,7 @@ def main() -> None:
         app = empty
     else:
         app_module.Executor = functools.partial(Executor, plans=way != "resolvers")  # type: ignore[misc,assignment]
+        give_way()
         settings = GraphQL() if way == "kept" else GraphQL(cache_bytes=0)
         app = app_module.make_app(url, protocols=[protocol], deployed={}, graphql=settings)
     config = uvicorn.Config(app, http=Connection, access_log=False, log_config=None, proxy_headers=False)
