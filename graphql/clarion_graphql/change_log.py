@@ -172,6 +172,30 @@ async def _read(
     return _Bounds(current, final_height), [entry for _, _, _, _, *entry in rows if entry[0] is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class FinalBlock:
+    """The highest block that is final, None while none is, where the log stands at ``sequence``."""
+
+    sequence: int
+    block: Any
+
+
+async def read_final(pool: AsyncConnectionPool, chain: Chain) -> FinalBlock:
+    """The highest block that is final."""
+    query = build(
+        "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} "
+        "FROM clarion.canonical_block k JOIN clarion.block t ON t.chain = k.chain AND t.hash = k.hash "
+        "WHERE k.chain = u.chain AND k.height = u.final_height) t ON true WHERE u.chain = {chain}",
+        columns=BLOCK.selected,
+        chain=literal("%s", chain),
+    )
+    found = await fetch_alone(pool, query)
+    if not found:
+        return FinalBlock(0, None)
+    sequence, *block = found[0]
+    return FinalBlock(sequence, _block(block))
+
+
 async def read_steps(pool: AsyncConnectionPool, chain: Chain, after: int) -> Piece[Step]:
     """The next blocks applied and retracted."""
     entries = build(

@@ -55,6 +55,7 @@ class BlockOp(StrEnum):
     START = "start"
     APPLY = "apply"
     RETRACT = "retract"
+    FINALIZE = "finalize"
 
 
 class RowOp(StrEnum):
@@ -64,9 +65,11 @@ class RowOp(StrEnum):
     INSERT = "insert"
     UPDATE = "update"
     DELETE = "delete"
+    FINALIZE = "finalize"
 
 
 _START: Final = "Nothing yet: the subscription begins after this sequence."
+_FINALIZE: Final = "What was told of it, and of every block below it, is final. It comes where `finalized` asks for it."
 
 graphql_enum(ChainName)
 graphql_enum(Direction, {"ASC": "Ascending, nulls last.", "DESC": "Descending, nulls first."})
@@ -76,11 +79,19 @@ graphql_enum(
         "START": _START,
         "APPLY": "It became canonical.",
         "RETRACT": "It is no longer canonical: a reorganisation took it back.",
+        "FINALIZE": _FINALIZE,
     },
 )
 graphql_enum(
     RowOp,
-    {"START": _START, "INSERT": "It is new.", "UPDATE": "Some of its columns changed.", "DELETE": "It is gone."},
+    {
+        "START": _START,
+        "INSERT": "It is new.",
+        "UPDATE": "Some of its columns changed.",
+        "DELETE": "It is gone.",
+        "FINALIZE": "Nothing: what was told of the message's block, and of every block below it, is final. It comes "
+        "where `finalized` asks for it.",
+    },
 )
 graphql_enum(
     Finality,

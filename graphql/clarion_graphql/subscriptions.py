@@ -17,7 +17,7 @@ from strawberry.types.field import StrawberryField
 
 from clarion.chains.model import Chain, Finality
 from clarion_graphql import change_log
-from clarion_graphql.change_log import Change, FinalityMark, Piece, Start, Step
+from clarion_graphql.change_log import Change, FinalBlock, FinalityMark, Piece, Start, Step
 from clarion_graphql.context import Info, Service
 from clarion_graphql.core import EVENT
 from clarion_graphql.entities import Entity, Kind
@@ -32,14 +32,18 @@ from clarion_graphql.transaction_state import TransactionState, read_transaction
 from clarion_graphql.types import Types, make_field, make_type, with_arguments
 
 T = TypeVar("T", Step, Change)
-M = TypeVar("M", bound="_BlockMessage | _RowMessage")
-
 
 SINCE: Final = (
     BigInt | None,
     None,
     "Go on after this sequence: of an earlier message, or of a query's receipt. Nothing is missed and nothing comes "
     "twice. Without it, the subscription begins now and its first message, `START`, says where.",
+)
+FINALIZED: Final = (
+    bool,
+    False,
+    "Say with `FINALIZE` which block is the highest that is final, at first and whenever that is another: what was "
+    "told of it and of every block below it is never taken back.",
 )
 SEQUENCE: Final = "Where this message stands; as `since` it makes a new subscription go on after it."
 RETRACTION: Final = "The change takes back what a block did that is no longer canonical."
@@ -55,6 +59,11 @@ class _BlockMessage:
     def start(cls, at: Start) -> _BlockMessage:
         """The message that says where a subscription begins."""
         return cls(Step(at.sequence, BlockOp.START.value, at.tip, at.final_height, []))
+
+    @classmethod
+    def final(cls, at: FinalBlock) -> _BlockMessage:
+        """The message that says which block is final."""
+        return cls(Step(at.sequence, BlockOp.FINALIZE.value, at.block, at.block.height, []))
 
 
 class _RowMessage:
@@ -78,6 +87,12 @@ class _RowMessage:
         height = -1 if at.tip is None else at.tip.height
         return cls(Change(at.sequence, RowOp.START.value, False, height, at.tip, "", None, None, None), None)
 
+    @classmethod
+    def final(cls, at: FinalBlock) -> _RowMessage:
+        """The message that says which block is final."""
+        op, block = RowOp.FINALIZE.value, at.block
+        return cls(Change(at.sequence, op, False, block.height, block, "", None, None, None), None)
+
 
 def _source(
     service: Service,
@@ -85,20 +100,24 @@ def _source(
     since: int | None,
     what: Hashable,
     read: Callable[[int], Awaitable[Piece[T]]],
-    show_start: Callable[[Start], M],
-    show: Callable[[T], M],
+    message: type[_BlockMessage | _RowMessage],
+    show: Callable[[T], Any],
     tables: Sequence[str] | None = None,
+    *,
+    finalized: bool,
 ) -> LogSource[T]:
     """The log's entries that ``read`` gives. ``tables``: whose rows they are about; None: they are about blocks."""
     return LogSource(
-        (chain, what),
+        (chain, what, finalized),
         chain,
         since,
         read,
         partial(change_log.start, service.pool, chain),
-        show_start,
+        message.start,
         show,
         None if tables is None else frozenset(tables),
+        partial(change_log.read_final, service.pool, chain) if finalized else None,
+        message.final if finalized else None,
     )
 
 
@@ -154,7 +173,7 @@ class Subscriptions:
             "A block that became canonical, or stopped being so.",
         )
 
-        def resolve(root: Any, info: Info, *, since: int | None, chain: Any) -> Source:
+        def resolve(root: Any, info: Info, *, since: int | None, finalized: bool, chain: Any) -> Source:
             name, pool = chain_of(chain), info.context.service.pool
             return _source(
                 info.context.service,
@@ -162,8 +181,9 @@ class Subscriptions:
                 since,
                 "blocks",
                 lambda after: change_log.read_steps(pool, name, after),
-                _BlockMessage.start,
                 _BlockMessage,
+                _BlockMessage,
+                finalized=finalized,
             )
 
         return _subscription("blocks", message, "Blocks as they are applied and retracted, in order.", resolve)
@@ -252,7 +272,14 @@ class Subscriptions:
         )
 
         def resolve(
-            root: Any, info: Info, *, contract: str | None, topic: str | None, since: int | None, chain: Any
+            root: Any,
+            info: Info,
+            *,
+            contract: str | None,
+            topic: str | None,
+            since: int | None,
+            finalized: bool,
+            chain: Any,
         ) -> Source:
             name, pool = chain_of(chain), info.context.service.pool
             condition = all_of(
@@ -267,8 +294,9 @@ class Subscriptions:
                 since,
                 ("events", contract, topic),
                 lambda after: change_log.read_events(pool, name, after, condition),
-                _BlockMessage.start,
                 _BlockMessage,
+                _BlockMessage,
+                finalized=finalized,
             )
 
         return _subscription(
@@ -290,8 +318,12 @@ class Subscriptions:
             "Change",
             [
                 *self._row_fields(),
-                make_field("table", StrawberryOptional(table_enum), "The row's table; null for `START`."),
-                make_field("key", Json | None, "The row's primary key, its columns in order; null for `START`."),
+                make_field(
+                    "table", StrawberryOptional(table_enum), "The row's table; null for `START` and `FINALIZE`."
+                ),
+                make_field(
+                    "key", Json | None, "The row's primary key, its columns in order; null for `START` and `FINALIZE`."
+                ),
                 make_field("before", Json | None, "The row before, by field name; null for a new one."),
                 make_field("after", Json | None, "The row now, by field name; null for one that is gone."),
             ],
@@ -304,7 +336,14 @@ class Subscriptions:
             return _RowMessage.of(replace(change, before=before, after=after))
 
         def resolve(
-            root: Any, info: Info, *, table: Any, key: Sequence[str] | None, since: int | None, chain: Any
+            root: Any,
+            info: Info,
+            *,
+            table: Any,
+            key: Sequence[str] | None,
+            since: int | None,
+            finalized: bool,
+            chain: Any,
         ) -> Source:
             pool = info.context.service.pool
             if key is not None and table is None:
@@ -323,9 +362,10 @@ class Subscriptions:
                 since,
                 ("changes", name_of_table, text),
                 lambda after: change_log.read_changes(pool, name, after, tables, text),
-                _RowMessage.start,
+                _RowMessage,
                 shown,
                 tables,
+                finalized=finalized,
             )
 
         return _subscription(
@@ -353,7 +393,7 @@ class Subscriptions:
                 "height",
                 int | None,
                 "Height of the block whose state the row now has: the one applied, or the one that a reorganisation "
-                "went back to. Null before the first block.",
+                "went back to; for `FINALIZE` of the highest that is final. Null before the first block.",
             ),
             _message_block(self._types),
         ]
@@ -380,6 +420,7 @@ class Subscriptions:
             *,
             filter: Any,  # noqa: A002
             since: int | None,
+            finalized: bool,
         ) -> Source:
             condition, pool = filter_condition(entity, filter), info.context.service.pool
             return _source(
@@ -388,15 +429,17 @@ class Subscriptions:
                 since,
                 (entity.name, condition.text.as_string(), repr(condition.parameters)),
                 lambda after: change_log.read_row_changes(pool, chain, after, entity, condition),
-                _RowMessage.start,
+                _RowMessage,
                 _RowMessage.of,
                 [entity.table],
+                finalized=finalized,
             )
 
         filter_type = StrawberryOptional(self._types.named[f"{entity.name}Filter"])
         arguments = {
             "filter": (filter_type, None, "Only rows that fulfil this before the change or after it."),
             "since": SINCE,
+            "finalized": FINALIZED,
         }
         name = f"{entity.single}Changed"
         description = f"`{entity.name}` rows as they change, in order."
@@ -411,7 +454,7 @@ def _subscription(
     arguments: Mapping[str, tuple[Any, Any, str]] | None = None,
     chain: tuple[Any, Any, str] = (ChainName, ChainName.STACKS, "The chain."),
 ) -> StrawberryField:
-    declared = {**(arguments or {}), "since": SINCE, "chain": chain}
+    declared = {**(arguments or {}), "since": SINCE, "finalized": FINALIZED, "chain": chain}
     return make_field(name, message, description, resolver=with_arguments(resolve, declared), is_subscription=True)
 
 
@@ -419,7 +462,8 @@ def _message_block(types: Types) -> Any:
     return make_field(
         "block",
         StrawberryOptional(types.named["Block"]),
-        "The block that this is about; for `START` the tip. Null before the first block.",
+        "The block that this is about; for `START` the tip, for `FINALIZE` the highest that is final. Null before the "
+        "first block.",
     )
 
 

@@ -420,6 +420,94 @@ class TestFinality:
         assert after == {"finality": "ANCHORED", "height": 1, "block": {"hash": f"0x{first.hash.hex()}"}}
 
 
+FINALIZED = {
+    "blocks": "subscription($since: BigInt) { blocks(since: $since, finalized: true) "
+    "{ sequence op finalHeight block { height finality } } }",
+    "events": "subscription($since: BigInt) { events(since: $since, finalized: true) "
+    "{ sequence op events { topic } block { height finality } } }",
+    "changes": "subscription($since: BigInt) { changes(since: $since, finalized: true) "
+    "{ sequence op table key before after height block { height finality } } }",
+    "toyAccountChanged": "subscription($since: BigInt) { toyAccountChanged(since: $since, finalized: true) "
+    "{ sequence op before { owner } after { owner } height block { height finality } } }",
+}
+
+
+def finalizes(message: Any) -> bool:
+    return bool(message["op"] == "FINALIZE")
+
+
+@pytest.mark.parametrize("name", FINALIZED)
+class TestFinalized:
+    """Messages that say what is final, among those that say what happened."""
+
+    async def test_they_come_when_a_block_becomes_final_and_first_of_all(
+        self, store: Store, server: Server, name: str
+    ) -> None:
+        tip = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [toy.burn_block(1), tip])
+        async with server.subscribe(FINALIZED[name]) as messages:
+            assert (await messages.next())["op"] == "START"
+            told = []
+            for height in range(2, FINAL_DEPTH + 4):
+                tip = toy.block(tip, [toy.move("a", height)])
+                ingest(store, [toy.burn_block(height), tip])
+                applied = await messages.next()
+                assert not finalizes(applied)
+                assert applied["block"]["height"] == height
+                if height > FINAL_DEPTH:
+                    told.append(await messages.next())
+        assert [(one["op"], one["block"]) for one in told] == [
+            ("FINALIZE", {"height": height, "finality": "FINAL"}) for height in (1, 2, 3)
+        ]
+        assert [one.get("height", one["block"]["height"]) for one in told] == [1, 2, 3]
+        assert all(one.get("events", []) == [] for one in told)
+        assert all(one.get(image) is None for one in told for image in ("before", "after", "key", "table"))
+
+        async with server.subscribe(FINALIZED[name]) as messages:
+            start, final = await take(messages, 2)
+        assert (start["op"], final) == ("START", told[-1])
+
+    async def test_each_is_a_place_to_go_on_from(self, store: Store, server: Server, name: str) -> None:
+        tip = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [toy.burn_block(1), tip])
+        seen: list[Any] = []
+        async with server.subscribe(FINALIZED[name], {"since": "0"}) as messages:
+            for height in range(2, FINAL_DEPTH + 4):
+                tip = toy.block(tip, [toy.move("a", height)])
+                ingest(store, [toy.burn_block(height), tip])
+            while not seen or not finalizes(seen[-1]) or seen[-1]["block"]["height"] != 3:
+                seen.append(await messages.next())
+        told = [int(message["sequence"]) for message in seen]
+        assert told == sorted(told)
+        happened = [(message["sequence"], message["op"]) for message in seen if not finalizes(message)]
+        assert len(happened) == FINAL_DEPTH + 3
+
+        for message in seen:
+            left = [one for one in happened if int(one[0]) > int(message["sequence"])]
+            async with server.subscribe(FINALIZED[name], {"since": message["sequence"]}) as messages:
+                again = await take(messages, len(left) + 1)
+            assert [(one["sequence"], one["op"]) for one in again[:-1]] == left
+            assert (again[-1]["op"], again[-1]["block"]["height"]) == ("FINALIZE", 3)
+
+    async def test_there_is_none_while_nothing_is_final(self, store: Store, server: Server, name: str) -> None:
+        async with server.subscribe(FINALIZED[name]) as messages:
+            assert (await messages.next())["op"] == "START"
+            ingest(store, [toy.burn_block(1), toy.block(None, [toy.move("a", 1)])])
+            assert (await messages.next())["block"] == {"height": 1, "finality": "ANCHORED"}
+
+    async def test_a_bitcoin_block_alone_can_make_a_block_final(self, store: Store, server: Server, name: str) -> None:
+        tip = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [toy.burn_block(1), tip])
+        for height in range(2, FINAL_DEPTH + 2):
+            tip = toy.block(tip, [toy.move("a", height)])
+            ingest(store, [toy.burn_block(height), tip] if height <= FINAL_DEPTH else [tip])
+        async with server.subscribe(FINALIZED[name]) as messages:
+            start = await messages.next()
+            ingest(store, [toy.burn_block(FINAL_DEPTH + 1)])
+            final = await messages.next()
+        assert (final["op"], final["block"]["height"], final["sequence"]) == ("FINALIZE", 1, start["sequence"])
+
+
 class TestRebuilt:
     """A protocol whose rows were made anew."""
 

@@ -15,6 +15,7 @@ from support.live import CHANGES, Client, connected, ingest, scans
 
 from clarion.chains.model import Block
 from clarion.store.store import Store
+from clarion_graphql.feed import Feed
 from clarion_graphql.live import groups
 from clarion_graphql.live.websocket import MAX_OPERATIONS
 
@@ -179,6 +180,38 @@ class TestSlow:
             async with connected(server.url) as again:
                 await again.subscribe(CHANGES, {"since": last["sequence"]})
                 assert int((await again.data())["sequence"]) == int(last["sequence"]) + 1
+
+
+class TestAheadOfTheOthers:
+    """Who is brought up from the log may come further than the others are, whom no notification woke yet."""
+
+    @pytest.mark.parametrize("since", [None, "0"])
+    @pytest.mark.parametrize("document", [CHANGES, CHANGES.replace("TOY_ACCOUNT,", "TOY_ACCOUNT, finalized: true,")])
+    async def test_nothing_comes_twice(
+        self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch, document: str, since: str | None
+    ) -> None:
+        blocks = chain_of(3)
+        ingest(store, blocks)
+        before = await table(server)
+        async with connected(server.url) as first, connected(server.url) as second:
+            await first.subscribe(document)
+            assert (await first.data())["op"] == "START"
+            heard = asyncio.Event()
+
+            with monkeypatch.context() as deaf:
+                deaf.setattr(Feed, "_set", lambda *_: heard.set())
+                blocks.append(toy.block(blocks[-1], [toy.move("marker", 1)]))
+                ingest(store, blocks[-1:])
+                await heard.wait()
+                await second.subscribe(document, {"since": since})
+                message = await second.data()
+            assert int(message["sequence"]) == (store.tip.sequence if since is None else 2)
+            copy = Copy(await table(server) if since is None else None, int(message["sequence"]) - (since is not None))
+            copy.take(message)
+            blocks.append(toy.block(blocks[-1], [toy.move("end", 1)]))
+            ingest(store, blocks[-1:])
+            await copy.follow(second, "end")
+            assert copy.rows == await table(server) != before
 
 
 class TestReorganisationsUnderLoad:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextvars import Context
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
@@ -156,6 +157,15 @@ class Group(ABC):
         """Be as before it had begun: those who come find out themselves."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Final:
+    """Which block was final when a group stood ``at`` its position, and the message that tells of it."""
+
+    at: int
+    block: bytes | None
+    message: Message | None
+
+
 class LogGroup(Group):
     """Members that follow a chain's log."""
 
@@ -177,19 +187,30 @@ class LogGroup(Group):
         self._kept: deque[Message] = deque()
         self._kept_bytes = 0
         self._start: tuple[int, Message] | None = None
+        self._final: _Final | None = None
+        self._moved = asyncio.Event()
+        """Set when the group stands elsewhere, or has found out what is final there."""
 
     def after(self, member: Member) -> Sequence[Message] | None:
         """The messages after a member's position up to the group's; None where they are not at hand."""
-        position = member.position
-        if position is None:
-            if self._start is None or self._head is None or self._start[0] != self._feed.turn(self._source.chain):
-                return None
-            return [self._start[1]]
-        if self._head is None or position < self._low or (position > self._head and not member.checked):
+        head, position, messages = self._head, member.position, list[Message]()
+        if head is None:
             return None
-        if not self._kept or self._kept[-1].position <= position:
-            return []
-        return [message for message in self._kept if message.position > position]
+        if position is None:
+            if self._start is None or self._start[0] != self._feed.turn(self._source.chain):
+                return None
+            messages.append(self._start[1])
+            position = self._start[1].position
+        if not self._low <= position <= head:  # above it stands who heard of a commit before the group did
+            return None
+        if self._kept and self._kept[-1].position > position:
+            messages += (message for message in self._kept if message.position > position)
+        if self._source.final is not None:
+            if self._final is None or self._final.at != head:
+                return None
+            if self._final.message is not None:
+                messages.append(self._final.message)
+        return messages
 
     async def _bring_up(self, member: Member) -> None:
         if member.position is None:
@@ -198,6 +219,11 @@ class LogGroup(Group):
         began_at, sent = member.position, deque[Message](maxlen=KEPT_MESSAGES)
         while self.after(member) is None:
             position = member.position
+            if self._head is not None and (position == self._head or (position > self._head and member.checked)):
+                # the group has still to come there, or to find out what is final there
+                member.checked = False
+                await self._moved.wait()
+                continue
             found = await self._read(position)
             if found is None:
                 continue
@@ -229,9 +255,14 @@ class LogGroup(Group):
         return self._start[1]
 
     def _reset(self) -> None:
-        self._head, self._start = None, None
+        self._head, self._start, self._final = None, None, None
         self._kept.clear()
         self._kept_bytes = 0
+        self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def _begin(self, head: int, low: int, kept: Sequence[Message]) -> None:
         self._head, self._low = head, low
@@ -262,21 +293,51 @@ class LogGroup(Group):
         assert self._head is not None
         try:
             while True:
-                head = self._head
+                head, turn = self._head, self._feed.turn(chain)
                 found = await self._nothing(head) or await self._read(head)
                 if found is None:
                     continue
                 known, up_to, messages = found
                 self._keep(messages)
                 self._head = up_to
+                self._wake()
                 if messages:
                     await self._in_step.publish(messages)
-                if up_to == head:
+                if up_to != head and self._feed.sequence(chain) != up_to:
+                    continue
+                if self._source.final is not None:
+                    if await self._tell_final(turn):
+                        await self._feed.turned(chain, turn)
+                elif up_to == head:
                     await self._feed.changed(chain, known)
-                elif self._feed.sequence(chain) == up_to:
+                else:
                     await self._feed.changed(chain, up_to)
         except Exception as error:  # the members are told what it is, and the log where it is a defect
             self._fail(error)
+
+    async def _tell_final(self, turn: int) -> bool:
+        """Tell which block is final where that is another; False: the log stands elsewhere, read that first."""
+        head, chain = self._head, self._source.chain
+        assert head is not None
+        assert self._source.final is not None
+        assert self._source.show_final is not None
+        try:
+            found = await self._reads.read(("final", chain, turn), self._source.final)
+        except psycopg.OperationalError as error:
+            await _database_is_away(error)
+            return False
+        if found.sequence > head:
+            return False
+        message, block = None, None if found.block is None else found.block.hash
+        if found.block is not None:
+            # who comes is told at the head: as `since` this message goes back behind no other
+            body = await self._render(self._source.show_final(replace(found, sequence=head)))
+            message = Message(head, head, body)
+        before, self._final = self._final, _Final(head, block, message)
+        self._wake()
+        if message is not None and (before is None or before.block != block):
+            await self._in_step.publish([message])
+        return True
 
     async def _nothing(self, head: int) -> _Found | None:
         """That nothing came after the head, where none of the source's tables changed since; None: that it may have."""

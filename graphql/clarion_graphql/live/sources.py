@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from clarion.chains.model import Chain
-from clarion_graphql.change_log import Change, Piece, Start, Step
+from clarion_graphql.change_log import Change, FinalBlock, Piece, Start, Step
 
 T = TypeVar("T", Step, Change)
 
@@ -30,7 +30,8 @@ class LogSource(Source, Generic[T]):
     """Entries of a chain's log, in order.
 
     ``read`` gives the next ones after a sequence; ``start`` where the log stands now.
-    ``show_start`` and ``show`` make the root value that a message is executed on.
+    ``show_start`` and ``show`` make the root value that a message is executed on. ``final`` and ``show_final``, where
+    it is asked for: the highest final block, and the message that tells of it.
     """
 
     what: Hashable
@@ -42,6 +43,8 @@ class LogSource(Source, Generic[T]):
     show: Callable[[T], Any]
     tables: frozenset[str] | None = None
     """Projection tables whose changes it is about; None: it is about blocks."""
+    final: Callable[[], Awaitable[FinalBlock]] | None = None
+    show_final: Callable[[FinalBlock], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
