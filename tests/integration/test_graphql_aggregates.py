@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -190,6 +192,23 @@ class TestBuckets:
         ]
         assert data["weeks"] == [{"key": {"time": "2023-11-13T00:00:00+00:00"}}]
         assert data["months"] == [{"key": {"time": "2023-11-01T00:00:00+00:00"}}]
+
+    @pytest.mark.parametrize(("bucket", "hours"), [("HOUR", 1), ("DAY", 24), ("WEEK", 168)])
+    @pytest.mark.parametrize("cut", ["", ", first: 3"])
+    async def test_of_times_around_1970(
+        self, store: Store, server: Server, connection: psycopg.Connection[Any], bucket: str, hours: int, cut: str
+    ) -> None:
+        ingest(store, [toy.burn_block(height) for height in range(1, 11)])
+        connection.execute("UPDATE clarion.burn_block SET time = (height - 5) * %s - 1", (hours * 1_800,))
+        data = await server.data(
+            f"{{ burnBlocksAggregate(groupBy: {{field: TIME, bucket: {bucket}}}{cut}) {{ key {{ time }} count }} }}"
+        )
+
+        monday = datetime(1970, 1, 5, tzinfo=UTC)
+        times = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=n * hours * 1_800 - 1) for n in range(-4, 6)]
+        starts = Counter(monday + (time - monday) // timedelta(hours=hours) * timedelta(hours=hours) for time in times)
+        expected = [{"key": {"time": start.isoformat()}, "count": count} for start, count in sorted(starts.items())]
+        assert data["burnBlocksAggregate"] == (expected[:3] if cut else expected)
 
     @pytest.mark.parametrize("bucket", list(TimeBucket))
     @pytest.mark.parametrize("kind", [Kind.TIME, Kind.UNIX_TIME])
