@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 from support import toy
 from support.graphql import Messages, Server, serving, toy_app
 
@@ -507,6 +509,19 @@ class TestFinalized:
             final = await messages.next()
         assert (final["op"], final["block"]["height"], final["sequence"]) == ("FINALIZE", 1, start["sequence"])
 
+    async def test_what_is_wrong_with_reading_it_is_told(
+        self, store: Store, server: Server, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        async def read(pool: AsyncConnectionPool, chain: str) -> None:
+            async with pool.connection() as connection:
+                await connection.execute("SELECT nothing")
+
+        monkeypatch.setattr(change_log, "read_final", read)
+        async with server.subscribe(FINALIZED[name]) as messages:
+            assert (await messages.next())["op"] == "START"
+            (error,) = (await messages.raw())["payload"]["errors"]
+            assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+
 
 class TestRebuilt:
     """A protocol whose rows were made anew."""
@@ -536,6 +551,23 @@ class TestRebuilt:
                 assert (await messages.error())["extensions"]["code"] == "PROJECTION_REBUILT"
             async with server.subscribe(document, {"since": "3"}) as messages:
                 assert (await messages.next())["op"] == "UPDATE"
+
+
+class TestMadeAnew:
+    """An index that stands below where its subscribers are."""
+
+    @pytest.mark.parametrize("document", [BLOCKS, CHANGES, ACCOUNTS, EVENTS, *FINALIZED.values()])
+    async def test_they_are_told(
+        self, store: Store, server: Server, connection: psycopg.Connection[Any], document: str
+    ) -> None:
+        first = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [first, toy.block(first, [toy.move("a", 2)])])
+        async with server.subscribe(document) as messages:
+            assert (await messages.next())["op"] == "START"
+            connection.execute("UPDATE clarion.cursor SET sequence = 1")
+            connection.execute('SELECT pg_notify(\'clarion\', \'{"chain": "stacks", "sequence": 1}\')')
+            (error,) = (await messages.raw())["payload"]["errors"]
+            assert error["extensions"]["code"] == "SEQUENCE_AHEAD"
 
 
 class TestEnds:

@@ -14,7 +14,7 @@ from support.graphql import NO_CACHE, Server, serving, toy_app
 from support.live import CHANGES, Client, connected, ingest, scans
 
 from clarion.chains.model import Block
-from clarion.store.store import Store
+from clarion.store.store import FINAL_DEPTH, Store
 from clarion_graphql.feed import Feed
 from clarion_graphql.live import groups
 from clarion_graphql.live.websocket import MAX_OPERATIONS
@@ -180,6 +180,33 @@ class TestSlow:
             async with connected(server.url) as again:
                 await again.subscribe(CHANGES, {"since": last["sequence"]})
                 assert int((await again.data())["sequence"]) == int(last["sequence"]) + 1
+
+    async def test_what_is_final_is_not_told_again(self, store: Store, server: Server) -> None:
+        tip = toy.block(None, [toy.move("a", 1)])
+        ingest(store, [toy.burn_block(1), tip])
+        for height in range(2, FINAL_DEPTH + 2):
+            tip = toy.block(tip, [toy.move("a", height)])
+            ingest(store, [toy.burn_block(height), tip])
+        wide = [f"{'x' * 2000}{number}" for number in range(100)]
+        document = CHANGES.replace("TOY_ACCOUNT,", "TOY_ACCOUNT, finalized: true,")
+        async with connected(server.url, slow=True) as slow:
+            await slow.subscribe(document)
+            assert [(await slow.data())["op"] for _ in range(2)] == ["START", "FINALIZE"]
+            (group,) = server.app.websocket.hub._groups.values()
+            told = 0
+            while not group._coming:
+                told += 1
+                tip = toy.block(tip, [toy.move(owner, told) for owner in wide], burn=toy.burn_block(FINAL_DEPTH + 1))
+                ingest(store, [tip])
+                await asyncio.sleep(0.05)
+            last = toy.block(tip, [toy.move("end", 1)], burn=toy.burn_block(FINAL_DEPTH + 1))
+            ingest(store, [last])
+            ops = []
+            while not ops or ops[-1][1] != ["end"]:
+                message = await slow.data()
+                ops.append((message["op"], message["key"]))
+        assert len(ops) == told * len(wide) + 1
+        assert "FINALIZE" not in {op for op, _ in ops}
 
 
 class TestAheadOfTheOthers:

@@ -295,3 +295,14 @@ async def test_closing_tells_who_waits(database_url: str, connection: psycopg.Co
             await number(connections, BACKEND)
         connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
         await task
+
+
+@pytest.mark.parametrize("turns", [1, 2, 20])
+async def test_closing_tells_for_whom_a_connection_is_being_opened(database_url: str, turns: int) -> None:
+    with opened(database_url, size=1) as connections:
+        asked = asyncio.create_task(number(connections, BACKEND))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connections.close()
+        with pytest.raises(psycopg_pool.PoolClosed):
+            await asked

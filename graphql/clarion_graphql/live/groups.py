@@ -19,6 +19,7 @@ import psycopg
 import structlog
 from graphql import GraphQLError
 
+from clarion_graphql.change_log import FinalBlock
 from clarion_graphql.errors import ApiError, Code
 from clarion_graphql.feed import Feed
 from clarion_graphql.live.frames import Message
@@ -188,8 +189,14 @@ class LogGroup(Group):
         self._kept_bytes = 0
         self._start: tuple[int, Message] | None = None
         self._final: _Final | None = None
-        self._moved = asyncio.Event()
-        """Set when the group stands elsewhere, or has found out what is final there."""
+        self._ahead: FinalBlock | None = None
+        """What was found to be final where the log stood further than the group does."""
+        self._found: FinalBlock | None = None
+        """What was last found to be final."""
+        self._told_final: bytes | None = None
+        """The final block that all who are in step were told of."""
+        self._moved = asyncio.get_running_loop().create_future()
+        """Done when the group stands elsewhere, or has found out what is final there; failed when the group has."""
 
     def after(self, member: Member) -> Sequence[Message] | None:
         """The messages after a member's position up to the group's; None where they are not at hand."""
@@ -208,7 +215,7 @@ class LogGroup(Group):
         if self._source.final is not None:
             if self._final is None or self._final.at != head:
                 return None
-            if self._final.message is not None:
+            if self._final.message is not None and self._final.block != member.final:
                 messages.append(self._final.message)
         return messages
 
@@ -222,7 +229,7 @@ class LogGroup(Group):
             if self._head is not None and (position == self._head or (position > self._head and member.checked)):
                 # the group has still to come there, or to find out what is final there
                 member.checked = False
-                await self._moved.wait()
+                await asyncio.shield(self._moved)
                 continue
             found = await self._read(position)
             if found is None:
@@ -254,15 +261,31 @@ class LogGroup(Group):
             self._begin(position, position, ())
         return self._start[1]
 
+    def _welcome(self, member: Member) -> bool:
+        welcome = super()._welcome(member)
+        if welcome and self._final is not None:
+            member.final = self._final.block
+        return welcome
+
+    def _fall_behind(self, member: Member) -> None:
+        member.final = self._told_final
+        super()._fall_behind(member)
+
+    def _fail(self, error: Exception) -> None:
+        moved, self._moved = self._moved, asyncio.get_running_loop().create_future()
+        moved.set_exception(error)  # who waits for the group would only make it fail again
+        moved.exception()
+        super()._fail(error)
+
     def _reset(self) -> None:
-        self._head, self._start, self._final = None, None, None
+        self._head, self._start, self._final, self._ahead, self._found = None, None, None, None, None
         self._kept.clear()
         self._kept_bytes = 0
         self._wake()
 
     def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+        moved, self._moved = self._moved, asyncio.get_running_loop().create_future()
+        moved.set_result(None)
 
     def _begin(self, head: int, low: int, kept: Sequence[Message]) -> None:
         self._head, self._low = head, low
@@ -300,14 +323,16 @@ class LogGroup(Group):
                 known, up_to, messages = found
                 self._keep(messages)
                 self._head = up_to
+                if up_to == head:
+                    self._ahead = None
                 self._wake()
                 if messages:
                     await self._in_step.publish(messages)
-                if up_to != head and self._feed.sequence(chain) != up_to:
-                    continue
                 if self._source.final is not None:
                     if await self._tell_final(turn):
                         await self._feed.turned(chain, turn)
+                elif up_to != head and self._feed.sequence(chain) != up_to:
+                    continue
                 elif up_to == head:
                     await self._feed.changed(chain, known)
                 else:
@@ -321,13 +346,19 @@ class LogGroup(Group):
         assert head is not None
         assert self._source.final is not None
         assert self._source.show_final is not None
-        try:
-            found = await self._reads.read(("final", chain, turn), self._source.final)
-        except psycopg.OperationalError as error:
-            await _database_is_away(error)
+        found, known_before = self._ahead, self._ahead is not None
+        if found is None:
+            try:
+                found = await self._reads.read(("final", chain, turn), self._source.final)
+            except psycopg.OperationalError as error:
+                await _database_is_away(error)
+                return False
+        if found.sequence > head:  # what is final stays so: it is told once the group has come there
+            self._ahead = found
             return False
-        if found.sequence > head:
-            return False
+        if self._found is not None and found.sequence < self._found.sequence:
+            found = self._found  # a read that another group began long ago
+        self._ahead, self._found = None, found
         message, block = None, None if found.block is None else found.block.hash
         if found.block is not None:
             # who comes is told at the head: as `since` this message goes back behind no other
@@ -337,7 +368,8 @@ class LogGroup(Group):
         self._wake()
         if message is not None and (before is None or before.block != block):
             await self._in_step.publish([message])
-        return True
+        self._told_final = block
+        return not known_before  # there may be another by now
 
     async def _nothing(self, head: int) -> _Found | None:
         """That nothing came after the head, where none of the source's tables changed since; None: that it may have."""
@@ -348,6 +380,8 @@ class LogGroup(Group):
         try:
             touched = await self._touched.since(chain, head)
         except psycopg.OperationalError:
+            return None
+        if touched.sequence < head:  # the index was made anew: reading on says so
             return None
         return None if touched.any_of(tables) else (known, touched.sequence, ())
 

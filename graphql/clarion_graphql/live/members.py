@@ -51,6 +51,7 @@ class Member:
         "checked",
         "ended",
         "envelope",
+        "final",
         "in_step",
         "offer",
         "outlet",
@@ -66,6 +67,8 @@ class Member:
         """Those that it is in step with; None where it is brought up alone."""
         self.checked = False
         """Whether the position is known to be one of this index; a client may name any."""
+        self.final: bytes | None = None
+        """The final block that it was told of, where it is brought up alone."""
         self.task: asyncio.Task[None] | None = None
         self._position: int | None = None
         self._sequence: int | None = None

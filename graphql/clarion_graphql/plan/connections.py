@@ -254,6 +254,8 @@ class Connections:
             raise psycopg_pool.PoolClosed("the connections are closed")
         request = _Request(statement, parameters)
         connection = None
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()  # it was given up
         if not self._waiting:  # nobody goes before who waits
             connection = self._shared_by(statement) or self._from_idle()
         if connection is not None:
@@ -297,17 +299,20 @@ class Connections:
         self._free -= 1
         task = asyncio.get_running_loop().create_task(self._open_for(request))
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(lambda done: self._opened(done, request))
+
+    def _opened(self, task: asyncio.Task[None], request: _Request) -> None:
+        self._opening.discard(task)
+        if task.cancelled():  # by close(), maybe before it began
+            request.fail(psycopg_pool.PoolClosed("the connections are closed"))
 
     async def _open_for(self, request: _Request) -> None:
         try:
             opened = await AsyncConnection.connect(self._url, **self._parameters)
-        except BaseException as error:
+        except Exception as error:
             self._free += 1
             request.fail(error if isinstance(error, psycopg.Error) else psycopg.OperationalError(str(error)))
             self._open_for_who_waits()
-            if not isinstance(error, Exception):
-                raise
             return
         connection = _Connection(opened, self._ended)
         self._busy.append(connection)
