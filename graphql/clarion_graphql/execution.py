@@ -216,7 +216,7 @@ class Executor:
             extensions = msgspec.json.encode(told)[1:-1]
         cost = b'"cost":{"requested":%d,"limit":%d}' % (running.cost["requested"], running.cost["limit"])
         return Answer(
-            b'{"data":%b,"extensions":{%b%b%b}}' % (data, cost, b"," if extensions else b"", extensions),
+            b"".join((b'{"data":', data, b',"extensions":{', cost, b"," if extensions else b"", extensions, b"}}")),
             executed=True,
             has_errors=False,
             kind="query",

@@ -203,6 +203,11 @@ class Derivations:
     def __init__(self) -> None:
         self._made: list[Callable[[list[bytes | None]], bytes]] = []
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any values to put in."""
+        return bool(self._made)
+
     def derived(self, entity: Entity, column: Column) -> Sql:
         """A column with ``derive``."""
         assert column.derive is not None

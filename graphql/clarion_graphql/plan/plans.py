@@ -29,7 +29,7 @@ from clarion_graphql.context import receipt_extensions, receipts_for
 from clarion_graphql.metrics import PLANS
 from clarion_graphql.plan.compile import Compiled, RootField, compile_operation
 from clarion_graphql.plan.connections import Connections, Row, Statement, parameter
-from clarion_graphql.plan.json_text import Derivations
+from clarion_graphql.plan.json_text import BROKEN, Derivations
 from clarion_graphql.plan.shapes import VariableReader
 from clarion_graphql.receipt import TIPS_AS_JSON, Receipt, outdated_of, receipts_of
 from clarion_graphql.session import POOL_SIZE
@@ -83,6 +83,8 @@ class Plan:
     texts: Sequence[bytes]
     """Of each field its name, and its value where that is constant."""
     derivations: Derivations
+    as_it_is: bool
+    """What the statement gives is the fields' JSON: nothing is put into it, and it cannot be broken."""
     tables: frozenset[str]
     rest: DocumentNode | None
     """The operation with only those fields that have resolvers; None where all are compiled."""
@@ -213,14 +215,13 @@ def bound(plan: Plan, values: Sequence[Any]) -> list[bytes | None]:
 
 def data_of(plan: Plan, row: Row, resolved: Mapping[str, Any] | None = None) -> bytes:
     """The JSON of ``data``, of a row of the plan and of what resolvers gave."""
-    if len(plan.fields) == 1 and isinstance(plan.fields[0].text, Sql):
-        return b"%b%b}" % (plan.texts[0], plan.derivations.fill(row[_HEAD_COLUMNS] or b"null"))
     columns = iter(row[_HEAD_COLUMNS:])
     parts: list[bytes] = []
     for root, text in zip(plan.fields, plan.texts, strict=True):
         parts.append(text)
         if isinstance(root.text, Sql):
-            parts.append(plan.derivations.fill(next(columns) or b"null"))
+            value = next(columns) or b"null"
+            parts.append(value if plan.as_it_is else plan.derivations.fill(value))
         elif root.text is None:
             assert resolved is not None
             parts.append(msgspec.json.encode(resolved[root.name]))
@@ -245,6 +246,7 @@ def _plan(operation: documents.Operation, compiled: Compiled) -> Plan | None:
             for index, root in enumerate(compiled.fields)
         ],
         compiled.derivations,
+        BROKEN not in text and not compiled.derivations.any,
         compiled.tables,
         _rest(operation, [root for root in compiled.fields if root.text is None]),
     )
