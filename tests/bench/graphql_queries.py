@@ -1,6 +1,8 @@
 """What the GraphQL benchmark asks: five queries with one variable each, for Clarion and for PostGraphile.
 
-What PostGraphile has no field for, a filter by related rows and groups, it gets as functions in :data:`PREPARE`.
+What PostGraphile itself has no field for, a filter by related rows and groups, it gets in two ways: as functions with
+the statement, written by hand, in :data:`PREPARE`; and from its plugins, which make the statement of what a document
+asks.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ def _provider(index: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class BenchQuery:
-    """A query. ``variables`` are those of the request of that number; ``root`` is its only field."""
+    """A query. ``variables`` are those of the request of that number; ``root`` is its only field.
+
+    ``plugins`` is the document for PostGraphile with plugins, where it needs them, with PostGraphile's variables.
+    """
 
     name: str
     root: str
@@ -64,6 +69,7 @@ class BenchQuery:
     variables: Callable[[int], Mapping[str, Any]]
     postgraphile: str
     postgraphile_variables: Callable[[int], Mapping[str, Any]]
+    plugins: str | None = None
 
 
 def _big(name: str) -> Callable[[int], dict[str, Any]]:
@@ -110,6 +116,8 @@ QUERIES: Final = [
         _provider,
         "query($who: String!) { benchPoliciesOf(who: $who, first: 20) { nodes { rowId owner premium state } } }",
         _provider,
+        "query($who: String!) { allPolicies(first: 20, filter: {allocations: {some: {provider: {equalTo: $who}}}}) "
+        "{ nodes { rowId owner premium state } } }",
     ),
     BenchQuery(
         "sums by hour",
@@ -119,5 +127,8 @@ QUERIES: Final = [
         _number("above"),
         "query($above: BigInt!) { benchPremiumsAfter(above: $above) { nodes { hour count premium } } }",
         _big("above"),
+        # the plugin counts the distinct values of a column, and has no other count of a group
+        "query($above: BigInt!) { allPolicies(filter: {rowId: {greaterThan: $above}}) "
+        "{ groupedAggregates(groupBy: [CREATED_TIME_UNIX_HOUR]) { keys distinctCount { rowId } sum { premium } } } }",
     ),
 ]

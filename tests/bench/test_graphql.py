@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
 EVENTS = int(os.environ.get("CLARION_BENCH_GRAPHQL_EVENTS", "150000"))
 SECONDS = float(os.environ.get("CLARION_BENCH_GRAPHQL_SECONDS", "3"))
-ROUNDS = 3
+ROUNDS = 6
+#: The chain that is indexed while all questions are asked is so many times as long as that which is there before.
+LONGER = 8
 CONNECTIONS = 16
 BODIES = 2_000
 #: So many different requests for answers that are kept: those of 24 kB have room too.
@@ -42,6 +44,8 @@ KEPT_BODIES = 200
 START_S = 120
 FOLDER = Path(__file__).parent
 POSTGRAPHILE = FOLDER / "postgraphile" / "node_modules" / ".bin" / "postgraphile"
+PLUGINS = FOLDER / "postgraphile" / "with-plugins.config.mjs"
+WITH_PLUGINS = "PostGraphile with plugins"
 DEPLOYERS = json.dumps({"bithedge": generate.BITHEDGE_DEPLOYER})
 TABLE = "GraphQL queries (requests/s of 16 connections; latency in ms; processor time in us a request)"
 
@@ -56,9 +60,9 @@ def node_24() -> Path | None:
 
 @pytest.fixture(scope="module")
 def chains(bench_folder: Path) -> tuple[Path, Path]:
-    """A generated chain, and the same with as much again after it."""
+    """A generated chain, and the same with several times as much after it."""
     paths = []
-    for times in (1, 2):
+    for times in (1, LONGER):
         path = bench_folder / f"graphql-{EVENTS * times}.tsv.zst"
         if not path.exists():
             generate.generate(path, events=EVENTS * times, bithedge_share=0.5)
@@ -107,7 +111,7 @@ def python_server(way: str, url: str) -> Iterator[tuple[psutil.Process, str]]:
 
 
 @contextmanager
-def postgraphile(url: str) -> Iterator[tuple[psutil.Process, str]]:
+def postgraphile(url: str, *, plugins: bool = False) -> Iterator[tuple[psutil.Process, str]]:
     node = node_24()
     assert node is not None
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -115,8 +119,8 @@ def postgraphile(url: str) -> Iterator[tuple[psutil.Process, str]]:
     with connect(url) as connection:
         host, user, name = connection.info.host, connection.info.user, connection.info.dbname
     target = f"postgres://{user}@{host.replace('/', '%2F')}/{name}"
-    command = [str(node), str(POSTGRAPHILE), "-c", target, "-s", "bithedge,bench", "-P", "postgraphile/presets/amber"]
-    command += ["-p", str(port), "-n", "127.0.0.1"]
+    command = [str(node), str(POSTGRAPHILE), "-c", target, "-s", "bithedge,bench", "-p", str(port), "-n", "127.0.0.1"]
+    command += ["-C", str(PLUGINS)] if plugins else ["-P", "postgraphile/presets/amber"]
     with served(command, {"NODE_ENV": "production", "GRAPHILE_ENV": "production"}) as (process, _):
         where = f"http://127.0.0.1:{port}"
         wait_for(where, process)
@@ -191,10 +195,12 @@ def bodies_of(query: BenchQuery, way: str) -> list[bytes]:
     """The requests' bodies."""
     if way == "handwritten":
         return [json.dumps(query.variables(index)).encode() for index in range(BODIES)]
-    of_node = way == "PostGraphile"
-    text, variables = (
-        (query.postgraphile, query.postgraphile_variables) if of_node else (query.document, query.variables)
-    )
+    text, variables = query.document, query.variables
+    if way.startswith("PostGraphile"):
+        text, variables = query.postgraphile, query.postgraphile_variables
+    if way == WITH_PLUGINS:
+        assert query.plugins is not None
+        text = query.plugins
     return [json.dumps({"query": text, "variables": variables(index)}).encode() for index in range(BODIES)]
 
 
@@ -205,9 +211,10 @@ def measure(
     url: str,
     rounds: int = ROUNDS,
     bodies: int = BODIES,
+    queries: Sequence[BenchQuery] = QUERIES,
 ) -> None:
     with connect(url, autocommit=True) as connection:
-        for query in QUERIES:
+        for query in queries:
             measured: dict[str, list[Round]] = {way: [] for way in ways}
             turns = list(ways.items())
             for _ in range(rounds):
@@ -242,7 +249,7 @@ def row(title: str, query: BenchQuery, way: str, found: list[Round], best: list[
 
 def test_queries(index_url: str, report: Report) -> None:
     with python_server("compiled", index_url) as compiled, python_server("handwritten", index_url) as by_hand:
-        measure(report, "", {"compiled": compiled, "handwritten": by_hand}, index_url, rounds=2 * ROUNDS)
+        measure(report, "", {"compiled": compiled, "handwritten": by_hand}, index_url)
     # by themselves: what they leave in the processor's caches would be paid by those who come next
     with python_server("resolvers", index_url) as resolvers:
         measure(report, "", {"resolvers": resolvers}, index_url, rounds=1)
@@ -251,8 +258,13 @@ def test_queries(index_url: str, report: Report) -> None:
 def test_against_postgraphile(index_url: str, report: Report) -> None:
     if not POSTGRAPHILE.exists() or node_24() is None:
         pytest.skip(f"{POSTGRAPHILE} is missing: `make bench` installs it")
-    with python_server("compiled", index_url) as compiled, postgraphile(index_url) as other:
-        measure(report, "", {"compiled": compiled, "PostGraphile": other}, index_url)
+    with python_server("compiled", index_url) as compiled:
+        with postgraphile(index_url) as other:
+            measure(report, "", {"compiled": compiled, "PostGraphile": other}, index_url)
+        # apart: its larger schema is nothing that the questions which need no plugin should pay for
+        with postgraphile(index_url, plugins=True) as other:
+            queries = [query for query in QUERIES if query.plugins is not None]
+            measure(report, "", {"compiled": compiled, WITH_PLUGINS: other}, index_url, queries=queries)
 
 
 def test_kept_answers(index_url: str, report: Report) -> None:
@@ -262,7 +274,7 @@ def test_kept_answers(index_url: str, report: Report) -> None:
         python_server("empty protocol", index_url) as protocol,
     ):
         ways = {"kept": kept, "empty ASGI": asgi, "empty protocol": protocol}
-        measure(report, ", again and again", ways, index_url, bodies=KEPT_BODIES)
+        measure(report, ", again and again", ways, index_url, rounds=3, bodies=KEPT_BODIES)
 
 
 def test_queries_while_indexing(index_url: str, chains: tuple[Path, Path], report: Report) -> None:
@@ -276,9 +288,8 @@ def test_queries_while_indexing(index_url: str, chains: tuple[Path, Path], repor
             ways["PostGraphile"] = servers.enter_context(postgraphile(index_url))
         indexing = subprocess.Popen(replay, stdout=subprocess.DEVNULL)
         try:
-            measure(report, ", while blocks are indexed", ways, index_url, rounds=1)
-            still = indexing.poll() is None
+            measure(report, ", while blocks are indexed", ways, index_url, rounds=2)
+            assert indexing.poll() is None, "indexing ended before the measurement: LONGER is too small"
         finally:
             indexing.terminate()
             indexing.wait()
-    report.say(f"\nindexing {'went on to the end' if still else 'ended before the measurement'}")
