@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import psycopg_pool
 import pytest
+from psycopg import sql
 
 from clarion.store.database import with_database
 from clarion_graphql.plan import connections as module
@@ -136,6 +137,78 @@ async def test_a_database_that_is_not_there_takes_no_place(database_url: str) ->
         for _ in range(3):
             with pytest.raises(psycopg.OperationalError, match="does not exist"):
                 await number(connections, BACKEND)
+
+
+async def test_a_database_that_is_not_there_leaves_nobody_waiting(database_url: str) -> None:
+    with opened(with_database(database_url, "nowhere"), size=3) as connections:
+        asked = (number(connections, BACKEND) for _ in range(10))
+        told = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(each) for each in told] == [psycopg.OperationalError] * 10
+
+
+@pytest.fixture
+def few(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    """A role that the database gives two connections."""
+    name = f"few_{connection.info.dbname}"
+    connection.execute(sql.SQL("CREATE ROLE {} LOGIN CONNECTION LIMIT 2").format(sql.Identifier(name)))
+    yield name
+    connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def as_role(url: str, role: str) -> str:
+    return url.replace("postgres@", f"{role}@")
+
+
+async def test_where_the_database_gives_fewer_connections_those_answer_all(database_url: str, few: str) -> None:
+    statement = Statement("SELECT pg_backend_pid(), $1::int")
+    with opened(as_role(database_url, few), size=5) as connections:
+        for _ in range(3):
+            rows = await asyncio.gather(*(connections.run(statement, [parameter(value)]) for value in range(40)))
+
+            assert [row[1] for row in rows] == [b"%d" % value for value in range(40)]
+            assert len({row[0] for row in rows}) <= 2
+
+
+async def test_a_database_that_gave_no_more_is_not_asked_for_more_at_once(
+    database_url: str, connection: psycopg.Connection[Any], few: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = 0
+    connect = psycopg.AsyncConnection.connect
+
+    async def counted(*given: Any, **named: Any) -> Any:
+        nonlocal attempts
+        try:
+            return await connect(*given, **named)
+        finally:
+            attempts += 1
+
+    monkeypatch.setattr(module, "REFUSED_S", LONG_S)
+    monkeypatch.setattr(module.AsyncConnection, "connect", counted)
+    with opened(as_role(database_url, few), size=3) as connections:
+        tasks = await blocked(connections, connection, 2)
+        waiting = asyncio.create_task(number(connections, BACKEND))
+        async with asyncio.timeout(LONG_S):
+            while attempts < 3:  # noqa: ASYNC110 (the database)
+                await asyncio.sleep(0)
+        others = [asyncio.create_task(number(connections, BACKEND)) for _ in range(5)]
+        await asyncio.sleep(0)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        await asyncio.gather(waiting, *tasks, *others)
+
+    assert attempts == 3
+
+
+async def test_a_database_that_gives_more_later_is_asked_again(
+    database_url: str, connection: psycopg.Connection[Any], few: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFUSED_S", 0.0)
+    with opened(as_role(database_url, few), size=4) as connections:
+        await asyncio.gather(*(number(connections, BACKEND) for _ in range(10)))
+        connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 3").format(sql.Identifier(few)))
+        tasks = await blocked(connections, connection, 3)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        await asyncio.gather(*tasks)
 
 
 async def test_closing_ends_what_is_idle_and_later_what_is_in_use(

@@ -35,6 +35,8 @@ SHARED_FROM: Final = 4
 MOST_AT_A_TIME: Final = 4
 #: What is answered sooner, in seconds, is quick: so long others may wait behind it.
 QUICK_S: Final = 0.02
+#: Where the database gives no further connection, so long those that there are do alone, in seconds.
+REFUSED_S: Final = 1.0
 #: How much of what it once took a statement is still thought to take after the next answer.
 _REMEMBERED: Final = 0.9
 
@@ -230,7 +232,10 @@ def _row(answer: PGresult) -> Row:
 
 
 class Connections:
-    """At most ``size`` connections, opened when they are needed; the one used last is used next."""
+    """At most ``size`` connections, opened when they are needed; the one used last is used next.
+
+    A database may give fewer than ``size``: then who asks waits for one of those that there are.
+    """
 
     def __init__(self, url: str, *, size: int, timeout_s: float, **parameters: Any) -> None:
         self._url = url
@@ -239,6 +244,8 @@ class Connections:
         self._shared_from = min(size, SHARED_FROM)
         self._free = size
         """So many more may be opened."""
+        self._refused_until = 0.0
+        """Until then no further connection is opened beside those that there are."""
         self._opening: set[asyncio.Task[None]] = set()
         self._busy: list[_Connection] = []
         self._idle: list[_Connection] = []
@@ -260,11 +267,10 @@ class Connections:
             connection = self._shared_by(statement) or self._from_idle()
         if connection is not None:
             connection.send(request)
-        elif self._free:
-            self._open(request)
         else:
-            self._waiting.append(request)
-            request.late = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, request)
+            self._wait(request)
+            if asyncio.get_running_loop().time() >= self._refused_until or not (self._busy or self._opening):
+                self._open_for_who_waits()
         return _row(await request.answer)
 
     def close(self) -> None:
@@ -294,6 +300,11 @@ class Connections:
         self._busy.append(connection)
         return connection
 
+    def _wait(self, request: _Request) -> None:
+        """Let a request wait for a connection, but not for too long."""
+        self._waiting.append(request)
+        request.late = asyncio.get_running_loop().call_later(self._timeout_s, self._give_up, request)
+
     def _open(self, request: _Request) -> None:
         """Open a connection for a request: a task of its own does it, for who asked may go away meanwhile."""
         self._free -= 1
@@ -310,9 +321,11 @@ class Connections:
         try:
             opened = await AsyncConnection.connect(self._url, **self._parameters)
         except Exception as error:
+            task = asyncio.current_task()
+            assert task is not None
+            self._opening.discard(task)
             self._free += 1
-            request.fail(error if isinstance(error, psycopg.Error) else psycopg.OperationalError(str(error)))
-            self._open_for_who_waits()
+            self._refused(request, str(error))
             return
         connection = _Connection(opened, self._ended)
         self._busy.append(connection)
@@ -320,6 +333,19 @@ class Connections:
             self._ended(connection)
         else:
             connection.send(request)
+
+    def _refused(self, request: _Request, reason: str) -> None:
+        """Go on without a connection: the database is gone, or gives no more than there are or are being opened."""
+        self._refused_until = asyncio.get_running_loop().time() + REFUSED_S
+        self._wait(request)
+        connection = self._from_idle()
+        if connection is not None:
+            self._ended(connection)
+        elif not self._busy and not self._opening:
+            while self._waiting:
+                request = self._waiting.popleft()
+                request.no_longer_waits()
+                request.fail(psycopg.OperationalError(reason))
 
     def _open_for_who_waits(self) -> None:
         while self._free and self._waiting:
