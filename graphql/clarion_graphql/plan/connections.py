@@ -33,8 +33,10 @@ PREPARED_FROM: Final = 2
 SHARED_FROM: Final = 4
 #: Most quick statements that one connection has at a time.
 MOST_AT_A_TIME: Final = 4
-#: What is answered sooner, in seconds, is quick: so long others may wait behind it.
-QUICK_S: Final = 0.02
+#: What takes less on the whole, in seconds, is quick. What takes more has the caches for long enough to itself.
+QUICK_S: Final = 0.004
+#: What took longer of late, in seconds, is not quick: so long others may wait behind it.
+QUICK_AT_MOST_S: Final = 0.02
 #: Where the database gives no further connection, so long those that there are do alone, in seconds.
 REFUSED_S: Final = 1.0
 #: How much of what it once took a statement is still thought to take after the next answer.
@@ -44,19 +46,26 @@ _REMEMBERED: Final = 0.9
 class Statement:
     """A statement's text with ``$1`` …; one that is used again is prepared on each connection that runs it."""
 
-    __slots__ = ("name", "seconds", "text", "uses")
+    __slots__ = ("longest", "mean", "name", "text", "uses")
     _numbers = itertools.count(1)
 
     def __init__(self, text: str) -> None:
         self.text = text.encode()
         self.name = b"plan_%d" % next(self._numbers)
         self.uses = 0
-        self.seconds = 0.0
-        """The longest that it took of late."""
+        self.mean = 0.0
+        """How long it took of late, in seconds."""
+        self.longest = 0.0
+
+    @property
+    def quick(self) -> bool:
+        """Whether others may be sent with it on one connection."""
+        return self.mean < QUICK_S and self.longest < QUICK_AT_MOST_S
 
     def took(self, seconds: float) -> None:
         """Note how long the database took for it."""
-        self.seconds = max(seconds, self.seconds * _REMEMBERED)
+        self.mean = seconds + (self.mean - seconds) * _REMEMBERED
+        self.longest = max(seconds, self.longest * _REMEMBERED)
 
 
 Row = list[bytes | None]
@@ -118,10 +127,7 @@ class _Connection:
     def accepts(self, statement: Statement) -> bool:
         """Whether a statement may be sent behind what it was sent."""
         return (
-            self._shared
-            and len(self._sent) < MOST_AT_A_TIME
-            and statement.seconds < QUICK_S
-            and statement.name in self._prepared
+            self._shared and len(self._sent) < MOST_AT_A_TIME and statement.quick and statement.name in self._prepared
         )
 
     def send(self, request: _Request) -> None:
@@ -137,7 +143,7 @@ class _Connection:
             else:
                 if statement.name in self._prepared:
                     self._prepared.move_to_end(statement.name)
-                    self._shared = self._shared and statement.seconds < QUICK_S
+                    self._shared = self._shared and statement.quick
                 else:
                     self._shared = False
                     self._prepare(request)
