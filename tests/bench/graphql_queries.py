@@ -14,6 +14,9 @@ from typing import Any, Final
 POLICIES: Final = 3_000
 """Policies that are asked for by number."""
 
+LAST: Final = 3_400
+"""Policies up to this are summed: no more of them while others come."""
+
 PREPARE: Final = """
 COMMENT ON TABLE bithedge.allocation IS
     E'@foreignKey (policy) references bithedge.policy (id)|@fieldName policyRow|@foreignFieldName allocations';
@@ -23,9 +26,9 @@ CREATE FUNCTION bench.policies_of(who text) RETURNS SETOF bithedge.policy LANGUA
     WHERE EXISTS (SELECT FROM bithedge.allocation a WHERE a.policy = p.id AND a.provider = who) ORDER BY p.id
 $$;
 CREATE TYPE bench.premiums AS (hour timestamptz, count bigint, premium numeric);
-CREATE FUNCTION bench.premiums_after(above bigint) RETURNS SETOF bench.premiums LANGUAGE sql STABLE AS $$
+CREATE FUNCTION bench.premiums_between(above bigint, last bigint) RETURNS SETOF bench.premiums LANGUAGE sql STABLE AS $$
     SELECT date_trunc('hour', to_timestamp(p.created_time)), count(*), sum(p.premium)
-    FROM bithedge.policy p WHERE p.id > above GROUP BY 1 ORDER BY 1
+    FROM bithedge.policy p WHERE p.id > above AND p.id <= last GROUP BY 1 ORDER BY 1
 $$;
 """
 
@@ -122,13 +125,15 @@ QUERIES: Final = [
     BenchQuery(
         "sums by hour",
         "policiesAggregate",
-        "query($above: Int!) { policiesAggregate(filter: {id: {gt: $above}}, "
+        f"query($above: Int!) {{ policiesAggregate(filter: {{id: {{gt: $above, lte: {LAST}}}}}, "
         "groupBy: [{field: CREATED_TIME, bucket: HOUR}]) { key { createdTime } count sum { premium } } }",
         _number("above"),
-        "query($above: BigInt!) { benchPremiumsAfter(above: $above) { nodes { hour count premium } } }",
+        f'query($above: BigInt!) {{ benchPremiumsBetween(above: $above, last: "{LAST}") '
+        "{ nodes { hour count premium } } }",
         _big("above"),
         # the plugin counts the distinct values of a column, and has no other count of a group
-        "query($above: BigInt!) { allPolicies(filter: {rowId: {greaterThan: $above}}) "
+        "query($above: BigInt!) "
+        f'{{ allPolicies(filter: {{rowId: {{greaterThan: $above, lessThanOrEqualTo: "{LAST}"}}}}) '
         "{ groupedAggregates(groupBy: [CREATED_TIME_UNIX_HOUR]) { keys distinctCount { rowId } sum { premium } } } }",
     ),
 ]
