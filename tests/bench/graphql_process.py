@@ -40,6 +40,7 @@ from clarion_graphql.plan.plans import Plans
 from clarion_graphql.scheduling import give_way
 from clarion_graphql.schema import build_schema
 from clarion_graphql.session import POOL_SIZE, read_pool
+from clarion_graphql.sql import Slot
 
 
 class OneAtATime:
@@ -113,11 +114,13 @@ def handwritten(url: str) -> Starlette:
         text = found[0].again.text.decode()
         statement = f"SELECT {text[text.index(', NULL, ') + 8 :]}".encode()
         (name,) = query.variables(1)
+        given_at = [isinstance(value, Slot) for value in found[0].parameters].index(True)
         head = b'{"data":{"' + query.root.encode() + b'":'
 
         async def answer(request: Request) -> Response:
             given = msgspec.json.decode(await request.body())
-            values = [given[name], *found[0].parameters[1:]]
+            values = list(found[0].parameters)
+            values[given_at] = given[name]
             value = await connections.run(query.name.encode(), statement, [parameter(value) for value in values])
             return Response(head + (value or b"null") + b"}}", media_type="application/json")
 
