@@ -98,17 +98,45 @@ class Start:
 
 async def start(pool: AsyncConnectionPool, chain: Chain) -> Start:
     """Where the log stands now."""
+    sequence, final_height, tip = await _at_cursor(
+        pool, chain, "clarion.block t WHERE t.chain = u.chain AND t.hash = u.hash"
+    )
+    return Start(sequence, tip, final_height)
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlock:
+    """The highest block that is final, None while none is, where the log stands at ``sequence``."""
+
+    sequence: int
+    block: Any
+
+
+async def read_final(pool: AsyncConnectionPool, chain: Chain) -> FinalBlock:
+    """The highest block that is final."""
+    sequence, _, block = await _at_cursor(
+        pool,
+        chain,
+        "clarion.canonical_block k JOIN clarion.block t ON t.chain = k.chain AND t.hash = k.hash "
+        "WHERE k.chain = u.chain AND k.height = u.final_height",
+    )
+    return FinalBlock(sequence, block)
+
+
+async def _at_cursor(pool: AsyncConnectionPool, chain: Chain, block: LiteralString) -> tuple[int, int | None, Any]:
+    """Where the log stands (the cursor ``u``), up to where everything is final, and the block ``t`` of that place."""
     query = build(
-        "SELECT u.sequence, u.final_height, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} "
-        "FROM clarion.block t WHERE t.chain = u.chain AND t.hash = u.hash) t ON true WHERE u.chain = {chain}",
+        "SELECT u.sequence, u.final_height, t.* FROM clarion.cursor u "
+        "LEFT JOIN LATERAL (SELECT {columns} FROM {block}) t ON true WHERE u.chain = {chain}",
         columns=BLOCK.selected,
+        block=sql.SQL(block),
         chain=literal("%s", chain),
     )
     found = await fetch_alone(pool, query)
     if not found:
-        return Start(0, None, None)
-    sequence, final_height, *block = found[0]
-    return Start(sequence, _block(block), final_height)
+        return 0, None, None
+    sequence, final_height, *columns = found[0]
+    return sequence, final_height, _block(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,30 +198,6 @@ async def _read(
             protocols=rebuilt,
         )
     return _Bounds(current, final_height), [entry for _, _, _, _, *entry in rows if entry[0] is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class FinalBlock:
-    """The highest block that is final, None while none is, where the log stands at ``sequence``."""
-
-    sequence: int
-    block: Any
-
-
-async def read_final(pool: AsyncConnectionPool, chain: Chain) -> FinalBlock:
-    """The highest block that is final."""
-    query = build(
-        "SELECT u.sequence, t.* FROM clarion.cursor u LEFT JOIN LATERAL (SELECT {columns} "
-        "FROM clarion.canonical_block k JOIN clarion.block t ON t.chain = k.chain AND t.hash = k.hash "
-        "WHERE k.chain = u.chain AND k.height = u.final_height) t ON true WHERE u.chain = {chain}",
-        columns=BLOCK.selected,
-        chain=literal("%s", chain),
-    )
-    found = await fetch_alone(pool, query)
-    if not found:
-        return FinalBlock(0, None)
-    sequence, *block = found[0]
-    return FinalBlock(sequence, _block(block))
 
 
 async def read_steps(pool: AsyncConnectionPool, chain: Chain, after: int) -> Piece[Step]:

@@ -84,14 +84,17 @@ class _RowMessage:
     @classmethod
     def start(cls, at: Start) -> _RowMessage:
         """The message that says where a subscription begins."""
-        height = -1 if at.tip is None else at.tip.height
-        return cls(Change(at.sequence, RowOp.START.value, False, height, at.tip, "", None, None, None), None)
+        return cls._of_no_row(RowOp.START, at.sequence, at.tip)
 
     @classmethod
     def final(cls, at: FinalBlock) -> _RowMessage:
         """The message that says which block is final."""
-        op, block = RowOp.FINALIZE.value, at.block
-        return cls(Change(at.sequence, op, False, block.height, block, "", None, None, None), None)
+        return cls._of_no_row(RowOp.FINALIZE, at.sequence, at.block)
+
+    @classmethod
+    def _of_no_row(cls, op: RowOp, sequence: int, block: Any) -> _RowMessage:
+        height = -1 if block is None else block.height
+        return cls(Change(sequence, op.value, False, height, block, "", None, None, None), None)
 
 
 def _source(
@@ -114,10 +117,10 @@ def _source(
         read,
         partial(change_log.start, service.pool, chain),
         message.start,
+        message.final,
         show,
         None if tables is None else frozenset(tables),
         partial(change_log.read_final, service.pool, chain) if finalized else None,
-        message.final if finalized else None,
     )
 
 

@@ -272,9 +272,7 @@ class LogGroup(Group):
         super()._fall_behind(member)
 
     def _fail(self, error: Exception) -> None:
-        moved, self._moved = self._moved, asyncio.get_running_loop().create_future()
-        moved.set_exception(error)  # who waits for the group would only make it fail again
-        moved.exception()
+        self._wake(error)  # who waits for the group would only make it fail again
         super()._fail(error)
 
     def _reset(self) -> None:
@@ -283,9 +281,13 @@ class LogGroup(Group):
         self._kept_bytes = 0
         self._wake()
 
-    def _wake(self) -> None:
+    def _wake(self, error: Exception | None = None) -> None:
         moved, self._moved = self._moved, asyncio.get_running_loop().create_future()
-        moved.set_result(None)
+        if error is None:
+            moved.set_result(None)
+        else:
+            moved.set_exception(error)
+            moved.exception()  # nobody may wait
 
     def _begin(self, head: int, low: int, kept: Sequence[Message]) -> None:
         self._head, self._low = head, low
@@ -331,11 +333,9 @@ class LogGroup(Group):
                 if self._source.final is not None:
                     if await self._tell_final(turn):
                         await self._feed.turned(chain, turn)
-                elif up_to != head and self._feed.sequence(chain) != up_to:
-                    continue
                 elif up_to == head:
                     await self._feed.changed(chain, known)
-                else:
+                elif self._feed.sequence(chain) == up_to:
                     await self._feed.changed(chain, up_to)
         except Exception as error:  # the members are told what it is, and the log where it is a defect
             self._fail(error)
@@ -345,7 +345,6 @@ class LogGroup(Group):
         head, chain = self._head, self._source.chain
         assert head is not None
         assert self._source.final is not None
-        assert self._source.show_final is not None
         found, known_before = self._ahead, self._ahead is not None
         if found is None:
             try:

@@ -30,8 +30,8 @@ class LogSource(Source, Generic[T]):
     """Entries of a chain's log, in order.
 
     ``read`` gives the next ones after a sequence; ``start`` where the log stands now.
-    ``show_start`` and ``show`` make the root value that a message is executed on. ``final`` and ``show_final``, where
-    it is asked for: the highest final block, and the message that tells of it.
+    ``show_start``, ``show_final`` and ``show`` make the root value that a message is executed on. ``final`` gives the
+    highest final block; None where that is not asked for.
     """
 
     what: Hashable
@@ -40,11 +40,11 @@ class LogSource(Source, Generic[T]):
     read: Callable[[int], Awaitable[Piece[T]]]
     start: Callable[[], Awaitable[Start]]
     show_start: Callable[[Start], Any]
+    show_final: Callable[[FinalBlock], Any]
     show: Callable[[T], Any]
     tables: frozenset[str] | None = None
     """Projection tables whose changes it is about; None: it is about blocks."""
     final: Callable[[], Awaitable[FinalBlock]] | None = None
-    show_final: Callable[[FinalBlock], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,11 +88,12 @@ class _Request:
 
     def fail(self, error: psycopg.Error) -> None:
         """Tell who still waits."""
+        self.no_longer_waits()
         if not self.answer.done():
             self.answer.set_exception(error)
 
     def no_longer_waits(self) -> None:
-        """It has a connection."""
+        """It has a connection, or there is none for it."""
         if self.late is not None:
             self.late.cancel()
 
@@ -252,7 +253,7 @@ class Connections:
         """So many more may be opened."""
         self._refused_until = 0.0
         """Until then no further connection is opened beside those that there are."""
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[AsyncConnection[Any]]] = set()
         self._busy: list[_Connection] = []
         self._idle: list[_Connection] = []
         self._waiting: deque[_Request] = deque()
@@ -314,26 +315,21 @@ class Connections:
     def _open(self, request: _Request) -> None:
         """Open a connection for a request: a task of its own does it, for who asked may go away meanwhile."""
         self._free -= 1
-        task = asyncio.get_running_loop().create_task(self._open_for(request))
+        task = asyncio.get_running_loop().create_task(AsyncConnection.connect(self._url, **self._parameters))
         self._opening.add(task)
         task.add_done_callback(lambda done: self._opened(done, request))
 
-    def _opened(self, task: asyncio.Task[None], request: _Request) -> None:
+    def _opened(self, task: asyncio.Task[AsyncConnection[Any]], request: _Request) -> None:
         self._opening.discard(task)
         if task.cancelled():  # by close(), maybe before it began
             request.fail(psycopg_pool.PoolClosed("the connections are closed"))
-
-    async def _open_for(self, request: _Request) -> None:
-        try:
-            opened = await AsyncConnection.connect(self._url, **self._parameters)
-        except Exception as error:
-            task = asyncio.current_task()
-            assert task is not None
-            self._opening.discard(task)
+            return
+        error = task.exception()
+        if error is not None:
             self._free += 1
             self._refused(request, str(error))
             return
-        connection = _Connection(opened, self._ended)
+        connection = _Connection(task.result(), self._ended)
         self._busy.append(connection)
         if request.answer.done():
             self._ended(connection)
@@ -349,9 +345,7 @@ class Connections:
             self._ended(connection)
         elif not self._busy and not self._opening:
             while self._waiting:
-                request = self._waiting.popleft()
-                request.no_longer_waits()
-                request.fail(psycopg.OperationalError(reason))
+                self._waiting.popleft().fail(psycopg.OperationalError(reason))
 
     def _open_for_who_waits(self) -> None:
         while self._free and self._waiting:
