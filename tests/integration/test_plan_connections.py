@@ -373,12 +373,30 @@ async def test_closing_tells_who_waits(database_url: str, connection: psycopg.Co
         await task
 
 
-@pytest.mark.parametrize("turns", [1, 2, 20])
+@pytest.mark.parametrize("turns", [1, 2])  # to connect takes more: there is something to wait for each time
 async def test_closing_tells_for_whom_a_connection_is_being_opened(database_url: str, turns: int) -> None:
     with opened(database_url, size=1) as connections:
         asked = asyncio.create_task(number(connections, BACKEND))
         for _ in range(turns):
             await asyncio.sleep(0)
+        connections.close()
+        with pytest.raises(psycopg_pool.PoolClosed):
+            await asked
+
+
+async def test_closing_tells_for_whom_a_connection_is_being_opened_for_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting = asyncio.Event()
+
+    async def never(*_: Any, **__: Any) -> None:
+        connecting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module.AsyncConnection, "connect", never)
+    with opened(database_url, size=1) as connections:
+        asked = asyncio.create_task(number(connections, BACKEND))
+        await connecting.wait()
         connections.close()
         with pytest.raises(psycopg_pool.PoolClosed):
             await asked
